@@ -1,0 +1,1 @@
+"""Raw files to checked Parquet: import, store, splits, synthetic data."""

@@ -1,0 +1,142 @@
+"""The store: a folder of checked Parquet files and one manifest, written by ``llmrec data import``.
+
+::
+
+    STORE/
+      manifest.json                   version, fingerprint, tables, what was repaired or refused
+      products.parquet                id, locale, title, price, brand, color, size, model, material, author, desc
+      sessions_development.parquet    session_id, prev_items, next_item, locale
+      sessions_validation.parquet     the same
+      sessions_SPLIT.parquet          session_id, prev_items, locale; SPLIT as test, test_task1, test_task3_phase2 …
+      targets_SPLIT.parquet           session_id, locale, next_item and/or next_title, where a test file had them
+
+``session_id`` is the row of the source file from 0, so a run can be put back in the test file's order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmrec.errors import StoreError
+from llmrec.schema import STORE_VERSION
+
+__all__ = ["LabelledSessions", "Store", "TestSessions", "TestTargets"]
+
+TRAINING_SPLITS = ("development", "validation")
+
+
+@dataclass(frozen=True)
+class LabelledSessions:
+    """Sessions that may be trained on: every file has a ``next_item`` and none belongs to a test split.
+
+    Only a store makes these, and training functions take nothing else, so a test target cannot reach them.
+    """
+
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class TestSessions:
+    """Sessions of a test split, without their targets."""
+
+    __test__ = False  # pytest collects classes named Test*
+
+    file: Path
+
+
+@dataclass(frozen=True)
+class TestTargets:
+    """Targets of a test split: for scoring alone."""
+
+    __test__ = False
+
+    file: Path
+
+
+@dataclass(frozen=True)
+class Store:
+    """A checked store on disk."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, path: Path) -> Store:
+        """Open a store.
+
+        Raises:
+            StoreError: there is no store at ``path``, or it is of another version.
+        """
+        file = path / "manifest.json"
+        if not file.is_file():
+            raise StoreError(f"{path}: no store here; make one: llmrec data import SRC {path}")
+        try:
+            manifest = json.loads(file.read_text(encoding="utf-8"))
+            version = manifest["version"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{file}: not a store's manifest; import again: llmrec data import SRC {path}") from error
+        if version != STORE_VERSION:
+            raise StoreError(
+                f"{path}: store of version {version}, this llmrec reads {STORE_VERSION}; "
+                f"import again: llmrec data import SRC {path}"
+            )
+        return cls(path, manifest)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the tables' bytes, made at import."""
+        return str(self.manifest["fingerprint"])
+
+    @property
+    def products(self) -> Path:
+        """Parquet of products, keyed ``(locale, id)``."""
+        return self.path / "products.parquet"
+
+    @property
+    def test_splits(self) -> list[str]:
+        """Names of the test splits that this store holds."""
+        names = (file.stem.removeprefix("sessions_") for file in self.path.glob("sessions_test*.parquet"))
+        return sorted(names)
+
+    def labelled(self, split: str) -> LabelledSessions:
+        """``development``, ``validation`` or ``train`` (both) as sessions that may be trained on.
+
+        Raises:
+            StoreError: another split's name, or a store without training sessions.
+        """
+        if split not in (*TRAINING_SPLITS, "train"):
+            raise StoreError(f"'{split}' is no training split; known: {', '.join((*TRAINING_SPLITS, 'train'))}")
+        names = TRAINING_SPLITS if split == "train" else (split,)
+        files = tuple(self.path / f"sessions_{name}.parquet" for name in names)
+        missing = [file for file in files if not file.is_file()]
+        if missing:
+            raise StoreError(f"{self.path}: no {missing[0].name}; the source had no sessions_train file")
+        return LabelledSessions(files)
+
+    def resolve_test(self, split: str, task: int | None = None) -> str:
+        """Full name of a test split: ``test`` stands for the task's, in the first phase if there are two (App. A).
+
+        Raises:
+            StoreError: this store has no such split; the known ones are named.
+        """
+        candidates = [split]
+        if split == "test" and task is not None:
+            candidates = [f"test_task{task}", f"test_task{task}_phase1", "test"]
+        for name in candidates:
+            if name in self.test_splits:
+                return name
+        known = ", ".join([*TRAINING_SPLITS, *self.test_splits])
+        raise StoreError(f"{self.path}: no split '{split}'; this store has {known}")
+
+    def test(self, split: str) -> TestSessions:
+        """Sessions of a test split, by full name."""
+        return TestSessions(self.path / f"sessions_{self.resolve_test(split)}.parquet")
+
+    def targets(self, split: str) -> TestTargets | None:
+        """Targets of a test split by full name, or None where the source had none."""
+        file = self.path / f"targets_{self.resolve_test(split)}.parquet"
+        return TestTargets(file) if file.is_file() else None
