@@ -13,7 +13,7 @@ import yaml
 
 from llmrec.errors import ConfigError, nearest
 
-__all__ = ["Recipe", "load_recipe", "option", "recipe_names", "resolve"]
+__all__ = ["GenerateConfig", "Recipe", "load_recipe", "option", "recipe_names", "resolve"]
 
 C = TypeVar("C")
 RECIPES = Path(__file__).resolve().parent / "recipes"
@@ -23,6 +23,57 @@ RECIPE_KEYS = {"summary", "settings", "paper", "scores"}
 def option(default: Any, help: str, *, minimum: float | None = None, above: float | None = None) -> Any:
     """Declare a setting: its default, its help text and its smallest allowed value (``above``: not itself allowed)."""
     return dataclasses.field(default=default, metadata={"help": help, "minimum": minimum, "above": above})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GenerateConfig:
+    """Settings of `llmrec.generation.generate_titles`: each a flag of ``scripts/gen.py`` and a key of its recipes."""
+
+    data: Path | None = option(None, "Store made by `llmrec data import`; without it the built-in synthetic data.")
+    recipe: str | None = option(None, "Recipe by name or path; `demo` where neither a recipe nor a model is named.")
+    synthetic: Literal["tiny", "small", "full"] = option("tiny", "Size of the built-in data, used without --data.")
+    k: int | None = option(
+        None, "Number of most recent titles that the prompt holds (paper §4.3); the model's own, or 1.", minimum=1
+    )
+    prompt: str | None = option(None, "Prompt by name (`llmrec prompts list`) or file; the model's own, or `plain`.")
+    split: str = option("validation", "Split to write titles for: validation, test, test_task3_phase2 …")
+    limit: int | None = option(None, "Only the first sessions of the split; the run is stamped partial.", minimum=1)
+    out: Path | None = option(None, "Run file (Parquet); titles_SPLIT.parquet in the output folder if not given.")
+    output_dir: Path | None = option(None, "Folder for model, checkpoints, logs and run; under runs/ if not given.")
+    report: bool = option(False, "Write report.html with tables and plots into the output folder.")
+    model: str | None = option(None, "Folder or hub name of a trained model: generates at once, no training.")
+    resume: bool = option(False, "Go on with what a killed run left in the output folder.")
+    overwrite: bool = option(False, "Throw away an unfinished training in the output folder and start over.")
+    seed: int = option(0, "Seed of initial weights, order and dropout.", minimum=0)
+
+    base_model: str = option("tiny", "Model to fine-tune: hub name, folder, or `tiny` for a small mT5 from scratch.")
+    tiny_width: int = option(128, "Width of the `tiny` model.", minimum=8)
+    tiny_layers: int = option(2, "Encoder and decoder layers of the `tiny` model.", minimum=1)
+    tiny_vocab: int = option(4000, "Vocabulary of the `tiny` model, learnt from the training titles.", minimum=300)
+    train_sample: int | None = option(None, "Train on so many sessions, drawn from all locales.", minimum=1)
+    validation_sample: int | None = option(2000, "Validation sessions scored while training.", minimum=1)
+    max_source_tokens: int = option(256, "Prompt length; the oldest titles go first, the last one stays.", minimum=4)
+    max_target_tokens: int = option(96, "Title length, learnt and written.", minimum=2)
+    epochs: float = option(10.0, "Passes over the training sessions (paper: 10).", above=0)
+    max_steps: int | None = option(None, "Stop after so many optimizer steps.", minimum=1)
+    batch_size: int = option(12, "Sessions per optimizer step, over all devices (paper: 12).", minimum=1)
+    micro_batch_size: int | None = option(None, "Most sessions on one device at once; the rest accumulates.", minimum=1)
+    learning_rate: float = option(2e-4, "Peak learning rate (paper: 2e-5 or 2e-4).", above=0)
+    weight_decay: float = option(0.0, "AdamW weight decay (paper: 0 or 1e-8).", minimum=0)
+    schedule: Literal["linear", "cosine", "constant"] = option("linear", "Course of the learning rate after warm-up.")
+    warmup_steps: int = option(0, "Steps to reach the peak learning rate.", minimum=0)
+    max_grad_norm: float = option(1.0, "Clip the gradient to this norm.", above=0)
+    eval_every: int | None = option(None, "Steps between validations; once an epoch if not given.", minimum=1)
+    checkpoint_every: int = option(500, "Steps between checkpoints that --resume goes on from.", minimum=1)
+    best_by: Literal["loss", "bleu"] = option("loss", "What the best checkpoint is chosen by, on validation.")
+
+    num_beams: int = option(1, "Beams; 1 is greedy (paper: 1 or 5).", minimum=1)
+    generate_batch_size: int = option(64, "Sessions decoded at once.", minimum=1)
+
+    @staticmethod
+    def default_recipe(flags: Mapping[str, Any]) -> str | None:
+        """Recipe where none is named: ``demo``, unless the flags name a model to use or to fine-tune."""
+        return None if flags.get("model") or flags.get("base_model") else "demo"
 
 
 @dataclasses.dataclass(frozen=True)

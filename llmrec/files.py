@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from llmrec.errors import DiskError
+from llmrec.errors import DiskError, LlmrecError
 
-__all__ = ["atomic_file", "atomic_folder", "sha256_of", "shipped_folder", "write_text"]
+__all__ = ["atomic_file", "atomic_folder", "disk_errors", "sha256_of", "shipped_folder", "sync", "write_text"]
+
+FULL_BYTES = 1 << 16  # a disk with less than this cannot take another artefact
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -28,7 +30,8 @@ def _temporary_name(target: Path) -> Path:
     return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file's bytes on the disk before its name says that they are there."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -37,15 +40,30 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def _disk_errors(target: Path) -> Iterator[None]:
+def disk_errors(target: Path) -> Iterator[None]:
+    """Turn a full disk or a forbidden place into one clear line.
+
+    Raises:
+        DiskError: the disk is full or ``target`` cannot be written.
+    """
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskError(f"{target}: the disk is full; free some space and run the same command again") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise DiskError(f"{target}: cannot be written ({error.strerror}); choose another place") from error
+    except LlmrecError:
         raise
+    except Exception as error:
+        number = getattr(error, "errno", None)
+        if number in (errno.ENOSPC, errno.EDQUOT) or _is_full(target):
+            raise DiskError(f"{target}: the disk is full; free some space and run the same command again") from error
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            reason = os.strerror(number)
+            raise DiskError(f"{target}: cannot be written ({reason}); choose another place") from error
+        raise
+
+
+def _is_full(target: Path) -> bool:
+    """Whether nothing more fits: DuckDB, Arrow, torch and safetensors each report a full disk in their own way."""
+    folder = next((parent for parent in target.absolute().parents if parent.is_dir()), None)
+    return folder is not None and shutil.disk_usage(folder).free < FULL_BYTES
 
 
 @contextmanager
@@ -56,11 +74,11 @@ def atomic_file(target: Path) -> Iterator[Path]:
         DiskError: the disk is full or the place cannot be written. ``target`` is then as it was.
     """
     temporary = _temporary_name(target)
-    with _disk_errors(target):
+    with disk_errors(target):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
-            _sync(temporary)
+            sync(temporary)
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
@@ -77,13 +95,13 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     """
     temporary = _temporary_name(target)
     old = _temporary_name(target)
-    with _disk_errors(target):
+    with disk_errors(target):
         try:
             temporary.mkdir(parents=True)
             yield temporary
             for path in temporary.rglob("*"):
                 if path.is_file():
-                    _sync(path)
+                    sync(path)
             if target.exists():
                 target.rename(old)
             temporary.rename(target)

@@ -88,7 +88,7 @@ class Store:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the tables' bytes, made at import."""
+        """SHA-256 over what the tables hold, made at import: the same on every machine."""
         return str(self.manifest["fingerprint"])
 
     @property

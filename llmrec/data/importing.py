@@ -1,0 +1,195 @@
+"""Raw files to a store: read, checked, split and written as zstd Parquet by DuckDB, through ibis."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import ibis.expr.types as ir
+from ibis.backends.duckdb import Backend
+from ibis.util import gen_name
+from rich.progress import Progress
+
+from llmrec import __version__
+from llmrec.console import progress_bar
+from llmrec.data.digests import content_digest, fingerprint_of
+from llmrec.data.findings import (
+    coverage_findings,
+    file_findings,
+    product_findings,
+    session_findings,
+    usable_sessions,
+)
+from llmrec.data.products import no_products, stage_products, unique_products
+from llmrec.data.raw import explained, literal
+from llmrec.data.sessions import connect, stage_sessions
+from llmrec.data.sources import Source, TestSource, find_source, is_store
+from llmrec.data.splits import in_validation, validation_limits
+from llmrec.data.summary import Finding, ImportSummary, TableSummary
+from llmrec.data.targets import attach_targets, targets_table
+from llmrec.errors import ConfigError
+from llmrec.files import atomic_folder, sha256_of
+from llmrec.schema import PRODUCT_COLUMNS, STORE_VERSION
+
+__all__ = ["import_dataset"]
+
+_MEMORY_GB = 4
+_SCRATCH = "scratch"
+_SESSION_COLUMNS = ("session_id", "prev_items", "locale")
+_LABELLED_COLUMNS = ("session_id", "prev_items", "next_item", "locale")
+
+
+@dataclass
+class _Import:
+    """An import under way: where it writes, and what it has written and found so far."""
+
+    con: Backend
+    folder: Path
+    bar: Progress
+    digests: dict[str, str] = field(default_factory=dict)
+    tables: list[TableSummary] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+
+def import_dataset(source: Path, out: Path, *, seed: int = 0, validation_share: float = 0.1) -> ImportSummary:
+    """Read the raw files of ``source`` into a checked store at ``out`` (its form: `llmrec.data.store`).
+
+    Args:
+        source: Folder with the official CSVs, the same as Parquet, or the authors' repository.
+        out: The store's folder; a store there is replaced once the new one is complete.
+        seed: Draws the validation sessions.
+        validation_share: Fraction of each locale's training sessions that goes to validation (paper App. A: 0.1).
+
+    Raises:
+        ConfigError: a setting is wrong, ``source`` is no folder, or ``out`` holds something else than a store.
+        DataError: the files cannot be read; names file and data row, counted from 1 without the header.
+        DiskError: the disk is full or ``out`` cannot be written. What was at ``out`` is then untouched.
+    """
+    if not 0 < validation_share < 1:
+        raise ConfigError(f"the validation share must be above 0 and below 1; got {validation_share:g}")
+    started = time.monotonic()
+    found = find_source(source)
+    _check_out(out)
+    with atomic_folder(out) as folder, progress_bar() as bar:
+        scratch = folder / _SCRATCH
+        scratch.mkdir()
+        with explained(out):
+            con = connect(_MEMORY_GB, spill=scratch)
+            try:
+                work = _Import(con, folder, bar)
+                _write_tables(work, found, seed, validation_share)
+            finally:
+                con.disconnect()
+        shutil.rmtree(scratch)
+        summary = ImportSummary(
+            store=out,
+            fingerprint=fingerprint_of(work.digests),
+            tables=tuple(work.tables),
+            findings=tuple(work.findings),
+            unused=tuple(str(file.relative_to(found.folder)) for file in found.unused),
+            seconds=time.monotonic() - started,
+        )
+        manifest = _manifest(folder, found, summary, {"seed": seed, "validation_share": validation_share})
+        (folder / "manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8")
+    return summary
+
+
+def _check_out(out: Path) -> None:
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    if out.exists() and not is_store(out):
+        raise ConfigError(f"{out}: exists and is no store; choose another place or remove it")
+
+
+def _write_tables(work: _Import, found: Source, seed: int, share: float) -> None:
+    total = len(found.tests) + (found.train is not None) + 1
+    task = work.bar.add_task("import", total=total, note=found.products.name if found.products else "")
+    products = _write_products(work, found.products)
+    work.bar.advance(task)
+    if found.train is not None:
+        work.bar.update(task, note=found.train.name)
+        _write_training(work, found.train, products, seed, share)
+        work.bar.advance(task)
+    for test in found.tests:
+        work.bar.update(task, note=test.sessions.name)
+        _write_test(work, test, products)
+        work.bar.advance(task)
+    if products is None:
+        work.findings.append(Finding("noted", found.folder.name, "no products file: titles are not known", 1))
+
+
+def _write_products(work: _Import, path: Path | None) -> ir.Table | None:
+    """Write products.parquet, empty where there is no file; give the table to join with, or None."""
+    if path is None:
+        _write(work, no_products(), "products")
+        return None
+    staged = stage_products(work.con, path)
+    products = unique_products(work.con, staged)
+    num_kept = _write(work, products.select(*PRODUCT_COLUMNS), "products")
+    work.findings += file_findings(path) + product_findings(work.con, staged, path.name, num_kept)
+    return products.select("locale", "id", "title")
+
+
+def _write_training(work: _Import, path: Path, products: ir.Table | None, seed: int, share: float) -> None:
+    staged = stage_sessions(work.con, path, ("next_item",))
+    sessions = usable_sessions(staged, training=True).mutate(session_id=staged.row)
+    limits = validation_limits(work.con, sessions, seed=seed, share=share)
+    chosen = in_validation(sessions, limits, seed=seed)
+    for name, rows in (("development", sessions.filter(~chosen)), ("validation", sessions.filter(chosen))):
+        _write(work, rows.select(*_LABELLED_COLUMNS), f"sessions_{name}")
+    work.findings += file_findings(path) + session_findings(work.con, staged, path.name, training=True)
+    if products is not None:
+        work.findings += coverage_findings(work.con, sessions, products, path.name, training=True)
+
+
+def _write_test(work: _Import, test: TestSource, products: ir.Table | None) -> None:
+    staged = stage_sessions(work.con, test.sessions)
+    staged = attach_targets(work.con, test, staged.mutate(session_id=staged.row))
+    sessions = usable_sessions(staged, training=False)
+    _write(work, sessions.select(*_SESSION_COLUMNS).order_by("session_id"), f"sessions_{test.split}")
+    targets = targets_table(sessions, products)
+    if targets is not None:
+        _write(work, targets, f"targets_{test.split}")
+    name = test.sessions.name
+    work.findings += file_findings(test.sessions) + session_findings(work.con, staged, name, training=False)
+    if products is not None:
+        work.findings += coverage_findings(work.con, sessions, products, name, training=False)
+
+
+def _write(work: _Import, table: ir.Table, name: str) -> int:
+    """Write one Parquet file in the table's order, note its rows by locale and return how many they are."""
+    path = work.folder / f"{name}.parquet"
+    work.con.to_parquet(table, path, compression="zstd")
+    written = work.con.read_parquet(literal(path), table_name=gen_name("written"))
+    counted = written.group_by("locale").aggregate(num_rows=written.count()).order_by("locale")
+    locales = {row["locale"]: row["num_rows"] for row in work.con.to_pyarrow(counted).to_pylist()}
+    work.tables.append(TableSummary(name, sum(locales.values()), locales))
+    work.digests[name] = content_digest(work.con, written)
+    return sum(locales.values())
+
+
+def _manifest(folder: Path, found: Source, summary: ImportSummary, settings: dict[str, Any]) -> dict[str, Any]:
+    files = {one.name: folder / f"{one.name}.parquet" for one in summary.tables}
+    return {
+        "version": STORE_VERSION,
+        "llmrec": __version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "source": found.folder.resolve().name,
+        **settings,
+        "tables": {
+            one.name: {
+                "rows": one.rows,
+                "bytes": files[one.name].stat().st_size,
+                "sha256": sha256_of(files[one.name]),
+            }
+            for one in summary.tables
+        },
+        "locales": {one.name: dict(one.locales) for one in summary.tables},
+        "summary": summary.manifest_part(),
+        "fingerprint": summary.fingerprint,
+    }

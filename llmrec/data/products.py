@@ -1,0 +1,82 @@
+"""Products as a table: cleaned, and one row for each ``(locale, id)``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ibis
+import ibis.expr.types as ir
+from ibis.backends.duckdb import Backend
+from ibis.util import gen_name
+
+from llmrec.data.raw import explained, read_raw
+from llmrec.schema import PRICE_SENTINEL, PRODUCT_COLUMNS, TEXT_COLUMNS
+
+__all__ = ["no_products", "read_products_file", "stage_products", "unique_products"]
+
+_PRODUCT_TYPES = {name: "float64" if name == "price" else "string" for name in PRODUCT_COLUMNS}
+
+
+def read_products_file(con: Backend, path: Path) -> ir.Table:
+    """Products of any file, cleaned and checked: `llmrec.schema.PRODUCT_COLUMNS`, one row for each ``(locale, id)``.
+
+    Raises:
+        DataError: ``id``, ``locale`` or ``title`` is missing, or the CSV is ragged or cut.
+    """
+    with explained(path):
+        return unique_products(con, stage_products(con, path)).select(*PRODUCT_COLUMNS)
+
+
+def no_products() -> ir.Table:
+    """Build a products table without rows."""
+    return ibis.memtable([], schema=_PRODUCT_TYPES)
+
+
+def stage_products(con: Backend, path: Path) -> ir.Table:
+    """Clean a products file into a table of ``con``, rows in the file's order.
+
+    Only ``id``, ``locale`` and ``title`` are required; another column that is missing is null.
+
+    Returns:
+        ``row`` (from 0), `llmrec.schema.PRODUCT_COLUMNS` and four flags: ``sentinel`` (the price was the sentinel),
+        ``odd_price`` (it was no number), ``untitled`` (the title was empty), ``trimmed`` (blanks around id or locale).
+
+    Raises:
+        DataError: a required column is missing, or the CSV is ragged or cut; names file and row.
+    """
+    raw = read_raw(con, path, ("id", "locale", "title"))
+    with explained(path):
+        staged = con.create_table(gen_name("products"), _cleaned(raw))
+    return staged.mutate(row=staged.rowid())
+
+
+def _cleaned(raw: ir.Table) -> ir.Table:
+    missing = [name for name in PRODUCT_COLUMNS if name not in raw.columns]
+    raw = raw.mutate(**{name: ibis.null("string") for name in missing})
+    raw = raw.select(**{name: raw[name].cast("string") for name in PRODUCT_COLUMNS})
+    number = raw.price.try_cast("float64")
+    usable = ibis.coalesce(~number.isnan() & ~number.isinf(), ibis.literal(False))
+    sentinel = ibis.coalesce((number - PRICE_SENTINEL).abs() < 0.005, ibis.literal(False))
+    untitled = ibis.coalesce(raw.title.strip() == "", ibis.literal(True))
+    values = {name: raw[name].nullif("") for name in TEXT_COLUMNS}
+    values |= {name: raw[name].strip().nullif("") for name in ("id", "locale")}
+    values["price"] = (usable & ~sentinel).ifelse(number, ibis.null("float64"))
+    values["title"] = untitled.ifelse("", raw.title)
+    return raw.select(
+        **{name: values[name] for name in PRODUCT_COLUMNS},
+        sentinel=sentinel,
+        odd_price=raw.price.notnull() & ~usable,
+        untitled=untitled,
+        trimmed=ibis.coalesce((raw.id.strip() != raw.id) | (raw.locale.strip() != raw.locale), ibis.literal(False)),
+    )
+
+
+def unique_products(con: Backend, staged: ir.Table) -> ir.Table:
+    """Rows of `stage_products` that have an id and a locale; of several with the same, the first."""
+    keyed = staged.filter(staged.id.notnull() & staged.locale.notnull())
+    keys = keyed.group_by("locale", "id").aggregate(num_rows=keyed.count(), row=keyed.row.min())
+    repeated = keys.filter(keys.num_rows > 1)
+    if not con.to_pyarrow(repeated.count()).as_py():
+        return keyed  # a plain filter keeps the file's order; the join below needs a sort
+    later = keyed.join(repeated, ["locale", "id"]).filter(lambda both: both.row > both.row_right).select("row")
+    return keyed.anti_join(later, "row").order_by("row")

@@ -1,0 +1,152 @@
+"""Sessions as tables: of a store, or of any file in the official CSV form or Parquet."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import ibis
+import ibis.expr.types as ir
+from ibis.backends.duckdb import Backend
+from ibis.util import gen_name
+
+from llmrec.data.lists import clean_ids, excerpt, is_list, is_plain, plain_ids, printed_ids
+from llmrec.data.raw import ends_whole, explained, literal, read_raw
+from llmrec.errors import DataError
+from llmrec.schema import PRODUCT_COLUMNS
+
+__all__ = ["connect", "read_products", "read_sessions", "read_sessions_file", "stage_sessions"]
+
+_ID_COLUMNS = ("next_item", "locale")
+
+
+def connect(memory_limit_gb: float = 6, *, database: Path | None = None, spill: Path | None = None) -> Backend:
+    """Open DuckDB through ibis, on as many threads as this process may use cores.
+
+    Args:
+        memory_limit_gb: Memory that queries may hold before they spill to disk, in GiB.
+        database: File to keep tables in; in memory where not given.
+        spill: Folder that spilled data goes to; one under the system's temporary folder where not given.
+    """
+    folder = spill or Path(tempfile.gettempdir()) / f"llmrec-{os.getpid()}"
+    return ibis.duckdb.connect(
+        ":memory:" if database is None else database,
+        memory_limit=f"{memory_limit_gb * 1024:.0f}MiB",
+        temp_directory=str(folder),
+        threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        autoinstall_known_extensions=False,
+    )
+
+
+def read_sessions(con: Backend, files: Sequence[Path]) -> ir.Table:
+    """Sessions of a store's files: ``session_id``, ``prev_items``, ``next_item`` where labelled, ``locale``."""
+    return con.read_parquet([literal(file) for file in files], table_name=gen_name("sessions"))
+
+
+def read_products(con: Backend, file: Path) -> ir.Table:
+    """Products of a store: the columns of `llmrec.schema.PRODUCT_COLUMNS`, one row for each ``(locale, id)``."""
+    return con.read_parquet(literal(file), table_name=gen_name("products")).select(*PRODUCT_COLUMNS)
+
+
+def read_sessions_file(con: Backend, path: Path) -> ir.Table:
+    """Sessions of any file, parsed and checked: ``session_id``, ``prev_items``, the targets it has, ``locale``.
+
+    ``session_id`` is the file's own where it has one (a store's), else its row from 0. Every row is there, so that a
+    run can stand in the file's order; a session without items has an empty list.
+
+    Raises:
+        DataError: a column is missing, the CSV is ragged or cut, or a list cannot be read; names file and row.
+    """
+    staged = stage_sessions(con, path)
+    targets = [name for name in ("next_item", "next_title") if name in staged.columns]
+    return staged.select("session_id", "prev_items", *targets, "locale")
+
+
+def stage_sessions(con: Backend, path: Path, required: Sequence[str] = ()) -> ir.Table:
+    """Parse a sessions file into a table of ``con``, rows in the file's order.
+
+    Returns:
+        ``row`` (from 0), ``session_id``, ``prev_items`` (list of text, never null), ``next_item`` and ``next_title``
+        where the file has them, ``locale``, and ``repaired``: an id or the locale had blanks around it.
+
+    Raises:
+        DataError: a column is missing, the CSV is ragged or cut, a list cannot be read, or a ``session_id`` is no
+            whole number; names file and row.
+    """
+    raw = read_raw(con, path, ("prev_items", "locale", *required))
+    if not (raw.prev_items.type().is_string() or raw.prev_items.type().is_array()):
+        raise DataError(f"{path.name}: column 'prev_items' holds {raw.prev_items.type()}; it must be lists of ids")
+    with explained(path):
+        staged = con.create_table(gen_name("staged"), _parsed(raw))
+        staged = staged.mutate(row=staged.rowid())
+        _refuse_malformed(con, staged, path)
+        _refuse_odd_session_ids(con, staged, path)
+        _refuse_cut_locale(con, staged, path)
+    has_id = "session_id" in staged.columns
+    return staged.drop("malformed") if has_id else staged.drop("malformed").mutate(session_id=staged.row)
+
+
+def _parsed(raw: ir.Table) -> ir.Table:
+    """Columns of `stage_sessions` short of ``row``, with ``malformed``: the text of a list that cannot be read."""
+    ids, repaired, malformed = _read_lists(raw.prev_items)
+    columns = {"prev_items": ibis.coalesce(ids, ibis.literal([], type="array<string>"))}
+    repaired = ibis.coalesce(repaired, ibis.literal(False))
+    for name in _ID_COLUMNS:
+        if name in raw.columns:
+            text = raw[name].cast("string")
+            columns[name] = text.strip().nullif("")
+            repaired |= ibis.coalesce(text.strip() != text, ibis.literal(False))
+    if "next_title" in raw.columns:
+        columns["next_title"] = raw.next_title.cast("string")
+    if "session_id" in raw.columns:
+        columns["session_id"] = raw.session_id.try_cast("int64")
+    return raw.select(**columns, repaired=repaired, malformed=malformed)
+
+
+def _read_lists(column: ir.Value) -> tuple[ir.ArrayValue, ir.BooleanValue, ir.StringValue]:
+    """Clean ids, whether cleaning changed them, and the text where it is no list; each null where the column is."""
+    if not column.type().is_string():
+        ids = column.cast("array<string>")
+        return clean_ids(ids), clean_ids(ids) != ids, ibis.null("string")
+    # Each branch of a case is computed for its own rows alone, so the slow reading is only paid for odd lists.
+    plain, printed = is_plain(column), printed_ids(column)
+    ids = plain.ifelse(plain_ids(column), clean_ids(printed))
+    repaired = plain.ifelse(ibis.literal(False), clean_ids(printed) != printed)
+    malformed = ibis.cases((plain | is_list(column), ibis.null("string")), else_=column)
+    return ids, repaired, malformed
+
+
+def _refuse_malformed(con: Backend, staged: ir.Table, path: Path) -> None:
+    first = staged.filter(staged.malformed.notnull()).order_by("row").limit(1).select("row", "malformed")
+    for found in con.to_pyarrow(first).to_pylist():
+        shortened = "..." in found["malformed"]
+        way_out = "numpy shortened it; print the lists whole" if shortened else "the file may be cut short"
+        raise DataError(
+            f"{path.name}, row {found['row'] + 1}: prev_items is not a list of ids: "
+            f'"{excerpt(found["malformed"])}"; {way_out}'
+        )
+
+
+def _refuse_odd_session_ids(con: Backend, staged: ir.Table, path: Path) -> None:
+    if "session_id" not in staged.columns:
+        return
+    row = con.to_pyarrow(staged.filter(staged.session_id.isnull()).row.min()).as_py()
+    if row is not None:
+        raise DataError(
+            f"{path.name}, row {row + 1}: session_id is no whole number; leave the column out to count rows from 0"
+        )
+
+
+def _refuse_cut_locale(con: Backend, staged: ir.Table, path: Path) -> None:
+    """Refuse a CSV that ends inside its last row's locale: ``U`` without a line break, after rows of ``UK``."""
+    if path.suffix.lower() != ".csv" or ends_whole(path):
+        return
+    counted = con.to_pyarrow(staged.group_by("locale").aggregate(num_rows=staged.count())).to_pylist()
+    counts = {row["locale"] or "": row["num_rows"] for row in counted}
+    last = con.to_pyarrow(staged.order_by(ibis.desc("row")).limit(1).select("row", "locale")).to_pylist()
+    for found in last:
+        locale = found["locale"] or ""
+        if counts[locale] == 1 and any(other.startswith(locale) for other in counts if other != locale):
+            raise DataError(f"{path.name}, row {found['row'] + 1}: locale '{locale}'; the file may be cut short")

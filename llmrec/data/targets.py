@@ -1,0 +1,95 @@
+"""Targets of test sessions: beside the sessions or in a file of their own, with titles where products are known."""
+
+from __future__ import annotations
+
+import ibis
+import ibis.expr.types as ir
+from ibis.backends.duckdb import Backend
+from ibis.util import gen_name
+
+from llmrec.data.raw import explained, read_raw
+from llmrec.data.sessions import stage_sessions
+from llmrec.data.sources import TestSource
+from llmrec.errors import DataError
+
+__all__ = ["attach_targets", "targets_table"]
+
+_ITEM_NAMES = ("next_item", "gt", "item", "item_id", "id")
+_TITLE_NAMES = ("next_title", "title")
+_NOT_TARGETS = ("prev_items", "locale", "session_id", "row", "index", "__index_level_0__")
+
+
+def attach_targets(con: Backend, test: TestSource, sessions: ir.Table) -> ir.Table:
+    """Give staged test sessions the target columns of ``test.targets``, whose rows are in the same order.
+
+    Raises:
+        DataError: the two files have another number of rows, or a row of another session; names the row.
+    """
+    if test.targets is None:
+        return sessions
+    targets = _stage_targets(con, test)
+    counts = [con.to_pyarrow(table.count()).as_py() for table in (sessions, targets)]
+    order = "targets must stand in the order of the test file"
+    name = f"{test.targets.parent.name}/{test.targets.name}"
+    if counts[0] != counts[1]:
+        raise DataError(f"{name}: {counts[1]:,} rows, {test.sessions.name} has {counts[0]:,}; {order}")
+    both = sessions.drop([name for name in ("next_item", "next_title") if name in sessions.columns]).join(
+        targets, "row", rname="{name}_targets"
+    )
+    for column in ("locale", "prev_items"):
+        if column in targets.columns:
+            other = both.filter(both[column] != both[f"{column}_targets"]).row.min()
+            row = con.to_pyarrow(other).as_py()
+            if row is not None:
+                raise DataError(f"{name}, row {row + 1}: another {column} than in {test.sessions.name}; {order}")
+    return both.drop([column for column in both.columns if column.endswith("_targets")])
+
+
+def _stage_targets(con: Backend, test: TestSource) -> ir.Table:
+    """Table with ``row``, ``next_item`` and/or ``next_title``, and ``locale``, ``prev_items`` if the file has them."""
+    path = test.targets
+    if path is None:
+        raise ValueError("a test source without targets")
+    raw = read_raw(con, path, ())
+    item = next((name for name in _ITEM_NAMES if name in raw.columns), None)
+    title = next((name for name in _TITLE_NAMES if name in raw.columns), None)
+    if item is None and title is None:
+        others = [name for name in raw.columns if name not in _NOT_TARGETS]
+        if len(others) != 1:
+            raise DataError(f"{path.name}: which column is the target? name it next_item or next_title")
+        item, title = (None, others[0]) if test.titles else (others[0], None)
+    columns = {}
+    if item is not None:
+        columns["next_item"] = raw[item].cast("string").strip().nullif("")
+    if title is not None:
+        columns["next_title"] = raw[title].cast("string")
+    if "locale" in raw.columns:
+        columns["locale"] = raw.locale.cast("string").strip().nullif("")
+    with explained(path):
+        staged = con.create_table(gen_name("targets"), raw.select(**columns))
+    staged = staged.mutate(row=staged.rowid())
+    if "prev_items" not in raw.columns or "locale" not in raw.columns:
+        return staged
+    lists = stage_sessions(con, path).select("row", "prev_items")
+    return staged.join(lists, "row")
+
+
+def targets_table(sessions: ir.Table, products: ir.Table | None) -> ir.Table | None:
+    """Targets of test sessions: ``session_id``, ``locale``, ``next_item`` and/or ``next_title``, in session order.
+
+    Args:
+        sessions: Staged test sessions, with target columns or without.
+        products: Products to take the titles of ``next_item`` from, keyed ``(locale, id)``, if there are any.
+
+    Returns:
+        The sessions that have a target; None where the table holds no target column.
+    """
+    names = [name for name in ("next_item", "next_title") if name in sessions.columns]
+    if not names:
+        return None
+    known = ibis.or_(*(sessions[name].notnull() for name in names))
+    targets = sessions.filter(known).select("session_id", "locale", *names)
+    if products is not None and "next_title" not in names:
+        titles = products.select("locale", next_item=products.id, next_title=products.title)
+        targets = targets.left_join(titles, ["locale", "next_item"]).select(*targets.columns, "next_title")
+    return targets.order_by("session_id")

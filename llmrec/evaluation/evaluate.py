@@ -1,0 +1,116 @@
+"""Score a run file against a targets file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from llmrec.errors import DataError
+from llmrec.evaluation.results import Result
+from llmrec.evaluation.runs import Run, read_run
+from llmrec.evaluation.scoring import score_rankings, score_titles
+from llmrec.evaluation.targets import Targets, join_titles, read_targets
+
+__all__ = ["evaluate_run"]
+
+
+def evaluate_run(
+    run: Path,
+    targets: Path,
+    products: Path | None = None,
+    compare: Path | None = None,
+    samples: int = 1000,
+    seed: int = 0,
+) -> Result:
+    """Score titles (BLEU) or ranked lists (MRR, Recall, NDCG @100), per locale and overall.
+
+    A partial run is scored on the first sessions, those it holds, and its result is stamped partial.
+
+    Args:
+        run: Run file, see `llmrec.evaluation.runs`.
+        targets: Parquet or CSV with ``locale`` and ``next_item`` or ``next_title``, in the run's order.
+        products: Where titles are looked up if ``targets`` has ids alone; ``products.parquet`` beside it if not given.
+        compare: Another run of the same split; adds the difference with its paired bootstrap interval.
+        samples: Resampled test sets of that interval.
+        seed: Seed of the resampling.
+
+    Raises:
+        DataError: a file cannot be read, or run and targets do not belong together; the first differing row is named.
+    """
+    loaded, goals = read_run(run), read_targets(targets)
+    _check_rows(loaded, goals)
+    other = _read_other(compare, loaded) if compare is not None else None
+    locales = loaded.locales.to_pylist()
+    if loaded.kind == "ranking":
+        return score_rankings(
+            run.name,
+            locales,
+            loaded.predictions,
+            _wanted_items(goals).slice(0, len(loaded)),
+            baseline=None if other is None else (other.path.name, other.predictions),
+            partial=loaded.partial,
+            provenance=loaded.provenance,
+            samples=samples,
+            seed=seed,
+        )
+    return score_titles(
+        run.name,
+        locales,
+        loaded.predictions.to_pylist(),
+        _wanted_titles(loaded, goals, products).to_pylist(),
+        baseline=None if other is None else (other.path.name, other.predictions.to_pylist()),
+        partial=loaded.partial,
+        provenance=loaded.provenance,
+        samples=samples,
+        seed=seed,
+    )
+
+
+def _check_rows(run: Run, targets: Targets) -> None:
+    fits = len(run) <= targets.num_rows if run.partial else len(run) == targets.num_rows
+    if not fits:
+        raise DataError(
+            f"{run.path}: {len(run)} predictions for the {targets.num_rows} sessions of {targets.path.name}; "
+            "a run holds one row for each session of its split"
+        )
+    if targets.locales is not None:
+        _check_locales(run, targets.locales.slice(0, len(run)), targets.path)
+
+
+def _check_locales(run: Run, locales: pa.ChunkedArray, path: Path) -> None:
+    row = pc.index(pc.fill_null(pc.equal(run.locales, locales), False), False).as_py()
+    if row >= 0:
+        raise DataError(
+            f"{run.path}, row {row + 1}: locale '{run.locales[row]}', but {path.name} has '{locales[row]}' there; "
+            "a run keeps the order of its sessions file"
+        )
+
+
+def _read_other(path: Path, run: Run) -> Run:
+    """Read the run to compare with; a complete one may stand beside a partial one, cut to its sessions."""
+    other = read_run(path)
+    if other.kind != run.kind:
+        raise DataError(f"{path}: holds {other.kind}, {run.path.name} holds {run.kind}; compare runs of one kind")
+    fits = len(other) >= len(run) if run.partial else len(other) == len(run)
+    if not fits:
+        raise DataError(f"{path}: {len(other)} rows, {run.path.name} has {len(run)}; compare runs of one split")
+    cut = Run(path, other.kind, other.locales.slice(0, len(run)), other.predictions.slice(0, len(run)))
+    _check_locales(cut, run.locales, run.path)
+    return cut
+
+
+def _wanted_items(targets: Targets) -> pa.ChunkedArray:
+    if targets.items is None:
+        raise DataError(f"{targets.path}: no column 'next_item', which ranked lists are scored against")
+    return targets.items
+
+
+def _wanted_titles(run: Run, targets: Targets, products: Path | None) -> pa.ChunkedArray:
+    if targets.titles is not None:
+        return targets.titles.slice(0, len(run))
+    catalogue = products or targets.path.parent / "products.parquet"
+    if products is None and not catalogue.is_file():
+        raise DataError(f"{targets.path}: holds ids, not titles; add --products FILE to look the titles up")
+    return join_titles(run.locales, _wanted_items(targets).slice(0, len(run)), catalogue)

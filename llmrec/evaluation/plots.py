@@ -1,0 +1,205 @@
+"""Plots of results and of data: colour-blind-safe, readable on light and on dark ground, without a display."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+
+from llmrec.errors import ConfigError
+from llmrec.evaluation.bootstrap import Interval
+from llmrec.files import atomic_file
+
+__all__ = [
+    "figure_svg",
+    "plot_bleu_by_locale",
+    "plot_heatmap",
+    "plot_long_tail",
+    "plot_training_curves",
+    "save_figure",
+]
+
+INK: Final = "#1b1f24"  # the page's own text colour takes its place in a report
+# after Okabe and Ito (2008), in an order in which neighbours differ in lightness too
+PALETTE: Final = ("#0f7bc0", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c8c8c")
+MARKERS: Final = "osD^vPX"
+_STYLE: Final[dict[str, Any]] = {
+    "font.family": "sans-serif",
+    "font.size": 13,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.alpha": 0.18,
+    "lines.linewidth": 2,
+    "legend.frameon": False,
+    "svg.fonttype": "none",  # text stays text: it can be read aloud, searched and takes the page's font
+    "svg.hashsalt": "llmrec",  # the same plot is the same bytes
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
+    "grid.color": INK,
+}
+
+
+def _figure(columns: int = 1, height: float = 4.2, widths: Sequence[float] | None = None) -> tuple[Figure, list[Any]]:
+    figure = Figure(figsize=(9, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, columns, squeeze=False, width_ratios=widths)[0]
+    return figure, list(axes)
+
+
+def plot_bleu_by_locale(
+    model: Mapping[str, float],
+    baseline: Mapping[str, float] | None = None,
+    intervals: Mapping[str, Interval] | None = None,
+    names: tuple[str, str] = ("model", "Last Product Title"),
+) -> Figure:
+    """Draw BLEU by locale as bars; with ``intervals`` the differences beside them.
+
+    Args:
+        model: Locale (or ``overall``) to BLEU, 0-100.
+        baseline: The same for the baseline, with the same keys.
+        intervals: Model minus baseline, with the same keys.
+        names: What the legend calls the two.
+    """
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(2 if intervals else 1, widths=[3, 2] if intervals else None)
+        places = np.arange(len(model))
+        width = 0.4 if baseline else 0.7
+        shift = width / 2 if baseline else 0.0
+        bars = [(model, -shift, names[0], PALETTE[0])] + ([(baseline, shift, names[1], PALETTE[1])] if baseline else [])
+        for scores, offset, name, colour in bars:
+            drawn = axes[0].bar(places + offset, [scores[key] for key in model], width, label=name, color=colour)
+            axes[0].bar_label(drawn, fmt="%.1f", padding=4, fontsize=10, rotation=90)
+        axes[0].set_xticks(places, list(model))
+        axes[0].set_ylabel("BLEU (0-100)")
+        axes[0].grid(axis="x", visible=False)
+        axes[0].margins(y=0.2)
+        if baseline:
+            figure.legend(loc="outside upper left", ncols=2)
+        if intervals:
+            _draw_intervals(axes[1], list(model), intervals)
+        return figure
+
+
+def _draw_intervals(axes: Any, keys: Sequence[str], intervals: Mapping[str, Interval]) -> None:
+    places = np.arange(len(keys))[::-1]
+    centre = np.array([intervals[key].difference for key in keys])
+    reach = np.array([[intervals[key].difference - intervals[key].low for key in keys]])
+    reach = np.vstack([reach, [intervals[key].high - intervals[key].difference for key in keys]])
+    # a percentile interval of a skewed metric may leave its centre outside by a hair
+    axes.errorbar(centre, places, xerr=np.maximum(reach, 0), fmt="o", color=PALETTE[0], capsize=4, markersize=7)
+    axes.axvline(0, color=INK, linewidth=1, linestyle="--")
+    axes.set_yticks(places, keys)
+    axes.set_ylim(-0.6, len(keys) - 0.4)
+    axes.set_xlabel("difference in BLEU points\n(95 % paired bootstrap)")
+    axes.grid(axis="y", visible=False)
+
+
+def plot_training_curves(train: Sequence[tuple[int, float]], validation: Sequence[tuple[int, float]]) -> Figure:
+    """Draw the loss while training.
+
+    Args:
+        train: Optimizer step and training loss, in order of steps.
+        validation: Optimizer step and validation loss; may be empty.
+    """
+    with mpl.rc_context(_STYLE):
+        figure, (axes,) = _figure()
+        for points, name, colour, marker in (
+            (train, "training", PALETTE[0], None),
+            (validation, "validation", PALETTE[4], "o"),
+        ):
+            if points:
+                axes.plot(*zip(*points, strict=True), label=name, color=colour, marker=marker)
+        axes.set_xlabel("optimizer step")
+        axes.set_ylabel("loss (nats per token)")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend()
+        return figure
+
+
+def plot_long_tail(series: Mapping[str, tuple[ArrayLike, ArrayLike]], x_label: str, y_label: str) -> Figure:
+    """Draw counts on two logarithmic axes, as the paper's Figures 2, 4 and 5.
+
+    Args:
+        series: Name to its x and y, each of shape ``(N,)`` and above 0; a locale each, or one nameless series ``""``.
+        x_label: What x counts.
+        y_label: What y counts.
+    """
+    with mpl.rc_context(_STYLE):
+        figure, (axes,) = _figure(height=4.8)
+        for position, (name, (x, y)) in enumerate(series.items()):
+            style = {"marker": MARKERS[position % len(MARKERS)], "color": PALETTE[position % len(PALETTE)]}
+            axes.plot(x, y, linestyle="none", markersize=5, alpha=0.75, label=name, **style)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        if any(series):
+            axes.legend()
+        return figure
+
+
+def plot_heatmap(matrix: ArrayLike, labels: Sequence[str], value_label: str) -> Figure:
+    """Draw a square matrix with its values, rows against columns.
+
+    Args:
+        matrix: Shape ``(N, N)``; NaN cells stay empty.
+        labels: ``N`` names of rows and columns.
+        value_label: What a cell holds, with its unit.
+
+    Raises:
+        ConfigError: the shape is not ``(N, N)``.
+    """
+    values = np.asarray(matrix, dtype=np.float64)
+    if values.shape != (len(labels), len(labels)):
+        raise ConfigError(f"a heatmap of {len(labels)} labels needs a square matrix of that size; got {values.shape}")
+    with mpl.rc_context({**_STYLE, "axes.grid": False}):
+        figure, (axes,) = _figure(height=6)
+        # cells and no colour bar: both imshow and a colour bar would embed a picture, which a report's page forbids
+        image = axes.pcolormesh(values, cmap="cividis", edgecolors="face", linewidth=0.5)
+        axes.set_aspect("equal")
+        axes.invert_yaxis()
+        axes.set_title(value_label, fontsize=13)
+        places = np.arange(len(labels)) + 0.5
+        axes.set_xticks(places, labels)
+        axes.set_yticks(places, labels)
+        for row, column in np.argwhere(np.isfinite(values)):
+            dark = image.norm(values[row, column]) < 0.5
+            style = {"ha": "center", "va": "center", "fontsize": 11, "color": "white" if dark else "black"}
+            axes.text(column + 0.5, row + 0.5, f"{values[row, column]:.3g}", **style)
+        return figure
+
+
+def figure_svg(figure: Figure) -> str:
+    """Render a figure as an ``<svg>`` element for an HTML page; its ink is the text colour of the page."""
+    buffer = io.StringIO()
+    with mpl.rc_context(_STYLE):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    element = text[text.index("<svg") :]
+    element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
+    element = re.sub(r'<g id="[^"]*"', "<g", element)  # two plots in one page would share these ids
+    return element.replace(INK, "currentColor").strip()
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG or SVG, by the file's ending.
+
+    Raises:
+        ConfigError: another ending.
+        DiskError: the place cannot be written.
+    """
+    form = path.suffix.lower().removeprefix(".")
+    if form not in ("png", "svg"):
+        raise ConfigError(f"{path}: plots are written as .png or .svg")
+    with mpl.rc_context(_STYLE), atomic_file(path) as temporary:
+        figure.savefig(temporary, format=form, dpi=150, facecolor="white")

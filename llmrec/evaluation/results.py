@@ -1,0 +1,134 @@
+"""Result records: the scores of one run, overall and per locale, with what made them; JSON on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from llmrec.errors import ConfigError, DataError
+from llmrec.evaluation.bootstrap import Interval
+from llmrec.files import write_text
+
+__all__ = ["RESULT_VERSION", "Comparison", "Result", "Scores", "read_result", "refuse_partial", "write_result"]
+
+RESULT_VERSION: Final = 1
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Metrics of a set of sessions.
+
+    Attributes:
+        num_sessions: Sessions scored.
+        metrics: Metric to value: ``mrr@100``, ``recall@100``, ``ndcg@100`` in [0, 1]; or ``bleu`` (0-100, 13a),
+            ``bleu_char`` where the locale's language is written without spaces, ``brevity_penalty``, ``length_ratio``
+            and ``exact_match`` (share of titles that are the target to the letter).
+    """
+
+    num_sessions: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A run beside a baseline on the same sessions.
+
+    Attributes:
+        baseline: Name of the other run.
+        metric: ``bleu`` or ``mrr@100``.
+        scores: The baseline's metric, per locale and ``overall``.
+        intervals: Run minus baseline, per locale and ``overall``, with the paired bootstrap interval.
+    """
+
+    baseline: str
+    metric: str
+    scores: Mapping[str, float]
+    intervals: Mapping[str, Interval]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `llmrec evaluate` finds out about a run.
+
+    Attributes:
+        run: Name of the run file.
+        kind: ``titles`` or ``ranking``.
+        n_sessions: Sessions scored.
+        n_without_target: Sessions left out because their target (or its title) is not known.
+        partial: Whether the run holds only the first sessions of its split; such a result stands in no table.
+        overall: Metrics over all sessions (micro).
+        macro: Plain mean of each metric that every locale has, over the locales.
+        locales: Metrics of each locale: the paper's six in its order, then others by name.
+        signatures: sacrebleu signature of each BLEU metric; empty for ranked lists.
+        comparison: The baseline, where one was given.
+        provenance: How the run was made.
+        version: Version of this record.
+    """
+
+    run: str
+    kind: str
+    n_sessions: int
+    n_without_target: int
+    partial: bool
+    overall: Scores
+    macro: Mapping[str, float]
+    locales: Mapping[str, Scores]
+    signatures: Mapping[str, str] = field(default_factory=dict)
+    comparison: Comparison | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    version: int = RESULT_VERSION
+
+
+def write_result(path: Path, result: Result) -> None:
+    """Write a result as JSON.
+
+    Raises:
+        ConfigError: ``path`` is the sidecar of a run, which a result must not replace.
+        DiskError: the place cannot be written.
+    """
+    if path.with_suffix(".parquet").is_file():
+        raise ConfigError(f"{path}: is the sidecar's name of a run; name the result {path.stem}.result.json")
+    write_text(path, json.dumps(asdict(result), indent=2, ensure_ascii=False) + "\n")
+
+
+def read_result(path: Path) -> Result:
+    """Read a result.
+
+    Raises:
+        DataError: no such file, no result, or one of another version.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such result; write one: llmrec evaluate RUN --targets FILE --json {path.name}")
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["version"] != RESULT_VERSION:
+            raise DataError(
+                f"{path}: result of version {record['version']}, this llmrec reads {RESULT_VERSION}; evaluate again"
+            )
+        return _from_record(record)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not a result; write it again: llmrec evaluate RUN --targets FILE") from error
+
+
+def _from_record(record: dict[str, Any]) -> Result:
+    locales = {name: Scores(**scores) for name, scores in record["locales"].items()}
+    comparison = record["comparison"]
+    if comparison is not None:
+        intervals = {name: Interval(**interval) for name, interval in comparison["intervals"].items()}
+        comparison = Comparison(**{**comparison, "intervals": intervals})
+    return Result(**{**record, "overall": Scores(**record["overall"]), "locales": locales, "comparison": comparison})
+
+
+def refuse_partial(result: Result) -> None:
+    """Keep a partial result out of a table that claims a whole split.
+
+    Raises:
+        ConfigError: the result is of a partial run.
+    """
+    if result.partial:
+        raise ConfigError(
+            f"{result.run}: a partial run ({result.n_sessions} sessions) stands in no table; run it without --limit"
+        )

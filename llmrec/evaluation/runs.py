@@ -1,0 +1,192 @@
+"""Run files: ranked lists or titles of one split, in the KDD Cup's submission form, with a sidecar that says whence.
+
+``RUN.parquet`` has the columns ``locale`` and ``next_item_prediction`` (a list of at most 100 ids, or one title), its
+rows in the test file's order; ``RUN.json`` beside it holds provenance and whether the run stops short of its split.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from llmrec.errors import ConfigError, DataError
+from llmrec.files import atomic_file, disk_errors, write_text
+
+__all__ = ["PREDICTION", "Kind", "Run", "read_run", "sidecar_of", "write_run"]
+
+PREDICTION: Final = "next_item_prediction"
+Kind = Literal["titles", "ranking"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run in memory.
+
+    Attributes:
+        path: Where it was read.
+        kind: ``titles`` (one string a session) or ``ranking`` (a list of ids a session).
+        locales: Arrow strings, ``S`` rows.
+        predictions: Arrow strings or lists of strings, ``S`` rows, none null.
+        provenance: How it was made; empty for a run from elsewhere that has no sidecar.
+        partial: Whether it holds only the first sessions of its split.
+    """
+
+    path: Path
+    kind: Kind
+    locales: pa.ChunkedArray
+    predictions: pa.ChunkedArray
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    partial: bool = False
+
+    def __len__(self) -> int:
+        return len(self.locales)
+
+
+def sidecar_of(run: Path) -> Path:
+    """Path of the JSON file beside a run."""
+    return run.with_suffix(".json")
+
+
+def write_run(
+    path: Path,
+    locales: Sequence[str] | pa.Array | pa.ChunkedArray,
+    predictions: Sequence[str] | Sequence[Sequence[str]] | pa.Array | pa.ChunkedArray,
+    provenance: Mapping[str, Any],
+    partial: bool = False,
+) -> None:
+    """Write a run and its sidecar.
+
+    Args:
+        path: The Parquet file; its ending must not be ``.json``, which is the sidecar's.
+        locales: ``S`` locales, in the order of the split's sessions.
+        predictions: ``S`` titles, or ``S`` lists of ids, best first; none null.
+        provenance: From `llmrec.evaluation.provenance.collect_provenance`.
+        partial: Whether these are only the split's first sessions.
+
+    Raises:
+        ConfigError: ``path`` ends in ``.json``.
+        DataError: the numbers of rows differ, a value is null, or predictions are neither titles nor lists.
+        DiskError: the place cannot be written.
+    """
+    if path.suffix == ".json":
+        raise ConfigError(f"{path}: a run is a Parquet file and .json is its sidecar; name it {path.stem}.parquet")
+    names, values = (_column(values) for values in (locales, predictions))
+    if len(names) != len(values):
+        raise DataError(f"{path}: {len(names)} locales for {len(values)} predictions; give one prediction a session")
+    kind = _kind_of(values, path)
+    for column, content in (("locale", names), (PREDICTION, values)):
+        _refuse_null(content, column, path)
+    sidecar = sidecar_of(path)
+    # an old sidecar must not vouch for a new run if this stops between the two files
+    with disk_errors(path):
+        sidecar.unlink(missing_ok=True)
+    with atomic_file(path) as temporary:
+        pq.write_table(pa.table({"locale": names, PREDICTION: values}), temporary, compression="zstd")
+    record = {"kind": kind, "rows": len(names), "partial": partial, "provenance": dict(provenance)}
+    write_text(sidecar, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_run(path: Path) -> Run:
+    """Read and check a run; one without a sidecar, from another program, counts as complete.
+
+    Raises:
+        DataError: no such file, not Parquet, a column missing, a null, or a sidecar that is not this run's.
+    """
+    table = _read_table(path)
+    for column in ("locale", PREDICTION):
+        if column not in table.column_names:
+            raise DataError(f"{path}: no column '{column}'; a run has 'locale' and '{PREDICTION}'")
+        _refuse_null(table[column], column, path)
+    predictions = _plain(table[PREDICTION])
+    record = _read_sidecar(sidecar_of(path), len(table))
+    kind = _kind_of(predictions, path)
+    locales = table["locale"].cast(pa.string())
+    return Run(path, kind, locales, predictions, record.get("provenance", {}), bool(record.get("partial", False)))
+
+
+def _read_table(path: Path) -> Any:
+    if not path.is_file():
+        raise DataError(f"{path}: no such run; `llmrec rank` and `scripts/gen.py` write them")
+    try:
+        return pq.ParquetFile(path).read()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: not a Parquet file ({reason}); it may be cut short: write the run again") from error
+
+
+def _read_sidecar(path: Path, rows: int) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON; remove it or write the run again") from error
+    if not isinstance(record, dict) or not isinstance(record.get("provenance", {}), dict):
+        raise DataError(f"{path}: not the sidecar of a run; move it elsewhere, a run's sidecar has its name")
+    if record.get("rows", rows) != rows:
+        raise DataError(f"{path}: tells of {record['rows']} rows, the run beside it has {rows}; write the run again")
+    return record
+
+
+def _column(values: Any) -> Any:
+    """Arrow column of strings or of lists of strings, whatever it came as."""
+    if isinstance(values, pa.ChunkedArray):
+        return _plain(values)
+    if not isinstance(values, pa.Array):
+        rows = list(values)
+        # asked here: Arrow would read a title among lists as a list of its letters
+        forms = {isinstance(row, list | tuple | np.ndarray) for row in rows if row is not None}
+        try:
+            values = pa.array(rows, pa.list_(pa.string()) if True in forms else pa.string())
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise DataError("a run holds text alone: titles or lists of ids") from error
+        if len(forms) > 1:
+            raise DataError("a run holds titles or lists of ids, not both")
+    return _plain(pa.chunked_array([values]))
+
+
+def _plain(values: Any) -> Any:
+    """Cast dictionaries, views and large types to plain strings; leave foreign types for `_kind_of` to name."""
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        values = values.cast(kind.value_type)
+        kind = values.type
+    if pa.types.is_null(kind):
+        return values.cast(pa.string())
+    if _is_text(kind):
+        return values.cast(pa.string())
+    if _is_list(kind) and (_is_text(kind.value_type) or pa.types.is_null(kind.value_type)):
+        return values.cast(pa.list_(pa.string()))
+    return values
+
+
+def _is_text(kind: Any) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_list(kind: Any) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+def _kind_of(predictions: Any, path: Path) -> Kind:
+    if pa.types.is_string(predictions.type):
+        return "titles"
+    if pa.types.is_list(predictions.type) and pa.types.is_string(predictions.type.value_type):
+        return "ranking"
+    raise DataError(
+        f"{path}: column '{PREDICTION}' is {predictions.type}; it must hold a title or a list of ids a session"
+    )
+
+
+def _refuse_null(values: Any, column: str, path: Path) -> None:
+    if values.null_count:
+        row = pc.index(pc.is_null(values), True).as_py()
+        raise DataError(f"{path}, row {row + 1}: '{column}' is empty (null); write an empty string or list instead")

@@ -1,0 +1,221 @@
+"""From predictions and targets in memory to a result: per locale, overall, and beside a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from llmrec.errors import DataError
+from llmrec.evaluation.bleu import TOKENIZERS, bleu_of, bleu_signature, bleu_stats, paired_bootstrap
+from llmrec.evaluation.bootstrap import Interval, paired_bootstrap_mean
+from llmrec.evaluation.metrics import MAX_RANKED, RANKING_METRICS, ranks_of_targets, reciprocal_ranks
+from llmrec.evaluation.results import Comparison, Result, Scores
+from llmrec.schema import LOCALES
+
+__all__ = ["OVERALL", "score_rankings", "score_titles"]
+
+OVERALL: Final = "overall"
+Rows = NDArray[np.int64]
+
+
+def score_titles(
+    run: str,
+    locales: Sequence[str],
+    predictions: Sequence[str],
+    targets: Sequence[str | None],
+    *,
+    baseline: tuple[str, Sequence[str]] | None = None,
+    partial: bool = False,
+    provenance: Mapping[str, Any] | None = None,
+    samples: int = 1000,
+    seed: int = 0,
+) -> Result:
+    """Score titles with BLEU (paper §4.3), ``char`` BLEU beside it where 13a cannot split the language.
+
+    Args:
+        run: Name of the run in the result.
+        locales: ``S`` locales.
+        predictions: ``S`` titles.
+        targets: ``S`` titles; a session whose target is None or empty is left out and counted.
+        baseline: Name and ``S`` titles of a run to stand beside, Last Product Title for instance.
+        partial: Whether these are only the first sessions of a split.
+        provenance: How the run was made.
+        samples: Resampled test sets of the interval against ``baseline``.
+        seed: Seed of the resampling.
+
+    Raises:
+        DataError: the numbers of rows differ, or no session has a target.
+    """
+    _check_lengths(run, len(locales), len(predictions), len(targets), *([len(baseline[1])] if baseline else []))
+    kept = [row for row, target in enumerate(targets) if target]
+    wanted = [targets[row] or "" for row in kept]
+    written = [predictions[row] for row in kept]
+    groups = _rows_by_locale([locales[row] for row in kept], run)
+    stats = bleu_stats(written, wanted)
+    exact = np.array([left == right for left, right in zip(written, wanted, strict=True)], dtype=np.float64)
+
+    def metrics_of(rows: Rows, locale: str | None) -> dict[str, float]:
+        bleu = bleu_of(stats[rows].sum(axis=0))
+        values = {"bleu": bleu.score}
+        if locale in TOKENIZERS:
+            tokenize = TOKENIZERS[locale]
+            counts = bleu_stats([written[row] for row in rows], [wanted[row] for row in rows], tokenize)
+            values[f"bleu_{tokenize}"] = bleu_of(counts.sum(axis=0), tokenize).score
+        return {
+            **values,
+            "brevity_penalty": bleu.brevity_penalty,
+            "length_ratio": bleu.length_ratio,
+            "exact_match": float(exact[rows].mean()),
+        }
+
+    comparison = None
+    if baseline is not None:
+        other = bleu_stats([baseline[1][row] for row in kept], wanted)
+        comparison = _compare_bleu(baseline[0], stats, other, groups, samples, seed)
+    return _result(
+        run, "titles", len(targets), groups, metrics_of, _signatures(groups), comparison, partial, provenance
+    )
+
+
+def _compare_bleu(
+    baseline: str,
+    ours: NDArray[np.int64],
+    theirs: NDArray[np.int64],
+    groups: Mapping[str, Rows],
+    samples: int,
+    seed: int,
+) -> Comparison:
+    return _compare(
+        baseline,
+        "bleu",
+        groups,
+        lambda rows: bleu_of(theirs[rows].sum(axis=0)).score,
+        lambda rows: paired_bootstrap(ours[rows], theirs[rows], samples, seed),
+    )
+
+
+def _signatures(groups: Mapping[str, Rows]) -> dict[str, str]:
+    beside = [tokenize for locale, tokenize in TOKENIZERS.items() if locale in groups]
+    return {"bleu": bleu_signature(), **{f"bleu_{tokenize}": bleu_signature(tokenize) for tokenize in beside}}
+
+
+def score_rankings(
+    run: str,
+    locales: Sequence[str],
+    ranked: pa.ChunkedArray,
+    targets: pa.ChunkedArray,
+    *,
+    baseline: tuple[str, pa.ChunkedArray] | None = None,
+    partial: bool = False,
+    provenance: Mapping[str, Any] | None = None,
+    samples: int = 1000,
+    seed: int = 0,
+) -> Result:
+    """Score ranked lists with MRR, Recall and NDCG @100 (paper §4.1).
+
+    Args:
+        run: Name of the run in the result and in error messages.
+        locales: ``S`` locales.
+        ranked: ``S`` lists of distinct ids, best first.
+        targets: ``S`` ids; a session whose target is null or empty is left out and counted.
+        baseline: Name and ``S`` ranked lists of a run to stand beside.
+        partial: Whether these are only the first sessions of a split.
+        provenance: How the run was made.
+        samples: Resampled test sets of the interval against ``baseline``.
+        seed: Seed of the resampling.
+
+    Raises:
+        DataError: the numbers of rows differ, a list is too long or holds an id twice, or no session has a target.
+    """
+    _check_lengths(run, len(locales), len(ranked), len(targets), *([len(baseline[1])] if baseline else []))
+    k = MAX_RANKED
+    kept = [row for row, target in enumerate(targets.to_pylist()) if target]
+    groups = _rows_by_locale([locales[row] for row in kept], run)
+    ranks = ranks_of_targets(ranked, targets, run)[kept]
+
+    def metrics_of(rows: Rows, _: str | None) -> dict[str, float]:
+        return {f"{name}@{k}": metric(ranks[rows], k) for name, metric in RANKING_METRICS.items()}
+
+    comparison = None
+    if baseline is not None:
+        name, lists = baseline
+        ours, theirs = reciprocal_ranks(ranks, k), reciprocal_ranks(ranks_of_targets(lists, targets, name)[kept], k)
+        comparison = _compare(
+            name,
+            f"mrr@{k}",
+            groups,
+            lambda rows: float(theirs[rows].mean()),
+            lambda rows: paired_bootstrap_mean(ours[rows], theirs[rows], samples, seed),
+        )
+    return _result(run, "ranking", len(targets), groups, metrics_of, {}, comparison, partial, provenance)
+
+
+def _check_lengths(run: str, *lengths: int) -> None:
+    if len(set(lengths)) != 1:
+        raise DataError(f"{run}: locales, predictions and targets differ in number: {', '.join(map(str, lengths))}")
+
+
+def _rows_by_locale(locales: Sequence[str], run: str) -> dict[str, Rows]:
+    """Rows of each locale: the paper's six in its order, then others by name."""
+    if not locales:
+        raise DataError(f"{run}: no session has a target; check that targets and products belong to this run")
+    names = np.asarray(locales)
+    place = {name: position for position, name in enumerate(LOCALES)}
+    known = sorted(set(locales), key=lambda name: (place.get(name, len(place)), name))
+    return {name: np.flatnonzero(names == name) for name in known}
+
+
+def _all_rows(groups: Mapping[str, Rows]) -> Rows:
+    return np.arange(sum(len(rows) for rows in groups.values()))
+
+
+def _compare(
+    baseline: str,
+    metric: str,
+    groups: Mapping[str, Rows],
+    score: Callable[[Rows], float],
+    interval: Callable[[Rows], Interval],
+) -> Comparison:
+    sets = {OVERALL: _all_rows(groups), **groups}
+    return Comparison(
+        baseline,
+        metric,
+        {name: score(rows) for name, rows in sets.items()},
+        {name: interval(rows) for name, rows in sets.items()},
+    )
+
+
+def _result(
+    run: str,
+    kind: str,
+    num_rows: int,
+    groups: Mapping[str, Rows],
+    metrics_of: Callable[[Rows, str | None], dict[str, float]],
+    signatures: Mapping[str, str],
+    comparison: Comparison | None,
+    partial: bool,
+    provenance: Mapping[str, Any] | None,
+) -> Result:
+    everything = _all_rows(groups)
+    by_locale = {name: Scores(len(rows), metrics_of(rows, name)) for name, rows in groups.items()}
+    overall = Scores(len(everything), metrics_of(everything, None))
+    macro = {
+        metric: float(np.mean([scores.metrics[metric] for scores in by_locale.values()])) for metric in overall.metrics
+    }
+    return Result(
+        run=run,
+        kind=kind,
+        n_sessions=len(everything),
+        n_without_target=num_rows - len(everything),
+        partial=partial,
+        overall=overall,
+        macro=macro,
+        locales=by_locale,
+        signatures=signatures,
+        comparison=comparison,
+        provenance=dict(provenance or {}),
+    )

@@ -1,0 +1,139 @@
+"""Training state on disk: whole or absent, so that a killed training goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from llmrec.errors import ConfigError, ModelError
+from llmrec.files import disk_errors, sync, write_text
+
+__all__ = ["Progress", "checkpoints", "finish", "is_finished", "load_progress", "restore", "save_checkpoint"]
+
+PROGRESS = "progress.json"
+FINISHED = "finished.json"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands.
+
+    Attributes:
+        step: Optimizer steps done.
+        loss_sum: Training loss summed over the steps since the last validation.
+        loss_steps: Their number.
+        best_step: Step of the best validation so far, -1 before the first.
+        best_score: Its score, higher is better.
+    """
+
+    step: int = 0
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+    best_step: int = -1
+    best_score: float = float("-inf")
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints, the oldest first; one that was being written when the process died is not among them."""
+    return sorted(path for path in folder.glob("step-*") if (path / PROGRESS).is_file())
+
+
+def save_checkpoint(accelerator: Any, folder: Path, progress: Progress, settings: Mapping[str, Any]) -> None:
+    """Save weights, optimizer and random states of all processes; older checkpoints go when it is complete.
+
+    Args:
+        accelerator: `accelerate.Accelerator`; every process calls this.
+        folder: Folder of checkpoints.
+        progress: Where the training stands.
+        settings: What a resumed training must have in common with this one.
+    """
+    target = folder / f"step-{progress.step:08d}"
+    temporary = folder / f".{target.name}.tmp"
+    with disk_errors(target):
+        if accelerator.is_main_process:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+        accelerator.wait_for_everyone()
+        accelerator.save_state(str(temporary))
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            content = {"progress": asdict(progress), "settings": dict(settings)}
+            (temporary / PROGRESS).write_text(json.dumps(content, indent=2), encoding="utf-8")
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    sync(file)
+            older = checkpoints(folder)
+            shutil.rmtree(target, ignore_errors=True)
+            temporary.rename(target)
+            for path in older:
+                if path != target:
+                    shutil.rmtree(path, ignore_errors=True)
+        accelerator.wait_for_everyone()
+
+
+def load_progress(folder: Path, settings: Mapping[str, Any]) -> Progress | None:
+    """Progress of the newest checkpoint, or None where there is none.
+
+    Raises:
+        ConfigError: it was made with other settings; the first that differs is named.
+    """
+    found = checkpoints(folder)
+    if not found:
+        return None
+    content = _read(found[-1] / PROGRESS)
+    _same_settings(found[-1], content["settings"], settings)
+    return Progress(**content["progress"])
+
+
+def restore(accelerator: Any, folder: Path) -> None:
+    """Load weights, optimizer and random states of the newest checkpoint into prepared objects.
+
+    Raises:
+        ModelError: its files cannot be read.
+    """
+    newest = checkpoints(folder)[-1]
+    try:
+        accelerator.load_state(str(newest))
+    except Exception as error:
+        raise ModelError(f"{newest}: this checkpoint cannot be read; start over with --overwrite") from error
+
+
+def finish(folder: Path, progress: Progress, settings: Mapping[str, Any]) -> None:
+    """Mark a training as complete and drop its checkpoints, which are several times the model's size."""
+    write_text(folder / FINISHED, json.dumps({"progress": asdict(progress), "settings": dict(settings)}, indent=2))
+    for path in checkpoints(folder):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def is_finished(folder: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether a training with these settings is complete.
+
+    Raises:
+        ConfigError: it is complete, with other settings.
+    """
+    file = folder / FINISHED
+    if not file.is_file():
+        return False
+    _same_settings(file, _read(file)["settings"], settings)
+    return True
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return {"settings": dict(content["settings"]), "progress": dict(content["progress"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{file}: not a checkpoint of this version; start over with --overwrite") from error
+
+
+def _same_settings(where: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    for key in sorted({*old, *new}):
+        if old.get(key) != new.get(key):
+            raise ConfigError(
+                f"{where}: made with {key} {old.get(key)!r}, now {new.get(key)!r}; "
+                "--resume needs the same settings, or start over with --overwrite"
+            )

@@ -1,0 +1,267 @@
+"""Prompts: versioned texts that turn a session's most recent products into what a model reads.
+
+A prompt is one YAML file, ``prompts/TASK/NAME_vN.yaml``, with the keys
+
+* ``summary``: one sentence;
+* ``variables``: what the template reads, name and meaning: ``products`` (oldest first), ``product.FIELD`` for each
+  field of a product, ``words.KEY`` for each phrase of ``wording``, ``locale``;
+* ``template``: Jinja, one for all languages, in a sandbox where an undefined name is an error;
+* ``wording``: for each language code the phrases that the template reads as ``words.KEY``; none if it needs none.
+
+A version that a result cites is never edited; a new one is added. Results carry the SHA-256 of the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+import yaml
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from rich.table import Table
+
+from llmrec.console import notice, table
+from llmrec.errors import ConfigError, nearest
+from llmrec.files import sha256_of, shipped_folder
+from llmrec.schema import LANGUAGES
+
+__all__ = ["PRODUCT_FIELDS", "Prompt", "load_prompt", "one_line", "prompt_names", "prompt_table"]
+
+PRODUCT_FIELDS: Final = ("title", "brand", "color", "size", "model", "material", "author", "price")
+
+KEYS = {"summary", "variables", "template", "wording"}
+DEFAULT_TASK = "next_title"
+FALLBACK = "en"
+
+# What Jinja lets through from the expressions of a template: 1 / 0, 'a' + 1, a macro that calls itself …
+_TEMPLATE_FAULTS = (
+    jinja2.TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+
+def one_line(text: str) -> str:
+    """Collapse every run of white space to one space, so that a title cannot break the lines of a prompt."""
+    return " ".join(text.split())
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """One version of a prompt.
+
+    Attributes:
+        name: What `load_prompt` finds it by: ``next_title/plain_v1``, or the path of a user's own file.
+        path: Its file.
+        hash: SHA-256 of the file's bytes, in hexadecimal.
+        summary: What it is, in one sentence.
+        variables: What the template reads, with its meaning.
+        wording: For each language code, phrase by key; empty where the template has no words of its own.
+        template: Jinja source.
+    """
+
+    name: str
+    path: Path
+    hash: str
+    summary: str
+    variables: Mapping[str, str]
+    wording: Mapping[str, Mapping[str, str]]
+    template: str
+    _told: set[str] = field(default_factory=set, repr=False)
+
+    @cached_property
+    def fields(self) -> tuple[str, ...]:
+        """The product fields that the template reads, ``title`` first."""
+        return tuple(name for name in PRODUCT_FIELDS if name == "title" or f"product.{name}" in self.variables)
+
+    @cached_property
+    def _compiled(self) -> jinja2.Template:
+        environment = ImmutableSandboxedEnvironment(
+            undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
+        )
+        environment.globals.clear()  # a prompt needs no `range` or `lipsum`
+        try:
+            return environment.from_string(self.template)
+        except jinja2.TemplateSyntaxError as error:
+            raise ConfigError(f"{self.path}: the template, line {error.lineno}: {error.message}") from error
+
+    def words(self, locale: str) -> Mapping[str, str]:
+        """Phrases for a locale; English ones, with one notice a locale, where the prompt has none in its language."""
+        if not self.wording:
+            return {}
+        language = LANGUAGES.get(locale, "")
+        if language in self.wording:
+            return self.wording[language]
+        if locale not in self._told:
+            self._told.add(locale)
+            notice(f"prompt {self.name} has no wording for locale '{locale}'; it speaks English there")
+        return self.wording[FALLBACK]
+
+    def render(self, products: Sequence[Mapping[str, str]], locale: str) -> str:
+        """Write the prompt of one session.
+
+        Args:
+            products: The most recent products, oldest first; each maps fields of `PRODUCT_FIELDS` to text. A field that
+                is left out is empty. Their text is data: nothing in it is evaluated.
+            locale: The session's locale; it chooses the wording.
+
+        Returns:
+            The text, without white space around it.
+
+        Raises:
+            ConfigError: the template reads an undefined variable or fails; names the file and the variable.
+        """
+        return self._render(products, locale, self.words(locale))
+
+    def _render(self, products: Sequence[Mapping[str, str]], locale: str, words: Mapping[str, str]) -> str:
+        shown = [{name: one_line(product.get(name, "")) for name in self.fields} for product in products]
+        try:
+            return self._compiled.render(products=shown, words=words, locale=locale).strip()
+        except jinja2.UndefinedError as error:
+            raise ConfigError(f"{self.path}: {self._undefined(str(error.message))}") from error
+        except _TEMPLATE_FAULTS as error:
+            raise ConfigError(f"{self.path}: the template fails: {error or type(error).__name__}") from error
+
+    def _undefined(self, message: str) -> str:
+        """Name the variable that Jinja did not find and the nearest one that there is."""
+        found = re.search(r"'(\w+)' is undefined|no attribute '?(\w+)'?", message)
+        if not found:
+            return f"the template fails: {message}"
+        if found[1]:
+            return f"undefined variable '{found[1]}'{nearest(found[1], ('products', 'words', 'locale'))}"
+        phrases = set(self.wording.get(FALLBACK, {}))
+        hint = f"; list it under 'variables' as product.{found[2]}" if found[2] in PRODUCT_FIELDS else ""
+        return f"undefined variable '{found[2]}'{hint or nearest(found[2], phrases | set(self.fields))}"
+
+
+def prompt_names() -> list[str]:
+    """Names of the prompts that come with the package, as ``next_title/plain_v1``, oldest version first."""
+    folder = shipped_folder("prompts")
+    names = (path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob("*/*.yaml"))
+    return sorted(names, key=_family_and_version)
+
+
+def _family_and_version(name: str) -> tuple[str, int]:
+    family, _, version = name.rpartition("_v")
+    return (family, int(version)) if family and version.isdecimal() else (name, 0)
+
+
+def load_prompt(name: str) -> Prompt:
+    """Load a prompt.
+
+    Args:
+        name: ``plain`` (its newest version), ``plain_v1``, ``next_title/plain_v1``, or the path of a user's own YAML
+            file.
+
+    Raises:
+        ConfigError: there is no such prompt, a key or variable of it is unknown, or its template cannot be rendered.
+    """
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise ConfigError(f"{name}: no such prompt file; the shipped ones: {', '.join(prompt_names())}")
+        return _read(path, name)
+    full = name if "/" in name else f"{DEFAULT_TASK}/{name}"
+    known = prompt_names()
+    versions = [one for one in known if full in (one, _family_and_version(one)[0])]
+    if not versions:
+        families = {_family_and_version(one)[0].removeprefix(f"{DEFAULT_TASK}/") for one in known}
+        raise ConfigError(f"no prompt '{name}'{nearest(name, families | set(known))}")
+    return _read(shipped_folder("prompts") / f"{versions[-1]}.yaml", versions[-1])
+
+
+def _read(path: Path, name: str) -> Prompt:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); choose another file") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date of month 13 is a ValueError
+        raise ConfigError(f"{path}: not YAML: {one_line(str(error))}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: a prompt is a mapping with 'summary', 'variables' and 'template'")
+    for key in content:
+        if key not in KEYS:
+            raise ConfigError(f"{path}: unknown key '{key}'{nearest(str(key), KEYS)}")
+    wording = content.get("wording") or {}
+    _check_wording(path, wording)
+    prompt = Prompt(
+        name=name,
+        path=path,
+        hash=sha256_of(path),
+        summary=_text(content, "summary", path),
+        variables=_variables(path, content.get("variables"), wording.get(FALLBACK, {})),
+        wording=wording,
+        template=_text(content, "template", path),
+    )
+    _try_out(prompt)
+    return prompt
+
+
+def _text(content: Mapping[str, Any], key: str, path: Path) -> str:
+    value = content.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigError(f"{path}: '{key}' must be a text; got {value!r}")
+    return value
+
+
+def _check_wording(path: Path, wording: Any) -> None:
+    """Every language has the phrases that English has, for English is what other locales fall back to."""
+    if not isinstance(wording, dict) or not all(_is_text_mapping(phrases) for phrases in wording.values()):
+        raise ConfigError(
+            f"{path}: 'wording' must map language codes to phrases by key; got {one_line(repr(wording))[:80]}"
+        )
+    for language, phrases in wording.items():
+        if language not in LANGUAGES.values():
+            raise ConfigError(f"{path}: unknown language '{language}'{nearest(str(language), LANGUAGES.values())}")
+        odd = sorted(set(phrases) ^ set(wording.get(FALLBACK, {})))
+        if odd:
+            raise ConfigError(f"{path}: '{odd[0]}' must be worded both in '{FALLBACK}' and in '{language}'")
+
+
+def _is_text_mapping(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(part, str) for pair in value.items() for part in pair)
+
+
+def _variables(path: Path, variables: Any, phrases: Mapping[str, str]) -> dict[str, str]:
+    if not _is_text_mapping(variables):
+        raise ConfigError(
+            f"{path}: 'variables' must map each variable of the template to its meaning; got {variables!r}"
+        )
+    products = {f"product.{name}" for name in PRODUCT_FIELDS}
+    known = {"products", "locale", *products, *(f"words.{key}" for key in phrases)}
+    for variable in variables:
+        if variable not in known:
+            raise ConfigError(f"{path}: unknown variable '{variable}'{nearest(variable, known)}")
+    return dict(variables)
+
+
+def _try_out(prompt: Prompt) -> None:
+    """Render for every language, with and without products and attributes: a mistake shows before a long run."""
+    full, bare = dict.fromkeys(PRODUCT_FIELDS, "text"), {"title": "text"}
+    for words in prompt.wording.values() or [{}]:
+        for products in ([], [full], [full, bare]):
+            prompt._render(products, "UK", words)
+
+
+def prompt_table() -> Table:
+    """Table of the shipped prompts for ``llmrec prompts list``."""
+    prompts = [load_prompt(name) for name in prompt_names()]
+    rows = [
+        (prompt.name, prompt.summary, " ".join(prompt.wording) or "any", " ".join(prompt.fields), prompt.hash[:12])
+        for prompt in prompts
+    ]
+    built = table("Prompts", ("name", "summary", "languages", "reads", "sha256"), rows)
+    built.columns[0].no_wrap = True
+    for column in built.columns:
+        column.justify = "left"
+    return built

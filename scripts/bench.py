@@ -1,0 +1,17 @@
+"""Measure speed and memory of the main steps beside the plain way, in the same run.
+
+**Usage**
+
+    python scripts/bench.py synth
+
+    python scripts/bench.py import --size full
+
+    python scripts/bench.py prompts --sessions 400000
+
+    python scripts/bench.py generate --model runs/demo/model
+"""
+
+from llmrec.benchmarks import app
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,21 @@
+"""Write the next title of every session and score it beside Last Product Title.
+
+With nothing but --k it runs the `demo` recipe: built-in synthetic data and a tiny mT5 trained from scratch.
+
+**Usage**
+
+    accelerate launch scripts/gen.py --k 3
+
+    accelerate launch scripts/gen.py --data STORE --recipe mt5_small_k3 --output-dir runs/mt5_small_k3
+
+    accelerate launch --config_file accelerate_configs/zero2.yaml scripts/gen.py --data STORE --recipe mt5_small_k3
+
+    accelerate launch scripts/gen.py --data STORE --model runs/mt5_small_k3/model --split test_task3_phase2
+"""
+
+from llmrec.cli import run
+from llmrec.config import GenerateConfig
+from llmrec.generation import generate_titles
+
+if __name__ == "__main__":
+    raise SystemExit(run(GenerateConfig, generate_titles))

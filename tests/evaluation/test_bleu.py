@@ -1,0 +1,112 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from sacrebleu.metrics import BLEU
+
+from llmrec.errors import ConfigError, DataError
+from llmrec.evaluation.bleu import bleu_from_stats, bleu_signature, bleu_stats, corpus_bleu, paired_bootstrap
+
+WORDS = [
+    "Kaffee",
+    "Maschine",
+    "10.000",
+    "3,5",
+    "l-",
+    "&amp;",
+    "スマホ",
+    "ケース",
+    "iPhone13",
+    "100%",
+    "été",
+    "\u3000",
+    "-",
+    "a",
+]
+title = st.one_of(st.lists(st.sampled_from(WORDS), max_size=9).map(" ".join), st.text(max_size=25))
+pairs = st.lists(st.tuples(title, title), min_size=1, max_size=8)
+
+
+def reference(tokenize: str) -> BLEU:
+    return BLEU(tokenize=tokenize, smooth_method="none", force=True)
+
+
+@settings(max_examples=200, deadline=None)
+@given(pairs, st.sampled_from(["13a", "char"]))
+@example([("", "a b c d")], "13a")
+@example([("a b c d", "")], "13a")
+@example([("", "")], "13a")
+@example([("a b c d", "a b c d e f g h")], "13a")
+@example([("スマホ ケース 耐衝撃", "スマホケース 耐衝撃 透明")], "char")
+def test_bleu_agrees_with_sacrebleu(titles, tokenize):
+    written, wanted = [pair[0] for pair in titles], [pair[1] for pair in titles]
+    expected = reference(tokenize).corpus_score(written, [wanted])
+    sums = bleu_stats(written, wanted, tokenize).sum(axis=0)
+    assert sums.tolist() == [*expected.counts, *expected.totals, expected.sys_len, expected.ref_len]
+    ours = corpus_bleu(written, wanted, tokenize)
+    assert ours.score == pytest.approx(expected.score, abs=1e-9)
+    assert ours.brevity_penalty == pytest.approx(expected.bp, abs=1e-12)
+    assert ours.length_ratio == pytest.approx(expected.ratio, abs=1e-12)
+
+
+@pytest.mark.parametrize("tokenize", ["13a", "char"])
+def test_the_signature_is_sacrebleus(tokenize):
+    metric = reference(tokenize)
+    metric.corpus_score(["a"], [["a"]])
+    assert bleu_signature(tokenize) == str(metric.get_signature())
+
+
+def test_bleu_matches_the_value_worked_by_hand():
+    # written 5 tokens, wanted 6: a b c d match; precisions 4/5, 3/4, 2/3, 1/2; penalty exp(1 - 6/5)
+    expected = 100 * math.exp(1 - 6 / 5) * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** (1 / 4)
+    assert corpus_bleu(["a b c d x"], ["a b c d e f"]).score == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_repeated_word_counts_no_more_often_than_in_the_target():
+    assert bleu_stats(["a a a"], ["a a b"]).tolist() == [[2, 1, 0, 0, 3, 2, 1, 0, 3, 3]]
+
+
+def test_a_corpus_without_a_matching_four_gram_scores_zero():
+    assert corpus_bleu(["a b c x"], ["a b c d"]).score == 0.0
+
+
+def test_bleu_of_many_corpora_is_that_of_each():
+    stats = bleu_stats(["a b c d", "a b c d e", ""], ["a b c d", "a b c d x", "a"])
+    alone = [float(bleu_from_stats(row)) for row in stats]
+    assert bleu_from_stats(stats).tolist() == alone
+    assert alone[0] == pytest.approx(100.0)
+
+
+def test_an_unknown_tokenizer_or_unequal_lengths_are_refused():
+    with pytest.raises(ConfigError, match="unknown BLEU tokenizer 'mecab'; known: 13a, char"):
+        bleu_stats(["a"], ["a"], "mecab")
+    with pytest.raises(DataError, match="2 predicted titles for 1 targets"):
+        bleu_stats(["a", "b"], ["a"])
+
+
+def test_the_same_run_twice_differs_by_nothing():
+    stats = bleu_stats(["a b c d", "c d e f g"], ["a b c d e", "c d e f h"])
+    interval = paired_bootstrap(stats, stats, samples=50)
+    assert (interval.difference, interval.low, interval.high) == (0.0, 0.0, 0.0)
+    assert not interval.excludes_zero
+
+
+def test_a_clear_gain_has_an_interval_above_zero_that_holds_the_difference():
+    wanted = [f"w{row} a b c d" for row in range(60)]
+    better = [text if row % 4 else "x a b c d" for row, text in enumerate(wanted)]
+    worse = [text if row % 2 else "x a b y d" for row, text in enumerate(wanted)]
+    stats = bleu_stats(better, wanted), bleu_stats(worse, wanted)
+    interval = paired_bootstrap(*stats, samples=400, seed=3)
+    exact = corpus_bleu(better, wanted).score - corpus_bleu(worse, wanted).score
+    assert interval.difference == pytest.approx(exact, abs=1e-9)
+    assert 0 < interval.low < interval.difference < interval.high
+    assert interval.excludes_zero
+    assert interval == paired_bootstrap(*stats, samples=400, seed=3)
+
+
+def test_runs_of_different_length_are_not_paired():
+    stats = bleu_stats(["a"], ["a"])
+    with pytest.raises(DataError, match="got 1 and 2"):
+        paired_bootstrap(stats, np.vstack([stats, stats]))

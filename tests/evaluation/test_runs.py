@@ -1,0 +1,106 @@
+import json
+import re
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmrec.errors import ConfigError, DataError, DiskError
+from llmrec.evaluation.runs import read_run, sidecar_of, write_run
+
+ids = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=6), max_size=4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["UK", "JP"]), ids), min_size=1, max_size=5))
+def test_a_run_reads_back_as_it_was_written(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("runs") / "ranked.parquet"
+    locales, lists = [row[0] for row in rows], [row[1] for row in rows]
+    write_run(path, locales, lists, {"seed": 3}, partial=True)
+    run = read_run(path)
+    assert (run.kind, run.partial, run.provenance, len(run)) == ("ranking", True, {"seed": 3}, len(rows))
+    assert run.locales.to_pylist() == locales
+    assert run.predictions.to_pylist() == lists
+
+
+def test_titles_and_their_sidecar(tmp_path):
+    path = tmp_path / "titles.parquet"
+    write_run(path, ["JP", "DE"], ["スマホケース", ""], {"command": ["gen.py"]})
+    assert read_run(path).kind == "titles"
+    assert read_run(path).predictions.to_pylist() == ["スマホケース", ""]
+    expected = {"kind": "titles", "rows": 2, "partial": False, "provenance": {"command": ["gen.py"]}}
+    assert json.loads(sidecar_of(path).read_text(encoding="utf-8")) == expected
+    assert pq.read_schema(path).names == ["locale", "next_item_prediction"]
+
+
+def test_a_run_from_elsewhere_needs_no_sidecar_and_may_have_other_string_types(tmp_path):
+    path = tmp_path / "theirs.parquet"
+    lists = pa.array([["a", "b"], []], pa.large_list(pa.large_string()))
+    pq.write_table(
+        pa.table({"locale": pa.array(["UK", "UK"]).dictionary_encode(), "next_item_prediction": lists}), path
+    )
+    run = read_run(path)
+    assert (run.kind, run.partial, dict(run.provenance)) == ("ranking", False, {})
+    assert run.predictions.to_pylist() == [["a", "b"], []]
+
+
+@pytest.mark.parametrize(
+    ("locales", "predictions", "message"),
+    [
+        (["UK"], ["a", "b"], "1 locales for 2 predictions"),
+        (["UK", "UK"], ["a", None], "row 2: 'next_item_prediction' is empty (null)"),
+        (["UK", None], ["a", "b"], "row 2: 'locale' is empty (null)"),
+        (["UK", "UK"], [["a"], "b"], "titles or lists of ids, not both"),
+        (["UK"], [7], "a run holds text alone"),
+        (["UK"], pa.array([7]), "is int64; it must hold a title or a list of ids"),
+    ],
+)
+def test_what_is_no_run_is_not_written(tmp_path, locales, predictions, message):
+    path = tmp_path / "run.parquet"
+    with pytest.raises(DataError, match=re.escape(message)):
+        write_run(path, locales, predictions, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_cannot_take_its_sidecars_name(tmp_path):
+    with pytest.raises(ConfigError, match=r"name it run\.parquet"):
+        write_run(tmp_path / "run.json", ["UK"], ["a"], {})
+
+
+def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(DiskError, match=r"file/run\.parquet: cannot be written"):
+        write_run(tmp_path / "file" / "run.parquet", ["UK"], ["a"], {})
+
+
+def test_what_is_no_run_is_not_read(tmp_path):
+    path = tmp_path / "run.parquet"
+    with pytest.raises(DataError, match="no such run"):
+        read_run(path)
+    path.write_bytes(b"PAR1 cut short")
+    with pytest.raises(DataError, match="not a Parquet file"):
+        read_run(path)
+    pq.write_table(pa.table({"locale": ["UK"]}), path)
+    with pytest.raises(DataError, match="no column 'next_item_prediction'"):
+        read_run(path)
+    pq.write_table(pa.table({"locale": ["UK"], "next_item_prediction": pa.array([None], pa.string())}), path)
+    with pytest.raises(DataError, match="row 1: 'next_item_prediction' is empty"):
+        read_run(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not JSON"),
+        ("[]", "not the sidecar of a run"),
+        ('{"rows": 9}', "tells of 9 rows, the run beside it has 1"),
+    ],
+)
+def test_a_foreign_or_stale_sidecar_is_refused(tmp_path, content, message):
+    path = tmp_path / "run.parquet"
+    write_run(path, ["UK"], ["a"], {})
+    sidecar_of(path).write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        read_run(path)
