@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,6 +16,9 @@ from llmrec.files import disk_errors, sync, write_text
 __all__ = ["Progress", "checkpoints", "finish", "is_finished", "load_progress", "restore", "save_checkpoint"]
 
 PROGRESS = "progress.json"
+
+# T5's tied weights are one tensor under three names; that it is saved once is no news at every checkpoint.
+logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
 FINISHED = "finished.json"
 
 

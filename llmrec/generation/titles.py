@@ -146,6 +146,8 @@ def _default_name(config: GenerateConfig) -> str:
 
 
 def _accelerator(folder: Path) -> Any:
+    if not torch.accelerator.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed, where installed, warns that it found no GPU
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1  # with one process the backend must not be named
     handlers = [InitProcessGroupKwargs(backend="gloo")] if several and not torch.cuda.is_available() else []
     with disk_errors(folder):
