@@ -218,7 +218,6 @@ def prompts(size: Size = "full", sessions: int = 400_000) -> None:
 
 
 def _decode(model: Path, cache: Path, store: Path, limit: int, batch_size: int) -> tuple[float, list[str]]:
-    from llmrec.config import GenerateConfig
     from llmrec.data.store import Store
     from llmrec.generation.batches import decoding_batches, read_tokens, token_lengths
     from llmrec.generation.decode import decode_batch
@@ -232,11 +231,10 @@ def _decode(model: Path, cache: Path, store: Path, limit: int, batch_size: int) 
     sessions = build_prompt_sessions(
         source, "validation", k=3, prompt=prompt, cache=cache, tokenizer=tokenizer, max_source_tokens=160, limit=limit
     )
-    config = GenerateConfig(max_target_tokens=64)
     titles: dict[int, str] = {}
     started = time.perf_counter()
     for rows in decoding_batches(token_lengths(sessions, "input_ids"), batch_size):
-        written = decode_batch(loaded, tokenizer, read_tokens(sessions, rows)["input_ids"], config)
+        written = decode_batch(loaded, tokenizer, read_tokens(sessions, rows)["input_ids"], max_tokens=64)
         titles.update(zip(rows.tolist(), written, strict=True))
     return time.perf_counter() - started, [titles[row] for row in range(len(sessions))]
 

@@ -52,8 +52,10 @@ class GenerateConfig:
     tiny_vocab: int = option(4000, "Vocabulary of the `tiny` model, learnt from the training titles.", minimum=300)
     train_sample: int | None = option(None, "Train on so many sessions, drawn from all locales.", minimum=1)
     validation_sample: int | None = option(2000, "Validation sessions scored while training.", minimum=1)
-    max_source_tokens: int = option(256, "Prompt length; the oldest titles go first, the last one stays.", minimum=4)
-    max_target_tokens: int = option(96, "Title length, learnt and written.", minimum=2)
+    max_source_tokens: int | None = option(
+        None, "Prompt length; the oldest titles go first, the last one stays; the model's own, or 256.", minimum=4
+    )
+    max_target_tokens: int | None = option(None, "Title length, learnt and written; the model's own, or 96.", minimum=2)
     epochs: float = option(10.0, "Passes over the training sessions (paper: 10).", above=0)
     max_steps: int | None = option(None, "Stop after so many optimizer steps.", minimum=1)
     batch_size: int = option(12, "Sessions per optimizer step, over all devices (paper: 12).", minimum=1)

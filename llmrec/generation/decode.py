@@ -23,7 +23,13 @@ __all__ = ["decode_batch", "validation_bleu", "write_titles"]
 
 
 def decode_batch(
-    model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], config: GenerateConfig, *, synced: bool = False
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_tokens: int,
+    num_beams: int = 1,
+    synced: bool = False,
 ) -> list[str]:
     """Titles of some prompts.
 
@@ -31,7 +37,8 @@ def decode_batch(
         model: A `transformers` sequence-to-sequence model.
         tokenizer: Its tokenizer.
         prompts: Token ids of ``B`` prompts, each ended by the end token.
-        config: Beams and title length.
+        max_tokens: Most tokens of a title.
+        num_beams: Beams; 1 is greedy.
         synced: Whether every process must take every decoding step (ZeRO-3).
     """
     inputs = torch.from_numpy(pad(prompts, 0)).to(model.device)
@@ -40,15 +47,17 @@ def decode_batch(
         tokens = model.generate(
             input_ids=inputs,
             attention_mask=mask,
-            max_new_tokens=config.max_target_tokens,
-            num_beams=config.num_beams,
+            max_new_tokens=max_tokens,
+            num_beams=num_beams,
             do_sample=False,
             synced_gpus=synced,
         )
     return [" ".join(text.split()) for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
 
-def validation_bleu(accelerator: Any, model: Any, tokenizer: Any, sessions: Dataset, config: GenerateConfig) -> float:
+def validation_bleu(
+    accelerator: Any, model: Any, tokenizer: Any, sessions: Dataset, *, config: GenerateConfig, max_tokens: int
+) -> float:
     """Corpus BLEU (0-100) of a model in training on sessions with a title, the same on every process."""
     plain = accelerator.unwrap_model(model)
     plain.eval()
@@ -61,7 +70,9 @@ def validation_bleu(accelerator: Any, model: Any, tokenizer: Any, sessions: Data
         rows = batches[(turn * accelerator.num_processes + accelerator.process_index) % len(batches)]
         tokens = read_tokens(sessions, rows)["input_ids"]
         with accelerator.autocast():
-            titles = decode_batch(plain, tokenizer, tokens, config, synced=synced)
+            titles = decode_batch(
+                plain, tokenizer, tokens, max_tokens=max_tokens, num_beams=config.num_beams, synced=synced
+            )
         written += zip(rows.tolist(), titles, strict=True)
     titles_by_row = dict(gather_object(written))
     targets = sessions.data.column("target_title").to_pylist()
@@ -76,6 +87,7 @@ def write_titles(
     sessions: Dataset,
     *,
     config: GenerateConfig,
+    max_tokens: int,
     parts: Path,
     key: str,
 ) -> list[str] | None:
@@ -87,6 +99,7 @@ def write_titles(
         tokenizer: Its tokenizer.
         sessions: Prompt sessions, in the order of the split.
         config: Settings; ``config.resume`` keeps what ``parts`` holds of the same ``key``.
+        max_tokens: Most tokens of a title.
         parts: Folder for the unfinished titles.
         key: Names model, prompt and decoding; parts of another key are thrown away.
 
@@ -109,7 +122,8 @@ def write_titles(
         for rows in mine:
             if not all(row in done for row in rows.tolist()):
                 with accelerator.autocast():
-                    titles = decode_batch(model, tokenizer, read_tokens(sessions, rows)["input_ids"], config)
+                    tokens = read_tokens(sessions, rows)["input_ids"]
+                    titles = decode_batch(model, tokenizer, tokens, max_tokens=max_tokens, num_beams=config.num_beams)
                 lines = [json.dumps([key, row, title]) for row, title in zip(rows.tolist(), titles, strict=True)]
                 handle.write("\n".join(lines) + "\n")
                 handle.flush()

@@ -270,7 +270,14 @@ def _validate(run: _Training) -> None:
     }
     score = -loss
     if run.config.best_by == "bleu":
-        score = validation_bleu(run.accelerator, run.model, run.tokenizer, run.validation, run.config)
+        score = validation_bleu(
+            run.accelerator,
+            run.model,
+            run.tokenizer,
+            run.validation,
+            config=run.config,
+            max_tokens=run.card.max_target_tokens,
+        )
         entry["validation_bleu"] = score
     best = score > run.progress.best_score
     if best:

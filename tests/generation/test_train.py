@@ -207,9 +207,7 @@ def test_two_processes_lose_and_double_no_session(tmp_path: Path, tiny_store: St
         tokenizer=tokenizer,
         max_source_tokens=64,
     )
-    expected = [
-        decode_batch(model, tokenizer, [row["input_ids"]], GenerateConfig(max_target_tokens=12))[0] for row in alone
-    ]
+    expected = [decode_batch(model, tokenizer, [row["input_ids"]], max_tokens=12)[0] for row in alone]
     written = read_run(tmp_path / "two" / "titles_validation.parquet")
     assert written.predictions.to_pylist() == expected
     assert written.locales.to_pylist() == list(alone["locale"])
@@ -231,3 +229,16 @@ def test_an_unfinished_training_is_not_thrown_away_unasked(
     assert checkpoint.load_progress(states, {"seed": 0}) == checkpoint.Progress(step=3)
     with pytest.raises(ConfigError, match="made with seed 0, now 1; --resume needs the same settings"):
         checkpoint.load_progress(states, {"seed": 1})
+
+
+def test_a_trained_model_is_prompted_as_it_was_trained(tmp_path: Path, tiny_store: Store) -> None:
+    flags = ("--max-steps", "2", "--k", "3", "--prompt", "instruct", "--max-source-tokens", "160")
+    first = run(gen(tiny_store, tmp_path / "one", *flags))
+    assert first.returncode == 0, first.stderr
+    model = str(tmp_path / "one" / "model")
+    command = [sys.executable, str(ROOT / "scripts" / "gen.py"), "--data", str(tiny_store.path), "--model", model]
+    again = run([*command, "--output-dir", str(tmp_path / "two")])
+    assert again.returncode == 0, again.stderr
+    assert "K = 3" in again.stderr
+    name = "titles_validation.parquet"
+    assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()

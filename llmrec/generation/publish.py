@@ -1,0 +1,109 @@
+"""What a run of title generation leaves: run, baseline, scores and page."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from llmrec.config import GenerateConfig
+from llmrec.console import notice, out
+from llmrec.data.store import Store
+from llmrec.evaluation.evaluate import evaluate_run
+from llmrec.evaluation.provenance import collect_provenance
+from llmrec.evaluation.results import Result, write_result
+from llmrec.evaluation.runs import write_run
+from llmrec.evaluation.tables import render_markdown
+from llmrec.evaluation.targets import read_targets
+from llmrec.generation.job import LABELLED_SPLITS, Job
+from llmrec.generation.report import Outcome, write_generation_report
+
+__all__ = ["publish"]
+
+BASELINE = "Last Product Title"  # paper §4.3
+
+
+def publish(job: Job, sessions: Dataset, titles: list[str]) -> Result | None:
+    """Write the run and its baseline, and score them where the store has targets.
+
+    Args:
+        job: What was run.
+        sessions: Prompt sessions of its split, ``S`` rows.
+        titles: ``S`` titles.
+
+    Returns:
+        The scores, or None where the store has no targets for the split.
+
+    Raises:
+        DiskError: a file cannot be written.
+    """
+    config = job.config
+    run = config.out or job.folder / f"titles_{job.split}.parquet"
+    baseline = job.folder / f"last_title_{job.split}.parquet"
+    provenance = collect_provenance(
+        recipe=config.recipe, seed=config.seed, fingerprint=job.store.fingerprint, started=job.started
+    )
+    locales = sessions.data.column("locale").to_pylist()
+    last_titles = sessions.data.column("last_title").to_pylist()
+    partial = config.limit is not None
+    write_run(run, locales, titles, {**provenance, "settings": {**_plain(config), **asdict(job.card)}}, partial=partial)
+    write_run(baseline, locales, last_titles, {**provenance, "method": BASELINE}, partial=partial)
+    notice(f"wrote {run}")
+    targets = _targets(job.store, job.split)
+    if targets is None:
+        notice(f"{job.split} has no targets in this store; to score a model: --split validation")
+        return None
+    result = _named(evaluate_run(run, targets, products=job.store.products, compare=baseline))
+    write_result(job.folder / f"{run.stem}.result.json", result)
+    out.print(render_markdown(result), markup=False)
+    if config.report:
+        outcome = Outcome(
+            split=job.split,
+            sessions=sessions,
+            titles=titles,
+            targets=_target_titles(job, targets, sessions),
+            result=result,
+            summary=_summary(job),
+        )
+        notice(f"wrote {write_generation_report(job.folder, job.store, outcome)}")
+    return result
+
+
+def _named(result: Result) -> Result:
+    """Call the baseline by the paper's name instead of its file's."""
+    comparison = dataclasses.replace(result.comparison, baseline=BASELINE) if result.comparison else None
+    return dataclasses.replace(result, comparison=comparison)
+
+
+def _target_titles(job: Job, targets: Path, sessions: Dataset) -> list[str | None]:
+    """Titles to show beside the written ones; of a test split they are read here, after everything is written."""
+    if job.split in LABELLED_SPLITS:
+        return [title or None for title in sessions.data.column("target_title").to_pylist()]
+    titles = read_targets(targets).titles
+    return [None] * len(sessions) if titles is None else list(titles.slice(0, len(sessions)).to_pylist())
+
+
+def _summary(job: Job) -> str:
+    config = job.config
+    model = Path(config.model).name if config.model else config.base_model
+    kind = "a tiny mT5 trained from scratch" if model == "tiny" else model
+    data = f"the store {config.data.name}" if config.data else f"built-in synthetic data ({config.synthetic})"
+    return (
+        f"Task 3 of the Amazon-M2 paper: the next product's title, written by {kind} from the {job.card.k} most recent "
+        f"titles (prompt {job.prompt.name}) for the split {job.split} of {data}; beside it the last product's title."
+    )
+
+
+def _targets(store: Store, split: str) -> Path | None:
+    if split in LABELLED_SPLITS:
+        return store.labelled(split).files[0]
+    held_out = store.targets(split)
+    return held_out.file if held_out else None
+
+
+def _plain(config: GenerateConfig) -> dict[str, Any]:
+    """Settings as JSON can hold them; paths by their last part, for a run is read on other machines."""
+    return {key: value.name if isinstance(value, Path) else value for key, value in asdict(config).items()}
