@@ -93,6 +93,14 @@ def test_wrong_settings_of_gen_are_one_line_and_status_2(
     assert message in error
 
 
+def test_fp16_is_refused(tiny_store: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    from llmrec.generation import generate_titles
+
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")  # what `accelerate launch --mixed_precision fp16` sets
+    assert run(GenerateConfig, generate_titles, ["--data", str(tiny_store.path)]) == 2
+    assert capfd.readouterr().err == "error: mT5 overflows in fp16; use --mixed_precision bf16 or no\n"
+
+
 def test_a_store_of_another_version_is_one_line(tiny_store: Store) -> None:
     manifest = tiny_store.path / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"version": 1', '"version": 99'), encoding="utf-8")

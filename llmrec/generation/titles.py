@@ -16,7 +16,7 @@ from llmrec.data.sessions import connect, read_products, read_sessions
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError
 from llmrec.evaluation.results import Result
-from llmrec.files import sha256_of
+from llmrec.files import disk_errors, sha256_of
 from llmrec.generation import checkpoint
 from llmrec.generation.decode import write_titles
 from llmrec.generation.job import Job, prepare_job
@@ -54,25 +54,31 @@ TRAINING_SETTINGS = (
 def run_generation(config: GenerateConfig) -> Result | None:
     """See `llmrec.generation.generate_titles`."""
     job = prepare_job(config)
+    with disk_errors(job.folder):  # logs and history are appended to, not renamed into place
+        result = _train_and_write(job)
+    job.accelerator.wait_for_everyone()
+    job.accelerator.end_training()
+    return result
+
+
+def _train_and_write(job: Job) -> Result | None:
     model, tokenizer = _trained_model(job)
-    sessions = _sessions(job, job.split, tokenizer, limit=config.limit)
+    sessions = _sessions(job, job.split, tokenizer, limit=job.config.limit)
     parts = job.folder / f"parts_{job.split}"
     titles = write_titles(
         job.accelerator,
         model.to(job.accelerator.device),
         tokenizer,
         sessions,
-        config=config,
+        config=job.config,
         max_tokens=job.card.max_target_tokens,
         parts=parts,
         key=_decoding_key(job),
     )
-    result = None
-    if titles is not None:
-        result = publish(job, sessions, titles)
-        shutil.rmtree(parts, ignore_errors=True)
-    job.accelerator.wait_for_everyone()
-    job.accelerator.end_training()
+    if titles is None:
+        return None
+    result = publish(job, sessions, titles)
+    shutil.rmtree(parts, ignore_errors=True)
     return result
 
 

@@ -242,3 +242,16 @@ def test_a_trained_model_is_prompted_as_it_was_trained(tmp_path: Path, tiny_stor
     assert "K = 3" in again.stderr
     name = "titles_validation.parquet"
     assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_full_disk_is_one_line_and_the_data_stays(tmp_path: Path, tiny_store: Store) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    script = 'mount -t tmpfs -o size=300k none "$1" && shift && exec "$@"'
+    command = ["unshare", "-Urm", "sh", "-c", script, "sh", str(small), *gen(tiny_store, small / "out")]
+    if subprocess.run(["unshare", "-Urm", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a disk of our own needs user namespaces")
+    done = run(command)
+    assert done.returncode == 2, done.stderr
+    assert "the disk is full; free some space and run the same command again" in done.stderr.splitlines()[-1]
+    assert Store.load(tiny_store.path).test_splits == ["test_task3_phase1"]
