@@ -17,6 +17,7 @@ from llmrec.config import GenerateConfig
 from llmrec.data.store import Store
 
 ROOT = Path(__file__).parents[1]
+COMMAND = re.compile(r"^(?:[A-Z_]+=\S+ )*((?:accelerate launch|llmrec|python scripts/gen\.py) .*)$")
 
 
 def verbs() -> list[list[str]]:
@@ -114,8 +115,10 @@ def documented() -> list[str]:
     files = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "scripts").glob("*.py"))]
     commands = []
     for file in files:
-        for line in file.read_text(encoding="utf-8").splitlines():
-            found = re.search(r"^\s*((?:accelerate launch|llmrec|python scripts/gen\.py) .*)$", line.strip("`$ "))
+        for line in file.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
+            found = re.search(
+                r"^\s*(?:[A-Z_]+=\S+ )*((?:accelerate launch|llmrec|python scripts/gen\.py) .*)$", line.strip("`$ ")
+            )
             if found and "…" not in line:
                 commands.append(found[1].strip())
     return sorted(set(commands))
