@@ -74,11 +74,13 @@ def coverage_findings(
     if training:
         items = items.concat(ibis.array([sessions.next_item]))
     seen = sessions.select("row", "locale", id=items).unnest("id")
-    missing = con.create_table(gen_name("missing"), seen.anti_join(products, ["locale", "id"]))
-    num_items = con.to_pyarrow(missing.select("locale", "id").distinct().count()).as_py()
+    # Each item is looked up once, not once for every session that holds it.
+    unknown = seen.select("locale", "id").distinct().anti_join(products, ["locale", "id"])
+    missing = con.create_table(gen_name("missing"), unknown)
+    num_items = con.to_pyarrow(missing.count()).as_py()
     if not num_items:
         return []
-    num_sessions = con.to_pyarrow(missing.row.nunique()).as_py()
+    num_sessions = con.to_pyarrow(seen.semi_join(missing, ["locale", "id"]).row.nunique()).as_py()
     return [
         Finding("noted", name, "distinct items without a product row in their locale", num_items),
         Finding("noted", name, "sessions that hold such an item", num_sessions),
