@@ -27,7 +27,7 @@ from llmrec.generation.recent_products import (
 )
 from llmrec.prompts import Prompt
 
-__all__ = ["build_prompt_sessions"]
+__all__ = ["TrainingSessions", "build_prompt_sessions", "build_training_sessions"]
 
 FORM: Final = 1  # counts up when the same inputs give other rows, so that no older cache file is taken
 BATCH_SESSIONS: Final = 4096
@@ -97,6 +97,26 @@ def build_prompt_sessions(
         with atomic_file(file) as temporary:
             _write(temporary, store, split, k, limit, sample, plan)
     return Dataset.from_file(str(file))
+
+
+@dataclass(frozen=True)
+class TrainingSessions:
+    """Prompt sessions whose target titles may be learnt; training takes nothing else.
+
+    Only `build_training_sessions` makes them, from splits that a store hands out as labelled.
+    """
+
+    dataset: Dataset
+
+
+def build_training_sessions(store: Store, split: str, **settings: Any) -> TrainingSessions:
+    """`build_prompt_sessions` of ``development``, ``validation`` or ``train``, with the same settings.
+
+    Raises:
+        StoreError: ``split`` is a test split, whose targets are for scoring alone.
+    """
+    store.labelled(split)
+    return TrainingSessions(build_prompt_sessions(store, split, **settings))
 
 
 @dataclass(frozen=True)

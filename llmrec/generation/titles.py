@@ -9,8 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
-
 from llmrec.config import GenerateConfig
 from llmrec.data.sessions import connect, read_products, read_sessions
 from llmrec.data.store import Store
@@ -21,7 +19,7 @@ from llmrec.generation import checkpoint
 from llmrec.generation.decode import write_titles
 from llmrec.generation.job import Job, prepare_job
 from llmrec.generation.model import build_tiny_mt5, load_model
-from llmrec.generation.prompt_sessions import build_prompt_sessions
+from llmrec.generation.prompt_sessions import build_prompt_sessions, build_training_sessions
 from llmrec.generation.publish import publish
 from llmrec.generation.tokenizer import build_tokenizer
 from llmrec.generation.train import train
@@ -63,7 +61,9 @@ def run_generation(config: GenerateConfig) -> Result | None:
 
 def _train_and_write(job: Job) -> Result | None:
     model, tokenizer = _trained_model(job)
-    sessions = _sessions(job, job.split, tokenizer, limit=job.config.limit)
+    settings = _prompt_settings(job, tokenizer)
+    with job.accelerator.main_process_first():  # the others read its file
+        sessions = build_prompt_sessions(job.store, job.split, limit=job.config.limit, **settings)
     parts = job.folder / f"parts_{job.split}"
     titles = write_titles(
         job.accelerator,
@@ -125,12 +125,16 @@ def _train(job: Job, settings: Mapping[str, Any]) -> None:
     else:
         model, tokenizer = load_model(config.base_model)
     job.accelerator.init_trackers("")
+    asked = _prompt_settings(job, tokenizer)
+    with job.accelerator.main_process_first():
+        sessions = build_training_sessions(job.store, "development", sample=config.train_sample, **asked)
+        validation = build_training_sessions(job.store, "validation", sample=config.validation_sample, **asked)
     train(
         job.accelerator,
         model,
         tokenizer,
-        _sessions(job, "development", tokenizer, sample=config.train_sample),
-        _sessions(job, "validation", tokenizer, sample=config.validation_sample),
+        sessions,
+        validation,
         config=config,
         card=job.card,
         folder=job.folder,
@@ -150,21 +154,16 @@ def _training_titles(store: Store) -> list[str]:
     return [str(title) for title in sample.limit(TOKENIZER_TITLES).title.to_pyarrow().to_pylist()]
 
 
-def _sessions(job: Job, split: str, tokenizer: Any, *, limit: int | None = None, sample: int | None = None) -> Dataset:
-    """Tokenised prompt sessions of a split; the main process builds them, the others read its file."""
-    with job.accelerator.main_process_first():
-        return build_prompt_sessions(
-            job.store,
-            split,
-            k=job.card.k,
-            prompt=job.prompt,
-            cache=job.folder / "prompt_sessions",
-            tokenizer=tokenizer,
-            max_source_tokens=job.card.max_source_tokens,
-            max_target_tokens=job.card.max_target_tokens,
-            limit=limit,
-            sample=sample,
-        )
+def _prompt_settings(job: Job, tokenizer: Any) -> dict[str, Any]:
+    """What makes prompt sessions of a split, for `build_prompt_sessions`."""
+    return {
+        "k": job.card.k,
+        "prompt": job.prompt,
+        "cache": job.folder / "prompt_sessions",
+        "tokenizer": tokenizer,
+        "max_source_tokens": job.card.max_source_tokens,
+        "max_target_tokens": job.card.max_target_tokens,
+    }
 
 
 def _decoding_key(job: Job) -> str:

@@ -29,6 +29,7 @@ from llmrec.generation.batches import BatchPlan, pad, read_tokens, token_lengths
 from llmrec.generation.checkpoint import Progress
 from llmrec.generation.decode import validation_bleu
 from llmrec.generation.model import ModelCard, save_model
+from llmrec.generation.prompt_sessions import TrainingSessions
 from llmrec.generation.schedule import learning_rate_at
 
 __all__ = ["micro_batches", "title_loss", "train", "validation_loss"]
@@ -92,8 +93,8 @@ def train(
     accelerator: Any,
     model: Any,
     tokenizer: Any,
-    sessions: Dataset,
-    validation: Dataset,
+    sessions: TrainingSessions,
+    validation: TrainingSessions,
     *,
     config: GenerateConfig,
     card: ModelCard,
@@ -120,7 +121,10 @@ def train(
         ConfigError: ``folder`` holds a training with other settings.
         DataError: no session has a title to learn.
         DiskError: a checkpoint could not be written.
+        TypeError: sessions are not `TrainingSessions`, which no test target can be part of.
     """
+    if not isinstance(sessions, TrainingSessions) or not isinstance(validation, TrainingSessions):
+        raise TypeError("training takes TrainingSessions alone; llmrec.generation.prompt_sessions makes them")
     run = _prepare(accelerator, model, tokenizer, sessions, validation, config=config, card=card, folder=folder)
     states = folder / "checkpoints"
     resumed = checkpoint.load_progress(states, settings) if config.resume else None
@@ -155,18 +159,19 @@ def _prepare(
     accelerator: Any,
     model: Any,
     tokenizer: Any,
-    sessions: Dataset,
-    validation: Dataset,
+    sessions: TrainingSessions,
+    validation: TrainingSessions,
     *,
     config: GenerateConfig,
     card: ModelCard,
     folder: Path,
 ) -> _Training:
-    titles = token_lengths(sessions, "labels")
+    dataset = sessions.dataset
+    titles = token_lengths(dataset, "labels")
     rows = np.flatnonzero(titles)
     if not len(rows):
         raise DataError("no training session has a next product with a title; nothing to learn from")
-    prompts = token_lengths(sessions, "input_ids")
+    prompts = token_lengths(dataset, "input_ids")
     plan = BatchPlan(prompts[rows] + titles[rows], config.batch_size, config.seed)
     total = max(1, math.ceil(config.epochs * plan.steps_per_epoch))
     accumulation = micro_batches(config.batch_size, config.micro_batch_size, accelerator.num_processes)
@@ -180,8 +185,8 @@ def _prepare(
         model=prepared,
         tokenizer=tokenizer,
         optimizer=optimizer,
-        sessions=sessions,
-        validation=validation,
+        sessions=dataset,
+        validation=validation.dataset,
         config=config,
         card=card,
         folder=folder,

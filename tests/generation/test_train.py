@@ -22,11 +22,11 @@ from safetensors.torch import load_file
 
 from llmrec.config import GenerateConfig
 from llmrec.data.store import Store
-from llmrec.errors import ConfigError, DataError
+from llmrec.errors import ConfigError, DataError, StoreError
 from llmrec.evaluation.runs import read_run
 from llmrec.generation.decode import decode_batch
 from llmrec.generation.model import ModelCard, build_tiny_mt5, load_model
-from llmrec.generation.prompt_sessions import build_prompt_sessions
+from llmrec.generation.prompt_sessions import TrainingSessions, build_prompt_sessions, build_training_sessions
 from llmrec.generation.tokenizer import build_tokenizer
 from llmrec.generation.train import micro_batches, title_loss, train
 from llmrec.prompts import load_prompt
@@ -71,8 +71,8 @@ def trained(folder: Path, sessions: tuple[object, Dataset, Dataset], config: Gen
         Accelerator(cpu=True),
         model,
         tokenizer,
-        development,
-        validation,
+        TrainingSessions(development),
+        TrainingSessions(validation),
         config=config,
         card=CARD,
         folder=folder,
@@ -255,3 +255,13 @@ def test_a_full_disk_is_one_line_and_the_data_stays(tmp_path: Path, tiny_store: 
     assert done.returncode == 2, done.stderr
     assert "the disk is full; free some space and run the same command again" in done.stderr.splitlines()[-1]
     assert Store.load(tiny_store.path).test_splits == ["test_task3_phase1"]
+
+
+def test_training_cannot_be_handed_test_targets(
+    tmp_path: Path, tiny_store: Store, sessions: tuple[object, Dataset, Dataset]
+) -> None:
+    with pytest.raises(StoreError, match="'test_task3_phase1' is no training split"):
+        build_training_sessions(tiny_store, "test_task3_phase1", k=1, prompt=load_prompt("plain"), cache=tmp_path)
+    for smuggled in (sessions[1], tiny_store.targets("test_task3_phase1")):
+        with pytest.raises(TypeError, match="training takes TrainingSessions alone"):
+            train(None, None, None, smuggled, smuggled, config=CONFIG, card=CARD, folder=tmp_path, settings={})
