@@ -23,7 +23,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: install ## From raw files to generated titles on built-in data; leaves runs/demo/report.html
-	$(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml scripts/gen.py --recipe demo --output-dir runs/demo
+	$(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml scripts/gen.py --recipe demo --output-dir runs/demo --overwrite
 	@echo "open runs/demo/report.html"
 
 test: install ## Run the tests, the slow ones left out

@@ -137,19 +137,11 @@ def train(
     with progress_bar() as bar:
         task = bar.add_task("train", total=run.total_steps, completed=run.progress.step, note="")
         for batch in _batches(run):
-            loss = _optimize(run, batch)
-            step = run.progress.step + 1
-            run.progress = replace(
-                run.progress, step=step, loss_sum=run.progress.loss_sum + loss, loss_steps=run.progress.loss_steps + 1
-            )
-            if accelerator.is_main_process:
-                bar.update(task, completed=step, note=f"loss {loss:.3f}")
-            if step % LOG_EVERY == 0:
-                accelerator.log({"train/loss": loss, "train/learning_rate": _rate(run, step)}, step=step)
-            if step % run.eval_every == 0 or step == run.total_steps:
-                _validate(run)
-            if step % config.checkpoint_every == 0 and step < run.total_steps:
+            loss = _step(run, batch)
+            if run.progress.step % config.checkpoint_every == 0 and run.progress.step < run.total_steps:
                 checkpoint.save_checkpoint(accelerator, states, run.progress, settings)
+            if accelerator.is_main_process:
+                bar.update(task, completed=run.progress.step, note=f"loss {loss:.3f}")
     if accelerator.is_main_process:
         checkpoint.finish(states, run.progress, settings)
     accelerator.wait_for_everyone()
@@ -223,6 +215,18 @@ def _batches(run: _Training) -> Iterator[NDArray[np.int64]]:
     while run.progress.step < run.total_steps:
         epoch, offset = divmod(run.progress.step, run.plan.steps_per_epoch)
         yield from run.plan.epoch(epoch)[offset : offset + run.total_steps - run.progress.step]
+
+
+def _step(run: _Training, batch: NDArray[np.int64]) -> float:
+    """One optimizer step with all that is due after it; returns its loss."""
+    loss, before = _optimize(run, batch), run.progress
+    step = before.step + 1
+    run.progress = replace(before, step=step, loss_sum=before.loss_sum + loss, loss_steps=before.loss_steps + 1)
+    if step % LOG_EVERY == 0:
+        run.accelerator.log({"train/loss": loss, "train/learning_rate": _rate(run, before.step)}, step=step)
+    if step % run.eval_every == 0 or step == run.total_steps:
+        _validate(run)
+    return loss
 
 
 def _rate(run: _Training, step: int) -> float:
