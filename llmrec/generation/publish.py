@@ -65,7 +65,7 @@ def publish(job: Job, sessions: Dataset, titles: list[str]) -> Result | None:
             sessions=sessions,
             titles=titles,
             targets=_target_titles(job, targets, sessions),
-            result=result,
+            result=dataclasses.replace(result, run=f"{_model_name(job)}, K = {job.card.k}"),
             summary=_summary(job),
         )
         notice(f"wrote {write_generation_report(job.folder, job.store, outcome)}")
@@ -86,10 +86,15 @@ def _target_titles(job: Job, targets: Path, sessions: Dataset) -> list[str | Non
     return [None] * len(sessions) if titles is None else list(titles.slice(0, len(sessions)).to_pylist())
 
 
+def _model_name(job: Job) -> str:
+    if job.config.model:
+        return "/".join(Path(job.config.model).parts[-2:])
+    return "tiny mT5" if job.config.base_model == "tiny" else job.config.base_model
+
+
 def _summary(job: Job) -> str:
     config = job.config
-    model = Path(config.model).name if config.model else config.base_model
-    kind = "a tiny mT5 trained from scratch" if model == "tiny" else model
+    kind = "a tiny mT5 trained from scratch" if _model_name(job) == "tiny mT5" else _model_name(job)
     data = f"the store {config.data.name}" if config.data else f"built-in synthetic data ({config.synthetic})"
     return (
         f"Task 3 of the Amazon-M2 paper: the next product's title, written by {kind} from the {job.card.k} most recent "
