@@ -166,10 +166,8 @@ def _write(work: _Import, table: ir.Table, name: str) -> int:
     path = work.folder / f"{name}.parquet"
     work.con.to_parquet(table, path, compression="zstd")
     written = work.con.read_parquet(literal(path), table_name=gen_name("written"))
-    counted = written.group_by("locale").aggregate(num_rows=written.count()).order_by("locale")
-    locales = {row["locale"]: row["num_rows"] for row in work.con.to_pyarrow(counted).to_pylist()}
+    work.digests[name], locales = content_digest(work.con, written)
     work.tables.append(TableSummary(name, sum(locales.values()), locales))
-    work.digests[name] = content_digest(work.con, written)
     return sum(locales.values())
 
 
