@@ -44,9 +44,9 @@ class ModelCard:
 def build_tiny_mt5(vocab_size: int, width: int, layers: int, seed: int) -> Any:
     """Build a small mT5 with random weights: gated GELU and relative positions as the real one.
 
-    Two things differ, for a model that has minutes to learn instead of weeks. The head is tied to the embeddings, so
-    that a word copied through attention is a word predicted. And embeddings start at a standard deviation of .08, not
-    1: the optimizer moves every weight by about the learning rate a step, which unit-sized ones hardly feel.
+    Its head is tied to the embeddings, as transformers does for every mT5 that is not read from a checkpoint with a
+    head of its own. Embeddings start at a standard deviation of .08, not 1: the optimizer moves every weight by about
+    the learning rate a step, which unit-sized ones hardly feel in the minutes that this model has.
     """
     config = MT5Config(
         vocab_size=vocab_size,
