@@ -130,6 +130,7 @@ class _Plan:
 
     @property
     def schema(self) -> pa.Schema:
+        """Columns of the Arrow file."""
         return pa.schema(_COLUMNS + (_TOKENS if self.encoder is not None else []))
 
     def batch(self, table: pa.Table) -> pa.RecordBatch:

@@ -86,6 +86,7 @@ class _Training:
 
     @property
     def eval_every(self) -> int:
+        """Steps between validations; an epoch where none is set."""
         return self.config.eval_every or self.plan.steps_per_epoch
 
 

@@ -67,7 +67,7 @@ def measure_synthetic(out: Path) -> list[Figure]:
             *_counts(con, plans, size),
             *_overlaps(con, size),
             *_shapes(con, size),
-            *_titles(con, size),
+            *_titles(con),
             *_promises(con),
         ]
 
@@ -171,8 +171,8 @@ def _shapes(con: duckdb.DuckDBPyConnection, size: str) -> Iterable[Figure]:
     yield Figure("sessions longer than 100, number", longest, None, 1 if size == "full" else 0, 500, "Fig. 2c: few")
 
 
-def _titles(con: duckdb.DuckDBPyConnection, size: str) -> Iterable[Figure]:
-    low, high = (14, 34) if size == "tiny" else (20, 30)  # few lines, and a few hundred sessions
+def _titles(con: duckdb.DuckDBPyConnection) -> Iterable[Figure]:
+    low, high = 20, 30
     for table, name in (("train", "training"), ("cold", "Task 3")):
         pairs = con.execute(
             f"with sample as (select items[-1] as last, next_item, locale from {table} "
