@@ -18,7 +18,7 @@ LAYERS = [
     {"files", "console"},
     {"config"},
     {"data", "evaluation"},
-    {"prompts"},
+    {"prompts", "training"},
     {"embeddings"},
     {"retrieval"},
     {"rankers", "generation"},

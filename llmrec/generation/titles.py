@@ -15,7 +15,6 @@ from llmrec.data.store import Store
 from llmrec.errors import ConfigError
 from llmrec.evaluation.results import Result
 from llmrec.files import disk_errors, sha256_of
-from llmrec.generation import checkpoint
 from llmrec.generation.decode import write_titles
 from llmrec.generation.job import Job, prepare_job
 from llmrec.generation.model import build_tiny_mt5, load_model
@@ -23,6 +22,7 @@ from llmrec.generation.prompt_sessions import build_prompt_sessions, build_train
 from llmrec.generation.publish import publish
 from llmrec.generation.tokenizer import build_tokenizer
 from llmrec.generation.train import train
+from llmrec.training import checkpoint
 
 __all__ = ["run_generation"]
 

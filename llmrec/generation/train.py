@@ -24,13 +24,13 @@ from torch.nn import functional
 from llmrec.config import GenerateConfig
 from llmrec.console import notice, progress_bar
 from llmrec.errors import DataError
-from llmrec.generation import checkpoint
 from llmrec.generation.batches import BatchPlan, pad, read_tokens, token_lengths
-from llmrec.generation.checkpoint import Progress
 from llmrec.generation.decode import validation_bleu
 from llmrec.generation.model import ModelCard, save_model
 from llmrec.generation.prompt_sessions import TrainingSessions
-from llmrec.generation.schedule import learning_rate_at
+from llmrec.training import checkpoint
+from llmrec.training.checkpoint import Progress
+from llmrec.training.schedule import learning_rate_at
 
 __all__ = ["micro_batches", "title_loss", "train", "validation_loss"]
 

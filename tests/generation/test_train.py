@@ -222,7 +222,7 @@ def test_two_processes_lose_and_double_no_session(tmp_path: Path, tiny_store: St
 def test_an_unfinished_training_is_not_thrown_away_unasked(
     tmp_path: Path, sessions: tuple[object, Dataset, Dataset]
 ) -> None:
-    from llmrec.generation import checkpoint
+    from llmrec.training import checkpoint
 
     states = tmp_path / "checkpoints"
     AcceleratorState._reset_state(reset_partial_state=True)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from llmrec.generation.schedule import learning_rate_at
+from llmrec.training.schedule import learning_rate_at
 
 
 @pytest.mark.parametrize(
