@@ -9,6 +9,7 @@ import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
 from ibis.util import gen_name
 
+from llmrec.data.lists import stripped
 from llmrec.data.raw import explained, read_raw
 from llmrec.schema import PRICE_SENTINEL, PRODUCT_COLUMNS, TEXT_COLUMNS
 
@@ -57,9 +58,11 @@ def _cleaned(raw: ir.Table) -> ir.Table:
     number = raw.price.try_cast("float64")
     usable = ibis.coalesce(~number.isnan() & ~number.isinf(), ibis.literal(False))
     sentinel = ibis.coalesce((number - PRICE_SENTINEL).abs() < 0.005, ibis.literal(False))
-    untitled = ibis.coalesce(raw.title.strip() == "", ibis.literal(True))
+    # A title of blanks alone sorts before "!", as hardly any other does; to strip them all would take half the time.
+    untitled = ibis.cases((raw.title < "!", raw.title.strip() == ""), else_=raw.title.isnull())
+    (item, item_trimmed), (locale, locale_trimmed) = stripped(raw.id), stripped(raw.locale)
     values = {name: raw[name].nullif("") for name in TEXT_COLUMNS}
-    values |= {name: raw[name].strip().nullif("") for name in ("id", "locale")}
+    values |= {"id": item, "locale": locale}
     values["price"] = (usable & ~sentinel).ifelse(number, ibis.null("float64"))
     values["title"] = untitled.ifelse("", raw.title)
     return raw.select(
@@ -67,7 +70,7 @@ def _cleaned(raw: ir.Table) -> ir.Table:
         sentinel=sentinel,
         odd_price=raw.price.notnull() & ~usable,
         untitled=untitled,
-        trimmed=ibis.coalesce((raw.id.strip() != raw.id) | (raw.locale.strip() != raw.locale), ibis.literal(False)),
+        trimmed=item_trimmed | locale_trimmed,
     )
 
 

@@ -12,7 +12,17 @@ import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
 from ibis.util import gen_name
 
-from llmrec.data.lists import clean_ids, excerpt, is_list, is_plain, plain_ids, printed_ids
+from llmrec.data.lists import (
+    clean_ids,
+    excerpt,
+    is_list,
+    is_one_line,
+    is_plain,
+    one_line_ids,
+    plain_ids,
+    printed_ids,
+    stripped,
+)
 from llmrec.data.raw import ends_whole, explained, literal, read_raw
 from llmrec.errors import DataError
 from llmrec.schema import PRODUCT_COLUMNS
@@ -20,6 +30,11 @@ from llmrec.schema import PRODUCT_COLUMNS
 __all__ = ["connect", "read_products", "read_sessions", "read_sessions_file", "stage_sessions"]
 
 _ID_COLUMNS = ("next_item", "locale")
+_KIND = "kind of list"  # a name that hardly any file has, and none needs
+_NO_IDS = ibis.literal([], type="array<string>")
+
+# Clean ids, whether cleaning changed them, and the text where it is no list; for null: none, False and null.
+_Lists = tuple[ir.ArrayValue, ir.BooleanValue, ir.StringValue]
 
 
 def connect(memory_limit_gb: float = 6, *, database: Path | None = None, spill: Path | None = None) -> Backend:
@@ -79,7 +94,7 @@ def stage_sessions(con: Backend, path: Path, required: Sequence[str] = ()) -> ir
     if not (raw.prev_items.type().is_string() or raw.prev_items.type().is_array()):
         raise DataError(f"{path.name}: column 'prev_items' holds {raw.prev_items.type()}; it must be lists of ids")
     with explained(path):
-        staged = con.create_table(gen_name("staged"), _parsed(raw))
+        staged = con.create_table(gen_name("staged"), _parsed(con, raw))
         staged = staged.mutate(row=staged.rowid())
         _refuse_malformed(con, staged, path)
         _refuse_odd_session_ids(con, staged, path)
@@ -88,16 +103,20 @@ def stage_sessions(con: Backend, path: Path, required: Sequence[str] = ()) -> ir
     return staged.drop("malformed") if has_id else staged.drop("malformed").mutate(session_id=staged.row)
 
 
-def _parsed(raw: ir.Table) -> ir.Table:
+def _parsed(con: Backend, raw: ir.Table) -> ir.Table:
     """Columns of `stage_sessions` short of ``row``, with ``malformed``: the text of a list that cannot be read."""
-    ids, repaired, malformed = _read_lists(raw.prev_items)
-    columns = {"prev_items": ibis.coalesce(ids, ibis.literal([], type="array<string>"))}
-    repaired = ibis.coalesce(repaired, ibis.literal(False))
+    if raw.prev_items.type().is_string():
+        # ibis writes a column's expression wherever it is used; only behind a view is the pattern tried once a row.
+        kind = ibis.cases((is_one_line(raw.prev_items), 1), (is_plain(raw.prev_items), 2), else_=3)
+        raw = con.create_view(gen_name("raw"), raw.mutate(**{_KIND: kind}))
+        ids, repaired, malformed = _read_lists(raw.prev_items, raw[_KIND])
+    else:
+        ids, repaired, malformed = _clean_lists(raw.prev_items)
+    columns: dict[str, ir.Value] = {"prev_items": ids}
     for name in _ID_COLUMNS:
         if name in raw.columns:
-            text = raw[name].cast("string")
-            columns[name] = text.strip().nullif("")
-            repaired |= ibis.coalesce(text.strip() != text, ibis.literal(False))
+            columns[name], had_blanks = stripped(raw[name].cast("string"))
+            repaired |= had_blanks
     if "next_title" in raw.columns:
         columns["next_title"] = raw.next_title.cast("string")
     if "session_id" in raw.columns:
@@ -105,17 +124,21 @@ def _parsed(raw: ir.Table) -> ir.Table:
     return raw.select(**columns, repaired=repaired, malformed=malformed)
 
 
-def _read_lists(column: ir.Value) -> tuple[ir.ArrayValue, ir.BooleanValue, ir.StringValue]:
-    """Clean ids, whether cleaning changed them, and the text where it is no list; each null where the column is."""
-    if not column.type().is_string():
-        ids = column.cast("array<string>")
-        return clean_ids(ids), clean_ids(ids) != ids, ibis.null("string")
+def _read_lists(column: ir.StringValue, kind: ir.IntegerValue) -> _Lists:
     # Each branch of a case is computed for its own rows alone, so the slow reading is only paid for odd lists.
-    plain, printed = is_plain(column), printed_ids(column)
-    ids = plain.ifelse(plain_ids(column), clean_ids(printed))
-    repaired = plain.ifelse(ibis.literal(False), clean_ids(printed) != printed)
-    malformed = ibis.cases((plain | is_list(column), ibis.null("string")), else_=column)
+    printed, odd = printed_ids(column), kind == 3
+    read = ibis.coalesce(clean_ids(printed), _NO_IDS)
+    changed = ibis.coalesce(clean_ids(printed) != printed, ibis.literal(False))
+    ids = ibis.cases((kind == 1, one_line_ids(column)), (kind == 2, plain_ids(column)), else_=read)
+    repaired = ibis.cases((odd, changed), else_=ibis.literal(False))
+    malformed = ibis.cases((odd, ibis.cases((is_list(column), ibis.null("string")), else_=column)))
     return ids, repaired, malformed
+
+
+def _clean_lists(column: ir.Value) -> _Lists:
+    ids = column.cast("array<string>")
+    repaired = ibis.coalesce(clean_ids(ids) != ids, ibis.literal(False))
+    return ibis.coalesce(clean_ids(ids), _NO_IDS), repaired, ibis.null("string")
 
 
 def _refuse_malformed(con: Backend, staged: ir.Table, path: Path) -> None:

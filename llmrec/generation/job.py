@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from llmrec.config import GenerateConfig
 from llmrec.console import notice
 from llmrec.data.importing import import_dataset
 from llmrec.data.store import Store
-from llmrec.data.synth import synthesize
+from llmrec.data.synth import is_current, synthesize
 from llmrec.errors import ConfigError, StoreError
 from llmrec.files import disk_errors
 from llmrec.generation.model import ModelCard, load_model, read_model_card
@@ -130,11 +132,14 @@ def _announce(config: GenerateConfig, k: int, folder: Path) -> None:
 
 
 def _built_in_store(size: str, seed: int) -> Store:
-    """Synthetic sessions, made once and imported like any other source."""
+    """Synthetic sessions, imported like any other source; made once, and again where an earlier version made them."""
     folder = RUNS / f"synthetic-{size}-{seed}"
-    try:
-        return Store.load(folder / "store")
-    except StoreError:
-        synthesize(folder / "csv", size=size, seed=seed)
-        import_dataset(folder / "csv", folder / "store", seed=seed)
-        return Store.load(folder / "store")
+    if is_current(folder / "csv", size, seed):
+        with suppress(StoreError):
+            return Store.load(folder / "store")
+    with disk_errors(folder):
+        if (folder / "store").exists():  # first, or a stop halfway would leave it beside new files
+            shutil.rmtree(folder / "store")
+    synthesize(folder / "csv", size=size, seed=seed)
+    import_dataset(folder / "csv", folder / "store", seed=seed)
+    return Store.load(folder / "store")

@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmrec.data.lists import clean_ids, excerpt, is_list, is_plain, plain_ids, printed_ids
+from llmrec.data.lists import (
+    clean_ids,
+    excerpt,
+    is_list,
+    is_one_line,
+    is_plain,
+    one_line_ids,
+    plain_ids,
+    printed_ids,
+    stripped,
+)
 
 # ibis 12 still calls what DuckDB 2 renamed
 pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
@@ -43,11 +53,15 @@ def test_a_list_cut_short_is_refused(session, data):
 LIST_LIKE = st.text(st.sampled_from("[]', \"\n\x0bA\\é."), max_size=12).map(lambda text: f"['{text}']")
 
 
+NUMPY_LIST = st.lists(ID, max_size=6).map(lambda ids: str(np.array(ids, dtype=object)))
+
+
+@pytest.mark.parametrize(("fits", "read"), [(is_plain, plain_ids), (is_one_line, one_line_ids)])
 @settings(max_examples=50, deadline=None)
-@given(st.lists(LIST_LIKE | st.lists(ID, max_size=6).map(str), min_size=20, max_size=40))
-def test_the_quick_reading_of_plain_lists_gives_what_the_general_one_gives(texts):
+@given(st.lists(LIST_LIKE | NUMPY_LIST | st.lists(ID, max_size=6).map(str), min_size=20, max_size=40))
+def test_the_quick_readings_of_usual_lists_give_what_the_general_one_gives(fits, read, texts):
     table = ibis.memtable({"text": texts})
-    plain = CON.to_pyarrow(table.filter(is_plain(table.text)).select("text", ids=plain_ids(table.text))).to_pylist()
+    plain = CON.to_pyarrow(table.filter(fits(table.text)).select("text", ids=read(table.text))).to_pylist()
     assert parse([row["text"] for row in plain] or ["[]"]) == ([row["ids"] for row in plain] or [[]])
 
 
@@ -55,6 +69,32 @@ def test_what_the_datasets_hold_is_plain():
     texts = ["['B0A' 'B0B'\n 'B0A']", "['B0A', 'B0B']", "['B0A']", "[' B0A']", "['']", '["B0A"]', "[]", "['B0A'"]
     table = ibis.memtable({"text": texts}).mutate(plain=lambda one: is_plain(one.text))
     assert CON.to_pyarrow(table.plain).to_pylist() == [True, True, True, False, False, False, False, False]
+
+
+def test_a_list_on_one_line_has_ascii_ids_and_single_blanks():
+    texts = [
+        "['B0A' 'B0B']",
+        "['B0A']",
+        "['B0A'\n 'B0B']",
+        "['B0A', 'B0B']",
+        "['B0A'  'B0B']",
+        "['É']",
+        "['a\\']",
+        "[]",
+    ]
+    table = ibis.memtable({"text": texts}).mutate(one_line=lambda one: is_one_line(one.text))
+    assert CON.to_pyarrow(table.one_line).to_pylist() == [True, True] + 6 * [False]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text(" \t\n\r\v\f\x01!aé\u3000", max_size=5) | st.none(), min_size=10, max_size=30))
+def test_blanks_around_a_text_go_and_are_told(texts):
+    table = ibis.memtable({"place": range(len(texts)), "text": texts}, schema={"place": "int64", "text": "string"})
+    bare, had_blanks = stripped(table.text)
+    rows = CON.to_pyarrow(table.select("place", bare=bare, had=had_blanks).order_by("place")).to_pylist()
+    for text, row in zip(texts, rows, strict=True):
+        expected = None if text is None else text.strip(" \t\n\r\v\f")
+        assert (row["bare"], row["had"]) == (expected or None, text is not None and expected != text)
 
 
 @settings(max_examples=25, deadline=None)

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 
 from llmrec.console import table
 from llmrec.data.importing import import_dataset
-from llmrec.data.synth import Figure, measure_synthetic, render_report, synthesize, write_report
+from llmrec.data.synth import Figure, is_current, measure_synthetic, render_report, synthesize, write_report
+from llmrec.data.synth.catalogue import build_catalogue, distinct_share
 from llmrec.data.synth.products import product_ids
 from llmrec.data.synth.sessions import draw_lengths
 from llmrec.data.synth.sizes import FULL, plan
@@ -60,9 +62,56 @@ def test_full_is_the_papers_table_2() -> None:
     assert sizes == {(1, 1): 316_971, (1, 2): 316_972, (2, 1): 34_688, (2, 2): 34_690, (3, 1): 56_421, (3, 2): 56_422}
 
 
-def test_every_figure_of_tiny_is_as_it_should_be(figures: dict[str, Figure]) -> None:
-    assert [figure for figure in figures.values() if not figure.ok] == []
+def test_every_figure_of_tiny_is_as_it_should_be(figures: dict[str, Figure], tmp_path: Path) -> None:
+    other = measure_synthetic(synthesize(tmp_path / "other", "tiny", seed=1))
+    assert [figure for figure in [*figures.values(), *other] if not figure.ok] == []
     assert len(figures) > 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "seeds"), [("tiny", range(2, 10)), ("small", range(5))])
+def test_every_figure_is_as_it_should_be_whatever_the_seed(size: str, seeds: range, tmp_path: Path) -> None:
+    for seed in seeds:
+        figures = measure_synthetic(synthesize(tmp_path / "data", size, seed))
+        assert [(seed, figure) for figure in figures if not figure.ok] == []
+
+
+def test_the_share_of_distinct_ids_follows_the_locales_sizes() -> None:
+    # of each 100 products of ES 48 are of earlier locales' lines (.20 + .20 + .08), of UK none
+    uk, es = (replace(FULL[locale], products=products) for locale, products in (("UK", 300), ("ES", 100)))
+    assert distinct_share([uk]) == 1
+    assert distinct_share([uk, es]) == pytest.approx((300 + 52) / 400)
+    assert distinct_share(FULL.values()) == pytest.approx(1_410_675 / 1_551_057, abs=0.002)  # Table 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_locales_share_as_many_products_as_planned(seed: int) -> None:
+    catalogue = build_catalogue(plan("small"), load_vocabulary(), np.random.default_rng(seed))
+    planned = distinct_share(plan("small")) * sum(one.products for one in plan("small"))
+    assert catalogue.num_products == pytest.approx(planned, abs=10)
+
+
+def test_a_small_catalogue_has_related_lines_in_every_family_that_it_sells() -> None:
+    vocabulary = load_vocabulary()
+    for seed in range(3):
+        catalogue = build_catalogue(plan("tiny"), vocabulary, np.random.default_rng(seed))
+        sold = np.unique(catalogue.lines.family)
+        assert len(sold) == 16  # two families of each of eight departments
+        assert {vocabulary.families[number].accessory for number in sold} == {True, False}
+        assert vocabulary.books in {vocabulary.families[number].department for number in sold}
+    whole = build_catalogue(plan("small"), vocabulary, np.random.default_rng(0))
+    assert len(np.unique(whole.lines.family)) == len(vocabulary.families)
+
+
+def test_data_of_another_version_size_or_seed_is_not_current(tmp_path: Path) -> None:
+    out = synthesize(tmp_path / "out", "tiny", seed=4)
+    assert is_current(out, "tiny", 4)
+    assert not is_current(out, "tiny", 5)
+    assert not is_current(out, "small", 4)
+    assert not is_current(tmp_path, "tiny", 4)
+    settings = json.loads((out / "synth.json").read_text())
+    (out / "synth.json").write_text(json.dumps(settings | {"version": settings["version"] - 1}))
+    assert not is_current(out, "tiny", 4)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_ones(tiny: Path, tmp_path: Path) -> None:

@@ -23,11 +23,11 @@ from llmrec.errors import ConfigError
 from llmrec.files import atomic_folder
 from llmrec.schema import PRODUCT_COLUMNS
 
-__all__ = ["read_settings", "synthesize"]
+__all__ = ["is_current", "read_settings", "synthesize"]
 
 SETTINGS: Final = "synth.json"
 _KIND: Final = "llmrec synthetic Amazon-M2"
-_VERSION: Final = 1
+_VERSION: Final = 2  # raised when the same size and seed give other bytes
 _CHUNK: Final = 100_000  # sessions walked at once
 _UNKNOWN_RATE: Final = 0.0003  # share of training items whose product has no row
 _SESSION_COLUMNS: Final = ("prev_items", "next_item", "locale")
@@ -38,7 +38,8 @@ def synthesize(out: Path, size: str = "tiny", seed: int = 0) -> Path:
 
     Args:
         out: Folder to write. One that an earlier call wrote is replaced.
-        size: ``tiny`` (1/1000 of the paper's Table 2, at least 150 sessions a locale), ``small`` (1/50) or ``full``.
+        size: ``tiny`` (1/1000 of the paper's Table 2, at least 150 sessions and 100 of each Task-3 test a locale, fewer
+            kinds of product), ``small`` (1/50) or ``full``.
         seed: Seed, at least 0.
 
     Returns:
@@ -86,6 +87,15 @@ def read_settings(folder: Path) -> dict[str, Any]:
     if not isinstance(settings, dict) or settings.get("kind") != _KIND:
         raise ConfigError(f"{folder}: no synthetic data set; write one with llmrec data synth")
     return settings
+
+
+def is_current(folder: Path, size: str, seed: int) -> bool:
+    """Whether ``folder`` holds what `synthesize` would write there now; an earlier version wrote other data."""
+    try:
+        settings = read_settings(folder)
+    except ConfigError:
+        return False
+    return all(settings.get(name) == value for name, value in (("version", _VERSION), ("size", size), ("seed", seed)))
 
 
 def _refuse_foreign(out: Path) -> None:

@@ -7,6 +7,7 @@ slot; slot 0 sells most. The last ``reserved`` slots of a line are never in a tr
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,13 +17,16 @@ from numpy.typing import NDArray
 from llmrec.data.synth.sizes import LocalePlan
 from llmrec.data.synth.vocabulary import Vocabulary
 
-__all__ = ["Catalogue", "Lines", "build_catalogue"]
+__all__ = ["Catalogue", "Lines", "build_catalogue", "distinct_share"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 _LINE_SIZE: Final = 7.0  # mean number of variants of a line
 _RESERVED: Final = 0.12  # share of a line's variants kept for Task 3
+
+_FEW_PRODUCTS: Final = 10_000  # below that a catalogue sells fewer kinds of product
+_TASTE: Final = 0.06  # how far locales differ in which lines attract them; lines attract from 0 to 1
 
 # Share of a locale's products that come from lines of earlier locales: all of the first sell them, none of the second.
 # UK and DE overlap, JP hardly; a small locale shares about .4 with DE (paper Fig. 2b). In sum they leave 1.41 M
@@ -74,6 +78,16 @@ class Catalogue:
     def num_products(self) -> int:
         """Number of distinct products."""
         return int(self.lines.size.sum())
+
+
+def distinct_share(plans: Iterable[LocalePlan]) -> float:
+    """Distinct ids for each product row of a catalogue with these sizes of locales, as planned.
+
+    Few where the small locales are large: about half of their products are of earlier locales, of JP's hardly any.
+    """
+    plans = tuple(plans)
+    fresh = sum(one.products * (1 - sum(share for *_, share in _SHARED[one.locale])) for one in plans)
+    return fresh / sum(one.products for one in plans)
 
 
 def build_catalogue(plans: tuple[LocalePlan, ...], vocabulary: Vocabulary, rng: np.random.Generator) -> Catalogue:
@@ -131,15 +145,24 @@ def _share(
     for locale in outside:
         fits &= ~np.isin(np.arange(len(sizes)), members[locale])
     candidates = np.flatnonzero(fits)
-    order = candidates[np.argsort(attraction[candidates] + rng.normal(0, 0.03, len(candidates)), kind="stable")]
-    total = np.concatenate([[0], np.cumsum(sizes[order])])
-    return order[: int(np.argmin(np.abs(total - products)))]
+    order = candidates[np.argsort(attraction[candidates] + rng.normal(0, _TASTE, len(candidates)), kind="stable")]
+    total = np.cumsum(sizes[order])
+    count = int(np.searchsorted(total, products, side="right"))
+    taken = [order[:count]]
+    rest = products - (int(total[count - 1]) if count else 0)
+    for line in order[count:]:  # the first that does not fit ends the run; smaller ones after it may fill the rest
+        if rest < 1:
+            break
+        if sizes[line] <= rest:
+            taken.append(line[None])
+            rest -= int(sizes[line])
+    return np.concatenate(taken)
 
 
 def _describe(sizes: Ints, vocabulary: Vocabulary, rng: np.random.Generator) -> Lines:
     count = len(sizes)
     families = vocabulary.families
-    family = rng.choice(len(families), size=count, p=_family_shares(len(families)))
+    family = rng.choice(len(families), size=count, p=_family_shares(vocabulary, int(sizes.sum())))
     department = np.array([one.department for one in families])[family]
     features = np.array([len(one.features) for one in families])[family]
     materials = np.array([max(1, len(one.materials)) for one in families])[family]
@@ -167,7 +190,16 @@ def _describe(sizes: Ints, vocabulary: Vocabulary, rng: np.random.Generator) -> 
     )
 
 
-def _family_shares(count: int) -> Floats:
-    weights = 1 / np.sqrt(np.arange(count) % 16 + 2.0)  # some families are larger than others, in every department
+def _family_shares(vocabulary: Vocabulary, products: int) -> Floats:
+    """Share of each family in the lines: some are larger than others, in every department.
+
+    A small catalogue sells two families of every second department, books among them. Were it all of them, a locale
+    would have a line or two of each, and the lines beside one another would have nothing in common.
+    """
+    department = np.array([one.department for one in vocabulary.families])
+    weights = 1 / np.sqrt(np.arange(len(department)) % 16 + 2.0)
+    if products < _FEW_PRODUCTS:
+        edge = np.diff(department, prepend=-1, append=vocabulary.departments) != 0
+        weights *= (edge[:-1] | edge[1:]) & (department % 2 == vocabulary.books % 2)
     shares: Floats = weights / weights.sum()
     return shares

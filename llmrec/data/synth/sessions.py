@@ -34,6 +34,7 @@ _NEIGHBOUR_CHANCES: Final = (0.40, 0.25, 0.17, 0.11, 0.07)
 # .35 of the sessions hold a repeat (paper Fig. 2d).
 _REPEAT: Final = (0.07, 0.11, 0.13, 0.13)
 _REPEAT_LAST: Final = 0.4
+_COLD_ATTEMPTS: Final = 8
 _POPULARITY: Final = 0.75  # exponent of the long tail of lines (paper Fig. 2a)
 
 
@@ -190,7 +191,12 @@ def _step(graph: LocaleGraph, line: Ints, slot: Ints, rng: np.random.Generator) 
 
 
 def _cold_targets(graph: LocaleGraph, line: Ints, slot: Ints, rng: np.random.Generator) -> Ints:
-    to, _ = _step(graph, line, slot, rng)
+    """Reserved products: steps are drawn again until they come to a line that has some, at last the nearest."""
+    to = np.zeros(len(line), dtype=np.int64)
+    todo = np.arange(len(line))
+    for _ in range(_COLD_ATTEMPTS):
+        to[todo], _ = _step(graph, line[todo], slot[todo], rng)
+        todo = todo[graph.size[to[todo]] == graph.open[to[todo]]]
     to = graph.held_out[to]
     reserved = graph.size[to] - graph.open[to]
     return graph.first[to] + graph.open[to] + np.floor(rng.random(len(to)) * reserved).astype(np.int64)

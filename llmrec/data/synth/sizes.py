@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from llmrec.errors import ConfigError, nearest
@@ -85,6 +85,7 @@ SCALES: Final = {"tiny": 1 / 1000, "small": 1 / 50, "full": 1.0}
 _MIN_PRODUCTS = 120  # fewer than that and a small locale has no neighbouring lines to walk to
 _MIN_SESSIONS = 150
 _MIN_TEST = 20
+_MIN_COLD_TEST = 100  # as in the release, small locales weigh as much as large ones; with fewer, BLEU is chance
 
 
 def plan(size: str) -> tuple[LocalePlan, ...]:
@@ -103,7 +104,9 @@ def plan(size: str) -> tuple[LocalePlan, ...]:
             max(_MIN_SESSIONS, round(whole.sessions * scale)),
             whole.mean_length,
             tuple(
-                TestPlan(test.task, test.phase, max(_MIN_TEST, round(test.sessions * scale)), test.mean_length)
+                replace(
+                    test, sessions=max(_MIN_COLD_TEST if test.task == 3 else _MIN_TEST, round(test.sessions * scale))
+                )
                 for test in whole.tests
             ),
         )

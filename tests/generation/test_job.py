@@ -1,0 +1,58 @@
+"""The surroundings of one call: where its data comes from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from accelerate.state import AcceleratorState
+
+from llmrec.config import GenerateConfig
+from llmrec.generation.job import prepare_job
+
+# ibis 12 still calls what DuckDB 2 renamed
+pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
+
+
+def built_in_store(out: Path) -> Path:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return prepare_job(GenerateConfig(synthetic="tiny", output_dir=out)).store.path
+
+
+def stamp(store: Path) -> int:
+    return (store / "manifest.json").stat().st_mtime_ns
+
+
+def test_built_in_data_is_made_once_and_again_when_its_version_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = built_in_store(tmp_path / "out")
+    made = stamp(store)
+    assert stamp(built_in_store(tmp_path / "out")) == made
+
+    settings = store.parent / "csv" / "synth.json"
+    current = json.loads(settings.read_text())
+    settings.write_text(json.dumps(current | {"version": current["version"] - 1}))
+    assert stamp(built_in_store(tmp_path / "out")) > made
+    assert json.loads(settings.read_text()) == current
+
+
+def test_an_old_store_does_not_outlive_a_stop_between_new_data_and_its_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = built_in_store(tmp_path / "out")
+    made = stamp(store)
+    settings = store.parent / "csv" / "synth.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"version": 0}))
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("llmrec.generation.job.import_dataset", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            built_in_store(tmp_path / "out")
+    assert stamp(built_in_store(tmp_path / "out")) > made
