@@ -1,0 +1,24 @@
+"""Speed and memory of the main steps, each beside the plain way of doing it, measured in the same run."""
+
+import shutil
+
+from llmrec.benchmarks.data import import_, synth
+from llmrec.benchmarks.generation import generate, prompts
+from llmrec.benchmarks.measure import RUNS, app
+
+__all__ = ["app"]
+
+
+@app.command("all")
+def all_() -> None:
+    """Run every benchmark; `generate` needs the model that `make demo` leaves."""
+    synth()
+    import_()
+    prompts()
+    generate()
+
+
+@app.command()
+def clean() -> None:
+    """Remove the data that the benchmarks made."""
+    shutil.rmtree(RUNS, ignore_errors=True)
