@@ -7,9 +7,9 @@ import inspect
 import logging
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
@@ -17,7 +17,7 @@ from llmrec import __version__
 from llmrec.config import load_recipe, resolve
 from llmrec.console import notice, stderr
 from llmrec.console import out as out_console
-from llmrec.errors import LlmrecError, require
+from llmrec.errors import ConfigError, LlmrecError, require
 
 __all__ = ["app", "main", "run"]
 
@@ -90,6 +90,27 @@ def synth(
     notice(f"next: llmrec data import {out} STORE")
 
 
+@data_app.command()
+def holdout(
+    file: Annotated[Path, typer.Argument(help="Sessions, labelled or bare: Parquet or CSV.")],
+    out: Annotated[Path, typer.Argument(help="Folder for train, sessions and targets (.parquet).")],
+    share: Annotated[float, typer.Option(help="Share of each locale's sessions.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Draws them.")] = 0,
+    locale: Annotated[list[str] | None, typer.Option(help="Only this locale; may be repeated.")] = None,
+) -> None:
+    """Hold out a share of a sessions file: what to learn from, what to rank for, and the targets.
+
+    A session without next_item gives its last item, if two others stay.
+
+    Example: llmrec data holdout sessions.parquet runs/holdout --share 0.1
+    """
+    from llmrec.data.holdout import hold_out
+
+    made = hold_out(file, out, share=share, seed=seed, locales=locale)
+    notice(f"{made.num_train:,} sessions to learn from, {made.num_held_out:,} held out, in {out}")
+    notice(f"next: llmrec rank covisit --train {made.train} --sessions {made.sessions} --out RUN")
+
+
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run file: ranked lists or titles.")],
@@ -112,6 +133,131 @@ def evaluate(
     if json is not None:
         write_result(json, result)
     out_console.print(render_markdown(result), markup=False)
+
+
+@app.command(no_args_is_help=True)
+def rank(
+    ranker: Annotated[str, typer.Argument(help="popularity, covisit, gru4rec … (an unknown name lists them all).")],
+    train: Annotated[
+        list[Path] | None, typer.Option(help="Sessions to learn from, labelled or bare; several files may follow.")
+    ] = None,
+    sessions: Annotated[Path | None, typer.Option(help="Sessions to rank for: Parquet or CSV.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run to write (Parquet).")] = None,
+    products: Annotated[Path | None, typer.Option(help="Products: lists hold what the locale sells.")] = None,
+    k: Annotated[int, typer.Option(help="Most items of a list.")] = 100,
+    seen: Annotated[str, typer.Option(help="drop or keep the session's own items.")] = "drop",
+    transductive: Annotated[
+        bool, typer.Option("--transductive/--inductive", help="Learn from the sessions' own prefixes too.")
+    ] = False,
+    save: Annotated[Path | None, typer.Option(help="Keep the ranker in this folder.")] = None,
+    load: Annotated[Path | None, typer.Option(help="A kept ranker; with --train it goes on learning.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Recipe by name or file; RANKER's own if not given.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of a ranker that draws; the recipe's, or 0.")] = None,
+    pretrain: Annotated[
+        list[Path] | None, typer.Option(help="Sessions to learn from before --train (Task 2); several files.")
+    ] = None,
+    per_locale: Annotated[bool, typer.Option("--per-locale/--joint", help="One ranker a locale, or one.")] = False,
+    engine: Annotated[str | None, typer.Option(help="duckdb or spark: where the counting runs.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of the recipe, as name=value; may be repeated.")
+    ] = None,
+    checkpoints: Annotated[Path | None, typer.Option(help="Folder for checkpoints and logs.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from what a killed training left there.")] = False,
+    limit: Annotated[int | None, typer.Option(help="Only the first sessions; the run is stamped partial.")] = None,
+    atomic: Annotated[
+        Path | None, typer.Option(help="Write the sessions as RecBole's atomic files here; nothing is learnt.")
+    ] = None,
+) -> None:
+    """Rank the next products of sessions: learn from files, or load a kept ranker.
+
+    Example: llmrec rank covisit --train train.parquet --sessions test.parquet --out runs/covisit.parquet
+    """
+    from llmrec.rankers.job import RankJob, export_job, run_rank_job
+
+    job = RankJob(
+        ranker=ranker,
+        train=train or (),
+        pretrain=pretrain or (),
+        sessions=sessions,
+        out=out,
+        products=products,
+        k=k,
+        seen=_choice(seen, "--seen", ("drop", "keep")),
+        transductive=transductive,
+        per_locale=per_locale,
+        save=save,
+        load=load,
+        recipe=recipe,
+        settings=_assignments(changes or [])
+        | {key: value for key, value in (("seed", seed), ("engine", engine)) if value is not None},
+        folder=checkpoints,
+        resume=resume,
+        limit=limit,
+    )
+    if atomic is not None:
+        export_job(job, atomic)
+    else:
+        run_rank_job(job)
+
+
+@app.command(no_args_is_help=True)
+def tune(
+    ranker: Annotated[str, typer.Argument(help="Ranker to search settings for.")],
+    train: Annotated[list[Path], typer.Option(help="Labelled sessions; a part of them is validated on.")],
+    out: Annotated[Path, typer.Option(help="Recipe to write (.yaml).")],
+    bare: Annotated[list[Path] | None, typer.Option(help="Sessions that are only learnt from.")] = None,
+    products: Annotated[Path | None, typer.Option(help="Products.")] = None,
+    space: Annotated[str | None, typer.Option(help="Search space by name or file; the paper's if not given.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Recipe for the settings that are not searched.")] = None,
+    changes: Annotated[list[str] | None, typer.Option("--set", help="A fixed setting, as name=value.")] = None,
+    trials: Annotated[int, typer.Option(help="Most trials; those of a stopped search count.")] = 20,
+    storage: Annotated[Path | None, typer.Option(help="Folder of the search; OUT.search if not given.")] = None,
+    validation_share: Annotated[float, typer.Option(help="Share of the labelled sessions to validate on.")] = 0.1,
+    transductive: Annotated[
+        bool, typer.Option("--transductive/--inductive", help="Learn from the validation prefixes too.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Draws the validation part and the trials.")] = 0,
+) -> None:
+    """Search a ranker's settings (the ranges of the paper's Appendix A) and write the best ones as a recipe.
+
+    A search that was stopped goes on: give the same command again.
+
+    Example: llmrec tune gru4rec --train train.parquet --recipe gru4rec_stock --out runs/gru4rec_tuned.yaml
+    """
+    from llmrec.rankers.tune import TuneJob, run_tune_job
+
+    run_tune_job(
+        TuneJob(
+            ranker=ranker,
+            train=train,
+            out=out,
+            bare=bare or (),
+            products=products,
+            space=space,
+            recipe=recipe,
+            settings=_assignments(changes or []),
+            trials=trials,
+            storage=storage,
+            validation_share=validation_share,
+            transductive=transductive,
+            seed=seed,
+        )
+    )
+
+
+def _choice(value: str, flag: str, choices: Sequence[str]) -> Any:
+    if value not in choices:
+        raise ConfigError(f"{flag} must be one of {', '.join(choices)}; got '{value}'")
+    return value
+
+
+def _assignments(changes: list[str]) -> dict[str, Any]:
+    """``name=value`` texts as a mapping."""
+    pairs = [change.partition("=") for change in changes]
+    for name, equals, _ in pairs:
+        if not name or not equals:
+            raise ConfigError(f"--set takes name=value, for instance --set history=5; got '{name}{equals}'")
+    return {name: value for name, _, value in pairs}
 
 
 @prompts_app.command("list")
@@ -189,10 +335,27 @@ def _guarded(command: Callable[[], Any]) -> int:
     return 0
 
 
-def main() -> None:
-    """Entry point of ``llmrec``."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of ``llmrec``; ``argv`` is the command line's own where not given."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    raise SystemExit(_guarded(app))
+    arguments = _spread(sys.argv[1:] if argv is None else argv)
+    raise SystemExit(_guarded(lambda: app(args=arguments)))
+
+
+_SEVERAL: Final = ("--train", "--pretrain", "--bare")
+
+
+def _spread(arguments: Sequence[str]) -> list[str]:
+    """Let several files follow one flag: ``--train A B`` becomes ``--train A --train B``."""
+    spread: list[str] = []
+    flag = ""
+    for argument in arguments:
+        if argument.startswith("-"):
+            flag = argument if argument in _SEVERAL else ""
+        elif flag and spread[-1] != flag:
+            spread.append(flag)
+        spread.append(argument)
+    return spread
 
 
 def run(config_class: type[C], function: Callable[[C], Any], argv: list[str] | None = None) -> int:

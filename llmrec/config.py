@@ -17,7 +17,7 @@ __all__ = ["GenerateConfig", "Recipe", "load_recipe", "option", "recipe_names", 
 
 C = TypeVar("C")
 RECIPES = Path(__file__).resolve().parent / "recipes"
-RECIPE_KEYS = {"summary", "settings", "paper", "scores"}
+RECIPE_KEYS = {"ranker", "summary", "settings", "paper", "scores"}
 
 
 def option(default: Any, help: str, *, minimum: float | None = None, above: float | None = None) -> Any:
@@ -88,6 +88,7 @@ class Recipe:
         summary: What it is, in one sentence.
         settings: Values for a config class.
         paper: For each setting taken from the paper, the place there.
+        ranker: The ranker that the settings are for; None for a recipe of ``scripts/gen.py``.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Recipe:
     summary: str
     settings: Mapping[str, Any]
     paper: Mapping[str, str]
+    ranker: str | None = None
 
 
 def recipe_names() -> list[str]:
@@ -121,7 +123,9 @@ def load_recipe(name: str) -> Recipe:
     for key in content:
         if key not in RECIPE_KEYS:
             raise ConfigError(f"{path}: unknown key '{key}'{nearest(str(key), RECIPE_KEYS)}")
-    return Recipe(path.stem, path, str(content.get("summary", "")), content["settings"], content.get("paper") or {})
+    ranker = None if content.get("ranker") is None else str(content["ranker"])
+    summary, paper = str(content.get("summary", "")), content.get("paper") or {}
+    return Recipe(path.stem, path, summary, content["settings"], paper, ranker)
 
 
 def resolve(cls: type[C], flags: Mapping[str, Any], recipe: Recipe | None = None) -> C:
@@ -158,6 +162,10 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         if value not in choices:
             raise ConfigError(f"{where} must be one of {', '.join(map(str, choices))}; got {value!r}")
         return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{where} must be a list; got {value!r}")
+        return tuple(_convert(one, typing.get_args(hint)[0], where) for one in value)
     if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
     try:
@@ -176,6 +184,9 @@ _TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", 
 
 
 def _check_range(value: Any, metadata: Mapping[str, Any], where: str) -> None:
+    if isinstance(value, tuple):
+        for one in value:
+            _check_range(one, metadata, where)
     if value is None or not isinstance(value, int | float):
         return
     minimum, above = metadata.get("minimum"), metadata.get("above")

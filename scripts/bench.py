@@ -9,6 +9,10 @@
     python scripts/bench.py prompts --sessions 400000
 
     python scripts/bench.py generate --model runs/demo/model
+
+    python scripts/bench.py counting
+
+    python scripts/bench.py neural
 """
 
 from llmrec.benchmarks import app

@@ -135,6 +135,8 @@ def test_documented_commands_parse(command: str) -> None:
         assert run(GenerateConfig, seen.append, flags) == 0
         assert isinstance(seen[0], GenerateConfig)
         return
+    if "scripts/rank.py" in words:
+        words = ["llmrec", "rank", *words[words.index("scripts/rank.py") + 1 :]]
     group = typer.main.get_command(app)
     words = words[1:]
     while hasattr(group, "commands") and words and not words[0].startswith("-"):

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from llmrec.config import RECIPES, GenerateConfig, load_recipe, recipe_names, resolve
+from llmrec.config import RECIPES, GenerateConfig, load_recipe, option, recipe_names, resolve
 from llmrec.errors import ConfigError
+from llmrec.rankers import ranker_class
 
 
 def test_flags_win_over_the_recipe_and_the_recipe_over_defaults(tmp_path: Path) -> None:
@@ -60,9 +61,27 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_resolves_and_cites_only_its_own_settings(name: str) -> None:
     recipe = load_recipe(name)
-    resolve(GenerateConfig, {}, recipe)
+    resolve(ranker_class(recipe.ranker).settings_class if recipe.ranker else GenerateConfig, {}, recipe)
     assert recipe.summary
     assert set(recipe.paper) <= set(recipe.settings)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Weights:
+    weights: tuple[float, ...] = option((1.0,), "Some weights.", minimum=0)
+
+
+def test_a_list_is_read_as_numbers() -> None:
+    assert resolve(Weights, {"weights": [1, "1e-1"]}) == Weights(weights=(1.0, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(3, "must be a list; got 3"), (["x"], "must be a number; got 'x'"), ([1, -2], "must be at least 0; got -2")],
+)
+def test_a_wrong_list_is_one_line(value: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^--weights {message}$"):
+        resolve(Weights, {"weights": value})
 
 
 def test_every_setting_has_a_help_text() -> None:

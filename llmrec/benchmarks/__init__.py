@@ -2,9 +2,11 @@
 
 import shutil
 
+from llmrec.benchmarks.counting import counting
 from llmrec.benchmarks.data import import_, synth
 from llmrec.benchmarks.generation import generate, prompts
 from llmrec.benchmarks.measure import RUNS, app
+from llmrec.benchmarks.neural import neural
 
 __all__ = ["app"]
 
@@ -16,6 +18,8 @@ def all_() -> None:
     import_()
     prompts()
     generate()
+    counting()
+    neural()
 
 
 @app.command()

@@ -32,6 +32,7 @@ class Progress:
         loss_steps: Their number.
         best_step: Step of the best validation so far, -1 before the first.
         best_score: Its score, higher is better.
+        seconds: Time it has taken, where that counts.
     """
 
     step: int = 0
@@ -39,6 +40,7 @@ class Progress:
     loss_steps: int = 0
     best_step: int = -1
     best_score: float = float("-inf")
+    seconds: float = 0.0
 
 
 def checkpoints(folder: Path) -> list[Path]:

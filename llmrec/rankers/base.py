@@ -1,0 +1,243 @@
+"""The contract of everything that orders items: sessions in, at most k distinct items out, best first."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Final, Generic, Literal, Self, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from llmrec.console import track
+from llmrec.errors import ConfigError, DataError, ModelError
+from llmrec.rankers.catalogue import Catalogue, catalogue_and_codes
+from llmrec.rankers.sessions import CodedSessions, Sessions, TrainingSessions
+from llmrec.rankers.storage import read_model, write_model
+from llmrec.rankers.topk import fill_up, is_among
+from llmrec.rankers.vocabulary import UNKNOWN
+
+__all__ = ["Ranker", "Seen"]
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+Seen = Literal["drop", "keep"]
+SettingsT = TypeVar("SettingsT")
+
+CHUNK: Final = 1024  # sessions ranked at once, so that memory does not grow with their number
+
+
+class Ranker(ABC, Generic[SettingsT]):
+    """Session → at most k distinct items, best first.
+
+    A subclass says how it learns (`_fit`), how it ranks codes (`_rank_coded`) and what it is made of (`_state`,
+    `_restore`). Ids, locales, short lists, chunks and files are dealt with here, the same for all.
+
+    Attributes:
+        name: What the command line calls it.
+        settings_class: Dataclass of its settings.
+        product_columns: Columns of the products that it reads.
+        fills_up: Whether short lists are filled with the locale's most frequent items.
+        settings: Its settings.
+        catalogue: Items and locales; there once it is fitted.
+        watch: Called by a ranker that trains in epochs after each, with its number from 1 and MRR@100 on its own
+            validation part; what it raises ends the training.
+    """
+
+    name: ClassVar[str]
+    settings_class: ClassVar[type[Any]]
+    product_columns: ClassVar[tuple[str, ...]] = ("id", "locale")
+    fills_up: ClassVar[bool] = True
+    catalogue: Catalogue
+    watch: Callable[[int, float], None] | None = None
+
+    def __init__(self, settings: SettingsT) -> None:
+        self.settings = settings
+
+    def fit(
+        self,
+        training: TrainingSessions,
+        products: Any = None,
+        *,
+        folder: Path | None = None,
+        resume: bool = False,
+    ) -> Self:
+        """Learn from sessions.
+
+        Args:
+            training: Sessions to learn from.
+            products: Arrow table with `product_columns`, one row for each ``(locale, id)``. With it a session is only
+                offered what its locale sells. None: no filter, and no text or attributes for rankers that read them.
+            folder: Where a ranker that trains for long keeps checkpoints and logs; none are kept without it.
+            resume: Go on from the newest checkpoint in ``folder``.
+
+        Returns:
+            The ranker itself. Fitting it again starts over.
+
+        Raises:
+            DataError: the sessions hold no item.
+            TypeError: sessions are not `TrainingSessions`.
+        """
+        if not isinstance(training, TrainingSessions):
+            raise TypeError("a ranker learns from TrainingSessions alone; llmrec.rankers.sessions makes them")
+        self.catalogue, coded = catalogue_and_codes(training, products)
+        if not len(self.catalogue.vocabulary):
+            raise DataError("the training sessions hold no item; nothing to learn from")
+        self._fit(coded, products, folder, resume)
+        return self
+
+    def finetuned(
+        self,
+        settings: SettingsT,
+        training: TrainingSessions,
+        products: Any = None,
+        *,
+        folder: Path | None = None,
+        resume: bool = False,
+    ) -> Self:
+        """A new ranker that goes on from this fitted one with other sessions (paper §4.1, pretraining and finetuning).
+
+        Args:
+            settings: Settings of the new ranker.
+            training: Sessions to go on with; their new items and locales are added to this one's.
+            products: As `fit`.
+            folder: As `fit`.
+            resume: As `fit`.
+
+        Raises:
+            ConfigError: this ranker counts, which knows no going on.
+        """
+        raise ConfigError(f"{self.name} counts sessions and cannot be pretrained; give all files to --train")
+
+    def rank(self, sessions: Sessions, k: int = 100, seen: Seen = "drop") -> tuple[pa.ListArray, pa.ListArray]:
+        """Rank items for sessions, which need not have existed when the ranker was fitted.
+
+        Args:
+            sessions: ``S`` sessions. Items that were never in training are passed over; a session without a known item
+                gets its locale's most frequent ones.
+            k: Most items of a list.
+            seen: ``drop`` leaves a session's own items out of its list, ``keep`` does not.
+
+        Returns:
+            Ids: ``S`` lists of at most ``k`` distinct strings, best first. Scores: ``S`` lists of float32, falling.
+
+        Raises:
+            ConfigError: ``k`` is below 1, or ``seen`` is neither drop nor keep.
+        """
+        _check(k, seen)
+        ids, scores = [], []
+        starts = range(0, len(sessions), CHUNK)
+        for start in track(starts, "rank", len(starts)):
+            coded = self.catalogue.encode(sessions.slice(start, CHUNK))
+            ranked, values = self._rank_filled(coded, min(k, len(self.catalogue.vocabulary)), seen)
+            lengths = (ranked != UNKNOWN).sum(axis=1)
+            offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+            names = self.catalogue.vocabulary.decode(ranked[ranked != UNKNOWN])
+            ids.append(pa.ListArray.from_arrays(offsets, names))
+            scores.append(pa.ListArray.from_arrays(offsets, pa.array(values[ranked != UNKNOWN])))
+        if not ids:
+            return pa.array([], pa.list_(pa.string())), pa.array([], pa.list_(pa.float32()))
+        return pa.concat_arrays(ids), pa.concat_arrays(scores)
+
+    def rank_session(
+        self, items: Sequence[str], locale: str, k: int = 100, seen: Seen = "drop"
+    ) -> tuple[list[str], list[float]]:
+        """Rank items for one session, as `rank` does; made for serving.
+
+        Returns:
+            At most ``k`` ids, best first, and their scores.
+
+        Raises:
+            ConfigError: as `rank`.
+        """
+        _check(k, seen)
+        catalogue = self.catalogue
+        place = catalogue.locales.index(locale) if locale in catalogue.locales else len(catalogue.locales)
+        codes = catalogue.vocabulary.encode_list(list(items))
+        coded = CodedSessions(np.array([0, len(codes)]), codes, np.array([place]))
+        ranked, values = self._rank_filled(coded, min(k, len(catalogue.vocabulary)), seen)
+        length = int((ranked[0] != UNKNOWN).sum())
+        return catalogue.vocabulary.decode(ranked[0, :length]).to_pylist(), values[0, :length].tolist()
+
+    def _rank_filled(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
+        """Codes and scores ``(S, k)`` as `_rank_coded`, with short lists filled up."""
+        if not self.fills_up:
+            return self._rank_coded(sessions, k, seen)
+        known = sessions.known()
+        ranked, scores = self._rank_coded(known, k, seen)
+        empty = known.lengths == 0
+        ranked[empty], scores[empty] = UNKNOWN, -np.inf
+        if (ranked[:, -1] == UNKNOWN).any():
+            fillers = self._sold_or_unknown(self.catalogue.popular[known.locales], known.locales)
+            fill_up(ranked, scores, fillers, known.padded() if seen == "drop" else np.full((len(known), 1), UNKNOWN))
+        return ranked, scores
+
+    def _sold_or_unknown(self, codes: Ints, locales: Ints) -> Ints:
+        """The codes ``(S, P)``, -1 for an item that the session's locale does not sell."""
+        if self.catalogue.sold is None:
+            return codes
+        return np.where((codes != UNKNOWN) & self.catalogue.sold[locales[:, None], codes], codes, UNKNOWN)
+
+    def _allowed(self, rows: Ints, codes: Ints, sessions: CodedSessions, seen: Seen) -> NDArray[np.bool_]:
+        """Whether candidates ``(C,)`` of some sessions are sold there and, with ``drop``, new to the session."""
+        allowed = np.ones(len(rows), dtype=np.bool_)
+        if self.catalogue.sold is not None:
+            allowed &= self.catalogue.sold[sessions.locales[rows], codes]
+        if seen == "drop":
+            allowed &= ~is_among(rows, codes, sessions.rows, sessions.items, len(self.catalogue.vocabulary))
+        return allowed
+
+    def save(self, folder: Path) -> None:
+        """Write the fitted ranker: ``ranker.json`` and ``arrays.safetensors``.
+
+        Raises:
+            DiskError: the place cannot be written.
+        """
+        arrays = {**self.catalogue.arrays(), **self._state()}
+        write_model(folder, self.name, self.settings, self.catalogue.locales, arrays)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a fitted ranker that `save` wrote.
+
+        Raises:
+            ModelError: nothing of this kind is there, or it is damaged.
+        """
+        settings, locales, arrays = read_model(folder, cls.name, cls.settings_class)
+        ranker = cls(settings)
+        try:
+            ranker.catalogue = Catalogue.from_arrays(arrays, locales)
+            ranker._restore(arrays)
+        except (KeyError, ValueError, IndexError, pa.ArrowInvalid) as error:
+            reason = " ".join(str(error).split())
+            raise ModelError(f"{folder}: damaged model ({reason}); fit it again with --save {folder}") from error
+        return ranker
+
+    @abstractmethod
+    def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:
+        """Learn from training sessions as codes of `catalogue`; none of them is unknown."""
+
+    @abstractmethod
+    def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
+        """Best items of sessions: codes ``(S, k)``, -1 beyond the end of a list, and scores ``(S, k)``, falling.
+
+        Sessions hold known items alone (all of them where `fills_up` is off) and may be empty. The availability
+        ``catalogue.sold`` is for the subclass to apply, before it cuts at k.
+        """
+
+    @abstractmethod
+    def _state(self) -> Mapping[str, NDArray[Any]]:
+        """What was learnt, as arrays."""
+
+    @abstractmethod
+    def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take back what `_state` gave; KeyError or ValueError where it is not that."""
+
+
+def _check(k: int, seen: str) -> None:
+    if k < 1:
+        raise ConfigError(f"k must be at least 1; got {k}")
+    if seen not in ("drop", "keep"):
+        raise ConfigError(f"seen must be drop or keep; got '{seen}'")

@@ -1,0 +1,174 @@
+"""What every ranker knows of the items: their codes, the locales, where each is sold, and what sells most."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from llmrec.console import notice
+from llmrec.rankers.sessions import CodedSessions, Sessions, TrainingSessions
+from llmrec.rankers.vocabulary import UNKNOWN, Vocabulary
+
+__all__ = ["Catalogue", "build_catalogue", "catalogue_and_codes"]
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+NUM_POPULAR: Final = 300  # fills a list of 100 for a session that has seen 200 of them
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Items and locales of a fitted ranker.
+
+    Attributes:
+        vocabulary: The ``N`` items that can be ranked.
+        locales: The ``L`` locales of the training sessions, ascending.
+        sold: Shape ``(L + 1, N)``; whether a locale has a row for the item. A locale without any product row, and the
+            last row, which stands for unknown locales, allow every item. None where no products were given.
+        popular: Shape ``(L + 1, P)``; a locale's most frequent items, best first, -1 beyond; all locales' in the last.
+    """
+
+    vocabulary: Vocabulary
+    locales: tuple[str, ...]
+    sold: Bools | None
+    popular: Ints
+
+    def encode(self, sessions: Sessions) -> CodedSessions:
+        """Sessions as codes of this catalogue."""
+        return CodedSessions(
+            _offsets(sessions.prev_items),
+            self.vocabulary.encode(sessions.prev_items.flatten()),
+            self.encode_locales(sessions.locales),
+        )
+
+    def encode_training(self, training: TrainingSessions) -> CodedSessions:
+        """Training sessions as codes of this catalogue."""
+        return CodedSessions(
+            _offsets(training.sequences),
+            self.vocabulary.encode(training.sequences.flatten()),
+            self.encode_locales(training.locales),
+            training.labelled,
+        )
+
+    def encode_locales(self, names: Any) -> Ints:
+        """Places of locales, shape ``(S,)``; ``len(self.locales)`` for an unknown one."""
+        found = pc.index_in(names, value_set=pa.array(self.locales, pa.string()))
+        places: Ints = pc.fill_null(found, len(self.locales)).to_numpy(zero_copy_only=False).astype(np.int64)
+        return places
+
+    def grown(self, newer: Catalogue) -> tuple[Catalogue, Ints]:
+        """This catalogue with another's items and locales added; the other's availability and popularity win.
+
+        Returns:
+            The catalogue, and the new codes of this one's items, shape ``(N,)``.
+        """
+        vocabulary, places = self.vocabulary.merged(newer.vocabulary)
+        newer_places = vocabulary.encode(newer.vocabulary.ids)
+        locales = tuple(sorted({*self.locales, *newer.locales}))
+        sold = None
+        if newer.sold is not None:
+            sold = np.zeros((len(locales) + 1, len(vocabulary)), dtype=np.bool_)
+            sold[-1] = True
+            for row, name in enumerate(locales):
+                if name in newer.locales:
+                    sold[row, newer_places] = newer.sold[newer.locales.index(name)]
+                else:
+                    sold[row] = True
+        popular = np.full((len(locales) + 1, max(self.popular.shape[1], newer.popular.shape[1])), UNKNOWN)
+        for row in range(len(locales) + 1):
+            everywhere = row == len(locales)
+            name = "" if everywhere else locales[row]
+            source, codes = (newer, newer_places) if everywhere or name in newer.locales else (self, places)
+            listed = source.popular[-1 if everywhere else source.locales.index(name)]
+            popular[row, : len(listed)] = np.where(listed == UNKNOWN, UNKNOWN, codes[listed])
+        return Catalogue(vocabulary, locales, sold, popular), places
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything but the locales as arrays, for a file."""
+        ids = self.vocabulary.ids
+        text = "".join(ids.to_pylist()).encode()
+        lengths = np.array([len(item.encode()) for item in ids.to_pylist()], dtype=np.int32)
+        arrays: dict[str, NDArray[Any]] = {
+            "catalogue.ids": np.frombuffer(text, dtype=np.uint8).copy(),
+            "catalogue.id_bytes": lengths,
+            "catalogue.popular": self.popular.astype(np.int32),
+        }
+        if self.sold is not None:
+            arrays["catalogue.sold"] = np.packbits(self.sold, axis=1)
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], locales: tuple[str, ...]) -> Catalogue:
+        """The catalogue that `arrays` came from."""
+        offsets = np.concatenate([[0], np.cumsum(arrays["catalogue.id_bytes"], dtype=np.int64)]).astype(np.int32)
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(arrays["catalogue.ids"]))]
+        ids = pa.Array.from_buffers(pa.string(), len(offsets) - 1, buffers)
+        ids.validate(full=True)
+        sold = None
+        if "catalogue.sold" in arrays:
+            sold = np.unpackbits(arrays["catalogue.sold"], axis=1, count=len(ids)).astype(np.bool_)
+        return cls(Vocabulary(ids), locales, sold, arrays["catalogue.popular"].astype(np.int64))
+
+
+def build_catalogue(training: TrainingSessions, products: Any = None) -> Catalogue:
+    """Catalogue of the items in training sessions.
+
+    Args:
+        training: Sessions to learn from.
+        products: Arrow table with ``id`` and ``locale``, or None: every locale is then offered every item.
+    """
+    return catalogue_and_codes(training, products)[0]
+
+
+def catalogue_and_codes(training: TrainingSessions, products: Any = None) -> tuple[Catalogue, CodedSessions]:
+    """`build_catalogue`, and the training sessions as its codes, for the price of one."""
+    vocabulary, items = Vocabulary.coded(training.sequences.flatten())
+    locales = tuple(sorted(set(training.locales.unique().to_pylist())))
+    bare = Catalogue(vocabulary, locales, None, np.zeros((0, 0), dtype=np.int64))
+    places = bare.encode_locales(training.locales)
+    coded = CodedSessions(_offsets(training.sequences), items, places, training.labelled)
+    sold = None if products is None else _sold(products, vocabulary, locales)
+    return Catalogue(vocabulary, locales, sold, _popular(coded, len(locales), len(vocabulary))), coded
+
+
+def _offsets(lists: Any) -> Ints:
+    offsets = lists.offsets.to_numpy().astype(np.int64)
+    from_zero: Ints = offsets - offsets[0]
+    return from_zero
+
+
+def _popular(coded: CodedSessions, num_locales: int, num_items: int) -> Ints:
+    """Most frequent items of each locale and, last, of all; ties go to the smaller code."""
+    locale_of_item = np.repeat(coded.locales, coded.lengths)
+    popular = np.full((num_locales + 1, min(NUM_POPULAR, num_items)), UNKNOWN)
+    for row in range(num_locales + 1):
+        items = coded.items if row == num_locales else coded.items[locale_of_item == row]
+        counts = np.bincount(items, minlength=num_items)
+        best = np.lexsort((np.arange(num_items), -counts))[: popular.shape[1]]
+        best = best[counts[best] > 0]
+        popular[row, : len(best)] = best
+    return popular
+
+
+def _sold(products: Any, vocabulary: Vocabulary, locales: tuple[str, ...]) -> Bools:
+    ids, names = (products[name].combine_chunks() for name in ("id", "locale"))
+    codes = vocabulary.encode(ids)
+    sold = np.ones((len(locales) + 1, len(vocabulary)), dtype=np.bool_)
+    encoded = names.dictionary_encode()
+    known = {name: place for place, name in enumerate(encoded.dictionary.to_pylist())}
+    rows = encoded.indices.to_numpy(zero_copy_only=False)
+    for row, name in enumerate(locales):
+        if name not in known:
+            notice(f"no product of locale '{name}' in the products file; its lists are not filtered by availability")
+            continue
+        here = codes[(rows == known[name]) & (codes != UNKNOWN)]
+        sold[row] = False
+        sold[row, here] = True
+    return sold

@@ -1,0 +1,145 @@
+"""What is counted in sessions, as ibis expressions that any engine runs.
+
+Weights are added up as whole numbers of `UNIT` in float64, exact below 2^53: a sum does not depend on the order of its
+terms, hence neither on the number of threads nor on the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+import pyarrow as pa
+
+from llmrec.rankers.sessions import CodedSessions
+
+__all__ = ["UNIT", "best_of_each", "events_of", "followers", "neighbour_weights", "newest_sessions", "normalised"]
+
+UNIT: Final = 2.0**-20
+
+
+def events_of(sessions: CodedSessions) -> pa.Table:
+    """One row for each item of each training session.
+
+    Returns:
+        ``session`` and ``position`` (from 0), ``item`` (code), ``length`` of the session, ``labelled``.
+    """
+    rows = sessions.rows
+    labelled = np.zeros(len(sessions), dtype=np.bool_) if sessions.labelled is None else sessions.labelled
+    return pa.table(
+        {
+            "session": pa.array(rows.astype(np.int32)),
+            "position": pa.array((np.arange(len(rows)) - sessions.offsets[rows]).astype(np.int32)),
+            "item": pa.array(sessions.items.astype(np.int32)),
+            "length": pa.array(sessions.lengths[rows].astype(np.int32)),
+            "labelled": pa.array(labelled[rows]),
+        }
+    )
+
+
+def followers(events: ir.Table) -> ir.Table:
+    """How often each item directly follows another, itself included: ``source``, ``target``, ``weight``."""
+    pairs = _pairs(events, 1)
+    return pairs.group_by("source", "target").agg(weight=pairs.count().cast("float64"))
+
+
+def neighbour_weights(
+    events: ir.Table,
+    forward: Sequence[float],
+    backward: Sequence[float],
+    labelled_weight: float,
+    repeats: bool,
+) -> ir.Table:
+    """Weight of each item as a neighbour of another: ``source``, ``target``, ``weight``.
+
+    Args:
+        events: Table of `events_of`.
+        forward: What a target one, two, … places after the source adds.
+        backward: The same for a target before the source.
+        labelled_weight: Factor for pairs that end with a ``next_item``.
+        repeats: Whether an item is its own neighbour where it comes again.
+    """
+    pairs = _pairs(events, max(len(forward), len(backward)))
+    if not repeats:
+        pairs = pairs.filter(pairs.source != pairs.target)
+    after = _by_distance(pairs, forward, labelled_weight)
+    before = _by_distance(pairs, backward, labelled_weight)
+    rising, same = pairs.source < pairs.target, pairs.source == pairs.target
+    # one group for both directions of a pair: half the groups of counting each direction by itself
+    summed = pairs.group_by(
+        low=ibis.least(pairs.source, pairs.target), high=ibis.greatest(pairs.source, pairs.target)
+    ).agg(
+        up=ibis.cases((same, after + before), (rising, after), else_=before).sum(),
+        down=ibis.cases((same, 0.0), (rising, before), else_=after).sum(),
+    )
+    up = summed.select(source="low", target="high", weight=summed.up * UNIT)
+    down = summed.select(source="high", target="low", weight=summed.down * UNIT)
+    return up.union(down).filter(lambda pair: pair.weight > 0)
+
+
+def normalised(pairs: ir.Table, source_power: float, target_power: float) -> ir.Table:
+    """Pairs whose weight is divided by its source's and its target's total, each to a power.
+
+    (0, 0) leaves the sums, (1, 0) gives shares of the source, (0.5, 0.5) the cosine form.
+    """
+    divisors = []
+    for end, power in (("source", source_power), ("target", target_power)):
+        if power:
+            total = pairs.group_by(end).agg(total=pairs.weight.sum())
+            divisors.append((end, total.select(end, **{f"{end}_divisor": total.total.pow(power)})))
+    for end, divisor in divisors:
+        joined = pairs.join(divisor, end)
+        pairs = joined.select("source", "target", weight=joined.weight / joined[f"{end}_divisor"])
+    return pairs
+
+
+def best_of_each(pairs: ir.Table, number: int) -> ir.Table:
+    """The ``number`` heaviest targets of each source, ties to the smaller code."""
+    order = [pairs.weight.desc(), pairs.target.asc()]
+    placed = pairs.mutate(place=ibis.row_number().over(group_by="source", order_by=order))
+    return placed.filter(placed.place < number).drop("place")
+
+
+def newest_sessions(events: ir.Table, number: int) -> ir.Table:
+    """The last ``number`` sessions, in training order, that hold each item: ``item``, ``session``."""
+    held = events.select("item", "session").distinct()
+    placed = held.mutate(place=ibis.row_number().over(group_by="item", order_by=held.session.desc()))
+    return placed.filter(placed.place < number).drop("place")
+
+
+def _pairs(events: ir.Table, window: int) -> ir.Table:
+    """Items of one session at most ``window`` apart: ``source``, later ``target``, ``distance``, ``label``."""
+    first, second = events, events.view()
+    # an equality is part of the hash that joins; a range is looked at for each two items of a session
+    apart = (
+        [second.position == first.position + 1]
+        if window == 1
+        else [second.position > first.position, second.position <= first.position + window]
+    )
+    near = [first.session == second.session, *apart]
+    return first.join(second, near).select(
+        source=first.item,
+        target=second.item,
+        distance=second.position - first.position,
+        label=second.labelled & (second.position == second.length - 1),
+    )
+
+
+def _by_distance(pairs: ir.Table, weights: Sequence[float], labelled_weight: float) -> Any:
+    """Weight of each pair in whole `UNIT`, by its distance."""
+    if not weights:
+        return ibis.literal(0.0)
+    plain, labelled = (
+        ibis.cases(
+            *(
+                (pairs.distance == place, float(round(weight * factor / UNIT)))
+                for place, weight in enumerate(weights, 1)
+            ),
+            else_=0.0,
+        )
+        for factor in (1.0, labelled_weight)
+    )
+    return plain if labelled_weight == 1 else ibis.cases((pairs.label, labelled), else_=plain)

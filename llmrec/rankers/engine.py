@@ -1,0 +1,96 @@
+"""Where counting runs: DuckDB in this process, or Spark, the same ibis expression on both."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import ibis.expr.types as ir
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from llmrec.console import progress_bar
+from llmrec.data.sessions import connect
+from llmrec.errors import ConfigError, require
+
+__all__ = ["Engine", "counted"]
+
+Engine = Literal["duckdb", "spark"]
+
+
+def counted(engine: Engine, events: pa.Table, expression: Callable[[ir.Table], ir.Table]) -> pa.Table:
+    """Run an expression over a table.
+
+    Args:
+        engine: ``duckdb`` in this process, or ``spark``: the session that is active, else a local one that ends with
+            this call.
+        events: The table.
+        expression: Builds the expression from the table as the engine sees it.
+
+    Returns:
+        What the expression gives.
+
+    Raises:
+        ConfigError: Spark is asked for and there is no Java.
+        MissingExtraError: Spark is asked for and pyspark is not installed.
+    """
+    with progress_bar() as bar:
+        bar.add_task("count", total=None, note=f"{len(events):,} items, {engine}")
+        return _on_spark(events, expression) if engine == "spark" else _on_duckdb(events, expression)
+
+
+def _on_duckdb(events: pa.Table, expression: Callable[[ir.Table], ir.Table]) -> pa.Table:
+    con = connect()
+    try:
+        con.con.register("events", events)
+        return con.to_pyarrow(expression(con.table("events")))
+    finally:
+        con.disconnect()
+
+
+def _on_spark(events: pa.Table, expression: Callable[[ir.Table], ir.Table]) -> pa.Table:
+    require("pyspark", "spark")
+    import ibis
+
+    with _spark_session() as session, tempfile.TemporaryDirectory() as folder:
+        pq.write_table(events, Path(folder) / "events.parquet")
+        con = ibis.pyspark.connect(session)
+        return con.to_pyarrow(expression(con.read_parquet(str(Path(folder) / "events.parquet"), table_name="events")))
+
+
+@contextmanager
+def _spark_session() -> Iterator[Any]:
+    """The active session, left as it was; or a local one, stopped at the end."""
+    from pyspark.sql import SparkSession
+
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        yield active
+        return
+    home = os.environ.get("JAVA_HOME")
+    if not (home and (Path(home) / "bin" / "java").is_file()) and shutil.which("java") is None:
+        raise ConfigError(
+            "--engine spark needs Java 17, and no java is on the PATH; install it, or use --engine duckdb"
+        )
+    builder = SparkSession.builder.master("local[*]").appName("llmrec")
+    settings = {
+        "spark.driver.memory": "6g",  # as much as DuckDB may hold; Spark's own 1g is for a driver that computes nothing
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.sql.shuffle.partitions": str(4 * (os.cpu_count() or 1)),
+    }
+    for key, value in settings.items():
+        builder = builder.config(key, value)
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    try:
+        yield session
+    finally:
+        session.stop()

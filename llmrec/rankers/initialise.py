@@ -1,0 +1,115 @@
+"""Item vectors before any training: a truncated factorisation of how often items occur together."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from llmrec.rankers.sessions import CodedSessions
+
+__all__ = ["align", "co_occurrence", "svd_vectors", "unit_rows"]
+
+Floats = NDArray[np.float32]
+
+OVERSAMPLING: Final = 16
+POWER_STEPS: Final = 5
+GLOBAL_OWN: Final = 0.2  # weight of an item's tie to itself beside all its others; it keeps small eigenvalues above 0
+LOCAL_OWN: Final = 2.0
+
+
+def co_occurrence(sessions: CodedSessions, num_items: int, window: int, decay: float) -> Any:
+    """How often items occur near each other, symmetric, as a sparse matrix ``(N, N)``.
+
+    Args:
+        sessions: Known items alone.
+        num_items: ``N``.
+        window: Farthest distance of two items in a session that counts.
+        decay: A pair at distance ``d`` counts ``decay ** (d - 1)``.
+    """
+    items, rows = sessions.items, sessions.rows
+    total = sparse.csr_array((num_items, num_items), dtype=np.float32)
+    for distance in range(1, window + 1):
+        together = (rows[distance:] == rows[:-distance]) & (items[distance:] != items[:-distance])
+        left, right = items[:-distance][together], items[distance:][together]
+        weights = np.full(len(left), decay ** (distance - 1), dtype=np.float32)
+        total += sparse.csr_array((weights, (left, right)), shape=total.shape)
+    return (total + total.T).tocsr()
+
+
+def svd_vectors(
+    sessions: CodedSessions, num_items: int, size: int, *, window: int, decay: float, local: float = 0.0, seed: int = 0
+) -> Floats:
+    """Item vectors from the normalised co-occurrence matrix ``A = D^-1/2 C D^-1/2``, unit rows, shape ``(N, size)``.
+
+    One part of the dimensions holds the leading eigenvectors: large groups of items, which bring the right item among
+    the first hundred. The other (``local``) holds random vectors that `POWER_STEPS` multiplications with ``A + 2 I``
+    have carried to an item's near neighbours, as in FastRP (Chen et al. 2019): pairs, which bring it to the top. Both
+    parts weigh the same. An item that never occurs beside another has a random direction.
+
+    Args:
+        sessions: Known items alone.
+        num_items: ``N``.
+        size: Dimensions; beyond what ``N`` items can fill, columns are empty.
+        window: As in `co_occurrence`.
+        decay: As in `co_occurrence`.
+        local: Part of the dimensions that is local; 0 is the truncated SVD alone.
+        seed: Seed of the random starts.
+    """
+    rng = np.random.default_rng(seed)
+    counts = co_occurrence(sessions, num_items, window, decay)
+    degree = counts.sum(axis=1)
+    root = sparse.diags_array(1 / np.sqrt(np.maximum(degree, 1e-12)))
+    scaled, own = root @ counts @ root, sparse.diags_array((degree > 0) * 1.0)
+    near = round(local * size)
+    parts = [
+        unit_rows(_eigenvectors((scaled + weight * own).astype(np.float32).tocsr(), columns, rng), rng)
+        for weight, columns in ((GLOBAL_OWN, size - near), (LOCAL_OWN, near))
+        if columns
+    ]
+    return unit_rows(np.concatenate(parts, axis=1), rng)
+
+
+def _eigenvectors(matrix: Any, size: int, rng: np.random.Generator) -> Floats:
+    """Leading eigenvectors times the roots of their eigenvalues (Halko et al. 2011), shape ``(N, size)``.
+
+    `POWER_STEPS` steps tell apart what the spectrum tells apart: a large multiple of the identity in ``matrix`` makes
+    it flat, and the result a projection of near neighbourhoods.
+    """
+    number = matrix.shape[0]
+    rank = min(size, number)
+    basis = rng.standard_normal((number, min(number, rank + OVERSAMPLING)), dtype=np.float32)
+    for _ in range(POWER_STEPS):
+        basis, _ = np.linalg.qr(matrix @ basis)
+    values, rotation = np.linalg.eigh(basis.T @ (matrix @ basis))
+    leading = np.argsort(-values)[:rank]
+    vectors = np.zeros((number, size), dtype=np.float32)
+    vectors[:, :rank] = (basis @ rotation[:, leading]) * np.sqrt(np.maximum(values[leading], 0))
+    return vectors
+
+
+def unit_rows(vectors: Floats, rng: np.random.Generator) -> Floats:
+    """Rows of unit length; a row of nothing gets a random direction."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    noise = rng.standard_normal(vectors.shape, dtype=np.float32)
+    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    scaled: Floats = np.where(lengths > 1e-6, vectors / np.maximum(lengths, 1e-6), noise).astype(np.float32)
+    return scaled
+
+
+def align(fresh: Floats, shared: NDArray[np.int64], trained: Floats) -> Floats:
+    """Turn fresh vectors so that the items in both sets point where training has left them (orthogonal Procrustes).
+
+    Args:
+        fresh: Shape ``(N, D)``.
+        shared: Shape ``(P,)``; rows of ``fresh`` that ``trained`` knows.
+        trained: Shape ``(P, D)``; their trained vectors.
+
+    Returns:
+        The fresh vectors rotated, shape ``(N, D)``; lengths and angles among them are kept.
+    """
+    left, _, right = np.linalg.svd(fresh[shared].T @ trained)
+    rotated: Floats = fresh @ (left @ right)
+    return rotated

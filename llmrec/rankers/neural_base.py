@@ -1,0 +1,341 @@
+"""What all neural rankers share: training, going on from a trained one, ranking, and files."""
+
+from __future__ import annotations
+
+import itertools
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from llmrec.errors import ConfigError
+from llmrec.rankers.base import Ranker, Seen
+from llmrec.rankers.catalogue import Catalogue, build_catalogue
+from llmrec.rankers.initialise import align, svd_vectors
+from llmrec.rankers.models.base import SessionModel
+from llmrec.rankers.neural_settings import NeuralSettings
+from llmrec.rankers.prefixes import build_prefixes, padded_rows
+from llmrec.rankers.scorer import Scorer
+from llmrec.rankers.sessions import CodedSessions, TrainingSessions
+from llmrec.rankers.streaming import Conditions, stream_top_k
+from llmrec.rankers.train import train_scorer
+
+__all__ = ["NeuralRanker", "hold_out", "item_prior", "rank_codes"]
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+Features = Mapping[str, NDArray[Any]]
+Held = tuple[CodedSessions, Ints]  # sessions to validate on, and the item that followed each
+SettingsT = TypeVar("SettingsT", bound=NeuralSettings)
+
+VALIDATION_K: Final = 100
+SMOOTHING: Final = 0.1
+ROW_UPDATES_FROM: Final = 200_000  # items; there Adam over the whole table takes longer than all the rest of a step
+
+
+class NeuralRanker(Ranker[SettingsT]):
+    """A session model trained to name the next item.
+
+    Attributes:
+        scorer: Model, readout and temperature; there once it is fitted.
+        history: What training reported after each epoch.
+    """
+
+    scorer: Scorer
+    history: list[dict[str, float]]
+    _items: Tensor
+    _features: Features
+
+    @abstractmethod
+    def _build(self, num_items: int, features: Features) -> SessionModel:
+        """The session model for ``num_items`` items, with random weights."""
+
+    def _read_features(self, products: Any) -> Features:  # noqa: ARG002
+        """What the model reads of the products, as arrays with a row for padding and one for each item."""
+        return {}
+
+    def _grown_features(self, old: Features, places: Ints, products: Any) -> Features:  # noqa: ARG002
+        """`_read_features` for a grown catalogue; ``places`` are the new codes of the items that ``old`` is of."""
+        return {}
+
+    def finetuned(
+        self,
+        settings: SettingsT,
+        training: TrainingSessions,
+        products: Any = None,
+        *,
+        folder: Path | None = None,
+        resume: bool = False,
+    ) -> Self:
+        """A new ranker that goes on from this one: trained item vectors stay, new items get vectors of their own.
+
+        New vectors start as `fit`'s do; factorised ones are turned so that items known to both agree with training.
+
+        Args:
+            settings: Settings of the new ranker; what shapes the model must be as it was.
+            training: Sessions to learn from.
+            products: As in `fit`; rankers that read text or attributes need the new items' rows.
+            folder: As in `fit`.
+            resume: As in `fit`.
+
+        Raises:
+            ConfigError: a setting would give the model another shape.
+            TypeError: sessions are not `TrainingSessions`.
+        """
+        if not isinstance(training, TrainingSessions):
+            raise TypeError("a ranker learns from TrainingSessions alone; llmrec.rankers.sessions makes them")
+        grown = type(self)(settings)
+        grown.catalogue, places = self.catalogue.grown(build_catalogue(training, products))
+        learn, held = grown._hold_out(grown.catalogue.encode_training(training))
+        grown._features = grown._grown_features(self._features, places, products)
+        grown._start(learn)
+        grown._take_over(self, places, learn)
+        grown._train(learn, held, folder, resume)
+        return grown
+
+    def untrained(self) -> Self:
+        """Give the ranker, whose catalogue is set, its random first weights; what speed and memory are measured on."""
+        self._features = {}
+        self.scorer = self._scorer(len(self.catalogue.vocabulary))
+        self._ready()
+        return self
+
+    def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:
+        learn, held = self._hold_out(training)  # before anything is counted: the first vectors know no held item either
+        self._features = self._read_features(products)
+        self._start(learn)
+        self._train(learn, held, folder, resume)
+
+    def _hold_out(self, training: CodedSessions) -> tuple[CodedSessions, Held | None]:
+        settings = self.settings
+        return hold_out(training, settings.validation_share, settings.validation_sessions, settings.seed)
+
+    def _start(self, training: CodedSessions) -> None:
+        """Build the scorer with its first weights."""
+        settings, number = self.settings, len(self.catalogue.vocabulary)
+        torch.manual_seed(settings.seed)
+        self.scorer = self._scorer(number)
+        if settings.init == "svd":
+            vectors = svd_vectors(
+                training,
+                number,
+                settings.embedding_size,
+                window=settings.svd_window,
+                decay=settings.svd_decay,
+                local=settings.svd_local,
+                seed=settings.seed,
+            )
+            with torch.no_grad():
+                self.scorer.model.item_embedding.weight[1:] = torch.from_numpy(vectors * settings.init_scale)
+
+    def _scorer(self, num_items: int) -> Scorer:
+        settings = self.settings
+        by_itself = settings.loss == "sampled" and num_items >= ROW_UPDATES_FROM
+        return Scorer(
+            self._build(num_items, self._features),
+            max_length=settings.max_length,
+            readout=settings.readout,
+            unit_length=settings.unit_length,
+            scale=settings.scale,
+            learn_scale=settings.unit_length and settings.learn_scale,
+            item_dropout=settings.item_dropout,
+            row_updates=by_itself if settings.row_updates is None else settings.row_updates,
+        )
+
+    def _take_over(self, trained: NeuralRanker[SettingsT], places: Ints, training: CodedSessions) -> None:
+        """Give this ranker what another has learnt; ``places`` are the new codes of the other's items."""
+        old, state = trained.scorer.state_dict(), self.scorer.state_dict()
+        table = next(name for name in state if name.endswith("item_embedding.weight"))
+        learnt = old[table][1:].cpu().numpy()
+        vectors = self.scorer.model.item_embedding.weight.detach()[1:].cpu().numpy().copy()
+        if learnt.shape[1] != vectors.shape[1]:
+            raise ConfigError(f"cannot go on: embedding_size was {learnt.shape[1]}, now {vectors.shape[1]}")
+        for name, value in old.items():
+            if name != table and (name not in state or state[name].shape != value.shape):
+                raise ConfigError(
+                    f"cannot go on from a '{self.name}' whose {name} is {tuple(value.shape)}; keep its settings"
+                )
+            state[name] = value.cpu()
+        met = np.isin(places, training.items)
+        if self.settings.init == "svd" and met.any():
+            vectors = align(vectors, places[met], learnt[met])
+            vectors *= np.linalg.norm(learnt, axis=1).mean() / np.linalg.norm(vectors, axis=1).mean()
+        vectors[places] = learnt
+        state[table] = torch.cat([torch.zeros(1, vectors.shape[1]), torch.from_numpy(vectors)])
+        self.scorer.load_state_dict(state)
+
+    def _train(self, learn: CodedSessions, held: Held | None, folder: Path | None, resume: bool) -> None:
+        settings = self.settings
+        prefixes = build_prefixes(learn, settings.max_length, settings.every_prefix)
+        self._prior = item_prior(
+            learn,
+            len(self.catalogue.locales),
+            len(self.catalogue.vocabulary),
+            settings.locale_weight,
+            settings.popularity_weight,
+        )
+        epochs = itertools.count(1)
+
+        def validate(scorer: Scorer, held: Held) -> float:
+            score = _validation_mrr(scorer, *held, self.catalogue, self._prior)
+            if self.watch is not None:
+                self.watch(next(epochs), score)
+            return score
+
+        if len(prefixes):
+            self.history = train_scorer(
+                self.scorer,
+                prefixes,
+                settings,
+                validate=None if held is None else lambda scorer: validate(scorer, held),
+                folder=folder,
+                resume=resume,
+            )
+        self._ready()
+
+    def _ready(self) -> None:
+        """Keep the item vectors as sessions are compared with them."""
+        self.scorer.eval()
+        with torch.no_grad():
+            self._items = self.scorer.item_vectors()[1:].float()
+
+    def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
+        return rank_codes(self.scorer, self._items, sessions, k, seen, self.catalogue, self._prior)
+
+    def _state(self) -> Mapping[str, NDArray[Any]]:
+        weights = {f"weights.{name}": value.cpu().numpy() for name, value in self.scorer.state_dict().items()}
+        prior = {} if self._prior is None else {"prior": self._prior}
+        return {**weights, **prior, **{f"features.{name}": value for name, value in self._features.items()}}
+
+    def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self._features = {
+            name.removeprefix("features."): value for name, value in arrays.items() if name.startswith("features.")
+        }
+        self._prior = arrays.get("prior")
+        shape = (len(self.catalogue.locales) + 1, len(self.catalogue.vocabulary))
+        if self._prior is not None and self._prior.shape != shape:
+            raise ValueError(f"prior has shape {self._prior.shape}, not {shape}")
+        self.scorer = self._scorer(len(self.catalogue.vocabulary))
+        weights = {name: arrays[f"weights.{name}"] for name in self.scorer.state_dict()}
+        for name, value in self.scorer.state_dict().items():
+            if tuple(value.shape) != weights[name].shape:
+                raise ValueError(f"{name} has shape {weights[name].shape}, not {tuple(value.shape)}")
+        self.scorer.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+        self.scorer.to("cuda" if torch.cuda.is_available() else "cpu")
+        self._ready()
+
+
+def item_prior(
+    training: CodedSessions, num_locales: int, num_items: int, locale_weight: float, popularity_weight: float
+) -> Floats | None:
+    """What is added to the scores of a locale's sessions before any session is looked at.
+
+    An item's prior in a locale is ``locale_weight`` times the log of the locale's share of its occurrences, `SMOOTHING`
+    of one in every locale added, plus ``popularity_weight`` times the log of one more than its occurrences. A locale
+    without training sessions, and the last row, which stands for unknown ones, have the second term alone.
+
+    Returns:
+        Shape ``(num_locales + 1, num_items)``; None where both weights are 0.
+    """
+    if not (locale_weight or popularity_weight):
+        return None
+    keys = np.repeat(training.locales, training.lengths) * num_items + training.items
+    counts = np.bincount(keys, minlength=(num_locales + 1) * num_items).reshape(num_locales + 1, num_items)
+    total = counts.sum(axis=0)
+    share = np.log((counts + SMOOTHING) / (total + num_locales * SMOOTHING))
+    share[counts.sum(axis=1) == 0] = 0
+    prior: Floats = (locale_weight * share + popularity_weight * np.log1p(total)).astype(np.float32)
+    return prior
+
+
+def rank_codes(
+    scorer: Scorer,
+    items: Tensor,
+    sessions: CodedSessions,
+    k: int,
+    seen: Seen,
+    catalogue: Catalogue,
+    prior: Floats | None = None,
+) -> tuple[Ints, Floats]:
+    """Best items of sessions of known items, which may be empty.
+
+    Args:
+        scorer: In evaluation mode.
+        items: `Scorer.item_vectors` without the padding row, shape ``(N, D)``.
+        sessions: ``S`` sessions.
+        k: Most items of a list.
+        seen: Whether a session's own items are dropped.
+        catalogue: Says what is sold where.
+        prior: As `item_prior` gives it.
+
+    Returns:
+        Codes ``(S, k)``, -1 beyond the end of a list, and scores ``(S, k)``.
+    """
+    recent = sessions.last(scorer.max_length)
+    lengths = recent.lengths
+    filled = np.flatnonzero(lengths)
+    vectors = torch.zeros(len(sessions), items.shape[1], device=items.device)
+    with torch.inference_mode():
+        if len(filled):
+            rows = padded_rows(recent.items, recent.offsets[:-1][filled], lengths[filled])
+            read = (torch.from_numpy(rows), torch.from_numpy(lengths[filled]))
+            vectors[torch.from_numpy(filled)] = scorer.session_vectors(*(one.to(items.device) for one in read)).float()
+        none = np.zeros(0, dtype=np.int64)
+        given = Conditions(
+            catalogue.sold,
+            sessions.locales,
+            sessions.rows if seen == "drop" else none,
+            sessions.items if seen == "drop" else none,
+            prior,
+        )
+        return stream_top_k(vectors, items, k, given)
+
+
+def hold_out(training: CodedSessions, share: float, most: int, seed: int) -> tuple[CodedSessions, Held | None]:
+    """Take the last item of some sessions away, to validate on; labelled sessions first, where there are any.
+
+    Args:
+        training: Sessions to learn from.
+        share: Part of the sessions with two or more items that validates.
+        most: Most sessions that validate.
+        seed: Seed of the draw.
+
+    Returns:
+        Sessions to learn from, the held ones cut by their last item, and the held sessions with their targets; None
+        where ``share`` leaves none.
+    """
+    fit = training.lengths >= 2
+    if training.labelled is not None and (fit & training.labelled).any():
+        fit &= training.labelled
+    candidates = np.flatnonzero(fit)
+    number = min(most, int(share * len(candidates)))
+    if not number:
+        return training, None
+    held = np.sort(np.random.default_rng([seed, 1]).choice(candidates, number, replace=False))
+    last = np.zeros(len(training.items), dtype=np.bool_)
+    last[training.offsets[1:][held] - 1] = True
+    removed = np.concatenate([[0], np.cumsum(last)])
+    offsets = training.offsets - removed[training.offsets]
+    cut = CodedSessions(offsets, training.items[~last], training.locales, training.labelled)
+    return cut, (cut.take(held), training.items[last])
+
+
+def _validation_mrr(
+    scorer: Scorer, sessions: CodedSessions, targets: Ints, catalogue: Catalogue, prior: Floats | None
+) -> float:
+    """MRR@100 without the sessions' own items."""
+    with torch.inference_mode():
+        items = scorer.item_vectors()[1:].float()
+    total = 0.0
+    for start in range(0, len(sessions), 1024):
+        rows = np.arange(start, min(start + 1024, len(sessions)))
+        part, k = sessions.take(rows), min(VALIDATION_K, len(items))
+        ranked, _ = rank_codes(scorer, items, part, k, "drop", catalogue, prior)
+        hits = ranked == targets[rows, None]
+        total += float((hits.any(axis=1) / (hits.argmax(axis=1) + 1)).sum())
+    return total / len(sessions)

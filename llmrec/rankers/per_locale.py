@@ -1,0 +1,135 @@
+"""One ranker for each locale, as the KDD Cup's winners trained their neural models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from llmrec.console import notice
+from llmrec.errors import ModelError
+from llmrec.files import atomic_folder
+from llmrec.rankers.base import Ranker, Seen
+from llmrec.rankers.registry import load_ranker
+from llmrec.rankers.sessions import Sessions, TrainingSessions
+
+__all__ = ["PerLocale"]
+
+RECORD: Final = "per_locale.json"
+
+
+class PerLocale:
+    """Rankers of one kind, each for the sessions of one locale.
+
+    A session of a locale that was not in training is ranked by the ranker of the locale with the most sessions.
+
+    Attributes:
+        settings: Settings of all of them.
+        rankers: By locale, the one with the most training sessions first.
+    """
+
+    def __init__(self, cls: type[Ranker[Any]], settings: Any) -> None:
+        self._class = cls
+        self.settings = settings
+        self.rankers: dict[str, Ranker[Any]] = {}
+
+    def fit(
+        self, training: TrainingSessions, products: Any = None, *, folder: Path | None = None, resume: bool = False
+    ) -> Self:
+        """Fit one ranker on each locale's sessions; arguments and errors as `Ranker.fit`."""
+        return self._each(
+            training,
+            folder,
+            lambda part, place: self._class(self.settings).fit(part, products, folder=place, resume=resume),
+        )
+
+    def finetune(
+        self,
+        start: Ranker[Any],
+        training: TrainingSessions,
+        products: Any = None,
+        *,
+        folder: Path | None = None,
+        resume: bool = False,
+    ) -> Self:
+        """Go on from one joint ranker with each locale's sessions."""
+        return self._each(
+            training,
+            folder,
+            lambda part, place: start.finetuned(self.settings, part, products, folder=place, resume=resume),
+        )
+
+    def _each(
+        self,
+        training: TrainingSessions,
+        folder: Path | None,
+        learn: Callable[[TrainingSessions, Path | None], Ranker[Any]],
+    ) -> Self:
+        counted = sorted(training.locales.value_counts().to_pylist(), key=lambda row: (-row["counts"], row["values"]))
+        self.rankers = {}
+        for row in counted:
+            name = row["values"]
+            rows = np.flatnonzero(pc.equal(training.locales, name).to_numpy(zero_copy_only=False))
+            notice(f"locale {name}: {len(rows):,} sessions")
+            place = len(self.rankers)  # a locale's name is data and makes no path
+            self.rankers[name] = learn(training.take(rows), None if folder is None else folder / str(place))
+        return self
+
+    def rank(self, sessions: Sessions, k: int = 100, seen: Seen = "drop") -> tuple[pa.ListArray, pa.ListArray]:
+        """Rank each session by its locale's ranker; as `Ranker.rank`."""
+        fallback = next(iter(self.rankers))
+        chosen = np.array([name if name in self.rankers else fallback for name in sessions.locales.to_pylist()])
+        ids, scores, places = [], [], []
+        for name, ranker in self.rankers.items():
+            rows = np.flatnonzero(chosen == name)
+            part = Sessions(sessions.prev_items.take(pa.array(rows)), sessions.locales.take(pa.array(rows)))
+            listed, values = ranker.rank(part, k, seen)
+            ids.append(listed)
+            scores.append(values)
+            places.append(rows)
+        back = pa.array(np.argsort(np.concatenate(places), kind="stable"))
+        return pa.concat_arrays(ids).take(back), pa.concat_arrays(scores).take(back)
+
+    def save(self, folder: Path) -> None:
+        """Write a folder for each ranker and ``per_locale.json``.
+
+        Raises:
+            DiskError: the place cannot be written.
+        """
+        with atomic_folder(folder) as temporary:
+            for place, ranker in enumerate(self.rankers.values()):
+                ranker.save(temporary / str(place))
+            record = json.dumps({"format": "llmrec rankers by locale", "version": 1, "locales": list(self.rankers)})
+            (temporary / RECORD).write_text(record + "\n", encoding="utf-8")
+
+    @staticmethod
+    def is_at(folder: Path) -> bool:
+        """Whether a folder holds rankers by locale."""
+        return (folder / RECORD).is_file()
+
+    @classmethod
+    def load(cls, folder: Path, name: str) -> Self:
+        """Read rankers of the kind ``name`` that `save` wrote.
+
+        Raises:
+            ModelError: they are not there, are damaged, or are of another kind.
+        """
+        try:
+            locales = [str(locale) for locale in json.loads((folder / RECORD).read_text(encoding="utf-8"))["locales"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{folder / RECORD}: not a record of rankers; fit them again with --save") from error
+        rankers = {locale: load_ranker(folder / str(place)) for place, locale in enumerate(locales)}
+        if not rankers:
+            raise ModelError(f"{folder}: no ranker in it; fit them again with --save")
+        for ranker in rankers.values():
+            if ranker.name != name:
+                raise ModelError(f"{folder}: holds the ranker '{ranker.name}', not '{name}'")
+        first = next(iter(rankers.values()))
+        loaded = cls(type(first), first.settings)
+        loaded.rankers = rankers
+        return loaded

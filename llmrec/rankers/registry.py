@@ -1,0 +1,53 @@
+"""Rankers by name; each is imported when it is asked for, so that counting needs no torch."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any, Final
+
+from llmrec.errors import ConfigError, nearest
+from llmrec.rankers.base import Ranker
+from llmrec.rankers.storage import name_of_model
+
+__all__ = ["RANKERS", "load_ranker", "ranker_class"]
+
+RANKERS: Final = {
+    "popularity": "popularity:Popularity",
+    "global_popularity": "popularity:GlobalPopularity",
+    "covisit": "covisit:Covisit",
+    "item_knn": "item_knn:ItemKnn",
+    "vmis_knn": "vmis_knn:VmisKnn",
+    "gru4rec": "neural:Gru4Rec",
+    "narm": "neural:Narm",
+    "stamp": "neural:Stamp",
+    "srgnn": "neural:SrGnn",
+    "core": "neural:Core",
+    "mgs": "neural:Mgs",
+    "sasrec": "neural:SasRec",
+    "gru4recf": "neural:Gru4RecF",
+    "srgnnf": "neural:SrGnnF",
+}
+
+
+def ranker_class(name: str) -> type[Ranker[Any]]:
+    """Class of a ranker.
+
+    Raises:
+        ConfigError: there is no ranker of that name.
+        MissingExtraError: a package that it needs is not installed.
+    """
+    if name not in RANKERS:
+        raise ConfigError(f"no ranker '{name}'{nearest(name, RANKERS)}")
+    module, _, attribute = RANKERS[name].partition(":")
+    found: type[Ranker[Any]] = getattr(importlib.import_module(f"llmrec.rankers.{module}"), attribute)
+    return found
+
+
+def load_ranker(folder: Path) -> Ranker[Any]:
+    """Read the ranker that a folder holds, whichever it is.
+
+    Raises:
+        ModelError: there is none, or it is damaged.
+    """
+    return ranker_class(name_of_model(folder)).load(folder)

@@ -1,0 +1,77 @@
+"""Items as whole numbers: an item's code is its place among the ids in ascending order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+__all__ = ["UNKNOWN", "Vocabulary"]
+
+UNKNOWN = -1
+
+Ints = NDArray[np.int64]
+
+_DICT_SHARE = 8  # looking up fewer than 1/8 of the vocabulary's size goes through a dict, more through Arrow
+
+
+class Vocabulary:
+    """Distinct ids in ascending order, so that "ties go to the smaller id" means the smaller code.
+
+    Attributes:
+        ids: Arrow strings, ``N`` of them, ascending.
+    """
+
+    def __init__(self, ids: Any) -> None:
+        self.ids = ids
+
+    @classmethod
+    def of(cls, *columns: Any) -> Vocabulary:
+        """Vocabulary of all ids in some Arrow string columns; nulls are left out."""
+        distinct = [pc.unique(column).cast(pa.string()) for column in columns]
+        together = pc.drop_null(pc.unique(pa.concat_arrays(distinct))) if distinct else pa.array([], pa.string())
+        return cls(together.take(pc.sort_indices(together)))
+
+    @classmethod
+    def coded(cls, column: Any) -> tuple[Vocabulary, Ints]:
+        """Vocabulary of the ids in an Arrow string column, and their codes, shape ``(T,)``; hashes each id once."""
+        encoded = column.dictionary_encode()
+        order = pc.sort_indices(encoded.dictionary).to_numpy()
+        codes = np.full(len(order) + 1, UNKNOWN)  # the last place is where a null looks
+        codes[order] = np.arange(len(order))
+        places = pc.fill_null(encoded.indices, UNKNOWN).to_numpy(zero_copy_only=False)
+        return cls(encoded.dictionary.cast(pa.string()).take(pa.array(order))), codes[places]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def _codes(self) -> Mapping[str, int]:
+        return {item: code for code, item in enumerate(self.ids.to_pylist())}
+
+    def encode(self, items: Any) -> Ints:
+        """Codes of an Arrow string array, shape ``(T,)``; `UNKNOWN` for an id that is not in the vocabulary."""
+        if len(items) * _DICT_SHARE < len(self):
+            return self.encode_list(items.to_pylist())
+        found = pc.index_in(items, value_set=self.ids)
+        codes: Ints = pc.fill_null(found, UNKNOWN).to_numpy(zero_copy_only=False).astype(np.int64)
+        return codes
+
+    def encode_list(self, items: list[str]) -> Ints:
+        """Codes of some ids, shape ``(T,)``; the quick way for a few."""
+        known = self._codes
+        return np.array([known.get(item, UNKNOWN) for item in items], dtype=np.int64)
+
+    def decode(self, codes: Ints) -> Any:
+        """Arrow strings of some codes, each of them at least 0."""
+        return self.ids.take(pa.array(codes))
+
+    def merged(self, other: Vocabulary) -> tuple[Vocabulary, Ints]:
+        """Both vocabularies in one, and the new codes of this one's items, shape ``(N,)``."""
+        together = Vocabulary.of(self.ids, other.ids)
+        return together, together.encode(self.ids)

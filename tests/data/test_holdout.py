@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from llmrec.data.holdout import hold_out
+from llmrec.errors import ConfigError, DataError
+
+
+def write(path: Path, rows: list[tuple[list[str], str | None, str]]) -> Path:
+    lists, targets, locales = zip(*rows, strict=True)
+    table = {
+        "prev_items": pa.array(lists, pa.list_(pa.string())),
+        "next_item": pa.array(targets, pa.string()),
+        "locale": pa.array(locales),
+    }
+    pq.write_table(pa.table(table), path)
+    return path
+
+
+def test_the_share_is_held_out_of_each_locale_and_no_session_is_lost(tmp_path: Path) -> None:
+    rows = [([f"A{number}", "B"], f"T{number}", locale) for locale in ("DE", "FR") for number in range(20)]
+    made = hold_out(write(tmp_path / "all.parquet", rows), tmp_path / "out", share=0.25, seed=3)
+    assert (made.num_train, made.num_held_out) == (30, 10)
+    sessions, targets = pq.read_table(made.sessions), pq.read_table(made.targets)
+    assert sessions["locale"].to_pylist() == ["DE"] * 5 + ["FR"] * 5 == targets["locale"].to_pylist()
+    # each session still has its own target: A7 leads to T7
+    for items, target in zip(sessions["prev_items"].to_pylist(), targets["next_item"].to_pylist(), strict=True):
+        assert items == [f"A{target[1:]}", "B"]
+    assert "next_item" not in sessions.column_names
+    kept = pq.read_table(made.train)["next_item"].to_pylist()
+    held = targets["next_item"].to_pylist()
+    assert sorted(kept + held) == sorted(target for _, target, _ in rows)
+
+
+def test_a_bare_session_gives_its_last_item_if_two_stay(tmp_path: Path) -> None:
+    rows: list[tuple[list[str], str | None, str]] = [(["A", "B", "C"], None, "UK"), (["A", "B"], None, "UK")] * 4
+    made = hold_out(write(tmp_path / "bare.parquet", rows), tmp_path / "out", share=0.5)
+    assert pq.read_table(made.sessions)["prev_items"].to_pylist() == [["A", "B"]] * 2
+    assert pq.read_table(made.targets)["next_item"].to_pylist() == ["C", "C"]
+    assert pq.read_table(made.train)["prev_items"].to_pylist().count(["A", "B", "C"]) == 2
+
+
+def test_only_the_wanted_locales_are_kept(tmp_path: Path) -> None:
+    rows: list[tuple[list[str], str | None, str]] = [(["A"], "B", locale) for locale in ("DE", "FR") * 5]
+    file = write(tmp_path / "all.parquet", rows)
+    made = hold_out(file, tmp_path / "out", share=0.4, locales=["FR"])
+    assert (made.num_train, made.num_held_out) == (3, 2)
+    with pytest.raises(DataError, match="no session of locale 'JP'; it has DE, FR"):
+        hold_out(file, tmp_path / "other", locales=["JP"])
+
+
+def test_the_same_seed_draws_the_same(tmp_path: Path) -> None:
+    rows: list[tuple[list[str], str | None, str]] = [([f"A{number}"], "B", "DE") for number in range(50)]
+    file = write(tmp_path / "all.parquet", rows)
+    drawn = [
+        pq.read_table(hold_out(file, tmp_path / str(turn), seed=seed).sessions).to_pylist()
+        for turn, seed in enumerate((1, 1, 2))
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.5, 1.5])
+def test_a_wrong_share_is_refused(tmp_path: Path, share: float) -> None:
+    with pytest.raises(ConfigError, match="--share must lie between 0 and 1"):
+        hold_out(tmp_path / "x.parquet", tmp_path / "out", share=share)
+
+
+def test_nothing_to_hold_out_and_foreign_folders_are_refused(tmp_path: Path) -> None:
+    file = write(tmp_path / "one.parquet", [(["A", "B"], None, "DE")])
+    with pytest.raises(DataError, match="no session with a target"):
+        hold_out(file, tmp_path / "out", share=0.5)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ConfigError, match="holds something else"):
+        hold_out(file, tmp_path)
