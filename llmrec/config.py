@@ -17,7 +17,7 @@ __all__ = ["GenerateConfig", "Recipe", "load_recipe", "option", "recipe_names", 
 
 C = TypeVar("C")
 RECIPES = Path(__file__).resolve().parent / "recipes"
-RECIPE_KEYS = {"ranker", "summary", "settings", "paper", "scores"}
+RECIPE_KEYS = {"ranker", "summary", "settings", "finetune", "paper", "scores"}
 
 
 def option(default: Any, help: str, *, minimum: float | None = None, above: float | None = None) -> Any:
@@ -89,6 +89,7 @@ class Recipe:
         settings: Values for a config class.
         paper: For each setting taken from the paper, the place there.
         ranker: The ranker that the settings are for; None for a recipe of ``scripts/gen.py``.
+        finetune: Settings that are others where a trained ranker goes on with other sessions (paper §4.2).
     """
 
     name: str
@@ -97,6 +98,7 @@ class Recipe:
     settings: Mapping[str, Any]
     paper: Mapping[str, str]
     ranker: str | None = None
+    finetune: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def recipe_names() -> list[str]:
@@ -125,7 +127,10 @@ def load_recipe(name: str) -> Recipe:
             raise ConfigError(f"{path}: unknown key '{key}'{nearest(str(key), RECIPE_KEYS)}")
     ranker = None if content.get("ranker") is None else str(content["ranker"])
     summary, paper = str(content.get("summary", "")), content.get("paper") or {}
-    return Recipe(path.stem, path, summary, content["settings"], paper, ranker)
+    finetune = content.get("finetune") or {}
+    if not isinstance(finetune, dict):
+        raise ConfigError(f"{path}: 'finetune' must be a mapping of settings")
+    return Recipe(path.stem, path, summary, content["settings"], paper, ranker, finetune)
 
 
 def resolve(cls: type[C], flags: Mapping[str, Any], recipe: Recipe | None = None) -> C:

@@ -61,7 +61,9 @@ def test_data_and_evaluation_do_not_import_each_other_both_ways() -> None:
     assert not ("evaluation" in reads["data"] and "data" in reads["evaluation"])
 
 
-@pytest.mark.parametrize("module", ["llmrec", "llmrec.cli", "llmrec.config", "llmrec.generation"])
+@pytest.mark.parametrize(
+    "module", ["llmrec", "llmrec.cli", "llmrec.config", "llmrec.generation", "llmrec.rankers", "llmrec.rankers.covisit"]
+)
 def test_import_stays_light(module: str) -> None:
     code = f"import sys, {module}; print({{'torch', 'transformers', 'datasets'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -73,6 +75,7 @@ def test_training_never_names_test_targets() -> None:
         PACKAGE / "generation" / name
         for name in ("train.py", "tokenizer.py", "prompt_sessions.py", "recent_products.py")
     ]
+    training += [path for path in FILES if part_of(path) in ("rankers", "training")]
     for path in training:
         names = {
             node.id for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Name)
@@ -86,3 +89,17 @@ def test_library_never_prints_asserts_or_evaluates() -> None:
             assert not isinstance(node, ast.Assert), f"{path.name}:{node.lineno}"
             called = getattr(node, "func", None)
             assert getattr(called, "id", "") not in {"print", "eval", "exec"}, f"{path.name}:{node.lineno}"
+
+
+@pytest.mark.parametrize(("package", "only"), [("recbole", "rankers/recbole.py"), ("pyspark", "rankers/engine.py")])
+def test_one_file_knows_a_package(package: str, only: str) -> None:
+    for path in FILES:
+        text = path.read_text(encoding="utf-8")
+        nodes = list(ast.walk(ast.parse(text)))
+        named = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+        named += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+        named += [
+            node.value for node in nodes if isinstance(node, ast.Constant) and str(node.value).startswith(f"{package}.")
+        ]
+        if any(str(name).split(".")[0] == package for name in named):
+            assert str(path.relative_to(PACKAGE)) == only

@@ -50,7 +50,10 @@ def test_unknown_recipe_names_the_nearest() -> None:
         load_recipe("dmo")
 
 
-@pytest.mark.parametrize("text", ["- a\n", "settings: 3\n", "settings: {k: 1}\nsetting: 1\n", "a: [\n", "\x00"])
+@pytest.mark.parametrize(
+    "text",
+    ["- a\n", "settings: 3\n", "settings: {k: 1}\nsetting: 1\n", "settings: {}\nfinetune: 1\n", "a: [\n", "\x00"],
+)
 def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(text, encoding="utf-8")
@@ -61,7 +64,9 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_resolves_and_cites_only_its_own_settings(name: str) -> None:
     recipe = load_recipe(name)
-    resolve(ranker_class(recipe.ranker).settings_class if recipe.ranker else GenerateConfig, {}, recipe)
+    settings_class = ranker_class(recipe.ranker).settings_class if recipe.ranker else GenerateConfig
+    resolve(settings_class, {}, recipe)
+    resolve(settings_class, recipe.finetune)
     assert recipe.summary
     assert set(recipe.paper) <= set(recipe.settings)
 

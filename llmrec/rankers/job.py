@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -164,12 +164,13 @@ def _learn(job: RankJob, sessions: Sessions | None) -> Ranker[Any] | PerLocale:
     if start is None:
         before = None if job.folder is None else job.folder / "pretrain"
         start = cls(settings).fit(read_training_files(job.pretrain), products, folder=before, resume=job.resume)
-    return _go_on(start, settings, training, products, job)
+    return _go_on(start, training, products, job)
 
 
 def _go_on(
-    start: Ranker[Any] | PerLocale, settings: Any, training: TrainingSessions, products: Any, job: RankJob
+    start: Ranker[Any] | PerLocale, training: TrainingSessions, products: Any, job: RankJob
 ) -> Ranker[Any] | PerLocale:
+    settings = ranker_settings(job.ranker, job.recipe, job.settings, finetune=True)
     folder = None if job.folder is None else job.folder / "finetune"
     if isinstance(start, PerLocale):
         raise ConfigError("a ranker for each locale cannot go on learning; load or pretrain a joint one")
@@ -186,13 +187,16 @@ def _load(folder: Path, name: str) -> Ranker[Any] | PerLocale:
     return load_ranker(folder)
 
 
-def ranker_settings(name: str, recipe: str | None = None, changes: Mapping[str, Any] | None = None) -> Any:
+def ranker_settings(
+    name: str, recipe: str | None = None, changes: Mapping[str, Any] | None = None, finetune: bool = False
+) -> Any:
     """Settings of a ranker: its dataclass's defaults < its recipe < ``changes``.
 
     Args:
         name: The ranker.
         recipe: Recipe by name or file; the one called as the ranker, where there is one, if not given.
         changes: Values by name; text is read as YAML, so that ``"[1, 2]"`` is a list.
+        finetune: Whether the settings are for going on with a trained ranker.
 
     Raises:
         ConfigError: an unknown recipe or key, or a value out of range.
@@ -202,6 +206,8 @@ def ranker_settings(name: str, recipe: str | None = None, changes: Mapping[str, 
     loaded = load_recipe(chosen) if chosen else None
     if loaded is not None and loaded.ranker != name:
         raise ConfigError(f"{loaded.path}: a recipe for {loaded.ranker or 'scripts/gen.py'}, not for {name}")
+    if loaded is not None and finetune:
+        loaded = replace(loaded, settings={**loaded.settings, **loaded.finetune})
     return resolve(cls.settings_class, {key: _value(value) for key, value in (changes or {}).items()}, loaded)
 
 

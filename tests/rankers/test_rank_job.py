@@ -15,7 +15,7 @@ import yaml
 
 from llmrec.cli import main
 from llmrec.evaluation.runs import read_run
-from llmrec.rankers import RANKERS
+from llmrec.rankers import RANKERS, load_ranker
 from llmrec.rankers.job import ranker_settings
 from llmrec.rankers.registry import ranker_class
 from llmrec.rankers.tune import load_space, space_names
@@ -80,6 +80,31 @@ def test_rankers_by_locale_learn_from_their_locale_alone(folder: Path) -> None:
         learnt = {item for row in training if row["locale"] in known for item in [*row["prev_items"], row["next_item"]]}
         assert listed
         assert set(listed) <= learnt
+
+
+TINY_GRU = """
+ranker: gru4rec
+settings: {embedding_size: 8, hidden_size: 8, max_epochs: 1, batch_size: 64}
+finetune: {learning_rate: 0.01}
+"""
+
+
+def test_pretraining_goes_on_with_the_recipes_settings_for_it(folder: Path) -> None:
+    Path("tiny.yaml").write_text(TINY_GRU, encoding="utf-8")
+    rows = "['B01' 'NEW'],B02,IT\n" * 3
+    Path("small.csv").write_text(f"prev_items,next_item,locale\n{rows}", encoding="utf-8")
+    command = "rank gru4rec --recipe tiny.yaml --pretrain train.parquet bare.parquet --train small.csv --save model"
+    assert llmrec(f"{command} --sessions new.parquet --out run.parquet") == 0
+    record = json.loads(Path("model/ranker.json").read_text(encoding="utf-8"))
+    assert record["settings"]["learning_rate"] == 0.01
+    assert record["locales"] == ["DE", "FR", "IT"]
+    assert read_run(Path("run.parquet")).provenance["pretrain"] == ["train.parquet", "bare.parquet"]
+    # a kept ranker goes on too: all it knew can still be ranked, and what is new as well
+    assert llmrec("rank gru4rec --recipe tiny.yaml --train train.parquet --save first") == 0
+    assert llmrec("rank gru4rec --recipe tiny.yaml --load first --train small.csv --save second") == 0
+    ids = load_ranker(Path("second")).catalogue.vocabulary.ids.to_pylist()
+    assert {"B02", "NEW"} < set(ids)
+    assert set(load_ranker(Path("first")).catalogue.vocabulary.ids.to_pylist()) < set(ids)
 
 
 def test_a_limited_run_is_stamped_partial(folder: Path) -> None:
