@@ -164,7 +164,7 @@ def _write_test(work: _Import, test: TestSource, products: ir.Table | None) -> N
 def _write(work: _Import, table: ir.Table, name: str) -> int:
     """Write one Parquet file in the table's order, note its rows by locale and return how many they are."""
     path = work.folder / f"{name}.parquet"
-    work.con.to_parquet(table, path, compression="zstd")
+    work.con.to_parquet(table, path, compression="zstd", compression_level=1)  # 3, the default, saves 5 % of the bytes
     written = work.con.read_parquet(literal(path), table_name=gen_name("written"))
     work.digests[name], locales = content_digest(work.con, written)
     work.tables.append(TableSummary(name, sum(locales.values()), locales))

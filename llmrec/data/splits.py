@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import ibis
 import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
+from ibis.util import gen_name
 
 __all__ = ["in_validation", "validation_limits", "validation_size"]
 
@@ -38,8 +39,15 @@ def validation_limits(con: Backend, sessions: ir.Table, *, seed: int, share: flo
     sizes = {locale: size for locale, size in sorted(sizes.items()) if size}
     if not sizes:
         return {}
-    drawn = sessions.select("locale", draw=_draw(sessions, seed))
-    ordered = drawn.mutate(place=ibis.row_number().over(group_by="locale", order_by="draw") + 1)
+    drawn = con.create_table(gen_name("drawn"), sessions.select("locale", draw=_draw(sessions, seed)), temp=True)
+    # Hashes are spread evenly: the limit lies near the share, and hardly more than what is below it needs ordering.
+    for most in (_text_of(1.2 * share + 0.01), _text_of(1)):
+        below = drawn.filter(drawn.draw <= most)
+        held = con.to_pyarrow(below.group_by("locale").aggregate(held=below.count())).to_pylist()
+        enough = {row["locale"]: row["held"] for row in held}
+        if all(enough.get(locale, 0) >= size for locale, size in sizes.items()):
+            break
+    ordered = below.mutate(place=ibis.row_number().over(group_by="locale", order_by="draw") + 1)
     last = ordered.filter(ordered.place == ibis.map(list(sizes), list(sizes.values())).get(ordered.locale, 0))
     return {row["locale"]: row["draw"] for row in con.to_pyarrow(last.select("locale", "draw")).to_pylist()}
 
@@ -51,6 +59,11 @@ def in_validation(sessions: ir.Table, limits: Mapping[str, str], *, seed: int) -
     # Every hash is above the empty text, so a locale without a limit gives nothing to validation.
     limit = ibis.map(list(limits), list(limits.values())).get(sessions.locale, "")
     return _draw(sessions, seed) <= limit
+
+
+def _text_of(part: float) -> str:
+    """Hash below which that part of all hashes lies."""
+    return "f" * 32 if part >= 1 else f"{int(part * 16**8):08x}"
 
 
 def _draw(sessions: ir.Table, seed: int) -> ir.StringValue:
