@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from llmrec.rankers.neural_settings import (
     Gru4RecSettings,
     MgsSettings,
     NarmSettings,
+    NeuralSettings,
     SasRecSettings,
     SrGnnSettings,
     StampSettings,
@@ -31,6 +32,7 @@ from llmrec.rankers.recbole import RecBoleModel
 __all__ = ["Core", "Gru4Rec", "Gru4RecF", "Mgs", "Narm", "SasRec", "SrGnn", "SrGnnF", "Stamp"]
 
 Arrays = Mapping[str, NDArray[Any]]
+SettingsT = TypeVar("SettingsT", bound=NeuralSettings)
 
 
 class Gru4Rec(NeuralRanker[Gru4RecSettings]):
@@ -135,18 +137,23 @@ class Core(NeuralRanker[CoreSettings]):
         )
 
 
-class Gru4RecF(NeuralRanker[Gru4RecSettings]):
+class _FeatureRanker(NeuralRanker[SettingsT]):
+    """A ranker that reads products."""
+
+    product_columns: ClassVar[tuple[str, ...]] = FEATURE_COLUMNS
+
+    def _grown_features(self, old: Arrays, places: NDArray[np.int64], products: Any) -> Arrays:
+        return grown_features(old, self._read_features(products), places)
+
+
+class Gru4RecF(_FeatureRanker[Gru4RecSettings]):
     """GRU4RecF (Hidasi et al. 2016): a second recurrent network reads the titles (paper §4.2)."""
 
     name = "gru4recf"
     settings_class = Gru4RecSettings
-    product_columns: ClassVar[tuple[str, ...]] = FEATURE_COLUMNS
 
     def _read_features(self, products: Any) -> Arrays:
         return text_features(products, self.catalogue.vocabulary)
-
-    def _grown_features(self, old: Arrays, places: NDArray[np.int64], products: Any) -> Arrays:
-        return grown_features(old, self._read_features(products), places)
 
     def _build(self, num_items: int, features: Arrays) -> SessionModel:
         settings = self.settings
@@ -160,35 +167,27 @@ class Gru4RecF(NeuralRanker[Gru4RecSettings]):
         )
 
 
-class SrGnnF(NeuralRanker[SrGnnSettings]):
+class SrGnnF(_FeatureRanker[SrGnnSettings]):
     """SR-GNN whose nodes hold the title beside the item (paper §4.2)."""
 
     name = "srgnnf"
     settings_class = SrGnnSettings
-    product_columns: ClassVar[tuple[str, ...]] = FEATURE_COLUMNS
 
     def _read_features(self, products: Any) -> Arrays:
         return text_features(products, self.catalogue.vocabulary)
-
-    def _grown_features(self, old: Arrays, places: NDArray[np.int64], products: Any) -> Arrays:
-        return grown_features(old, self._read_features(products), places)
 
     def _build(self, num_items: int, features: Arrays) -> SessionModel:
         return SrGnnFModel(num_items, self.settings.embedding_size, self.settings.step, features=features)
 
 
-class Mgs(NeuralRanker[MgsSettings]):
+class Mgs(_FeatureRanker[MgsSettings]):
     """MGS (Lai et al. 2022): a mirror graph of items that share attributes beside the session's graph."""
 
     name = "mgs"
     settings_class = MgsSettings
-    product_columns: ClassVar[tuple[str, ...]] = FEATURE_COLUMNS
 
     def _read_features(self, products: Any) -> Arrays:
         return attribute_features(products, self.catalogue.vocabulary)
-
-    def _grown_features(self, old: Arrays, places: NDArray[np.int64], products: Any) -> Arrays:
-        return grown_features(old, self._read_features(products), places)
 
     def _build(self, num_items: int, features: Arrays) -> SessionModel:
         settings = self.settings
