@@ -188,8 +188,8 @@ def rank(
         save=save,
         load=load,
         recipe=recipe,
-        settings=_assignments(changes or [])
-        | {key: value for key, value in (("seed", seed), ("engine", engine)) if value is not None},
+        settings=_assignments(changes or []) | ({"engine": engine} if engine else {}),
+        seed=seed,
         folder=checkpoints,
         resume=resume,
         limit=limit,

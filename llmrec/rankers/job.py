@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class RankJob:
         load: Folder of a saved ranker; with ``train`` it goes on learning.
         recipe: Recipe of settings; the ranker's own where not given.
         settings: Settings by name that win over the recipe's.
+        seed: Seed of a ranker that draws; one that counts has no use for it.
         folder: Folder for checkpoints and logs of a ranker that trains for long.
         resume: Go on from the newest checkpoint there.
         limit: Only the first sessions; the run is stamped partial.
@@ -70,6 +71,7 @@ class RankJob:
     load: Path | None = None
     recipe: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
     folder: Path | None = None
     resume: bool = False
     limit: int | None = None
@@ -138,7 +140,7 @@ def _check(job: RankJob) -> None:
         for given, flag in (
             (job.transductive, "--transductive"),
             (job.recipe, "--recipe"),
-            (job.settings, "--set and --seed"),
+            (job.settings, "--set"),
             (job.products, "--products"),
         ):
             if given:
@@ -153,7 +155,7 @@ def _learn(job: RankJob, sessions: Sessions | None) -> Ranker[Any] | PerLocale:
     start = _load(job.load, job.ranker) if job.load is not None else None
     if start is not None and not job.train:
         return start
-    settings = ranker_settings(job.ranker, job.recipe, job.settings)
+    settings = _settings(job)
     products = None if job.products is None else read_products(job.products, cls.product_columns)
     training = read_training_files(job.train)
     if job.transductive and sessions is not None:
@@ -170,13 +172,20 @@ def _learn(job: RankJob, sessions: Sessions | None) -> Ranker[Any] | PerLocale:
 def _go_on(
     start: Ranker[Any] | PerLocale, training: TrainingSessions, products: Any, job: RankJob
 ) -> Ranker[Any] | PerLocale:
-    settings = ranker_settings(job.ranker, job.recipe, job.settings, finetune=True)
+    settings = _settings(job, finetune=True)
     folder = None if job.folder is None else job.folder / "finetune"
     if isinstance(start, PerLocale):
         raise ConfigError("a ranker for each locale cannot go on learning; load or pretrain a joint one")
     if job.per_locale:
         return PerLocale(type(start), settings).finetune(start, training, products, folder=folder, resume=job.resume)
     return start.finetuned(settings, training, products, folder=folder, resume=job.resume)
+
+
+def _settings(job: RankJob, finetune: bool = False) -> Any:
+    changes = dict(job.settings)
+    if job.seed is not None and "seed" in {one.name for one in fields(ranker_class(job.ranker).settings_class)}:
+        changes["seed"] = job.seed
+    return ranker_settings(job.ranker, job.recipe, changes, finetune)
 
 
 def _load(folder: Path, name: str) -> Ranker[Any] | PerLocale:

@@ -64,8 +64,8 @@ def test_rank_writes_a_run_in_the_files_order_with_its_provenance(folder: Path) 
 
 
 def test_a_kept_ranker_ranks_sessions_that_came_later(folder: Path) -> None:
-    assert llmrec("rank covisit --train train.parquet --save model") == 0
-    assert llmrec("rank covisit --load model --sessions new.parquet --out a.parquet") == 0
+    assert llmrec("rank covisit --train train.parquet --save model --seed 0") == 0
+    assert llmrec("rank covisit --load model --seed 0 --sessions new.parquet --out a.parquet") == 0
     assert llmrec("rank covisit --train train.parquet --sessions new.parquet --out b.parquet") == 0
     assert read_run(Path("a.parquet")).predictions.equals(read_run(Path("b.parquet")).predictions)
 
