@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import logging
 import sys
-import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from llmrec import __version__
-from llmrec.config import load_recipe, resolve
 from llmrec.console import notice, stderr
 from llmrec.console import out as out_console
-from llmrec.errors import ConfigError, LlmrecError, require
+from llmrec.errors import LlmrecError, require
+from llmrec.flags import as_command, assignments, choice, spread
 
 __all__ = ["app", "main", "run"]
 
@@ -182,13 +180,13 @@ def rank(
         out=out,
         products=products,
         k=k,
-        seen=_choice(seen, "--seen", ("drop", "keep")),
+        seen=choice(seen, "--seen", ("drop", "keep")),
         transductive=transductive,
         per_locale=per_locale,
         save=save,
         load=load,
         recipe=recipe,
-        settings=_assignments(changes or []) | ({"engine": engine} if engine else {}),
+        settings=assignments(changes or []) | ({"engine": engine} if engine else {}),
         seed=seed,
         folder=checkpoints,
         resume=resume,
@@ -235,7 +233,7 @@ def tune(
             products=products,
             space=space,
             recipe=recipe,
-            settings=_assignments(changes or []),
+            settings=assignments(changes or []),
             trials=trials,
             storage=storage,
             validation_share=validation_share,
@@ -243,21 +241,6 @@ def tune(
             seed=seed,
         )
     )
-
-
-def _choice(value: str, flag: str, choices: Sequence[str]) -> Any:
-    if value not in choices:
-        raise ConfigError(f"{flag} must be one of {', '.join(choices)}; got '{value}'")
-    return value
-
-
-def _assignments(changes: list[str]) -> dict[str, Any]:
-    """``name=value`` texts as a mapping."""
-    pairs = [change.partition("=") for change in changes]
-    for name, equals, _ in pairs:
-        if not name or not equals:
-            raise ConfigError(f"--set takes name=value, for instance --set history=5; got '{name}{equals}'")
-    return {name: value for name, _, value in pairs}
 
 
 @prompts_app.command("list")
@@ -338,24 +321,8 @@ def _guarded(command: Callable[[], Any]) -> int:
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of ``llmrec``; ``argv`` is the command line's own where not given."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    arguments = _spread(sys.argv[1:] if argv is None else argv)
+    arguments = spread(sys.argv[1:] if argv is None else argv)
     raise SystemExit(_guarded(lambda: app(args=arguments)))
-
-
-_SEVERAL: Final = ("--train", "--pretrain", "--bare")
-
-
-def _spread(arguments: Sequence[str]) -> list[str]:
-    """Let several files follow one flag: ``--train A B`` becomes ``--train A --train B``."""
-    spread: list[str] = []
-    flag = ""
-    for argument in arguments:
-        if argument.startswith("-"):
-            flag = argument if argument in _SEVERAL else ""
-        elif flag and spread[-1] != flag:
-            spread.append(flag)
-        spread.append(argument)
-    return spread
 
 
 def run(config_class: type[C], function: Callable[[C], Any], argv: list[str] | None = None) -> int:
@@ -365,43 +332,5 @@ def run(config_class: type[C], function: Callable[[C], Any], argv: list[str] | N
         The exit status: 0 done, 2 the input or a setting is wrong, 1 anything else.
     """
     command = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
-    command.command(help=inspect.getdoc(sys.modules["__main__"]))(_as_command(config_class, function))
+    command.command(help=inspect.getdoc(sys.modules["__main__"]))(as_command(config_class, function))
     return _guarded(lambda: command(args=argv))
-
-
-def _as_command(config_class: type[Any], function: Callable[[Any], Any]) -> Callable[..., None]:
-    """Make a typer command whose options are the fields of a config class."""
-    hints = typing.get_type_hints(config_class)
-
-    def command(recipe: str | None = None, **flags: Any) -> None:
-        name = recipe or config_class.default_recipe(flags)
-        loaded = load_recipe(name) if name else None
-        function(resolve(config_class, {**flags, "recipe": name}, loaded))
-
-    parameters = []
-    for field in dataclasses.fields(config_class):
-        kind = hints[field.name]
-        names = [f"--{field.name.replace('_', '-')}"]
-        if kind is bool:
-            names = [f"{names[0]}/--no-{field.name.replace('_', '-')}"]
-        elif "_" in field.name:
-            names.append(f"--{field.name}")  # the spelling of Hugging Face's scripts
-        shown = field.metadata.get("help", "")
-        if field.default is not None and field.default is not dataclasses.MISSING:
-            shown = f"{shown} [default: {field.default}]"
-        annotated: Any = Annotated  # built from values, which a type checker takes for a wrong alias
-        annotation = annotated[_flag_type(kind), typer.Option(*names, help=shown, show_default=False)]
-        parameters.append(
-            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-        )
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return command
-
-
-def _flag_type(kind: Any) -> Any:
-    """Type of the flag of a field: a literal is checked by `resolve`, which names the choices."""
-    inner = next((part for part in typing.get_args(kind) if part is not type(None)), kind)
-    if typing.get_origin(kind) is typing.Literal or inner not in (int, float, bool, Path):
-        inner = str
-    return inner | None

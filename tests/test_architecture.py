@@ -17,6 +17,7 @@ LAYERS = [
     {"schema"},
     {"files", "console"},
     {"config"},
+    {"flags"},
     {"data", "evaluation"},
     {"prompts", "training"},
     {"embeddings"},

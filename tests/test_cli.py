@@ -15,6 +15,7 @@ from llmrec import __version__
 from llmrec.cli import app, run
 from llmrec.config import GenerateConfig
 from llmrec.data.store import Store
+from llmrec.flags import spread
 
 ROOT = Path(__file__).parents[1]
 COMMAND = re.compile(r"^(?:[A-Z_]+=\S+ )*((?:accelerate launch|llmrec|python scripts/gen\.py) .*)$")
@@ -141,7 +142,7 @@ def test_documented_commands_parse(command: str) -> None:
     words = words[1:]
     while hasattr(group, "commands") and words and not words[0].startswith("-"):
         group = group.commands[words.pop(0)]
-    group.make_context("llmrec", words)
+    group.make_context("llmrec", spread(words))
 
 
 def test_documented_paths_exist() -> None:
