@@ -100,7 +100,7 @@ class NeuralRanker(Ranker[SettingsT]):
 
     def untrained(self) -> Self:
         """Give the ranker, whose catalogue is set, its random first weights; what speed and memory are measured on."""
-        self._features = {}
+        self._features, self._prior = {}, None
         self.scorer = self._scorer(len(self.catalogue.vocabulary))
         self._ready()
         return self

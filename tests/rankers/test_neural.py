@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from llmrec.errors import ConfigError, DataError
+from llmrec.rankers.catalogue import build_catalogue
 from llmrec.rankers.neural import Core, Gru4Rec, Gru4RecF, Mgs, Narm, SasRec, SrGnn, SrGnnF, Stamp
 from llmrec.rankers.neural_base import hold_out, item_prior
 from llmrec.rankers.neural_settings import (
@@ -257,3 +258,10 @@ def test_whoever_watches_hears_of_every_epoch_and_can_end_it() -> None:
     with pytest.raises(EnoughError):
         ranker.fit(training_sessions())
     assert heard == [1, 2]
+
+
+def test_an_untrained_ranker_ranks() -> None:
+    ranker = Gru4Rec(Gru4RecSettings(**TINY, hidden_size=8))
+    ranker.catalogue = build_catalogue(training_sessions())
+    ids, _ = ranker.untrained().rank(SESSIONS, 3)
+    assert all(len(listed) == 3 for listed in ids.to_pylist())
