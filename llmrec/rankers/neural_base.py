@@ -48,6 +48,7 @@ class NeuralRanker(Ranker[SettingsT]):
 
     scorer: Scorer
     history: list[dict[str, float]]
+    _prior: Floats | None
     _items: Tensor
     _features: Features
 
