@@ -1,0 +1,144 @@
+"""``llmrec rank``, ``tune`` and ``evaluate``: order products, search settings, score a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmrec.console import out as out_console
+from llmrec.flags import assignments, choice
+
+__all__ = ["evaluate", "rank", "tune"]
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run file: ranked lists or titles.")],
+    targets: Annotated[Path, typer.Option(help="Targets of its split: Parquet or CSV.")],
+    products: Annotated[
+        Path | None, typer.Option(help="Titles of the targets; products.parquet beside them if not given.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the result here as well.")] = None,
+    compare: Annotated[Path | None, typer.Option(help="Another run; adds the difference and its interval.")] = None,
+) -> None:
+    """Score a run: BLEU for titles; MRR, Recall and NDCG @100 for ranked lists; per locale and overall.
+
+    Example: llmrec evaluate runs/demo/titles_validation.parquet --targets STORE/sessions_validation.parquet
+    """
+    from llmrec.evaluation.evaluate import evaluate_run
+    from llmrec.evaluation.results import write_result
+    from llmrec.evaluation.tables import render_markdown
+
+    result = evaluate_run(run, targets, products=products, compare=compare)
+    if json is not None:
+        write_result(json, result)
+    out_console.print(render_markdown(result), markup=False)
+
+
+def rank(
+    ranker: Annotated[str, typer.Argument(help="popularity, covisit, gru4rec … (an unknown name lists them all).")],
+    train: Annotated[
+        list[Path] | None, typer.Option(help="Sessions to learn from, labelled or bare; several files may follow.")
+    ] = None,
+    sessions: Annotated[Path | None, typer.Option(help="Sessions to rank for: Parquet or CSV.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run to write (Parquet).")] = None,
+    products: Annotated[Path | None, typer.Option(help="Products: lists hold what the locale sells.")] = None,
+    k: Annotated[int, typer.Option(help="Most items of a list.")] = 100,
+    seen: Annotated[str, typer.Option(help="drop or keep the session's own items.")] = "drop",
+    transductive: Annotated[
+        bool, typer.Option("--transductive/--inductive", help="Learn from the sessions' own prefixes too.")
+    ] = False,
+    save: Annotated[Path | None, typer.Option(help="Keep the ranker in this folder.")] = None,
+    load: Annotated[Path | None, typer.Option(help="A kept ranker; with --train it goes on learning.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Recipe by name or file; RANKER's own if not given.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of a ranker that draws; the recipe's, or 0.")] = None,
+    pretrain: Annotated[
+        list[Path] | None, typer.Option(help="Sessions to learn from before --train (Task 2); several files.")
+    ] = None,
+    per_locale: Annotated[bool, typer.Option("--per-locale/--joint", help="One ranker a locale, or one.")] = False,
+    engine: Annotated[str | None, typer.Option(help="duckdb or spark: where the counting runs.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of the recipe, as name=value; may be repeated.")
+    ] = None,
+    checkpoints: Annotated[Path | None, typer.Option(help="Folder for checkpoints and logs.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from what a killed training left there.")] = False,
+    limit: Annotated[int | None, typer.Option(help="Only the first sessions; the run is stamped partial.")] = None,
+    atomic: Annotated[
+        Path | None, typer.Option(help="Write the sessions as RecBole's atomic files here; nothing is learnt.")
+    ] = None,
+) -> None:
+    """Rank the next products of sessions: learn from files, or load a kept ranker.
+
+    Example: llmrec rank covisit --train train.parquet --sessions test.parquet --out runs/covisit.parquet
+    """
+    from llmrec.rankers.job import RankJob, export_job, run_rank_job
+
+    job = RankJob(
+        ranker=ranker,
+        train=train or (),
+        pretrain=pretrain or (),
+        sessions=sessions,
+        out=out,
+        products=products,
+        k=k,
+        seen=choice(seen, "--seen", ("drop", "keep")),
+        transductive=transductive,
+        per_locale=per_locale,
+        save=save,
+        load=load,
+        recipe=recipe,
+        settings=assignments(changes or []) | ({"engine": engine} if engine else {}),
+        seed=seed,
+        folder=checkpoints,
+        resume=resume,
+        limit=limit,
+    )
+    if atomic is not None:
+        export_job(job, atomic)
+    else:
+        run_rank_job(job)
+
+
+def tune(
+    ranker: Annotated[str, typer.Argument(help="Ranker to search settings for.")],
+    train: Annotated[list[Path], typer.Option(help="Labelled sessions; a part of them is validated on.")],
+    out: Annotated[Path, typer.Option(help="Recipe to write (.yaml).")],
+    bare: Annotated[list[Path] | None, typer.Option(help="Sessions that are only learnt from.")] = None,
+    products: Annotated[Path | None, typer.Option(help="Products.")] = None,
+    space: Annotated[str | None, typer.Option(help="Search space by name or file; the paper's if not given.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Recipe for the settings that are not searched.")] = None,
+    changes: Annotated[list[str] | None, typer.Option("--set", help="A fixed setting, as name=value.")] = None,
+    trials: Annotated[int, typer.Option(help="Most trials; those of a stopped search count.")] = 20,
+    storage: Annotated[Path | None, typer.Option(help="Folder of the search; OUT.search if not given.")] = None,
+    validation_share: Annotated[float, typer.Option(help="Share of the labelled sessions to validate on.")] = 0.1,
+    transductive: Annotated[
+        bool, typer.Option("--transductive/--inductive", help="Learn from the validation prefixes too.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Draws the validation part and the trials.")] = 0,
+) -> None:
+    """Search a ranker's settings (the ranges of the paper's Appendix A) and write the best ones as a recipe.
+
+    A search that was stopped goes on: give the same command again.
+
+    Example: llmrec tune gru4rec --train train.parquet --recipe gru4rec_stock --out runs/gru4rec_tuned.yaml
+    """
+    from llmrec.rankers.tune import TuneJob, run_tune_job
+
+    run_tune_job(
+        TuneJob(
+            ranker=ranker,
+            train=train,
+            out=out,
+            bare=bare or (),
+            products=products,
+            space=space,
+            recipe=recipe,
+            settings=assignments(changes or []),
+            trials=trials,
+            storage=storage,
+            validation_share=validation_share,
+            transductive=transductive,
+            seed=seed,
+        )
+    )
