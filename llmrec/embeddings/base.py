@@ -1,0 +1,45 @@
+"""What turns text into vectors, whatever it is made of: one small interface."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Encoder", "Floats", "unit_rows"]
+
+Floats = NDArray[np.float32]
+
+
+class Encoder(Protocol):
+    """Text → vectors of length 1 whose product is the similarity.
+
+    Attributes:
+        name: What ``--encoder`` calls it.
+        dim: Width ``D`` of the vectors.
+    """
+
+    name: str
+    dim: int
+
+    def encode_documents(self, texts: Sequence[str]) -> Floats:
+        """Vectors of products' texts, shape ``(N, D)``, each of length 1; 0 for a text of nothing but blanks."""
+
+    def encode_queries(self, texts: Sequence[str]) -> Floats:
+        """Vectors of what is looked for, as `encode_documents`; some models tell the two apart by a prefix."""
+
+    def fingerprint(self) -> str:
+        """Hash of all that decides its vectors: two encoders with the same one may be searched with each other."""
+
+    def save(self, folder: Path) -> None:
+        """Write what is needed to encode queries elsewhere into ``folder``; safetensors and JSON, no pickle."""
+
+
+def unit_rows(vectors: Floats) -> Floats:
+    """Rows scaled to length 1; a row of zeros stays."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: Floats = (vectors / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32, copy=False)
+    return scaled
