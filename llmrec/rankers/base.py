@@ -128,10 +128,10 @@ class Ranker(ABC, Generic[SettingsT]):
         """
         _check(k, seen)
         ids, scores = [], []
+        coded = self.catalogue.encode(sessions)
         starts = range(0, len(sessions), CHUNK)
         for start in track(starts, "rank", len(starts)):
-            coded = self.catalogue.encode(sessions.slice(start, CHUNK))
-            ranked, values = self._rank_filled(coded, min(k, len(self.catalogue.vocabulary)), seen)
+            ranked, values = self._rank_filled(coded.slice(start, CHUNK), min(k, len(self.catalogue.vocabulary)), seen)
             lengths = (ranked != UNKNOWN).sum(axis=1)
             offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
             names = self.catalogue.vocabulary.decode(ranked[ranked != UNKNOWN])

@@ -16,7 +16,16 @@ import pyarrow as pa
 
 from llmrec.rankers.sessions import CodedSessions
 
-__all__ = ["UNIT", "best_of_each", "events_of", "followers", "neighbour_weights", "newest_sessions", "normalised"]
+__all__ = [
+    "UNIT",
+    "best_of_each",
+    "events_of",
+    "followers",
+    "neighbour_weights",
+    "newest_sessions",
+    "normalised",
+    "steps_of",
+]
 
 UNIT: Final = 2.0**-20
 
@@ -40,10 +49,22 @@ def events_of(sessions: CodedSessions) -> pa.Table:
     )
 
 
-def followers(events: ir.Table) -> ir.Table:
-    """How often each item directly follows another, itself included: ``source``, ``target``, ``weight``."""
-    pairs = _pairs(events, 1)
-    return pairs.group_by("source", "target").agg(weight=pairs.count().cast("float64"))
+def steps_of(sessions: CodedSessions) -> pa.Table:
+    """One row for each two consecutive items of a training session: ``source``, ``target`` (codes)."""
+    inside = np.ones(max(0, len(sessions.items) - 1), dtype=np.bool_)
+    ends = sessions.offsets[1:-1] - 1
+    inside[ends[(ends >= 0) & (ends < len(inside))]] = False
+    items = sessions.items.astype(np.int32)
+    return pa.table({"source": items[:-1][inside], "target": items[1:][inside]})
+
+
+def followers(steps: ir.Table) -> ir.Table:
+    """How often each item directly follows another, itself included: ``source``, ``target``, ``weight``.
+
+    Args:
+        steps: Table of `steps_of`.
+    """
+    return steps.group_by("source", "target").agg(weight=steps.count().cast("float64"))
 
 
 def neighbour_weights(

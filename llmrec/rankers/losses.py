@@ -44,7 +44,10 @@ def chunked_softmax(sessions: Tensor, items: Tensor, targets: Tensor, chunk: int
     Returns:
         Sum over the batch, in nats.
     """
-    loss: Tensor = _ChunkedSoftmax.apply(sessions, items, targets, chunk)  # type: ignore[no-untyped-call]
+    device = sessions.device.type
+    kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else sessions.dtype
+    with torch.autocast(device, enabled=False):  # backward runs outside of it, and must see the numbers of forward
+        loss: Tensor = _ChunkedSoftmax.apply(sessions.to(kind), items.to(kind), targets, chunk)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -59,7 +62,7 @@ class _ChunkedSoftmax(torch.autograd.Function):
             normaliser = torch.logaddexp(normaliser, torch.logsumexp(logits, dim=1))
         ctx.save_for_backward(sessions, items, targets, normaliser)
         ctx.chunk = chunk
-        right = (sessions * items[targets]).sum(dim=1).float()
+        right = (sessions.float() * items[targets].float()).sum(dim=1)
         return (normaliser - right).sum()
 
     @staticmethod

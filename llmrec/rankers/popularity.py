@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from llmrec.config import option
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.counting import CountingRanker
-from llmrec.rankers.counts import followers
+from llmrec.rankers.counts import followers, steps_of
 from llmrec.rankers.csr import Csr, flat_ranges
+from llmrec.rankers.engine import counted
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.topk import fill_up
 from llmrec.rankers.vocabulary import UNKNOWN
@@ -57,11 +58,11 @@ class Popularity(CountingRanker[PopularitySettings]):
     _padding: Ints  # (P,)
 
     def _count(self, training: CodedSessions) -> None:
-        def sorted_followers(events: ir.Table) -> ir.Table:
-            pairs = followers(events)
+        def sorted_followers(steps: ir.Table) -> ir.Table:
+            pairs = followers(steps)
             return pairs.order_by(pairs.source, pairs.weight.desc(), pairs.target)
 
-        table = self._counted(training, sorted_followers)
+        table = counted(self.settings.engine, steps_of(training), sorted_followers)
         num_items = len(self.catalogue.vocabulary)
         self._followers = Csr.of(table, "source", "target", num_items, "weight")
         counts = np.bincount(self._followers.codes, weights=self._followers.weights, minlength=num_items)

@@ -134,6 +134,13 @@ class CodedSessions:
         labelled = None if self.labelled is None else self.labelled[rows]
         return CodedSessions(offsets, self.items[places], self.locales[rows], labelled)
 
+    def slice(self, start: int, count: int) -> CodedSessions:
+        """Sessions ``start`` to ``start + count``, without a copy of their items."""
+        offsets = self.offsets[start : start + count + 1]
+        labelled = None if self.labelled is None else self.labelled[start : start + count]
+        items = self.items[offsets[0] : offsets[-1]]
+        return CodedSessions(offsets - offsets[0], items, self.locales[start : start + count], labelled)
+
     def last(self, count: int) -> CodedSessions:
         """The last ``count`` items of each session."""
         lengths = np.minimum(self.lengths, count)

@@ -8,13 +8,23 @@ from collections.abc import Callable
 
 import ibis.expr.types as ir
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from llmrec.errors import ConfigError
 from llmrec.rankers.catalogue import catalogue_and_codes
-from llmrec.rankers.counts import best_of_each, events_of, followers, neighbour_weights, newest_sessions, normalised
+from llmrec.rankers.counts import (
+    best_of_each,
+    events_of,
+    followers,
+    neighbour_weights,
+    newest_sessions,
+    normalised,
+    steps_of,
+)
 from llmrec.rankers.covisit import Covisit, CovisitSettings
 from llmrec.rankers.engine import counted
+from llmrec.rankers.sessions import CodedSessions
 from tests.rankers.contract import SESSIONS, training_sessions
 
 HAS_SPARK = shutil.which("java") is not None and importlib.util.find_spec("pyspark") is not None
@@ -31,10 +41,11 @@ def newest(events: ir.Table) -> ir.Table:
     return found.order_by("item", "session")
 
 
-EXPRESSIONS: list[Callable[[ir.Table], ir.Table]] = [
-    neighbours,
-    newest,
-    lambda events: followers(events).order_by("source", "target"),
+Expression = tuple[Callable[[CodedSessions], pa.Table], Callable[[ir.Table], ir.Table]]  # what is counted, and how
+EXPRESSIONS: list[Expression] = [
+    (events_of, neighbours),
+    (events_of, newest),
+    (steps_of, lambda steps: followers(steps).order_by("source", "target")),
 ]
 
 
@@ -44,12 +55,13 @@ EXPRESSIONS: list[Callable[[ir.Table], ir.Table]] = [
 def test_spark_counts_what_duckdb_counts() -> None:
     from pyspark.sql import SparkSession
 
-    events = events_of(catalogue_and_codes(training_sessions())[1])
+    coded = catalogue_and_codes(training_sessions())[1]
     builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
     session = builder.config("spark.sql.shuffle.partitions", "3").getOrCreate()
     try:
-        for expression in EXPRESSIONS:
-            duckdb, spark = counted("duckdb", events, expression), counted("spark", events, expression)
+        for table_of, expression in EXPRESSIONS:
+            table = table_of(coded)
+            duckdb, spark = counted("duckdb", table, expression), counted("spark", table, expression)
             assert duckdb.column_names == spark.column_names
             assert duckdb.num_rows == spark.num_rows > 0
             for name in duckdb.column_names:

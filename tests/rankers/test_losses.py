@@ -38,6 +38,19 @@ def test_chunked_softmax_equals_the_full_one_in_value_and_gradients(chunk: int) 
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_chunked_softmax_is_near_the_full_one_in_bfloat16(dtype: torch.dtype) -> None:
+    sessions, items, targets = vectors()
+    expected = torch.autograd.grad(full_softmax(sessions, items, targets), (sessions, items))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = chunked_softmax(sessions.to(dtype), items, targets, 7)  # an encoder's vectors may be bfloat16 already
+    gradients = torch.autograd.grad(loss, (sessions, items))
+    assert float(loss.detach()) == pytest.approx(float(full_softmax(sessions, items, targets).detach()), rel=0.02)
+    for one, other in zip(gradients, expected, strict=True):
+        assert one.dtype == torch.float32
+        torch.testing.assert_close(one, other, atol=0.05, rtol=0.05)
+
+
 def test_chunked_softmax_holds_no_matrix_of_all_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     sessions, items, targets = vectors(num_items=64)
     held = []
