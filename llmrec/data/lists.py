@@ -16,6 +16,7 @@ import ibis
 import ibis.expr.types as ir
 
 __all__ = [
+    "are_clean",
     "clean_ids",
     "excerpt",
     "is_list",
@@ -53,6 +54,19 @@ def list_slice(values: list[str], begin: int, end: int, step: int) -> list[str]:
 @ibis.udf.scalar.builtin  # type: ignore[untyped-decorator]
 def array_slice(text: str, begin: int, end: int) -> str:  # type: ignore[empty-body]
     """DuckDB's own: the characters between two places, both counted in and from 1, or from -1 at the end."""
+
+
+@ibis.udf.scalar.builtin  # type: ignore[untyped-decorator]
+def list_count(values: list[str]) -> int:  # type: ignore[empty-body]
+    """DuckDB's own: number of values that are not null."""
+
+
+def are_clean(ids: ir.ArrayValue) -> ir.BooleanValue:
+    """Whether a list holds ASCII ids alone that `clean_ids` leaves as they are, as most do; null for null.
+
+    An id with a blank inside may pass, for it is left as it is; an empty list does not.
+    """
+    return regexp_full_match(ids.join(" "), r"[!-~]+(?: [!-~]+)*") & (list_count(ids) == ids.length())
 
 
 def is_one_line(text: ir.StringValue) -> ir.BooleanValue:

@@ -13,6 +13,7 @@ from ibis.backends.duckdb import Backend
 from ibis.util import gen_name
 
 from llmrec.data.lists import (
+    are_clean,
     clean_ids,
     excerpt,
     is_list,
@@ -105,13 +106,14 @@ def stage_sessions(con: Backend, path: Path, required: Sequence[str] = ()) -> ir
 
 def _parsed(con: Backend, raw: ir.Table) -> ir.Table:
     """Columns of `stage_sessions` short of ``row``, with ``malformed``: the text of a list that cannot be read."""
-    if raw.prev_items.type().is_string():
-        # ibis writes a column's expression wherever it is used; only behind a view is the pattern tried once a row.
+    if printed := raw.prev_items.type().is_string():
         kind = ibis.cases((is_one_line(raw.prev_items), 1), (is_plain(raw.prev_items), 2), else_=3)
-        raw = con.create_view(gen_name("raw"), raw.mutate(**{_KIND: kind}))
-        ids, repaired, malformed = _read_lists(raw.prev_items, raw[_KIND])
     else:
-        ids, repaired, malformed = _clean_lists(raw.prev_items)
+        raw = raw.mutate(prev_items=raw.prev_items.cast("array<string>"))
+        kind = ibis.cases((are_clean(raw.prev_items), 1), else_=3)
+    # ibis writes a column's expression wherever it is used; only behind a view is the pattern tried once a row.
+    raw = con.create_view(gen_name("raw"), raw.mutate(**{_KIND: kind}))
+    ids, repaired, malformed = (_read_lists if printed else _clean_lists)(raw.prev_items, raw[_KIND])
     columns: dict[str, ir.Value] = {"prev_items": ids}
     for name in _ID_COLUMNS:
         if name in raw.columns:
@@ -135,10 +137,11 @@ def _read_lists(column: ir.StringValue, kind: ir.IntegerValue) -> _Lists:
     return ids, repaired, malformed
 
 
-def _clean_lists(column: ir.Value) -> _Lists:
-    ids = column.cast("array<string>")
-    repaired = ibis.coalesce(clean_ids(ids) != ids, ibis.literal(False))
-    return ibis.coalesce(clean_ids(ids), _NO_IDS), repaired, ibis.null("string")
+def _clean_lists(column: ir.ArrayValue, kind: ir.IntegerValue) -> _Lists:
+    cleaned, odd = clean_ids(column), kind == 3
+    ids = ibis.cases((odd, ibis.coalesce(cleaned, _NO_IDS)), else_=column)
+    repaired = ibis.cases((odd, ibis.coalesce(cleaned != column, ibis.literal(False))), else_=ibis.literal(False))
+    return ids, repaired, ibis.null("string")
 
 
 def _refuse_malformed(con: Backend, staged: ir.Table, path: Path) -> None:

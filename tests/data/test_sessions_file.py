@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from llmrec.data.products import read_products_file
-from llmrec.data.sessions import connect, read_sessions_file
+from llmrec.data.sessions import connect, read_sessions_file, stage_sessions
 from llmrec.errors import DataError
 
 # ibis 12 still calls what DuckDB 2 renamed
@@ -84,6 +84,29 @@ def test_a_bad_file_is_one_line_with_file_row_and_way_out(tmp_path, text, messag
         rows(write(tmp_path, text))
     assert str(caught.value).startswith("sessions_train.csv")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected", "repaired"),
+    [
+        (["A", "B"], ["A", "B"], False),
+        (["A B"], ["A B"], False),
+        ([" A", "B"], ["A", "B"], True),
+        (["A\n"], ["A"], True),
+        (["A", None], ["A"], True),
+        (["A", "", "B"], ["A", "B"], True),
+        ([""], [], True),
+        (["é", "B"], ["é", "B"], False),
+        ([], [], False),
+        (None, [], False),
+    ],
+)
+def test_lists_of_parquet_are_cleaned_where_they_need_it(tmp_path, given, expected, repaired):
+    lists = pa.array([["C"], given], pa.list_(pa.string()))
+    pq.write_table(pa.table({"prev_items": lists, "locale": ["UK", "UK"]}), tmp_path / "x.parquet")
+    con = connect()
+    found = con.to_pyarrow(stage_sessions(con, tmp_path / "x.parquet").order_by("row")).to_pylist()[1]
+    assert (found["prev_items"], found["repaired"]) == (expected, repaired)
 
 
 def test_a_cut_parquet_file_is_refused(tmp_path):
