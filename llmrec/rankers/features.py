@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llmrec.embeddings.base import encode_with_progress
 from llmrec.embeddings.tfidf import TfidfEncoder
 from llmrec.errors import DataError
 from llmrec.rankers.vocabulary import UNKNOWN, Vocabulary
@@ -55,7 +56,7 @@ def text_features(products: Any, vocabulary: Vocabulary, dim: int = TEXT_DIM) ->
         raise DataError("no product of the training sessions has a title, which this ranker reads; check --products")
     distinct = titles.filter(pa.array(titled)).dictionary_encode()
     names = distinct.dictionary.to_pylist()
-    vectors = TfidfEncoder.fit(names, dim).encode(names)
+    vectors = encode_with_progress(TfidfEncoder.fit(names, dim), names)
     text = np.zeros((len(vocabulary) + 1, dim), dtype=np.float32)
     np.add.at(text, codes[titled] + 1, vectors[distinct.indices.to_numpy()])
     text /= np.maximum(np.linalg.norm(text, axis=1, keepdims=True), np.finfo(np.float32).tiny)
