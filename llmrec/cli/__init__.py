@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from llmrec import __version__
-from llmrec.cli import data, prompts, ranking
+from llmrec.cli import data, embed, prompts, ranking
 from llmrec.console import stderr
 from llmrec.errors import LlmrecError
 from llmrec.flags import as_command, spread
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(prompts.app, name="prompts")
+app.add_typer(embed.app, name="embed")
 app.command()(ranking.evaluate)
 app.command(no_args_is_help=True)(ranking.rank)
 app.command(no_args_is_help=True)(ranking.tune)

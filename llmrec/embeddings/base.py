@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from llmrec.console import track
 
-__all__ = ["Encoder", "Floats", "encode_with_progress", "unit_rows"]
+__all__ = ["Encoder", "Floats", "encode_texts", "encode_with_progress", "unit_rows"]
 
 Floats = NDArray[np.float32]
 
@@ -45,6 +45,15 @@ def unit_rows(vectors: Floats) -> Floats:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     scaled: Floats = (vectors / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32, copy=False)
     return scaled
+
+
+def encode_texts(texts: Sequence[str], dim: int, encode: Callable[[list[str]], Floats]) -> Floats:
+    """Vectors of texts, shape ``(N, D)``: those of ``encode`` scaled to length 1, and 0 for a text of only blanks."""
+    vectors = np.zeros((len(texts), dim), dtype=np.float32)
+    filled = [place for place, text in enumerate(texts) if text.strip()]
+    if filled:
+        vectors[filled] = unit_rows(encode([texts[place] for place in filled]))
+    return vectors
 
 
 def encode_with_progress(encoder: Encoder, texts: Sequence[str], part: int = 16_384) -> Floats:
