@@ -64,6 +64,7 @@ def holdout(
     grouped: Annotated[
         bool, typer.Option("--grouped", help="Keep sessions that go on from one another on one side.")
     ] = False,
+    cold: Annotated[float, typer.Option(help="Share of the targets that no session to learn from holds.")] = 0.0,
 ) -> None:
     """Hold out a share of a sessions file: what to learn from, what to rank for, and the targets.
 
@@ -73,6 +74,6 @@ def holdout(
     """
     from llmrec.data.holdout import hold_out
 
-    made = hold_out(file, out, share=share, seed=seed, locales=locale, grouped=grouped)
+    made = hold_out(file, out, share=share, seed=seed, locales=locale, grouped=grouped, cold=cold)
     notice(f"{made.num_train:,} sessions to learn from, {made.num_held_out:,} held out, in {out}")
     notice(f"next: llmrec rank covisit --train {made.train} --sessions {made.sessions} --out RUN")

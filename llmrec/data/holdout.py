@@ -50,6 +50,7 @@ def hold_out(
     seed: int = 0,
     locales: Sequence[str] | None = None,
     grouped: bool = False,
+    cold: float = 0.0,
 ) -> Holdout:
     """Draw a share of each locale's sessions and part them from their targets.
 
@@ -64,6 +65,7 @@ def hold_out(
         locales: Only sessions of these; all if not given.
         grouped: Keep sessions that go on from one another (`continued_groups`) on one side: a file that lists each
             prefix of a history as a session of its own would else give targets away in the longer ones.
+        cold: Share of the distinct targets that become cold: no session that holds one of them is learnt from.
 
     Raises:
         ConfigError: ``share`` is not between 0 and 1, ``seed`` is negative, or ``out`` holds something else.
@@ -71,6 +73,8 @@ def hold_out(
     """
     if not 0 < share < 1:
         raise ConfigError(f"--share must lie between 0 and 1; got {share:g}")
+    if not 0 <= cold <= 1:
+        raise ConfigError(f"--cold must lie between 0 and 1; got {cold:g}")
     if seed < 0:
         raise ConfigError(f"--seed must be at least 0; got {seed}")
     if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} <= set(FILES)):
@@ -81,6 +85,9 @@ def hold_out(
         raise DataError(f"{file.name}: no session with a target to hold out; give more sessions or a larger --share")
     kept = np.setdiff1d(np.arange(len(table)), held)
     prefixes, targets = _parted(table.take(pa.array(held)))
+    kept = kept[~_holds(table.take(pa.array(kept)), _drawn_items(targets["next_item"], cold, seed))]
+    if not len(kept):
+        raise DataError(f"{file.name}: no session without a cold target is left to learn from; give a smaller --cold")
     with atomic_folder(out) as folder:
         pq.write_table(table.take(pa.array(kept)), folder / FILES[0], compression="zstd")
         pq.write_table(prefixes, folder / FILES[1], compression="zstd")
@@ -122,6 +129,21 @@ def _draw(table: Any, share: float, seed: int, groups: NDArray[np.int64]) -> Any
         for rows in (np.flatnonzero(usable & (names == name)),)
     ]
     return np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *held]))
+
+
+def _drawn_items(targets: Any, share: float, seed: int) -> Any:
+    distinct = pc.unique(targets).sort()
+    places = np.random.default_rng([seed, 1]).permutation(len(distinct))[: round(share * len(distinct))]
+    return distinct.take(pa.array(places, pa.int64()))
+
+
+def _holds(table: Any, items: Any) -> NDArray[np.bool_]:
+    """Whether each session holds one of the items, as history or as ``next_item``, shape ``(S,)``."""
+    lists = table["prev_items"].combine_chunks()
+    rows = np.repeat(np.arange(len(table)), pc.list_value_length(lists).to_numpy(zero_copy_only=False))
+    found: NDArray[np.bool_] = pc.is_in(table["next_item"], items).to_numpy().copy()
+    found[rows[pc.is_in(lists.flatten(), items).to_numpy(zero_copy_only=False)]] = True
+    return found
 
 
 def _first_groups(rows: Any, groups: NDArray[np.int64], number: int, chance: np.random.Generator) -> Any:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -113,3 +114,26 @@ def test_grouped_holds_out_whole_groups(tmp_path: Path) -> None:
     ]
     assert [len(one) for one in users] == [18, 2]
     assert not users[0] & users[1]
+
+
+def test_cold_targets_are_in_no_session_to_learn_from(tmp_path: Path) -> None:
+    chance = np.random.default_rng(0)
+    rows = [([f"i{item}" for item in chance.integers(40, size=3)], f"i{chance.integers(40)}", "US") for _ in range(400)]
+    file = write(tmp_path / "sessions.parquet", rows)
+    warm, cold = (hold_out(file, tmp_path / str(share), seed=1, cold=share) for share in (0.0, 0.25))
+    assert pq.read_table(warm.sessions).equals(pq.read_table(cold.sessions))
+    targets = set(pq.read_table(cold.targets)["next_item"].to_pylist())
+    left = pq.read_table(cold.train).to_pylist()
+    met = {item for row in left for item in (*row["prev_items"], row["next_item"])}
+    gone = targets - met
+    assert len(gone) == round(0.25 * len(targets))
+    all_rows = pq.read_table(warm.train).to_pylist()
+    assert left == [row for row in all_rows if not gone & {*row["prev_items"], row["next_item"]}]
+
+
+def test_a_share_of_cold_targets_that_leaves_nothing_is_one_line(tmp_path: Path) -> None:
+    file = write(tmp_path / "sessions.parquet", [(["a"], "b", "US")] * 20)
+    with pytest.raises(DataError, match="no session without a cold target is left"):
+        hold_out(file, tmp_path / "out", cold=1.0)
+    with pytest.raises(ConfigError, match="--cold must lie between 0 and 1; got 2"):
+        hold_out(file, tmp_path / "out", cold=2.0)
