@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from llmrec.config import option
@@ -16,8 +16,9 @@ from llmrec.embeddings.base import unit_rows
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.item_text import text_features, with_cold_items
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.rankers.streaming import Conditions, stream_top_k
+from llmrec.rankers.topk import top_k_candidates
 from llmrec.rankers.vocabulary import UNKNOWN
+from llmrec.retrieval.index import Index, build_index
 
 __all__ = ["TextKnn", "TextKnnSettings"]
 
@@ -32,6 +33,9 @@ class TextKnnSettings:
     text: str | None = option(None, "Folder of `llmrec embed`; the built-in TF-IDF of --products if not given.")
     text_dim: int = option(256, "Width of the built-in TF-IDF's vectors.", minimum=2)
     decay: float = option(0.5, "An item one place further back in the session counts this many times as much.", above=0)
+    index: Literal["auto", "exact", "hnsw", "ivf", "pq"] = option(
+        "auto", "How neighbours are found; built anew from the vectors when a saved ranker first ranks."
+    )
     last: int = option(10, "Most items of a session that count: the last ones.", minimum=1)
 
 
@@ -53,20 +57,38 @@ class TextKnn(Ranker[TextKnnSettings]):
         vocabulary = with_cold_items(known.vocabulary, products, settings.text, known.locales)
         self._vectors = text_features(products, vocabulary, settings.text_dim, settings.text)["text"][1:]
         self.catalogue = known.widened(vocabulary, products)
+        for name in ("_locale_index", "_whole_index"):  # of an earlier fit
+            vars(self).pop(name, None)
 
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
         vectors = self._session_vectors(sessions)
-        none = np.zeros(0, dtype=np.int64)
-        given = Conditions(
-            self.catalogue.sold,
-            sessions.locales,
-            sessions.rows if seen == "drop" else none,
-            sessions.items if seen == "drop" else none,
-        )
-        told = (self._vectors != 0).any(axis=1)
-        ranked, scores = stream_top_k(torch.from_numpy(vectors), torch.from_numpy(self._vectors), k, given)
-        nothing_alike = (vectors == 0).all(axis=1)[:, None] | ~told[ranked]
-        return _without(ranked, scores, nothing_alike)
+        width = k + (int(sessions.lengths.max(initial=0)) if seen == "drop" else 0)
+        codes = np.full((len(sessions), width), UNKNOWN)
+        scores = np.full((len(sessions), width), -np.inf, dtype=np.float32)
+        told = (vectors != 0).any(axis=1)
+        filtered = (sessions.locales < len(self.catalogue.locales)) & (self.catalogue.sold is not None)
+        for rows, by_locale in ((told & filtered, True), (told & ~filtered, False)):
+            if rows.any():
+                index, items = self._locale_index if by_locale else self._whole_index
+                groups = sessions.locales[rows] if by_locale else None
+                scores[rows], found = index.search(vectors[rows], width, groups)
+                codes[rows] = np.where(found == UNKNOWN, UNKNOWN, items[found])
+        rows, places = np.nonzero(codes != UNKNOWN)
+        usable = self._allowed(rows, codes[rows, places], sessions, seen)
+        rows, places = rows[usable], places[usable]
+        return top_k_candidates(rows, codes[rows, places], scores[rows, places], len(sessions), k)
+
+    @cached_property
+    def _locale_index(self) -> tuple[Index, Ints]:
+        """Index of what each locale sells, and the code of each of its rows."""
+        if self.catalogue.sold is None:
+            return self._whole_index
+        locales, items = np.nonzero(self.catalogue.sold[:-1])
+        return build_index(self._vectors[items], locales, self.settings.index), items
+
+    @cached_property
+    def _whole_index(self) -> tuple[Index, Ints]:
+        return build_index(self._vectors, None, self.settings.index), np.arange(len(self._vectors))
 
     def _session_vectors(self, sessions: CodedSessions) -> Floats:
         """Means of the items' vectors, of length 1, shape ``(S, D)``; 0 where no item has a text."""
@@ -86,11 +108,3 @@ class TextKnn(Ranker[TextKnnSettings]):
                 f"vectors have shape {vectors.shape}, not one for each of {len(self.catalogue.vocabulary)}"
             )
         self._vectors = vectors
-
-
-def _without(ranked: Ints, scores: Floats, removed: NDArray[np.bool_]) -> tuple[Ints, Floats]:
-    """Lists without some places, the later ones moved up."""
-    order = np.argsort(removed, axis=1, kind="stable")
-    gone = np.take_along_axis(removed, order, axis=1)
-    kept, values = np.take_along_axis(ranked, order, axis=1), np.take_along_axis(scores, order, axis=1)
-    return np.where(gone, UNKNOWN, kept), np.where(gone, np.float32(-np.inf), values)

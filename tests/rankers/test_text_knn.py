@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from llmrec.errors import DataError
-from llmrec.rankers import TrainingSessions, load_ranker
+from llmrec.rankers import Sessions, TrainingSessions, load_ranker
 from llmrec.rankers.text_knn import TextKnn, TextKnnSettings
 from tests.rankers.contract import RankerContract, training_sessions
 from tests.rankers.embedded import embed
@@ -85,3 +85,19 @@ def test_a_saved_ranker_needs_no_folder(tmp_path: Path) -> None:
 def test_without_products_or_folder_it_says_what_to_give() -> None:
     with pytest.raises(DataError, match="--products"):
         TextKnn(TextKnnSettings()).fit(training_sessions())
+
+
+def test_a_graph_finds_nearly_what_an_exact_search_finds() -> None:
+    chance = np.random.default_rng(1)
+    words = [f"{a}{b}" for a in "bdfgklmnprst" for b in "aeiou"]
+    rows = [
+        {"id": f"P{number:05d}", "locale": "DE", "title": " ".join(chance.choice(words, 6))} for number in range(21_000)
+    ]
+    table, training = pa.Table.from_pylist(rows), TrainingSessions.of([["P00001", "P00002"]], ["DE"])
+    asked = Sessions.of([[f"P{number:05d}"] for number in range(40)], ["DE"] * 40)
+    exact, graph = (
+        TextKnn(TextKnnSettings(text_dim=16, index=kind)).fit(training, table).rank(asked, 10)[0].to_pylist()
+        for kind in ("exact", "hnsw")
+    )
+    found = [len(set(one) & set(other)) / 10 for one, other in zip(exact, graph, strict=True)]
+    assert np.mean(found) > 0.9
