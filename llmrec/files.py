@@ -13,7 +13,16 @@ from pathlib import Path
 
 from llmrec.errors import DiskError, LlmrecError
 
-__all__ = ["atomic_file", "atomic_folder", "disk_errors", "sha256_of", "shipped_folder", "sync", "write_text"]
+__all__ = [
+    "atomic_file",
+    "atomic_folder",
+    "disk_errors",
+    "put_in_place",
+    "sha256_of",
+    "shipped_folder",
+    "sync",
+    "write_text",
+]
 
 FULL_BYTES = 1 << 16  # a disk with less than this cannot take another artefact
 
@@ -94,20 +103,27 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         DiskError: the disk is full or the place cannot be written. ``target`` is then as it was.
     """
     temporary = _temporary_name(target)
-    old = _temporary_name(target)
     with disk_errors(target):
         try:
             temporary.mkdir(parents=True)
             yield temporary
-            for path in temporary.rglob("*"):
-                if path.is_file():
-                    sync(path)
-            if target.exists():
-                target.rename(old)
-            temporary.rename(target)
+            put_in_place(temporary, target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-            shutil.rmtree(old, ignore_errors=True)
+
+
+def put_in_place(folder: Path, target: Path) -> None:
+    """Rename a complete folder to ``target``, once its files are on the disk; what was there before goes."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            sync(path)
+    old = _temporary_name(target)
+    try:
+        if target.exists():
+            target.rename(old)
+        folder.rename(target)
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_text(target: Path, text: str) -> None:

@@ -66,7 +66,7 @@ def test_data_and_evaluation_do_not_import_each_other_both_ways() -> None:
     "module", ["llmrec", "llmrec.cli", "llmrec.config", "llmrec.generation", "llmrec.rankers", "llmrec.rankers.covisit"]
 )
 def test_import_stays_light(module: str) -> None:
-    code = f"import sys, {module}; print({{'torch', 'transformers', 'datasets'}} & set(sys.modules))"
+    code = f"import sys, {module}; print({{'torch', 'transformers', 'datasets', 'faiss'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -92,7 +92,10 @@ def test_library_never_prints_asserts_or_evaluates() -> None:
             assert getattr(called, "id", "") not in {"print", "eval", "exec"}, f"{path.name}:{node.lineno}"
 
 
-@pytest.mark.parametrize(("package", "only"), [("recbole", "rankers/recbole.py"), ("pyspark", "rankers/engine.py")])
+@pytest.mark.parametrize(
+    ("package", "only"),
+    [("recbole", "rankers/recbole.py"), ("pyspark", "rankers/engine.py"), ("faiss", "retrieval/index.py")],
+)
 def test_one_file_knows_a_package(package: str, only: str) -> None:
     for path in FILES:
         text = path.read_text(encoding="utf-8")

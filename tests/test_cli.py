@@ -27,6 +27,8 @@ def verbs() -> list[list[str]]:
     for name, command in group.commands.items():  # type: ignore[attr-defined]
         inner = getattr(command, "commands", None)
         found += [[name, *([verb] if verb else [])] for verb in (inner or [""])]
+        if hasattr(command, "default"):  # a group that is a verb as well, under its own name
+            found = [[name] if words == [name, command.default] else words for words in found]
     return found
 
 
@@ -141,7 +143,8 @@ def test_documented_commands_parse(command: str) -> None:
     group = typer.main.get_command(app)
     words = words[1:]
     while hasattr(group, "commands") and words and not words[0].startswith("-"):
-        group = group.commands[words.pop(0)]
+        implied = getattr(group, "default", None)
+        group = group.commands[implied if implied and words[0] not in group.commands else words.pop(0)]
     group.make_context("llmrec", spread(words))
 
 

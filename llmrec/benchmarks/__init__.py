@@ -7,8 +7,9 @@ from llmrec.benchmarks.data import import_, synth
 from llmrec.benchmarks.generation import generate, prompts
 from llmrec.benchmarks.measure import RUNS, app
 from llmrec.benchmarks.neural import neural
+from llmrec.benchmarks.session_recall import recall
 
-__all__ = ["app"]
+__all__ = ["app", "recall"]
 
 
 @app.command("all")

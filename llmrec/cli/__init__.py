@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from llmrec import __version__
-from llmrec.cli import data, prompts, ranking
+from llmrec.cli import alignment, data, embed, prompts, ranking, retrieval
 from llmrec.console import stderr
 from llmrec.errors import LlmrecError
 from llmrec.flags import as_command, spread
@@ -30,9 +30,12 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(prompts.app, name="prompts")
+app.add_typer(embed.app, name="embed")
 app.command()(ranking.evaluate)
 app.command(no_args_is_help=True)(ranking.rank)
 app.command(no_args_is_help=True)(ranking.tune)
+for verb in (retrieval.index, retrieval.similar, retrieval.ground, alignment.evaluate_alignment, alignment.impute):
+    app.command(no_args_is_help=True)(verb)
 
 
 def _version(wanted: bool) -> None:

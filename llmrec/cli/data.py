@@ -61,6 +61,10 @@ def holdout(
     share: Annotated[float, typer.Option(help="Share of each locale's sessions.")] = 0.1,
     seed: Annotated[int, typer.Option(help="Draws them.")] = 0,
     locale: Annotated[list[str] | None, typer.Option(help="Only this locale; may be repeated.")] = None,
+    grouped: Annotated[
+        bool, typer.Option("--grouped", help="Keep sessions that go on from one another on one side.")
+    ] = False,
+    cold: Annotated[float, typer.Option(help="Share of the targets that no session to learn from holds.")] = 0.0,
 ) -> None:
     """Hold out a share of a sessions file: what to learn from, what to rank for, and the targets.
 
@@ -70,6 +74,6 @@ def holdout(
     """
     from llmrec.data.holdout import hold_out
 
-    made = hold_out(file, out, share=share, seed=seed, locales=locale)
+    made = hold_out(file, out, share=share, seed=seed, locales=locale, grouped=grouped, cold=cold)
     notice(f"{made.num_train:,} sessions to learn from, {made.num_held_out:,} held out, in {out}")
     notice(f"next: llmrec rank covisit --train {made.train} --sessions {made.sessions} --out RUN")

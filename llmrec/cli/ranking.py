@@ -21,6 +21,10 @@ def evaluate(
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the result here as well.")] = None,
     compare: Annotated[Path | None, typer.Option(help="Another run; adds the difference and its interval.")] = None,
+    train: Annotated[
+        list[Path] | None,
+        typer.Option(help="What the ranker learnt from: tells warm from cold targets; several files."),
+    ] = None,
 ) -> None:
     """Score a run: BLEU for titles; MRR, Recall and NDCG @100 for ranked lists; per locale and overall.
 
@@ -30,7 +34,7 @@ def evaluate(
     from llmrec.evaluation.results import write_result
     from llmrec.evaluation.tables import render_markdown
 
-    result = evaluate_run(run, targets, products=products, compare=compare)
+    result = evaluate_run(run, targets, products=products, compare=compare, train=train or ())
     if json is not None:
         write_result(json, result)
     out_console.print(render_markdown(result), markup=False)

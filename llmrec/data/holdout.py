@@ -11,12 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from llmrec.data.sessions import connect, read_sessions_file
 from llmrec.errors import ConfigError, DataError
 from llmrec.files import atomic_folder
 
-__all__ = ["Holdout", "hold_out"]
+__all__ = ["Holdout", "continued_groups", "hold_out"]
 
 FILES: Final = ("train.parquet", "sessions.parquet", "targets.parquet")
 _MIN_ITEMS: Final = 3  # of a bare session whose last item is held out: two stay, as in the released test files
@@ -42,7 +43,14 @@ class Holdout:
 
 
 def hold_out(
-    file: Path, out: Path, *, share: float = 0.1, seed: int = 0, locales: Sequence[str] | None = None
+    file: Path,
+    out: Path,
+    *,
+    share: float = 0.1,
+    seed: int = 0,
+    locales: Sequence[str] | None = None,
+    grouped: bool = False,
+    cold: float = 0.0,
 ) -> Holdout:
     """Draw a share of each locale's sessions and part them from their targets.
 
@@ -55,6 +63,9 @@ def hold_out(
         share: Share of the sessions to hold out, between 0 and 1.
         seed: Draws them.
         locales: Only sessions of these; all if not given.
+        grouped: Keep sessions that go on from one another (`continued_groups`) on one side: a file that lists each
+            prefix of a history as a session of its own would else give targets away in the longer ones.
+        cold: Share of the distinct targets that become cold: no session that holds one of them is learnt from.
 
     Raises:
         ConfigError: ``share`` is not between 0 and 1, ``seed`` is negative, or ``out`` holds something else.
@@ -62,16 +73,21 @@ def hold_out(
     """
     if not 0 < share < 1:
         raise ConfigError(f"--share must lie between 0 and 1; got {share:g}")
+    if not 0 <= cold <= 1:
+        raise ConfigError(f"--cold must lie between 0 and 1; got {cold:g}")
     if seed < 0:
         raise ConfigError(f"--seed must be at least 0; got {seed}")
     if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} <= set(FILES)):
         raise ConfigError(f"{out}: exists and holds something else; choose another folder")
     table = _read(file, locales)
-    held = _draw(table, share, seed)
+    held = _draw(table, share, seed, continued_groups(table) if grouped else np.arange(len(table)))
     if not len(held):
         raise DataError(f"{file.name}: no session with a target to hold out; give more sessions or a larger --share")
     kept = np.setdiff1d(np.arange(len(table)), held)
     prefixes, targets = _parted(table.take(pa.array(held)))
+    kept = kept[~_holds(table.take(pa.array(kept)), _drawn_items(targets["next_item"], cold, seed))]
+    if not len(kept):
+        raise DataError(f"{file.name}: no session without a cold target is left to learn from; give a smaller --cold")
     with atomic_folder(out) as folder:
         pq.write_table(table.take(pa.array(kept)), folder / FILES[0], compression="zstd")
         pq.write_table(prefixes, folder / FILES[1], compression="zstd")
@@ -100,19 +116,80 @@ def _read(file: Path, locales: Sequence[str] | None) -> Any:
     return table
 
 
-def _draw(table: Any, share: float, seed: int) -> Any:
-    """Rows to hold out, ascending: the same share of each locale's sessions that have a target."""
+def _draw(table: Any, share: float, seed: int, groups: NDArray[np.int64]) -> Any:
+    """Rows to hold out, ascending: the same share of each locale's sessions that have a target, by whole groups."""
     lengths = pc.list_value_length(table["prev_items"]).to_numpy()
     labelled = table["next_item"].is_valid().to_numpy()
     usable = (labelled & (lengths > 0)) | (lengths >= _MIN_ITEMS)
     names = np.array(table["locale"].to_pylist(), dtype=object)
     chance = np.random.default_rng(seed)
     held = [
-        chance.permutation(rows)[: round(share * len(rows))]
+        _first_groups(rows, groups, round(share * len(rows)), chance)
         for name in sorted(set(names))
         for rows in (np.flatnonzero(usable & (names == name)),)
     ]
     return np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *held]))
+
+
+def _drawn_items(targets: Any, share: float, seed: int) -> Any:
+    distinct = pc.unique(targets).sort()
+    places = np.random.default_rng([seed, 1]).permutation(len(distinct))[: round(share * len(distinct))]
+    return distinct.take(pa.array(places, pa.int64()))
+
+
+def _holds(table: Any, items: Any) -> NDArray[np.bool_]:
+    """Whether each session holds one of the items, as history or as ``next_item``, shape ``(S,)``."""
+    lists = table["prev_items"].combine_chunks()
+    rows = np.repeat(np.arange(len(table)), pc.list_value_length(lists).to_numpy(zero_copy_only=False))
+    found: NDArray[np.bool_] = pc.is_in(table["next_item"], items).to_numpy().copy()
+    found[rows[pc.is_in(lists.flatten(), items).to_numpy(zero_copy_only=False)]] = True
+    return found
+
+
+def _first_groups(rows: Any, groups: NDArray[np.int64], number: int, chance: np.random.Generator) -> Any:
+    """Rows of drawn groups, as many groups as come nearest to ``number`` rows."""
+    order = chance.permutation(np.unique(groups[rows]))
+    place = np.empty(int(groups.max(initial=0)) + 1, dtype=np.int64)
+    place[order] = np.arange(len(order))
+    sizes = np.bincount(place[groups[rows]], minlength=len(order))
+    taken = int(np.abs(np.concatenate([[0], np.cumsum(sizes)]) - number).argmin())
+    return rows[place[groups[rows]] < taken]
+
+
+def continued_groups(table: Any) -> NDArray[np.int64]:
+    """Number of the group of each session, shape ``(S,)``: those of one number go on from one another.
+
+    Two sessions of a locale do so where all items of one, its ``next_item`` last, are the first items of the other; or,
+    where histories were cut at the file's longest, where one with its ``next_item`` is the other's history but for the
+    item that was cut off. Sessions that merely begin alike are not told apart from these: two items are enough.
+
+    Args:
+        table: ``prev_items``, ``next_item`` (null where unknown) and ``locale``.
+    """
+    histories, nexts = table["prev_items"].to_pylist(), table["next_item"].to_pylist()
+    locales = table["locale"].to_pylist()
+    longest = max((len(items) for items in histories), default=0)
+    whole = [(*items, *([goal] if goal is not None else [])) for items, goal in zip(histories, nexts, strict=True)]
+    root = list(range(len(whole)))
+
+    def find(row: int) -> int:
+        while root[row] != row:
+            root[row] = root[root[row]]
+            row = root[row]
+        return row
+
+    first: dict[tuple[str, tuple[str, ...]], int] = {}
+    for row, items in enumerate(whole):
+        keys = [items, *([items[1:]] if len(items) > longest else [])]
+        for key in keys:
+            root[find(row)] = find(first.setdefault((locales[row], key), row))
+    for row, items in enumerate(whole):
+        for length in range(2, len(items)):
+            earlier = first.get((locales[row], items[:length]))
+            if earlier is not None:
+                root[find(row)] = find(earlier)
+    numbers: NDArray[np.int64] = np.array([find(row) for row in range(len(whole))], dtype=np.int64)
+    return numbers
 
 
 def _parted(table: Any) -> tuple[Any, Any]:

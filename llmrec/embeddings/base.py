@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Encoder", "Floats", "unit_rows"]
+from llmrec.console import track
+
+__all__ = ["Encoder", "Floats", "encode_texts", "encode_with_progress", "unit_rows"]
 
 Floats = NDArray[np.float32]
 
 
 class Encoder(Protocol):
-    """Text → vectors of length 1 whose product is the similarity.
+    """Text → vectors of length 1 whose product is the similarity."""
 
-    Attributes:
-        name: What ``--encoder`` calls it.
-        dim: Width ``D`` of the vectors.
-    """
+    @property
+    def name(self) -> str:
+        """What ``--encoder`` calls it."""
 
-    name: str
-    dim: int
+    @property
+    def dim(self) -> int:
+        """Width ``D`` of the vectors."""
 
     def encode_documents(self, texts: Sequence[str]) -> Floats:
         """Vectors of products' texts, shape ``(N, D)``, each of length 1; 0 for a text of nothing but blanks."""
@@ -43,3 +45,21 @@ def unit_rows(vectors: Floats) -> Floats:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     scaled: Floats = (vectors / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32, copy=False)
     return scaled
+
+
+def encode_texts(texts: Sequence[str], dim: int, encode: Callable[[list[str]], Floats]) -> Floats:
+    """Vectors of texts, shape ``(N, D)``: those of ``encode`` scaled to length 1, and 0 for a text of only blanks."""
+    vectors = np.zeros((len(texts), dim), dtype=np.float32)
+    filled = [place for place, text in enumerate(texts) if text.strip()]
+    if filled:
+        vectors[filled] = unit_rows(encode([texts[place] for place in filled]))
+    return vectors
+
+
+def encode_with_progress(encoder: Encoder, texts: Sequence[str], part: int = 16_384) -> Floats:
+    """Vectors of products' texts, shape ``(N, D)``, part by part behind a progress bar."""
+    vectors = np.zeros((len(texts), encoder.dim), dtype=np.float32)
+    starts = range(0, len(texts), part)
+    for start in track(starts, "titles → vectors", len(starts)):
+        vectors[start : start + part] = encoder.encode_documents(texts[start : start + part])
+    return vectors

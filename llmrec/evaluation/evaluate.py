@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llmrec.errors import DataError
+from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.results import Result
 from llmrec.evaluation.runs import Run, read_run
 from llmrec.evaluation.scoring import score_rankings, score_titles
+from llmrec.evaluation.seen import items_of_sessions
 from llmrec.evaluation.targets import Targets, join_titles, read_targets
 
 __all__ = ["evaluate_run"]
@@ -21,6 +23,7 @@ def evaluate_run(
     targets: Path,
     products: Path | None = None,
     compare: Path | None = None,
+    train: Sequence[Path] = (),
     samples: int = 1000,
     seed: int = 0,
 ) -> Result:
@@ -33,10 +36,12 @@ def evaluate_run(
         targets: Parquet or CSV with ``locale`` and ``next_item`` or ``next_title``, in the run's order.
         products: Where titles are looked up if ``targets`` has ids alone; ``products.parquet`` beside it if not given.
         compare: Another run of the same split; adds the difference with its paired bootstrap interval.
+        train: Files that the run's ranker learnt from; sessions are told apart by whether these hold their target.
         samples: Resampled test sets of that interval.
         seed: Seed of the resampling.
 
     Raises:
+        ConfigError: ``train`` is given for titles.
         DataError: a file cannot be read, or run and targets do not belong together; the first differing row is named.
     """
     loaded, goals = read_run(run), read_targets(targets)
@@ -50,11 +55,14 @@ def evaluate_run(
             loaded.predictions,
             _wanted_items(goals).slice(0, len(loaded)),
             baseline=None if other is None else (other.path.name, other.predictions),
+            trained=items_of_sessions(train) if train else None,
             partial=loaded.partial,
             provenance=loaded.provenance,
             samples=samples,
             seed=seed,
         )
+    if train:
+        raise ConfigError(f"{run}: holds titles; --train tells warm from cold targets of ranked lists alone")
     return score_titles(
         run.name,
         locales,

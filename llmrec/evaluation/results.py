@@ -12,7 +12,7 @@ from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.bootstrap import Interval
 from llmrec.files import write_text
 
-__all__ = ["RESULT_VERSION", "Comparison", "Result", "Scores", "read_result", "refuse_partial", "write_result"]
+__all__ = ["RESULT_VERSION", "Comparison", "Part", "Result", "Scores", "read_result", "refuse_partial", "write_result"]
 
 RESULT_VERSION: Final = 1
 
@@ -33,14 +33,29 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Metrics of the sessions whose target training knew (``warm``), did not know (``cold``), or of all.
+
+    Attributes:
+        num_sessions: Sessions of this part.
+        metrics: As in `Scores`; empty where there is no such session.
+        intervals: For each metric its percentile interval over resampled sessions; ``difference`` is the metric itself.
+    """
+
+    num_sessions: int
+    metrics: Mapping[str, float]
+    intervals: Mapping[str, Interval]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """A run beside a baseline on the same sessions.
 
     Attributes:
         baseline: Name of the other run.
         metric: ``bleu`` or ``mrr@100``.
-        scores: The baseline's metric, per locale and ``overall``.
-        intervals: Run minus baseline, per locale and ``overall``, with the paired bootstrap interval.
+        scores: The baseline's metric, per locale, ``overall``, and of ``warm`` and ``cold`` where these are told apart.
+        intervals: Run minus baseline, for the same, with the paired bootstrap interval.
     """
 
     baseline: str
@@ -64,6 +79,7 @@ class Result:
         locales: Metrics of each locale: the paper's six in its order, then others by name.
         signatures: sacrebleu signature of each BLEU metric; empty for ranked lists.
         comparison: The baseline, where one was given.
+        parts: ``all``, ``warm`` and ``cold``, where training files were given; empty otherwise.
         provenance: How the run was made.
         version: Version of this record.
     """
@@ -78,6 +94,7 @@ class Result:
     locales: Mapping[str, Scores]
     signatures: Mapping[str, str] = field(default_factory=dict)
     comparison: Comparison | None = None
+    parts: Mapping[str, Part] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     version: int = RESULT_VERSION
 
@@ -115,11 +132,19 @@ def read_result(path: Path) -> Result:
 
 def _from_record(record: dict[str, Any]) -> Result:
     locales = {name: Scores(**scores) for name, scores in record["locales"].items()}
+    parts = {name: _part(part) for name, part in record.get("parts", {}).items()}
     comparison = record["comparison"]
     if comparison is not None:
         intervals = {name: Interval(**interval) for name, interval in comparison["intervals"].items()}
         comparison = Comparison(**{**comparison, "intervals": intervals})
-    return Result(**{**record, "overall": Scores(**record["overall"]), "locales": locales, "comparison": comparison})
+    overall = Scores(**record["overall"])
+    changed = {"overall": overall, "locales": locales, "comparison": comparison, "parts": parts}
+    return Result(**{**record, **changed})
+
+
+def _part(record: dict[str, Any]) -> Part:
+    intervals = {metric: Interval(**interval) for metric, interval in record["intervals"].items()}
+    return Part(record["num_sessions"], record["metrics"], intervals)
 
 
 def refuse_partial(result: Result) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llmrec.errors import DataError
 from llmrec.evaluation.bleu import TOKENIZERS, bleu_of, bleu_signature, bleu_stats, paired_bootstrap
 from llmrec.evaluation.bootstrap import Interval, paired_bootstrap_mean
 from llmrec.evaluation.metrics import MAX_RANKED, RANKING_METRICS, ranks_of_targets, reciprocal_ranks
-from llmrec.evaluation.results import Comparison, Result, Scores
+from llmrec.evaluation.results import Comparison, Part, Result, Scores
 from llmrec.schema import LOCALES
 
 __all__ = ["OVERALL", "score_rankings", "score_titles"]
@@ -93,6 +95,7 @@ def _compare_bleu(
         baseline,
         "bleu",
         groups,
+        len(ours),
         lambda rows: bleu_of(theirs[rows].sum(axis=0)).score,
         lambda rows: paired_bootstrap(ours[rows], theirs[rows], samples, seed),
     )
@@ -110,6 +113,7 @@ def score_rankings(
     targets: pa.ChunkedArray,
     *,
     baseline: tuple[str, pa.ChunkedArray] | None = None,
+    trained: Any = None,
     partial: bool = False,
     provenance: Mapping[str, Any] | None = None,
     samples: int = 1000,
@@ -123,6 +127,8 @@ def score_rankings(
         ranked: ``S`` lists of distinct ids, best first.
         targets: ``S`` ids; a session whose target is null or empty is left out and counted.
         baseline: Name and ``S`` ranked lists of a run to stand beside.
+        trained: Arrow strings: items that training has met; sessions with such a target are ``warm``, others ``cold``.
+            None: they are not told apart.
         partial: Whether these are only the first sessions of a split.
         provenance: How the run was made.
         samples: Resampled test sets of the interval against ``baseline``.
@@ -140,6 +146,7 @@ def score_rankings(
     def metrics_of(rows: Rows, _: str | None) -> dict[str, float]:
         return {f"{name}@{k}": metric(ranks[rows], k) for name, metric in RANKING_METRICS.items()}
 
+    sets = {} if trained is None else _warm_and_cold(targets, kept, trained)
     comparison = None
     if baseline is not None:
         name, lists = baseline
@@ -147,11 +154,35 @@ def score_rankings(
         comparison = _compare(
             name,
             f"mrr@{k}",
-            groups,
+            {**groups, **{part: rows for part, rows in sets.items() if len(rows)}},
+            len(ranks),
             lambda rows: float(theirs[rows].mean()),
             lambda rows: paired_bootstrap_mean(ours[rows], theirs[rows], samples, seed),
         )
-    return _result(run, "ranking", len(targets), groups, metrics_of, {}, comparison, partial, provenance)
+    result = _result(run, "ranking", len(targets), groups, metrics_of, {}, comparison, partial, provenance)
+    if trained is None:
+        return result
+    sets = {"all": np.arange(len(ranks)), **sets}
+    return replace(result, parts={part: _part(ranks[rows], samples, seed) for part, rows in sets.items()})
+
+
+def _warm_and_cold(targets: pa.ChunkedArray, kept: list[int], trained: Any) -> dict[str, Rows]:
+    met = pc.is_in(targets.take(pa.array(kept, pa.int64())), pa.array(trained)).to_numpy()
+    return {"warm": np.flatnonzero(met), "cold": np.flatnonzero(~met)}
+
+
+def _part(ranks: Rows, samples: int, seed: int) -> Part:
+    """Metrics of some ranks, each with the interval of its mean over sessions."""
+    if not len(ranks):
+        return Part(0, {}, {})
+    k = MAX_RANKED
+    metrics, intervals = {}, {}
+    for name, metric in RANKING_METRICS.items():
+        by_rank = np.array([metric(np.array([rank]), k) for rank in range(k + 1)])  # of one session, by its rank
+        values = by_rank[ranks]
+        metrics[f"{name}@{k}"] = metric(ranks, k)
+        intervals[f"{name}@{k}"] = paired_bootstrap_mean(values, np.zeros(len(values)), samples, seed)
+    return Part(len(ranks), metrics, intervals)
 
 
 def _check_lengths(run: str, *lengths: int) -> None:
@@ -177,10 +208,11 @@ def _compare(
     baseline: str,
     metric: str,
     groups: Mapping[str, Rows],
+    num_rows: int,
     score: Callable[[Rows], float],
     interval: Callable[[Rows], Interval],
 ) -> Comparison:
-    sets = {OVERALL: _all_rows(groups), **groups}
+    sets = {OVERALL: np.arange(num_rows), **groups}
     return Comparison(
         baseline,
         metric,

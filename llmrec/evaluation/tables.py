@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from llmrec.evaluation.bootstrap import Interval
-from llmrec.evaluation.results import Result
+from llmrec.evaluation.results import Part, Result
 from llmrec.evaluation.scoring import OVERALL
 
 __all__ = ["notes_of", "render_markdown", "result_table"]
@@ -37,8 +37,19 @@ def result_table(result: Result) -> tuple[list[str], list[list[str]]]:
     if result.comparison is not None:
         header += [f"{LABELS[result.comparison.metric]} of {result.comparison.baseline}", "difference [95 %]"]
     blank = [_NO_VALUE] * len(_comparison_cells(result, OVERALL))
+    for part in ("warm", "cold"):
+        if part in result.parts:
+            rows.append([f"{part} targets", *_part_cells(result, part, metrics)])
     rows.append(["mean of locales", str(len(result.locales)), *_cells(metrics, result.macro), *blank])
     return header, rows
+
+
+def _part_cells(result: Result, part: str, metrics: Sequence[str]) -> list[str]:
+    scores = result.parts[part]
+    cells = [f"{scores.num_sessions:,}", *_cells(metrics, scores.metrics)]
+    if result.comparison is not None and scores.num_sessions:
+        return cells + _comparison_cells(result, part)
+    return cells + [_NO_VALUE] * len(_comparison_cells(result, OVERALL))
 
 
 def _cells(metrics: Sequence[str], values: Mapping[str, float]) -> list[str]:
@@ -68,11 +79,23 @@ def notes_of(result: Result) -> list[str]:
         notes.append(f"PARTIAL: only the first {result.n_sessions + result.n_without_target:,} sessions of the split.")
     if result.n_without_target:
         notes.append(f"{result.n_without_target:,} sessions without a known target were left out.")
+    if result.parts:
+        notes.append("Cold targets stand in no training session; intervals: 95 % over resampled sessions.")
+        notes += [_part_note(name, part) for name, part in result.parts.items() if part.num_sessions]
     notes += [f"{LABELS[metric]}: 0-100, {signature}" for metric, signature in result.signatures.items()]
     if result.comparison is not None:
         samples = result.comparison.intervals[OVERALL].samples
         notes.append(f"Intervals: 95 % percentile interval of a paired bootstrap, {samples:,} samples of the sessions.")
     return notes
+
+
+def _part_note(name: str, part: Part) -> str:
+    told = [
+        f"{LABELS[metric]} {interval.difference:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
+        for metric, interval in part.intervals.items()
+        if metric in LABELS
+    ]
+    return f"{name} ({part.num_sessions:,}): {', '.join(told)}"
 
 
 def render_markdown(result: Result) -> str:

@@ -90,6 +90,13 @@ class Catalogue:
             popular[row, : len(listed)] = np.where(listed == UNKNOWN, UNKNOWN, codes[listed])
         return Catalogue(vocabulary, locales, sold, popular), places
 
+    def widened(self, vocabulary: Vocabulary, products: Any) -> Catalogue:
+        """This catalogue with items that no session holds, which the vocabulary has beside its own."""
+        codes = vocabulary.encode(self.vocabulary.ids)
+        sold = None if products is None else _sold(products, vocabulary, self.locales)
+        popular = np.where(self.popular == UNKNOWN, UNKNOWN, codes[self.popular])
+        return Catalogue(vocabulary, self.locales, sold, popular)
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything but the locales as arrays, for a file."""
         ids = self.vocabulary.ids

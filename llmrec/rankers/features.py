@@ -1,4 +1,4 @@
-"""What models read of the products beside their ids: vectors of the titles, and attributes as numbers."""
+"""What models read of the products beside their ids: attributes as numbers; and features of a grown catalogue."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from llmrec.embeddings.tfidf import TfidfEncoder
 from llmrec.errors import DataError
+from llmrec.rankers.item_text import column
 from llmrec.rankers.vocabulary import UNKNOWN, Vocabulary
 
-__all__ = ["ATTRIBUTES", "FEATURE_COLUMNS", "attribute_features", "grown_features", "text_features"]
+__all__ = ["ATTRIBUTES", "FEATURE_COLUMNS", "attribute_features", "grown_features"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -30,36 +30,6 @@ ATTRIBUTES: Final = (
     "price",
 )  # `model` names one product, no kind of it
 PRICE_BINS: Final = 20  # of equal frequency in a locale, whose prices are in its own currency
-TEXT_DIM: Final = 64
-
-
-def text_features(products: Any, vocabulary: Vocabulary, dim: int = TEXT_DIM) -> Features:
-    """Title vectors of items; of an item that several locales sell, the mean of its titles.
-
-    Args:
-        products: Arrow table with ``id`` and ``title``, one row for each locale and id.
-        vocabulary: The ``N`` items.
-        dim: Width ``T`` of the vectors.
-
-    Returns:
-        ``text``: shape ``(N + 1, T)``, item code ``c`` in row ``c + 1``, of length 1; 0 for an item without a title.
-
-    Raises:
-        DataError: no products were given, or none of them has a title.
-    """
-    table = _given(products, "titles")
-    codes = vocabulary.encode(_column(table, "id"))
-    titles = pc.fill_null(_column(table, "title"), "")
-    titled = (codes != UNKNOWN) & pc.not_equal(pc.utf8_trim_whitespace(titles), "").to_numpy(zero_copy_only=False)
-    if not titled.any():
-        raise DataError("no product of the training sessions has a title, which this ranker reads; check --products")
-    distinct = titles.filter(pa.array(titled)).dictionary_encode()
-    names = distinct.dictionary.to_pylist()
-    vectors = TfidfEncoder.fit(names, dim).encode(names)
-    text = np.zeros((len(vocabulary) + 1, dim), dtype=np.float32)
-    np.add.at(text, codes[titled] + 1, vectors[distinct.indices.to_numpy()])
-    text /= np.maximum(np.linalg.norm(text, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    return {"text": text}
 
 
 def attribute_features(products: Any, vocabulary: Vocabulary) -> Features:
@@ -79,11 +49,12 @@ def attribute_features(products: Any, vocabulary: Vocabulary) -> Features:
     Raises:
         DataError: no products were given, or none of them has an attribute.
     """
-    table = _given(products, "attributes")
-    codes = vocabulary.encode(_column(table, "id"))
+    if products is None:
+        raise DataError("this ranker reads attributes of products; give their file with --products")
+    codes = vocabulary.encode(column(products, "id"))
     attributes = np.zeros((len(vocabulary) + 1, len(ATTRIBUTES)), dtype=np.int32)
     for place, name in enumerate(ATTRIBUTES):
-        values = _price_bins(table) if name == "price" else _text_values(_column(table, name))
+        values = _price_bins(products) if name == "price" else _text_values(column(products, name))
         rows = np.flatnonzero((codes != UNKNOWN) & (values > 0))
         items, first = np.unique(codes[rows], return_index=True)
         attributes[items + 1, place] = values[rows[first]]
@@ -117,7 +88,8 @@ def grown_features(old: Features, new: Features, places: Ints) -> Features:
 def _grown_text(before: Floats, new: Floats, places: Ints) -> Floats:
     after, known = new.copy(), new[places + 1]
     both = before.any(axis=1) & known.any(axis=1)
-    if both.any():
+    same = known.shape[1] == before.shape[1] and np.allclose(known[both], before[both], atol=1e-5)
+    if both.any() and not same:  # of the same encoder's vectors a map would only lose what the known items lack
         turn, *_ = np.linalg.lstsq(known[both], before[both], rcond=None)
         after = (after @ turn).astype(np.float32)
         after /= np.maximum(np.linalg.norm(after, axis=1, keepdims=True), np.finfo(np.float32).tiny)
@@ -129,29 +101,14 @@ def _grown_text(before: Floats, new: Floats, places: Ints) -> Floats:
 def _grown_attributes(before: NDArray[Any], new: NDArray[Any], places: Ints) -> NDArray[Any]:
     """An old number becomes the new one that an item with both has, or one of its own."""
     after = new.copy()
-    for column in range(before.shape[1]):
-        numbers, known = before[:, column], new[places + 1, column]
-        meaning = new[:, column].max() + np.arange(numbers.max() + 1)
+    for kind in range(before.shape[1]):
+        numbers, known = before[:, kind], new[places + 1, kind]
+        meaning = new[:, kind].max() + np.arange(numbers.max() + 1)
         both = (numbers > 0) & (known > 0)
         meaning[numbers[both]] = known[both]
         kept = (numbers > 0) & (known == 0)
-        after[places[kept] + 1, column] = meaning[numbers[kept]]
+        after[places[kept] + 1, kind] = meaning[numbers[kept]]
     return after
-
-
-def _given(products: Any, what: str) -> Any:
-    if products is None:
-        raise DataError(f"this ranker reads {what} of products; give their file with --products")
-    return products
-
-
-def _column(table: Any, name: str, kind: Any = None) -> Any:
-    """A column as one array, of text if no other kind is asked for; one that is missing holds nulls."""
-    kind = kind or pa.string()
-    if name not in table.column_names:
-        return pa.nulls(len(table), kind)
-    column = table[name].cast(kind)
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def _text_values(column: Any) -> Ints:
@@ -164,8 +121,8 @@ def _text_values(column: Any) -> Ints:
 
 def _price_bins(table: Any) -> Ints:
     """Numbers from 1 for a locale's price bins, 0 where there is no price."""
-    prices = pc.fill_null(_column(table, "price", pa.float64()), np.nan).to_numpy(zero_copy_only=False)
-    locales = pc.fill_null(_column(table, "locale"), "").dictionary_encode()
+    prices = pc.fill_null(column(table, "price", pa.float64()), np.nan).to_numpy(zero_copy_only=False)
+    locales = pc.fill_null(column(table, "locale"), "").dictionary_encode()
     bins = np.zeros(len(prices), dtype=np.int64)
     places = locales.indices.to_numpy(zero_copy_only=False)
     for locale in range(len(locales.dictionary)):

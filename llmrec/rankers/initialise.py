@@ -1,4 +1,4 @@
-"""Item vectors before any training: a truncated factorisation of how often items occur together."""
+"""Item vectors before any training: from how often items occur together, or from what their titles say."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy import sparse
 
 from llmrec.rankers.sessions import CodedSessions
 
-__all__ = ["align", "co_occurrence", "svd_vectors", "unit_rows"]
+__all__ = ["align", "co_occurrence", "svd_vectors", "text_vectors", "unit_rows"]
 
 Floats = NDArray[np.float32]
 
@@ -18,6 +18,7 @@ OVERSAMPLING: Final = 16
 POWER_STEPS: Final = 5
 GLOBAL_OWN: Final = 0.2  # weight of an item's tie to itself beside all its others; it keeps small eigenvalues above 0
 LOCAL_OWN: Final = 2.0
+_NO_SPREAD: Final = 1e-4  # of the widest component; what is narrower is rounding, which whitening would blow up
 
 
 def co_occurrence(sessions: CodedSessions, num_items: int, window: int, decay: float) -> Any:
@@ -88,6 +89,34 @@ def _eigenvectors(matrix: Any, size: int, rng: np.random.Generator) -> Floats:
     vectors = np.zeros((number, size), dtype=np.float32)
     vectors[:, :rank] = (basis @ rotation[:, leading]) * np.sqrt(np.maximum(values[leading], 0))
     return vectors
+
+
+def text_vectors(text: Floats, size: int, *, whitening: float = 0.0, seed: int = 0) -> Floats:
+    """Item vectors from the principal components of their texts' vectors, unit rows, shape ``(N, size)``.
+
+    The mean is taken away first: encoders' vectors share a direction that tells no item from another. An item without
+    text has a random direction.
+
+    Args:
+        text: Shape ``(N, T)``; 0 for an item without text.
+        size: Dimensions; beyond ``T`` columns are empty.
+        whitening: Components are divided by their spread to this power.
+        seed: Seed of the random directions.
+    """
+    rng = np.random.default_rng(seed)
+    told = np.flatnonzero((text != 0).any(axis=1))
+    mean = text[told].mean(axis=0) if len(told) else 0
+    centred = np.zeros_like(text)
+    centred[told] = text[told] - mean
+    values, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64))
+    leading = np.argsort(-values, kind="stable")[:size]
+    spread = np.sqrt(np.maximum(values[leading], 0) / max(1, len(told)))
+    kept = spread > _NO_SPREAD * spread.max(initial=1e-12)
+    axes = np.where(kept, axes[:, leading] / np.where(kept, spread, 1) ** whitening, 0)
+    axes *= np.where(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])] < 0, -1, 1)
+    vectors = np.zeros((len(text), size), dtype=np.float32)
+    vectors[:, : len(leading)] = centred @ axes.astype(np.float32)
+    return unit_rows(vectors, rng)
 
 
 def unit_rows(vectors: Floats, rng: np.random.Generator) -> Floats:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from llmrec.rankers.features import FEATURE_COLUMNS, attribute_features, grown_features, text_features
+from llmrec.rankers.features import FEATURE_COLUMNS
 from llmrec.rankers.models.base import SessionModel
 from llmrec.rankers.models.core import CoreModel
 from llmrec.rankers.models.gru4recf import Gru4RecFModel
@@ -22,7 +21,6 @@ from llmrec.rankers.neural_settings import (
     Gru4RecSettings,
     MgsSettings,
     NarmSettings,
-    NeuralSettings,
     SasRecSettings,
     SrGnnSettings,
     StampSettings,
@@ -32,7 +30,6 @@ from llmrec.rankers.recbole import RecBoleModel
 __all__ = ["Core", "Gru4Rec", "Gru4RecF", "Mgs", "Narm", "SasRec", "SrGnn", "SrGnnF", "Stamp"]
 
 Arrays = Mapping[str, NDArray[Any]]
-SettingsT = TypeVar("SettingsT", bound=NeuralSettings)
 
 
 class Gru4Rec(NeuralRanker[Gru4RecSettings]):
@@ -137,23 +134,12 @@ class Core(NeuralRanker[CoreSettings]):
         )
 
 
-class _FeatureRanker(NeuralRanker[SettingsT]):
-    """A ranker that reads products."""
-
-    product_columns: ClassVar[tuple[str, ...]] = FEATURE_COLUMNS
-
-    def _grown_features(self, old: Arrays, places: NDArray[np.int64], products: Any) -> Arrays:
-        return grown_features(old, self._read_features(products), places)
-
-
-class Gru4RecF(_FeatureRanker[Gru4RecSettings]):
+class Gru4RecF(NeuralRanker[Gru4RecSettings]):
     """GRU4RecF (Hidasi et al. 2016): a second recurrent network reads the titles (paper §4.2)."""
 
     name = "gru4recf"
+    reads = ("text",)
     settings_class = Gru4RecSettings
-
-    def _read_features(self, products: Any) -> Arrays:
-        return text_features(products, self.catalogue.vocabulary)
 
     def _build(self, num_items: int, features: Arrays) -> SessionModel:
         settings = self.settings
@@ -167,27 +153,24 @@ class Gru4RecF(_FeatureRanker[Gru4RecSettings]):
         )
 
 
-class SrGnnF(_FeatureRanker[SrGnnSettings]):
+class SrGnnF(NeuralRanker[SrGnnSettings]):
     """SR-GNN whose nodes hold the title beside the item (paper §4.2)."""
 
     name = "srgnnf"
+    reads = ("text",)
     settings_class = SrGnnSettings
-
-    def _read_features(self, products: Any) -> Arrays:
-        return text_features(products, self.catalogue.vocabulary)
 
     def _build(self, num_items: int, features: Arrays) -> SessionModel:
         return SrGnnFModel(num_items, self.settings.embedding_size, self.settings.step, features=features)
 
 
-class Mgs(_FeatureRanker[MgsSettings]):
+class Mgs(NeuralRanker[MgsSettings]):
     """MGS (Lai et al. 2022): a mirror graph of items that share attributes beside the session's graph."""
 
     name = "mgs"
+    product_columns = FEATURE_COLUMNS
+    reads = ("attributes",)
     settings_class = MgsSettings
-
-    def _read_features(self, products: Any) -> Arrays:
-        return attribute_features(products, self.catalogue.vocabulary)
 
     def _build(self, num_items: int, features: Arrays) -> SessionModel:
         settings = self.settings

@@ -6,7 +6,7 @@ import itertools
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 import numpy as np
 import torch
@@ -17,7 +17,9 @@ from llmrec.errors import ConfigError
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.catalogue import Catalogue, build_catalogue
 from llmrec.rankers.initialise import align, svd_vectors
+from llmrec.rankers.item_text import rows_of
 from llmrec.rankers.models.base import SessionModel
+from llmrec.rankers.neural_items import Items, cold_vectors, read_items
 from llmrec.rankers.neural_settings import NeuralSettings
 from llmrec.rankers.prefixes import build_prefixes, padded_rows
 from llmrec.rankers.scorer import Scorer
@@ -42,10 +44,13 @@ class NeuralRanker(Ranker[SettingsT]):
     """A session model trained to name the next item.
 
     Attributes:
+        reads: What the model reads of products beside their ids: ``text``, ``attributes``.
         scorer: Model, readout and temperature; there once it is fitted.
         history: What training reported after each epoch.
     """
 
+    product_columns: ClassVar[tuple[str, ...]] = ("id", "locale", "title")
+    reads: ClassVar[tuple[str, ...]] = ()
     scorer: Scorer
     history: list[dict[str, float]]
     _prior: Floats | None
@@ -55,14 +60,6 @@ class NeuralRanker(Ranker[SettingsT]):
     @abstractmethod
     def _build(self, num_items: int, features: Features) -> SessionModel:
         """The session model for ``num_items`` items, with random weights."""
-
-    def _read_features(self, products: Any) -> Features:  # noqa: ARG002
-        """What the model reads of the products, as arrays with a row for padding and one for each item."""
-        return {}
-
-    def _grown_features(self, old: Features, places: Ints, products: Any) -> Features:  # noqa: ARG002
-        """`_read_features` for a grown catalogue; ``places`` are the new codes of the items that ``old`` is of."""
-        return {}
 
     def finetuned(
         self,
@@ -75,7 +72,8 @@ class NeuralRanker(Ranker[SettingsT]):
     ) -> Self:
         """A new ranker that goes on from this one: trained item vectors stay, new items get vectors of their own.
 
-        New vectors start as `fit`'s do; factorised ones are turned so that items known to both agree with training.
+        New vectors start as `fit`'s do; factorised ones and those of texts are turned so that items known to both agree
+        with training. ``delta_norm`` counts from here.
 
         Args:
             settings: Settings of the new ranker; what shapes the model must be as it was.
@@ -93,10 +91,11 @@ class NeuralRanker(Ranker[SettingsT]):
         grown = type(self)(settings)
         grown.catalogue, places = self.catalogue.grown(build_catalogue(training, products))
         learn, held = grown._hold_out(grown.catalogue.encode_training(training))
-        grown._features = grown._grown_features(self._features, places, products)
-        grown._start(learn)
+        items = grown._read_items(products, self._features, places)
+        grown._start(learn, items)
         grown._take_over(self, places, learn)
         grown._train(learn, held, folder, resume)
+        grown._add_cold_items(items, learn, products)
         return grown
 
     def untrained(self) -> Self:
@@ -108,21 +107,27 @@ class NeuralRanker(Ranker[SettingsT]):
 
     def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:
         learn, held = self._hold_out(training)  # before anything is counted: the first vectors know no held item either
-        self._features = self._read_features(products)
-        self._start(learn)
+        items = self._read_items(products)
+        self._start(learn, items)
         self._train(learn, held, folder, resume)
+        self._add_cold_items(items, learn, products)
+
+    def _read_items(self, products: Any, old: Features | None = None, old_places: Ints | None = None) -> Items:
+        return read_items(self.settings, self.reads, self.catalogue, products, old, old_places)
 
     def _hold_out(self, training: CodedSessions) -> tuple[CodedSessions, Held | None]:
         settings = self.settings
         return hold_out(training, settings.validation_share, settings.validation_sessions, settings.seed)
 
-    def _start(self, training: CodedSessions) -> None:
+    def _start(self, training: CodedSessions, items: Items) -> None:
         """Build the scorer with its first weights."""
+        self._features = rows_of(items.features, items.places)
         settings, number = self.settings, len(self.catalogue.vocabulary)
         torch.manual_seed(settings.seed)
         self.scorer = self._scorer(number)
+        vectors = None if items.start is None else items.start[items.places]
         if settings.init == "svd":
-            vectors = svd_vectors(
+            vectors = settings.init_scale * svd_vectors(
                 training,
                 number,
                 settings.embedding_size,
@@ -131,8 +136,9 @@ class NeuralRanker(Ranker[SettingsT]):
                 local=settings.svd_local,
                 seed=settings.seed,
             )
+        if vectors is not None:
             with torch.no_grad():
-                self.scorer.model.item_embedding.weight[1:] = torch.from_numpy(vectors * settings.init_scale)
+                self.scorer.model.item_embedding.weight[1:] = torch.from_numpy(vectors)
 
     def _scorer(self, num_items: int) -> Scorer:
         settings = self.settings
@@ -163,23 +169,45 @@ class NeuralRanker(Ranker[SettingsT]):
                 )
             state[name] = value.cpu()
         met = np.isin(places, training.items)
-        if self.settings.init == "svd" and met.any():
+        if self.settings.init != "normal" and met.any():
             vectors = align(vectors, places[met], learnt[met])
             vectors *= np.linalg.norm(learnt, axis=1).mean() / np.linalg.norm(vectors, axis=1).mean()
         vectors[places] = learnt
         state[table] = torch.cat([torch.zeros(1, vectors.shape[1]), torch.from_numpy(vectors)])
         self.scorer.load_state_dict(state)
 
-    def _train(self, learn: CodedSessions, held: Held | None, folder: Path | None, resume: bool) -> None:
-        settings = self.settings
-        prefixes = build_prefixes(learn, settings.max_length, settings.every_prefix)
+    def _add_cold_items(self, items: Items, learn: CodedSessions, products: Any) -> None:
+        """Let the trained ranker rank items that no session held: nothing has learnt to rank them low."""
+        number, places = len(items.vocabulary), items.places
+        if number == len(places) or items.start is None:
+            return
+        trained = self.scorer
+        learnt = trained.model.item_embedding.weight.detach()[1:]
+        vectors = cold_vectors(self.settings, items, learnt.cpu().numpy(), np.unique(learn.items))
+        self.catalogue = self.catalogue.widened(items.vocabulary, products)
+        self._features = items.features
+        self.scorer = self._scorer(number).to(learnt.device)
+        state = trained.state_dict()
+        table = next(name for name in state if name.endswith("item_embedding.weight"))
+        state[table] = torch.cat([torch.zeros(1, vectors.shape[1]), torch.from_numpy(vectors)])
+        self.scorer.load_state_dict(state)
+        self._set_prior(CodedSessions(learn.offsets, places[learn.items], learn.locales, learn.labelled))
+        self._ready()
+
+    def _set_prior(self, learn: CodedSessions) -> None:
+        settings, catalogue = self.settings, self.catalogue
         self._prior = item_prior(
             learn,
-            len(self.catalogue.locales),
-            len(self.catalogue.vocabulary),
+            len(catalogue.locales),
+            len(catalogue.vocabulary),
             settings.locale_weight,
             settings.popularity_weight,
         )
+
+    def _train(self, learn: CodedSessions, held: Held | None, folder: Path | None, resume: bool) -> None:
+        settings = self.settings
+        prefixes = build_prefixes(learn, settings.max_length, settings.every_prefix)
+        self._set_prior(learn)
         epochs = itertools.count(1)
 
         def validate(scorer: Scorer, held: Held) -> float:

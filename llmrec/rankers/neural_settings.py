@@ -29,13 +29,25 @@ class NeuralSettings:
     every_prefix: bool = option(True, "Learn from every prefix of a session, not only from the longest.")
     seed: int = option(0, "Seed of initial weights, order, negatives and dropout.", minimum=0)
 
-    init: Literal["normal", "svd"] = option(
-        "normal", "Item vectors at the start: the model's own random ones, or factorised co-occurrence."
+    init: Literal["normal", "svd", "text"] = option(
+        "normal", "Item vectors at the start: the model's own random ones, factorised co-occurrence, or the titles'."
     )
-    init_scale: float = option(1.0, "Length of an item vector made by `svd`.", above=0)
+    init_scale: float = option(1.0, "Length of an item vector made by `svd` or `text`.", above=0)
     svd_window: int = option(5, "Farthest distance at which two items of a session co-occur.", minimum=1)
     svd_decay: float = option(0.5, "A pair one step farther apart counts this many times as much.", above=0)
     svd_local: float = option(0.0, "Part of the dimensions that tells near neighbours apart, not groups.", minimum=0)
+    text: str | None = option(
+        None, "Folder of `llmrec embed` whose vectors stand for titles; the built-in TF-IDF of --products if not given."
+    )
+    text_whitening: float = option(
+        0.0, "How far `text` evens out its principal components: 0 leaves them, 1 makes all alike.", minimum=0
+    )
+    delta_norm: float | None = option(
+        None, "Item vectors move at most so far from their `svd` or `text` start, in lengths of it.", above=0
+    )
+    cold_items: bool | None = option(
+        None, "Rank titled products that no session holds, by their text; where not given, `init: text` does."
+    )
     readout: Literal["model", "attention"] = option(
         "model", "Session vector: the model's own, or the session's item vectors weighted by it."
     )
@@ -79,11 +91,17 @@ class NeuralSettings:
     freeze_encoder: bool = option(False, "Leave everything but item vectors and readout as it is.")
 
     def __post_init__(self) -> None:
-        for name in ("svd_local", "validation_share", "item_dropout"):
+        for name in ("svd_local", "text_whitening", "validation_share", "item_dropout"):
             if getattr(self, name) > 1:
                 raise ConfigError(f"{name} must be at most 1; got {getattr(self, name):g}")
         if self.row_updates and self.loss != "sampled":
             raise ConfigError(f"row_updates needs loss: sampled; '{self.loss}' uses every item's vector")
+        if self.delta_norm is not None and (self.init == "normal" or self.freeze_items):
+            raise ConfigError(
+                "delta_norm bounds how far training takes vectors from init: svd or text; not with freeze_items"
+            )
+        if self.cold_items and self.init != "text":
+            raise ConfigError(f"cold_items needs init: text; '{self.init}' knows nothing of an item without sessions")
 
 
 @dataclass(frozen=True, kw_only=True)

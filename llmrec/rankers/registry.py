@@ -27,6 +27,7 @@ RANKERS: Final = {
     "sasrec": "neural:SasRec",
     "gru4recf": "neural:Gru4RecF",
     "srgnnf": "neural:SrGnnF",
+    "text_knn": "text_knn:TextKnn",
 }
 
 

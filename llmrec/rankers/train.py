@@ -56,6 +56,7 @@ class _Training:
     folder: Path | None
     batches: Sequence[Batch] | None
     started: float
+    anchor: Tensor | None = None  # where item vectors started, if they must stay near it
     progress: Progress = field(default_factory=Progress)
     best: dict[str, Tensor] | None = None
     history: list[dict[str, float]] = field(default_factory=list)
@@ -149,6 +150,9 @@ def _prepare(
     torch.manual_seed(settings.seed + accelerator.process_index)  # dropout; the weights are there already
     optimizers = _optimizers(scorer, settings)
     wrapped, *prepared = accelerator.prepare(scorer, *optimizers)
+    anchor = None
+    if settings.delta_norm is not None:
+        anchor = accelerator.unwrap_model(wrapped).model.item_embedding.weight.detach().clone()
     counts = np.bincount(prefixes.items[prefixes.targets], minlength=scorer.model.item_embedding.num_embeddings - 1)
     return _Training(
         accelerator=accelerator,
@@ -162,6 +166,7 @@ def _prepare(
         folder=folder,
         batches=batches,
         started=time.monotonic(),
+        anchor=anchor,
     )
 
 
@@ -248,6 +253,9 @@ def _step(run: _Training, chosen: Batch | Ints) -> float:
         accelerator.clip_grad_norm_(_dense(run), settings.max_grad_norm)
     for optimizer in run.optimizers:
         optimizer.step()
+    if run.anchor is not None and settings.delta_norm is not None:
+        _stay_near(run.plain.model.item_embedding.weight, run.anchor, settings.delta_norm * settings.init_scale)
+    for optimizer in run.optimizers:
         optimizer.zero_grad()
     mean = float(accelerator.reduce(loss.detach(), reduction="sum")) / size
     before = run.progress
@@ -268,6 +276,16 @@ def _loss(run: _Training, batch: Batch, step: int) -> Tensor:
         }
     loss: Tensor = run.scorer(*tensors, settings.loss, padding_class=settings.padding_class, **sampling)
     return loss
+
+
+@torch.no_grad()
+def _stay_near(table: Tensor, anchor: Tensor, most: float) -> None:
+    """Bring rows that a step took farther than ``most`` from the anchor back to that distance ("Let It Go?", 2025)."""
+    sparse = table.grad is not None and table.grad.is_sparse
+    rows = table.grad.coalesce().indices()[0] if sparse and table.grad is not None else slice(None)
+    moved = table[rows] - anchor[rows]
+    length = torch.linalg.vector_norm(moved, dim=1, keepdim=True)
+    table[rows] = anchor[rows] + moved * (most / length.clamp(min=most))
 
 
 def _dense(run: _Training) -> list[Tensor]:

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from llmrec.data.holdout import hold_out
+from llmrec.data.holdout import continued_groups, hold_out
 from llmrec.errors import ConfigError, DataError
 
 
@@ -76,3 +77,63 @@ def test_nothing_to_hold_out_and_foreign_folders_are_refused(tmp_path: Path) -> 
     assert not (tmp_path / "out").exists()
     with pytest.raises(ConfigError, match="holds something else"):
         hold_out(file, tmp_path)
+
+
+def grouped_rows() -> pa.Table:
+    rows = [
+        (["a", "b"], "c", "US"),  # 0
+        (["a", "b", "c"], "d", "US"),  # goes on from 0
+        (["a", "b", "c", "d"], "e", "US"),  # cut at four items from here on
+        (["b", "c", "d", "e"], "f", "US"),  # goes on from 2 without its first item
+        (["a", "b", "c"], "d", "DE"),  # another locale
+        (["x", "y"], "z", "US"),
+        (["c", "d"], "e", "US"),  # in the middle of others, as any session may be
+        (["x"], "y", "US"),  # its two items begin 5
+    ]
+    lists, goals, locales = zip(*rows, strict=True)
+    return pa.table({"prev_items": list(lists), "next_item": list(goals), "locale": list(locales)})
+
+
+def test_sessions_that_go_on_from_one_another_are_one_group() -> None:
+    groups = continued_groups(grouped_rows()).tolist()
+    assert len({groups[row] for row in (0, 1, 2, 3)}) == 1
+    assert groups[5] == groups[7]
+    assert len(set(groups)) == 4  # 0-3, 4, 5 with 7, 6
+
+
+def test_grouped_holds_out_whole_groups(tmp_path: Path) -> None:
+    histories = [[f"u{user}i{place}" for place in range(length)] for user in range(20) for length in range(1, 6)]
+    goals = [f"u{user}i{length}" for user in range(20) for length in range(1, 6)]
+    file = tmp_path / "histories.parquet"
+    pq.write_table(pa.table({"prev_items": histories, "next_item": goals, "locale": ["US"] * 100}), file)
+    made = hold_out(file, tmp_path / "out", share=0.1, seed=3, grouped=True)
+    assert (made.num_train, made.num_held_out) == (90, 10)  # two of twenty users of five rows each
+    users = [
+        {items[0][:-2] for items in pq.read_table(path)["prev_items"].to_pylist()}
+        for path in (made.train, made.sessions)
+    ]
+    assert [len(one) for one in users] == [18, 2]
+    assert not users[0] & users[1]
+
+
+def test_cold_targets_are_in_no_session_to_learn_from(tmp_path: Path) -> None:
+    chance = np.random.default_rng(0)
+    rows = [([f"i{item}" for item in chance.integers(40, size=3)], f"i{chance.integers(40)}", "US") for _ in range(400)]
+    file = write(tmp_path / "sessions.parquet", rows)
+    warm, cold = (hold_out(file, tmp_path / str(share), seed=1, cold=share) for share in (0.0, 0.25))
+    assert pq.read_table(warm.sessions).equals(pq.read_table(cold.sessions))
+    targets = set(pq.read_table(cold.targets)["next_item"].to_pylist())
+    left = pq.read_table(cold.train).to_pylist()
+    met = {item for row in left for item in (*row["prev_items"], row["next_item"])}
+    gone = targets - met
+    assert len(gone) == round(0.25 * len(targets))
+    all_rows = pq.read_table(warm.train).to_pylist()
+    assert left == [row for row in all_rows if not gone & {*row["prev_items"], row["next_item"]}]
+
+
+def test_a_share_of_cold_targets_that_leaves_nothing_is_one_line(tmp_path: Path) -> None:
+    file = write(tmp_path / "sessions.parquet", [(["a"], "b", "US")] * 20)
+    with pytest.raises(DataError, match="no session without a cold target is left"):
+        hold_out(file, tmp_path / "out", cold=1.0)
+    with pytest.raises(ConfigError, match="--cold must lie between 0 and 1; got 2"):
+        hold_out(file, tmp_path / "out", cold=2.0)

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from sacrebleu.metrics import BLEU
 
-from llmrec.errors import DataError
+from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.evaluate import evaluate_run
+from llmrec.evaluation.results import read_result, write_result
 from llmrec.evaluation.runs import write_run
 from llmrec.evaluation.tables import render_markdown
 
@@ -236,3 +237,51 @@ def test_copying_the_last_title_scores_on_a_real_shop_what_sacrebleu_says(tmp_pa
     assert result.overall.metrics["bleu"] == pytest.approx(expected, abs=1e-9)
     assert expected == pytest.approx(16.3, abs=0.05)  # the figure that the data's own description gives
     assert (result.n_sessions, list(result.locales)) == (len(known), ["US"])
+
+
+def test_warm_and_cold_targets_are_scored_apart(tmp_path):
+    """Training holds a, b (as a history) and f (as a next item); the targets are b, z, f, a, y."""
+    lists = [["a", "b"], ["z"], ["d", "e", "f", "g"], [], ["c", "y"]]
+    targets = ["b", "z", "f", "a", "y"]
+    write_run(tmp_path / "run.parquet", ["UK"] * 5, lists, {})
+    write_run(tmp_path / "other.parquet", ["UK"] * 5, [["b"], ["z"], ["f"], [], []], {})
+    pq.write_table(pa.table({"locale": ["UK"] * 5, "next_item": targets}), tmp_path / "targets.parquet")
+    labelled = {"prev_items": [["a", "b"]], "next_item": ["f"], "locale": ["UK"]}
+    pq.write_table(pa.table(labelled), tmp_path / "train.parquet")
+    pq.write_table(pa.table({"prev_items": [["c", "c"]], "locale": ["UK"]}), tmp_path / "bare.parquet")
+    train = [tmp_path / "train.parquet", tmp_path / "bare.parquet"]
+    result = evaluate_run(
+        tmp_path / "run.parquet", tmp_path / "targets.parquet", train=train, compare=tmp_path / "other.parquet"
+    )
+    warm, cold, every = (result.parts[name] for name in ("warm", "cold", "all"))
+    assert (warm.num_sessions, cold.num_sessions, every.num_sessions) == (3, 2, 5)
+    assert warm.metrics["mrr@100"] == pytest.approx((1 / 2 + 1 / 3 + 0) / 3)
+    assert warm.metrics["recall@100"] == pytest.approx(2 / 3)
+    assert cold.metrics["mrr@100"] == pytest.approx((1 + 1 / 2) / 2)
+    assert every.metrics == result.overall.metrics
+    interval = cold.intervals["mrr@100"]
+    assert interval.difference == cold.metrics["mrr@100"]
+    assert (interval.low, interval.high) == (0.5, 1.0)  # of two sessions: both the worse, or both the better
+    assert result.comparison.intervals["warm"].difference == pytest.approx((-1 / 2 - 2 / 3) / 3)
+    assert result.comparison.scores["cold"] == pytest.approx(1 / 2)
+    write_result(tmp_path / "result.json", result)
+    assert read_result(tmp_path / "result.json") == result
+    table = render_markdown(result)
+    assert "| cold targets | 2 | 0.7500 | 1.0000 |" in table
+    assert "cold (2): MRR@100 0.7500 [0.5000, 1.0000]" in table
+
+
+def test_a_part_without_sessions_is_empty(tmp_path):
+    write_run(tmp_path / "run.parquet", ["UK"], [["a"]], {})
+    pq.write_table(pa.table({"locale": ["UK"], "next_item": ["a"]}), tmp_path / "targets.parquet")
+    pq.write_table(pa.table({"prev_items": [["a"]], "locale": ["UK"]}), tmp_path / "train.parquet")
+    result = evaluate_run(
+        tmp_path / "run.parquet", tmp_path / "targets.parquet", train=[tmp_path / "train.parquet"], samples=10
+    )
+    assert (result.parts["cold"].num_sessions, result.parts["cold"].metrics) == (0, {})
+    assert "| cold targets | 0 | – |" in render_markdown(result)
+
+
+def test_titles_have_no_cold_targets(titles):
+    with pytest.raises(ConfigError, match="holds titles; --train tells warm from cold"):
+        evaluate_run(titles / "run.parquet", titles / "targets.parquet", train=[titles / "targets.parquet"])

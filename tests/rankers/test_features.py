@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from llmrec.errors import DataError
-from llmrec.rankers.features import ATTRIBUTES, attribute_features, grown_features, text_features
+from llmrec.rankers.features import ATTRIBUTES, attribute_features, grown_features
+from llmrec.rankers.item_text import text_features
 from llmrec.rankers.vocabulary import Vocabulary
 
 WORDS = {
