@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from llmrec.errors import require
 from llmrec.flags import assignments, choice
 
 __all__ = ["app"]
@@ -56,12 +58,19 @@ def products(
     ] = "auto",
     batch_size: Annotated[int, typer.Option(help="Texts such a model reads at once.", min=1)] = 32,
     seed: Annotated[int, typer.Option(help="Of what tfidf-svd draws.")] = 0,
+    index: Annotated[
+        bool, typer.Option("--index/--no-index", help="Build the index, too; `llmrec index` builds other kinds.")
+    ] = True,
 ) -> None:
-    """Encode products and write vectors, keys, encoder and manifest; a killed run goes on where it was.
+    """Encode products and write vectors, keys, encoder, manifest and index; a killed run goes on where it was.
 
     Example: llmrec embed products.parquet --out runs/titles --encoder intfloat/multilingual-e5-small
     """
     from llmrec.embeddings.job import EmbedJob, run_embed_job
+
+    if index:
+        require("faiss", "text")  # before hours of encoding, not after
+    from llmrec.retrieval.build import build_for_folder
 
     job = EmbedJob(
         products=products,
@@ -74,7 +83,8 @@ def products(
         seed=seed,
     )
     run_embed_job(job)
-    # The index over these vectors is built here: llmrec.retrieval.build.build_for_folder(out).
+    if index and not int(os.environ.get("RANK", "0")):  # under `accelerate launch` one process builds for all
+        build_for_folder(out)
 
 
 @app.command(no_args_is_help=True)
