@@ -92,7 +92,16 @@ def test_library_never_prints_asserts_or_evaluates() -> None:
             assert getattr(called, "id", "") not in {"print", "eval", "exec"}, f"{path.name}:{node.lineno}"
 
 
-@pytest.mark.parametrize(("package", "only"), [("recbole", "rankers/recbole.py"), ("pyspark", "rankers/engine.py")])
+@pytest.mark.parametrize(
+    ("package", "only"),
+    [
+        ("recbole", "rankers/recbole.py"),
+        ("pyspark", "rankers/engine.py"),
+        ("sentence_transformers", "embeddings/sentence.py"),
+        ("model2vec", "embeddings/pretrained_static.py"),
+        ("onnxruntime", "embeddings/onnx.py"),
+    ],
+)
 def test_one_file_knows_a_package(package: str, only: str) -> None:
     for path in FILES:
         text = path.read_text(encoding="utf-8")
