@@ -129,6 +129,16 @@ def test_a_delta_is_never_longer_than_its_bound(
     assert longest[-1] == pytest.approx(0.1, abs=1e-5)  # without the bound it would have gone on
 
 
+def test_a_factorised_start_is_bounded_too() -> None:
+    settings = Gru4RecSettings(**TINY, init="svd", hidden_size=8)
+    start = table_of(Gru4Rec(dataclasses.replace(settings, learning_rate=1e-12)).fit(training_sessions()))
+    moved = [
+        float((table_of(Gru4Rec(one).fit(training_sessions())) - start).norm(dim=1).max())
+        for one in (settings, dataclasses.replace(settings, delta_norm=0.1))
+    ]
+    assert moved[1] <= 0.1 + 1e-6 < moved[0]
+
+
 class KilledError(Exception):
     """Stands for the end of the process."""
 
