@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,6 @@ from llmrec.console import out, table
 __all__ = ["compare_encoders", "recall"]
 
 DRAWS: Final = 2_000
-_TAIL: Final = 3  # items before the target that tell a longer history of the same customer
 
 Hits = dict[str, NDArray[np.bool_]]
 
@@ -27,8 +27,8 @@ def compare_encoders(
 ) -> tuple[Hits, NDArray[np.bool_]]:
     """Hold out a tenth of the training sessions, train the static encoder on the rest, and look for the targets.
 
-    The sessions of one customer are prefixes of each other: a training session that holds a held-out session's last
-    items and then its target is left out of the training.
+    The sessions of one customer are prefixes of each other: a training session that goes on as a held-out one did is
+    left out (`llmrec.embeddings.pairs.without_futures`).
 
     Args:
         data: Folder with ``sessions_train.csv`` and ``products_train.csv``.
@@ -43,7 +43,7 @@ def compare_encoders(
     from llmrec.data.holdout import hold_out
     from llmrec.data.products import read_products_file
     from llmrec.data.sessions import connect
-    from llmrec.embeddings.pairs import HeldSessions, product_keys, read_session_items
+    from llmrec.embeddings.pairs import HeldSessions, product_keys, read_session_items, without_futures
     from llmrec.embeddings.registry import load_encoder
     from llmrec.embeddings.session_recall import target_hits
     from llmrec.embeddings.texts import load_template, render_texts
@@ -58,7 +58,8 @@ def compare_encoders(
         folder = Path(scratch)
         parts = hold_out(data / "sessions_train.csv", folder / "holdout", seed=seed)
         held = HeldSessions.of(read_session_items([_joined(parts, folder / "held.parquet")], keys))
-        train, warm = _without_futures(parts.train, held, keys, folder / "train.parquet")
+        sessions = without_futures(read_session_items([parts.train], keys), held)
+        train = _write_sessions(sessions, catalogue, folder / "train.parquet")
         job = TrainEncoderJob(
             train=[train], products=products, out=folder / "encoder", settings={**settings, "seed": seed}
         )
@@ -68,7 +69,7 @@ def compare_encoders(
         found = {"trained": target_hits(load_encoder(str(folder / "encoder")).encode_documents(texts), held)}
         for name in others:
             found[name] = target_hits(load_encoder(name, texts=titles).encode_documents(titles), held)
-    return found, warm[held.targets]
+    return found, np.isin(held.targets, sessions.items)
 
 
 def _joined(parts: Any, file: Path) -> Path:
@@ -80,33 +81,17 @@ def _joined(parts: Any, file: Path) -> Path:
     return file
 
 
-def _without_futures(train: Path, held: Any, keys: Any, file: Path) -> tuple[Path, NDArray[np.bool_]]:
-    """Training sessions without those that go on as a held-out one; and which items they hold."""
+def _write_sessions(sessions: Any, catalogue: Any, file: Path) -> Path:
+    """Sessions as a labelled file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from llmrec.embeddings.pairs import read_session_items
-
-    prefixes, offsets = held.prefixes.items, held.prefixes.offsets
-    tails = {
-        (*prefixes[max(start, end - _TAIL) : end].tolist(), int(target))
-        for start, end, target in zip(offsets[:-1], offsets[1:], held.targets, strict=True)
-    }
-    rows = pq.read_table(train)
-    sessions = [[*row["prev_items"], row["next_item"]] for row in rows.select(["prev_items", "next_item"]).to_pylist()]
-    place = {key.as_py().split("\x1f")[1]: number for number, key in enumerate(keys)}
-    codes = [[place[item] for item in session if item in place] for session in sessions]
-    kept = [not tails & _stretches(one) for one in codes]
-    pq.write_table(rows.filter(pa.array(kept)), file)
-    warm = np.zeros(len(keys), dtype=np.bool_)
-    warm[read_session_items([file], keys).items] = True
-    return file, warm
-
-
-def _stretches(items: list[int]) -> set[tuple[int, ...]]:
-    """Stretches of consecutive items, as long as a tail with its target."""
-    lengths = range(2, _TAIL + 2)
-    return {tuple(items[end - length : end]) for length in lengths for end in range(length, len(items) + 1)}
+    ids, ends = catalogue["id"].to_pylist(), sessions.offsets
+    rows = [[ids[item] for item in sessions.items[start:end]] for start, end in itertools.pairwise(ends)]
+    locales = [catalogue["locale"][int(sessions.items[start])].as_py() for start in ends[:-1]]
+    columns = {"prev_items": [row[:-1] for row in rows], "next_item": [row[-1] for row in rows], "locale": locales}
+    pq.write_table(pa.table(columns), file)
+    return file
 
 
 @app.command("session-recall")

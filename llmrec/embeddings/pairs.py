@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,12 +22,14 @@ __all__ = [
     "product_keys",
     "read_session_items",
     "session_pairs",
-    "without_targets",
+    "without_futures",
 ]
 
 Ints = NDArray[np.int64]
 
 _SEPARATOR: Final = "\x1f"  # no id or locale holds it
+_TAIL: Final = 3
+_PRIME: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
@@ -175,9 +177,35 @@ def session_pairs(sessions: SessionItems, num_items: int, *, window: int, decay:
     return Pairs(distinct // num_items, distinct % num_items, summed, num_items)
 
 
-def without_targets(pairs: Pairs, held: HeldSessions) -> Pairs:
-    """Pairs without those that give a held session's target away: a customer's sessions may be prefixes of another."""
-    rows = np.repeat(held.targets, np.diff(held.prefixes.offsets))
-    low, high = np.minimum(rows, held.prefixes.items), np.maximum(rows, held.prefixes.items)
-    keep = ~np.isin(pairs.keys, low * pairs.num_items + high)
-    return replace(pairs, first=pairs.first[keep], second=pairs.second[keep], weights=pairs.weights[keep])
+def without_futures(sessions: SessionItems, held: HeldSessions) -> SessionItems:
+    """Sessions without those that go on as a held one did: the longer histories of the same customer.
+
+    A session goes when it starts with a held session's items and its target, or, for a held session of `_TAIL` items or
+    more, when it holds the last `_TAIL` of them and the target anywhere.
+    """
+    whole = np.insert(held.prefixes.items, held.prefixes.offsets[1:], held.targets)
+    ends = held.prefixes.offsets[1:] + np.arange(len(held.targets))  # place of each target
+    lengths = np.diff(held.prefixes.offsets)
+    gone = np.zeros(len(sessions), dtype=np.bool_)
+    for size in range(1, _TAIL + 1):
+        usable = lengths == size if size < _TAIL else lengths >= size
+        looked_for = _stretches(whole, size + 1)[ends[usable] - size]
+        if len(sessions.items) <= size:
+            continue
+        found = np.isin(_stretches(sessions.items, size + 1), looked_for)
+        starts = np.flatnonzero(found)
+        rows = np.searchsorted(sessions.offsets, starts, side="right") - 1
+        inside = starts + size < sessions.offsets[rows + 1]
+        if size < _TAIL:
+            inside &= starts == sessions.offsets[rows]
+        gone[rows[inside]] = True
+    return sessions.take(np.flatnonzero(~gone))
+
+
+def _stretches(items: Ints, length: int) -> NDArray[np.uint64]:
+    """A number for each stretch of ``length`` consecutive items, shape ``(T - length + 1,)``."""
+    mixed = np.zeros(len(items) - length + 1, dtype=np.uint64)
+    for place in range(length):
+        mixed = (mixed ^ items[place : len(items) - length + 1 + place].astype(np.uint64)) * _PRIME
+        mixed ^= mixed >> np.uint64(29)
+    return mixed

@@ -166,11 +166,11 @@ class SentenceStudent(Student):
         self.model, self.name, self.source = load_transformer(source), name, source
         self.prefixes = prefixes_of(f"{name} {_base_name(self.model)}", self.model.prompts or {})
         self.texts, self.num_items = texts, len(texts)
-        self.lora_rank = lora_rank
+        self._adapted: list[Any] = []  # peft's handle on the matrices that it puts into the model's own layers
         if lora_rank:
             peft = require("peft", "text")
             config = peft.LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules="all-linear")
-            self.model[0].auto_model = peft.get_peft_model(self.model[0].auto_model, config)
+            self._adapted = [peft.get_peft_model(self.model[0].auto_model, config)]
 
     def forward(self, items: NDArray[np.int64]) -> torch.Tensor:
         """Vectors of products, shape ``(len(items), D)``, each of length 1."""
@@ -182,9 +182,10 @@ class SentenceStudent(Student):
 
     def encoder(self) -> SentenceEncoder:
         """The model as it is now, its low-rank matrices added to its own."""
-        model = copy.deepcopy(self.model).cpu().eval()
-        if self.lora_rank:
-            model[0].auto_model = model[0].auto_model.merge_and_unload()
+        model, adapted = copy.deepcopy((self.model, self._adapted))
+        for one in adapted:
+            one.merge_and_unload()
+        model = model.cpu().eval()
         digest = transformer_fingerprint(model, self.prefixes)
         dim = int(model.get_embedding_dimension() or 0)
         return SentenceEncoder(self.name, self.source, model, self.prefixes, dim, "fp32", 32, digest)

@@ -7,10 +7,13 @@ training ends with the weights of an undisturbed one; vectors are gathered from 
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,6 +67,19 @@ class _Training:
         """The student without what `accelerate` wraps around it."""
         student: Student = self.accelerator.unwrap_model(self.student)
         return student
+
+    @cached_property
+    def log_chances(self) -> NDArray[np.float32]:
+        """Logarithm of how often an item stands in a batch of pairs, shape ``(N,)``."""
+        pairs, num = self.pairs, self.pairs.num_items
+        sums = np.bincount(pairs.first, pairs.weights, num) + np.bincount(pairs.second, pairs.weights, num)
+        logs: NDArray[np.float32] = np.log(np.maximum(sums / sums.sum(), 1e-12)).astype(np.float32)
+        return logs
+
+    @property
+    def log_even(self) -> float:
+        """The same for an item drawn evenly."""
+        return -math.log(self.pairs.num_items)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -149,8 +165,10 @@ def _prepare(
     folder: Path,
 ) -> _Training:
     accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
-    if settings.batch_size % accelerator.num_processes:
-        raise ConfigError(f"batch_size {settings.batch_size} cannot be shared by {accelerator.num_processes} processes")
+    for name in ("batch_size", "random_negatives"):
+        if getattr(settings, name) % accelerator.num_processes:
+            shared = f"{getattr(settings, name)} cannot be shared evenly by {accelerator.num_processes} processes"
+            raise ConfigError(f"{name}: {shared}; give a multiple of it")
     torch.manual_seed(settings.seed + accelerator.process_index)  # dropout
     learnt = [one for one in student.parameters() if one.requires_grad]
     optimizer = torch.optim.Adam(learnt, lr=settings.learning_rate)
@@ -208,15 +226,16 @@ def _step(run: _Training, batch: tuple[Ints, Ints]) -> float:
         group["lr"] = rate
     run.student.train()
     one, other = batch
-    hard = np.zeros(0, dtype=np.int64)
-    if run.mined is not None:
-        chance = np.random.default_rng((settings.seed, 1, step))
-        hard = run.mined[one, chance.integers(run.mined.shape[1], size=len(one))]
-    columns = np.concatenate([other, hard])
+    further = _further_negatives(run, one)
+    columns = np.concatenate([other, *further])
     with run.accelerator.autocast():
-        vectors = _encoded(run, [one, other, *([hard] if len(hard) else [])])
+        vectors = _encoded(run, [one, other, *further])
     allowed = torch.from_numpy(~_false_negatives(run, one, columns)).to(device)
-    loss = contrastive_loss(vectors[: len(one)], vectors[len(one) :], allowed, settings.temperature)
+    shift = torch.from_numpy(settings.logq * run.log_chances).to(device)
+    shifts = torch.cat(
+        [shift[other], torch.full((len(columns) - len(other),), settings.logq * run.log_even).to(device)]
+    )
+    loss = contrastive_loss(vectors[: len(one)], vectors[len(one) :], allowed, settings.temperature, shift[one], shifts)
     run.accelerator.backward(loss)
     run.accelerator.clip_grad_norm_(run.student.parameters(), settings.max_grad_norm)
     run.optimizer.step()
@@ -225,6 +244,17 @@ def _step(run: _Training, batch: tuple[Ints, Ints]) -> float:
     value = float(loss.detach())
     run.progress = replace(before, step=step + 1, loss_sum=before.loss_sum + value, loss_steps=before.loss_steps + 1)
     return value
+
+
+def _further_negatives(run: _Training, one: Ints) -> list[Ints]:
+    """Items beside the batch's own: a hard one for each first item, and some drawn evenly; alike on all processes."""
+    settings, chance = run.settings, np.random.default_rng((run.settings.seed, 1, run.progress.step))
+    further = []
+    if run.mined is not None:
+        further.append(run.mined[one, chance.integers(run.mined.shape[1], size=len(one))])
+    if settings.random_negatives:
+        further.append(chance.integers(run.pairs.num_items, size=settings.random_negatives))
+    return further
 
 
 def _encoded(run: _Training, parts: list[Ints]) -> Tensor:
@@ -238,11 +268,13 @@ def _encoded(run: _Training, parts: list[Ints]) -> Tensor:
 
     # its gradient is summed over processes and then averaged over them: that of one process with the whole batch
     gathered = all_gather(vectors)  # type: ignore[no-untyped-call]
-    size = len(parts[0]) // processes
-    return torch.cat([whole[start : start + size] for start in range(0, len(mine), size) for whole in gathered])
+    ends = np.cumsum([0, *(len(part) // processes for part in parts)])
+    return torch.cat([whole[start:end] for start, end in itertools.pairwise(ends) for whole in gathered])
 
 
-def contrastive_loss(one: Tensor, other: Tensor, allowed: Tensor, temperature: float) -> Tensor:
+def contrastive_loss(
+    one: Tensor, other: Tensor, allowed: Tensor, temperature: float, row_shift: Tensor, column_shift: Tensor
+) -> Tensor:
     """InfoNCE in both directions.
 
     Args:
@@ -250,13 +282,16 @@ def contrastive_loss(one: Tensor, other: Tensor, allowed: Tensor, temperature: f
         other: Those of their partners, then of further negatives, shape ``(B + H, D)``.
         allowed: Whether a column may count as a negative of a row, shape ``(B, B + H)``; a partner always counts.
         temperature: Cosines are divided by it.
+        row_shift: Taken from a row's scores as a candidate, shape ``(B,)``: the logarithm of its chance to be one.
+        column_shift: The same for columns, shape ``(B + H,)``.
     """
     size = len(one)
     right = torch.arange(size, device=one.device)
     counts = allowed.clone()
     counts[right, right] = True
     scores = (one @ other.T / temperature).masked_fill(~counts, -torch.inf)
-    return (F.cross_entropy(scores, right) + F.cross_entropy(scores[:, :size].T, right)) / 2
+    forward = F.cross_entropy(scores - column_shift, right)
+    return (forward + F.cross_entropy(scores[:, :size].T - row_shift, right)) / 2
 
 
 def _false_negatives(run: _Training, rows: Ints, columns: Ints) -> NDArray[np.bool_]:
@@ -298,7 +333,7 @@ def _end_epoch(run: _Training) -> None:
             state = {name: one for name, one in run.plain.state_dict().items() if name in learnt}
             with atomic_file(run.folder / WEIGHTS) as temporary:
                 save_file({name: one.detach().cpu().contiguous() for name, one in state.items()}, temporary)
-        shown = f"validation recall@100 {score:.4f}{' (best so far)' if best else ''}"
+        shown = f"validation recall {score:.4f}{' (best so far)' if best else ''}"
         notice(f"step {before.step}/{run.total_steps}: loss {entry['train_loss']:.4f}, {shown}")
         lines = "".join(json.dumps({**one, "time": round(time.time(), 3)}) + "\n" for one in run.history)
         write_text(run.folder / HISTORY, lines)

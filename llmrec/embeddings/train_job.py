@@ -22,7 +22,7 @@ from llmrec.embeddings.pairs import (
     product_keys,
     read_session_items,
     session_pairs,
-    without_targets,
+    without_futures,
 )
 from llmrec.embeddings.session_recall import target_hits
 from llmrec.embeddings.storage import RECORD
@@ -93,8 +93,8 @@ def run_train_encoder_job(job: TrainEncoderJob) -> Encoder:
     texts = [corpus[place] for place in seen]
     sessions, held = _validation(replace(sessions, items=items.astype(np.int64)), settings)
     pairs = session_pairs(sessions, len(seen), window=settings.window, decay=settings.decay)
-    pairs = without_targets(pairs, held)
     notice(f"{len(pairs):,} pairs of {len(seen):,} products; {len(held.targets):,} sessions to validate on")
+    k = min(100, max(1, len(seen) // 10))  # of a few products, the first 100 are all of them
     student = _student(settings, texts, corpus)
     _, same_text = np.unique(np.array(texts, dtype=object), return_inverse=True)
     train_encoder(
@@ -102,7 +102,7 @@ def run_train_encoder_job(job: TrainEncoderJob) -> Encoder:
         pairs,
         same_text.astype(np.int64),
         settings,
-        validate=lambda now: float(target_hits(now.vectors(), held, decay=settings.decay).mean()),
+        validate=lambda now: float(target_hits(now.vectors(), held, k, settings.decay).mean()),
         folder=folder,
         resume=job.resume,
     )
@@ -148,7 +148,7 @@ def _validation(sessions: SessionItems, settings: EncoderSettings) -> tuple[Sess
     drawn = np.zeros(len(sessions), dtype=np.bool_)
     drawn[np.random.default_rng(settings.seed).permutation(len(sessions))[:num]] = True
     held = HeldSessions.of(sessions.take(np.flatnonzero(drawn)))
-    kept = sessions.take(np.flatnonzero(~drawn))
+    kept = without_futures(sessions.take(np.flatnonzero(~drawn)), held)
     offsets = np.concatenate([kept.offsets, kept.offsets[-1] + held.prefixes.offsets[1:]])
     return SessionItems(offsets, np.concatenate([kept.items, held.prefixes.items])), held
 

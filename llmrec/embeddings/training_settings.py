@@ -33,6 +33,8 @@ class EncoderSettings:
     token_dropout: float = option(
         0.3, "Share of a static encoder's tokens left out of a text while it learns.", minimum=0
     )
+    random_negatives: int = option(0, "Items drawn evenly, set beside each batch as further negatives.", minimum=0)
+    logq: float = option(0.0, "Share of the correction for popular items being negatives more often.", minimum=0)
     hard_negatives: int = option(0, "Nearest wrong items of each item, mined anew each epoch.", minimum=0)
     lora_rank: int = option(0, "Learn matrices of this rank beside a transformer's own; 0 learns all of it.", minimum=0)
     max_grad_norm: float = option(1.0, "Clip the gradient to this norm.", above=0)
