@@ -7,6 +7,7 @@ from llmrec.benchmarks.data import import_, synth
 from llmrec.benchmarks.generation import generate, prompts
 from llmrec.benchmarks.measure import RUNS, app
 from llmrec.benchmarks.neural import neural
+from llmrec.benchmarks.retrieval import retrieval
 
 __all__ = ["app"]
 
@@ -20,6 +21,7 @@ def all_() -> None:
     generate()
     counting()
     neural()
+    retrieval()
 
 
 @app.command()
