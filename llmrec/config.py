@@ -17,7 +17,7 @@ __all__ = ["GenerateConfig", "Recipe", "load_recipe", "option", "recipe_names", 
 
 C = TypeVar("C")
 RECIPES = Path(__file__).resolve().parent / "recipes"
-RECIPE_KEYS = {"ranker", "summary", "settings", "finetune", "paper", "scores"}
+RECIPE_KEYS = {"ranker", "encoder", "summary", "settings", "finetune", "paper", "scores"}
 
 
 def option(default: Any, help: str, *, minimum: float | None = None, above: float | None = None) -> Any:
@@ -90,6 +90,7 @@ class Recipe:
         paper: For each setting taken from the paper, the place there.
         ranker: The ranker that the settings are for; None for a recipe of ``scripts/gen.py``.
         finetune: Settings that are others where a trained ranker goes on with other sessions (paper §4.2).
+        encoder: Whether the settings are those of ``llmrec embed train``.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Recipe:
     paper: Mapping[str, str]
     ranker: str | None = None
     finetune: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    encoder: bool = False
 
 
 def recipe_names() -> list[str]:
@@ -130,7 +132,8 @@ def load_recipe(name: str) -> Recipe:
     finetune = content.get("finetune") or {}
     if not isinstance(finetune, dict):
         raise ConfigError(f"{path}: 'finetune' must be a mapping of settings")
-    return Recipe(path.stem, path, summary, content["settings"], paper, ranker, finetune)
+    encoder = content.get("encoder") is True
+    return Recipe(path.stem, path, summary, content["settings"], paper, ranker, finetune, encoder)
 
 
 def resolve(cls: type[C], flags: Mapping[str, Any], recipe: Recipe | None = None) -> C:

@@ -94,7 +94,14 @@ def test_library_never_prints_asserts_or_evaluates() -> None:
 
 @pytest.mark.parametrize(
     ("package", "only"),
-    [("recbole", "rankers/recbole.py"), ("pyspark", "rankers/engine.py"), ("faiss", "retrieval/index.py")],
+    [
+        ("recbole", "rankers/recbole.py"),
+        ("pyspark", "rankers/engine.py"),
+        ("faiss", "retrieval/index.py"),
+        ("sentence_transformers", "embeddings/sentence.py"),
+        ("model2vec", "embeddings/pretrained_static.py"),
+        ("onnxruntime", "embeddings/onnx.py"),
+    ],
 )
 def test_one_file_knows_a_package(package: str, only: str) -> None:
     for path in FILES:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from llmrec.config import RECIPES, GenerateConfig, load_recipe, option, recipe_names, resolve
+from llmrec.embeddings.training_settings import EncoderSettings
 from llmrec.errors import ConfigError
 from llmrec.rankers import ranker_class
 
@@ -65,6 +66,7 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
 def test_every_recipe_resolves_and_cites_only_its_own_settings(name: str) -> None:
     recipe = load_recipe(name)
     settings_class = ranker_class(recipe.ranker).settings_class if recipe.ranker else GenerateConfig
+    settings_class = EncoderSettings if recipe.encoder else settings_class
     resolve(settings_class, {}, recipe)
     resolve(settings_class, recipe.finetune)
     assert recipe.summary

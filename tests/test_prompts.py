@@ -20,6 +20,9 @@ HASHES = {
     "next_title/attributes_v1": "58d75b341d480a0796ecf365388ead8ea9bdbf0ee364f245000146e131db5d08",
     "next_title/instruct_v1": "995f846277e892c998bcf6147170ccd535a364727fe2d6582ceca949fc058d08",
     "next_title/plain_v1": "ea0a501667c4bb76e9da2d20dbc709e130fe1287810d46fa623e68f235c4ee05",
+    "product_text/attributes_v1": "9411bda66e6f9772fd93b29c25a722313b8b25b0d6b143c9604c6ed88a28f158",
+    "product_text/brand_v1": "eb8d02338bbfcf6f1ee821fcd5aeedf3a03df0144e1b3438b88d3ae6dcda8c98",
+    "product_text/title_v1": "2c0b4d93f12e0888b601996229997a091604e88d6d1fd1f0c3a7af39fc73d4df",
 }
 
 GOOD = {"summary": "s", "variables": {"products": "p", "product.title": "t"}, "template": "{{ products | length }}"}
@@ -59,7 +62,7 @@ def test_every_shipped_prompt_documents_itself(name: str) -> None:
     assert set(prompt.wording) in (set(), set(LANGUAGES.values()))
     documented = {key.removeprefix("words.") for key in prompt.variables if key.startswith("words.")}
     assert documented == set(prompt.wording.get("en", {}))
-    texts = {prompt.render([{"title": "T"}], locale) for locale in LOCALES}
+    texts = {prompt.render([{"title": "T", "brand": "B", "color": "C"}], locale) for locale in LOCALES}
     assert len(texts) == (6 if prompt.wording else 1)
 
 

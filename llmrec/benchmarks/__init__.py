@@ -4,12 +4,14 @@ import shutil
 
 from llmrec.benchmarks.counting import counting
 from llmrec.benchmarks.data import import_, synth
+from llmrec.benchmarks.embeddings import embed
 from llmrec.benchmarks.generation import generate, prompts
 from llmrec.benchmarks.measure import RUNS, app
 from llmrec.benchmarks.neural import neural
 from llmrec.benchmarks.retrieval import retrieval
+from llmrec.benchmarks.session_recall import recall
 
-__all__ = ["app"]
+__all__ = ["app", "embed", "recall"]
 
 
 @app.command("all")
@@ -22,6 +24,7 @@ def all_() -> None:
     counting()
     neural()
     retrieval()
+    embed()
 
 
 @app.command()

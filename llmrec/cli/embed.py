@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from llmrec.flags import choice
+from llmrec.flags import assignments, choice
 
 __all__ = ["app"]
 
@@ -75,3 +75,39 @@ def products(
     )
     run_embed_job(job)
     # The index over these vectors is built here: llmrec.retrieval.build.build_for_folder(out).
+
+
+@app.command(no_args_is_help=True)
+def train(
+    train: Annotated[list[Path], typer.Option(help="Sessions, labelled or bare; several files may follow.")],
+    products: Annotated[Path, typer.Option(help="Products: Parquet, or CSV in the official form.")],
+    out: Annotated[Path, typer.Option(help="Folder for the encoder, which `--encoder` of `llmrec embed` takes.")],
+    recipe: Annotated[str | None, typer.Option(help="encoder_static, encoder_finetune, or a file.")] = None,
+    base: Annotated[str | None, typer.Option(help="static, or a sentence-transformers model to fine-tune.")] = None,
+    lora_rank: Annotated[int | None, typer.Option(help="Rank of LoRA, for large models.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Draws validation sessions, order and initial weights.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of the recipe, as name=value; may be repeated.")
+    ] = None,
+    checkpoints: Annotated[Path | None, typer.Option(help="Folder for checkpoints; OUT.training if not given.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from what a killed training left there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away an unfinished training.")] = False,
+) -> None:
+    """Train an encoder on items seen together: a static one from nothing, or a transformer from its weights.
+
+    Example: llmrec embed train --train train.parquet --products products.parquet --out models/encoder
+    """
+    from llmrec.embeddings.train_job import TrainEncoderJob, run_train_encoder_job
+
+    named = {"base": base, "lora_rank": lora_rank, "seed": seed}
+    job = TrainEncoderJob(
+        train=train,
+        products=products,
+        out=out,
+        recipe=recipe,
+        settings=assignments(changes or []) | {name: value for name, value in named.items() if value is not None},
+        checkpoints=checkpoints,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    run_train_encoder_job(job)

@@ -13,7 +13,7 @@ from llmrec.embeddings.tfidf import NAME as TFIDF
 from llmrec.embeddings.tfidf import TfidfEncoder
 from llmrec.errors import ConfigError, LlmrecError, ModelError, nearest, require
 
-__all__ = ["DEFAULT_ENCODER", "load_encoder", "load_saved_encoder"]
+__all__ = ["DEFAULT_ENCODER", "load_encoder", "load_saved_encoder", "open_sentence_student"]
 
 DEFAULT_ENCODER: Final = TFIDF
 DEFAULT_DIM: Final = 256
@@ -81,6 +81,30 @@ def load_saved_encoder(folder: Path) -> Encoder:
     if kind not in _SAVED:
         raise ModelError(f"{folder}: an encoder of the unknown kind '{kind}'{nearest(kind, _SAVED)}")
     return _SAVED[kind](folder)
+
+
+def open_sentence_student(name: str, texts: list[str], lora_rank: int) -> Any:
+    """A sentence-transformers model that learns; see `llmrec.embeddings.sentence.SentenceStudent`.
+
+    Raises:
+        ConfigError: ``name`` is an encoder of another kind, or there is none.
+        ModelError: it cannot be read or fetched.
+    """
+    folder = Path(name).expanduser()
+    kind = _kind_of_folder(folder) if folder.is_dir() else _kind_of_hub_name(name)
+    if kind == "saved" and read_record(folder)["kind"] == "sentence-transformers":
+        folder /= "model"
+    elif kind != "sentence-transformers":
+        raise ConfigError(f"base {name}: only sentence-transformers models are fine-tuned; or base static")
+    require("sentence_transformers", "text")
+    from llmrec.embeddings.sentence import SentenceStudent
+
+    try:
+        return SentenceStudent(str(folder) if folder.is_dir() else name, name, texts, lora_rank)
+    except LlmrecError:
+        raise
+    except Exception as error:
+        raise _unreadable(name, name, error) from error
 
 
 def _load_static(folder: Path) -> Encoder:

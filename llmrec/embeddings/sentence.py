@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Sequence
@@ -11,14 +12,23 @@ from typing import Any, Final, Literal, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from llmrec.embeddings.base import Floats, encode_texts
 from llmrec.embeddings.prefixes import prefixes_of
 from llmrec.embeddings.storage import read_record, write_encoder
-from llmrec.errors import ConfigError, ModelError
+from llmrec.embeddings.students import Student
+from llmrec.errors import ConfigError, ModelError, require
 
-__all__ = ["Precision", "SentenceEncoder", "best_precision", "load_transformer", "transformer_fingerprint"]
+__all__ = [
+    "Precision",
+    "SentenceEncoder",
+    "SentenceStudent",
+    "best_precision",
+    "load_transformer",
+    "transformer_fingerprint",
+]
 
 Precision = Literal["auto", "fp32", "bf16", "int8"]
 
@@ -36,6 +46,7 @@ class SentenceEncoder:
         model: The model, in the precision it computes in.
         prefixes: Of queries and of documents.
         dim: Width ``D`` of the vectors; where it is below the model's own, the first ``D`` numbers are kept.
+        precision: That it computes in.
         batch_size: Texts at once.
         digest: Hash of weights in fp32, tokenizer, settings and prefixes. The precision is no part of it:
             vectors of two precisions are nearly the same and may be searched with each other.
@@ -46,6 +57,7 @@ class SentenceEncoder:
     model: Any
     prefixes: tuple[str, str]
     dim: int
+    precision: str
     batch_size: int
     digest: str
 
@@ -87,7 +99,7 @@ class SentenceEncoder:
             from llmrec.embeddings.onnx import quantized
 
             model = SentenceTransformer(modules=[quantized(model[0], digest), *list(model)[1:]], device="cpu")
-        return cls(name, source, model, prefixes, dim or own, batch_size, digest)
+        return cls(name, source, model, prefixes, dim or own, chosen, batch_size, digest)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -125,7 +137,8 @@ class SentenceEncoder:
         """Write weights in fp32, tokenizer and prefixes into ``folder``."""
         settings = {"name": self.name, "dim": self.dim, "query": self.prefixes[0], "document": self.prefixes[1]}
         write_encoder(folder, KIND, settings, {}, self.digest)
-        load_transformer(self.source).save(str(folder / MODEL), create_model_card=False)
+        whole = self.model if self.precision == "fp32" else load_transformer(self.source)
+        whole.save(str(folder / MODEL), create_model_card=False)
 
     def _encode(self, texts: list[str], prefix: str) -> Floats:
         clean = [text.encode("utf-8", "replace").decode() for text in texts]  # a tokenizer refuses lone surrogates
@@ -135,6 +148,47 @@ class SentenceEncoder:
         # length 1 again in fp32: bf16 rounds lengths by as much as a hundredth
         whole: Floats = vectors.float().cpu().numpy()[:, : self.dim]
         return whole
+
+
+class SentenceStudent(Student):
+    """A sentence-transformers model that learns, wholly or by matrices of low rank beside its own (LoRA)."""
+
+    def __init__(self, source: str, name: str, texts: list[str], lora_rank: int = 0) -> None:
+        """Load a model.
+
+        Args:
+            source: Folder or hub name.
+            name: What to call it.
+            texts: Of the products it learns with.
+            lora_rank: Rank of the matrices; 0 learns every weight.
+        """
+        super().__init__()
+        self.model, self.name, self.source = load_transformer(source), name, source
+        self.prefixes = prefixes_of(f"{name} {_base_name(self.model)}", self.model.prompts or {})
+        self.texts, self.num_items = texts, len(texts)
+        self._adapted: list[Any] = []  # peft's handle on the matrices that it puts into the model's own layers
+        if lora_rank:
+            peft = require("peft", "text")
+            config = peft.LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules="all-linear")
+            self._adapted = [peft.get_peft_model(self.model[0].auto_model, config)]
+
+    def forward(self, items: NDArray[np.int64]) -> torch.Tensor:
+        """Vectors of products, shape ``(len(items), D)``, each of length 1."""
+        features = self.model.preprocess([self.texts[place] for place in items], prompt=self.prefixes[1] or None)
+        device = self.model.device
+        given = {key: value.to(device) if hasattr(value, "to") else value for key, value in features.items()}
+        vectors: torch.Tensor = self.model(given)["sentence_embedding"]
+        return torch.nn.functional.normalize(vectors.float(), dim=1)
+
+    def encoder(self) -> SentenceEncoder:
+        """The model as it is now, its low-rank matrices added to its own."""
+        model, adapted = copy.deepcopy((self.model, self._adapted))
+        for one in adapted:
+            one.merge_and_unload()
+        model = model.cpu().eval()
+        digest = transformer_fingerprint(model, self.prefixes)
+        dim = int(model.get_embedding_dimension() or 0)
+        return SentenceEncoder(self.name, self.source, model, self.prefixes, dim, "fp32", 32, digest)
 
 
 def load_transformer(source: str) -> Any:

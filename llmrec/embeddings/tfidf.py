@@ -13,7 +13,7 @@ from scipy import sparse
 from llmrec.embeddings.base import Floats, unit_rows
 from llmrec.embeddings.storage import content_fingerprint, read_encoder, write_encoder
 
-__all__ = ["TfidfEncoder"]
+__all__ = ["FIT_TITLES", "NAME", "TfidfEncoder", "inverse_frequencies", "right_vectors", "weighted"]
 
 NAME: Final = "tfidf-svd"
 NGRAMS: Final = (2, 3, 4)  # two characters are a word in Japanese
@@ -50,9 +50,8 @@ class TfidfEncoder:
         if len(titles) > FIT_TITLES:
             titles = [titles[place] for place in np.sort(chance.choice(len(titles), FIT_TITLES, replace=False))]
         counts = sparse.vstack([_counts([]), *(_counts(part) for part in _parts(titles))])
-        frequency = np.bincount(counts.indices, minlength=BUCKETS)
-        weights = (np.log((1 + len(titles)) / (1 + frequency)) + 1).astype(np.float32)
-        components = _right_vectors(_weighted(counts, weights), dim, chance)
+        weights = inverse_frequencies(counts)
+        components = right_vectors(weighted(counts, weights), dim, chance)
         return cls(weights, components)
 
     @classmethod
@@ -80,7 +79,7 @@ class TfidfEncoder:
         vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
         start = 0
         for part in _parts(texts):
-            vectors[start : start + len(part)] = _weighted(_counts(part), self.weights) @ self.components
+            vectors[start : start + len(part)] = weighted(_counts(part), self.weights) @ self.components
             start += len(part)
         return unit_rows(vectors)
 
@@ -134,13 +133,21 @@ def _counts(titles: Sequence[str]) -> Any:
     return sparse.csr_matrix((np.ones(len(places[0]), dtype=np.float32), places), shape)
 
 
-def _weighted(counts: Any, weights: Floats) -> Any:
+def inverse_frequencies(counts: Any) -> Floats:
+    """Inverse document frequency of each column of counts ``(N, V)`` without duplicates, shape ``(V,)``."""
+    num_texts, num_columns = counts.shape
+    frequency = np.bincount(counts.indices, minlength=num_columns)
+    weights: Floats = (np.log((1 + num_texts) / (1 + frequency)) + 1).astype(np.float32)
+    return weights
+
+
+def weighted(counts: Any, weights: Floats) -> Any:
     """TF-IDF of counts with rows of length 1; a count ``c`` counts as ``1 + log c``."""
-    weighted = counts.copy()
-    weighted.data = (1 + np.log(counts.data)) * weights[counts.indices]
-    lengths = _row_lengths(weighted)
-    weighted.data /= np.repeat(lengths, np.diff(weighted.indptr))
-    return weighted
+    scaled = counts.copy()
+    scaled.data = (1 + np.log(counts.data)) * weights[counts.indices]
+    lengths = _row_lengths(scaled)
+    scaled.data /= np.repeat(lengths, np.diff(scaled.indptr))
+    return scaled
 
 
 def _row_lengths(matrix: Any) -> Floats:
@@ -149,7 +156,7 @@ def _row_lengths(matrix: Any) -> Floats:
     return np.sqrt(squares).astype(np.float32)
 
 
-def _right_vectors(matrix: Any, dim: int, chance: np.random.Generator) -> Floats:
+def right_vectors(matrix: Any, dim: int, chance: np.random.Generator) -> Floats:
     """First right singular vectors of a sparse matrix by randomised subspace iteration, shape ``(columns, dim)``."""
     width = min(dim + 10, *matrix.shape)
     basis = matrix @ chance.standard_normal((matrix.shape[1], width), dtype=np.float32)

@@ -120,7 +120,8 @@ def _products(queries: Floats, block: Floats) -> Floats:
     """Product of each query with each row, shape ``(Q, R)``."""
     if len(queries) == 1 and len(block) <= FEW_ROWS:
         # BLAS would have threads wait for each other, a whole time slice on a busy machine, over a millisecond's work
-        return np.einsum("qd,rd->qr", queries, block)
+        few: Floats = np.einsum("qd,rd->qr", queries, block)
+        return few
     return queries @ block.T
 
 
