@@ -14,6 +14,8 @@
 
     python scripts/bench.py neural
 
+    python scripts/bench.py retrieval
+
     python scripts/bench.py embed --model FOLDER
 
     python scripts/bench.py session-recall --seeds 0,1,2

@@ -8,6 +8,7 @@ from llmrec.benchmarks.embeddings import embed
 from llmrec.benchmarks.generation import generate, prompts
 from llmrec.benchmarks.measure import RUNS, app
 from llmrec.benchmarks.neural import neural
+from llmrec.benchmarks.retrieval import retrieval
 from llmrec.benchmarks.session_recall import recall
 
 __all__ = ["app", "embed", "recall"]
@@ -22,6 +23,7 @@ def all_() -> None:
     generate()
     counting()
     neural()
+    retrieval()
     embed()
 
 

@@ -262,7 +262,13 @@ def _search(shard: Shard, queries: Floats, count: int, effort: int, bits: Any) -
         parameters = faiss.SearchParametersIVF(nprobe=effort, sel=selector)
         if shard.kind == "pq":
             parameters = faiss.SearchParametersPreTransform(index_params=parameters)
-    _, rows = shard.structure.search(queries, count, params=parameters)
+    threads = faiss.omp_get_max_threads()
+    if len(queries) == 1:  # threads that wait for each other over one query lose whole time slices on a busy machine
+        faiss.omp_set_num_threads(1)
+    try:
+        _, rows = shard.structure.search(queries, count, params=parameters)
+    finally:
+        faiss.omp_set_num_threads(threads)
     return np.asarray(rows, dtype=np.int64)
 
 

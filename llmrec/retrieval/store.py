@@ -31,7 +31,7 @@ __all__ = ["SavedIndex", "index_size", "made_of", "read_index", "write_changes",
 RECORD: Final = "index.json"
 FORMAT: Final = "llmrec index"
 VERSION: Final = 1
-SAMPLED_ROWS: Final = 1_024
+SAMPLED_ROWS: Final = 64  # each is a page and its neighbours read from a cold disk
 _GROUPS, _GONE, _VECTORS, _PRODUCTS = "groups.npy", "gone.npy", "vectors.npy", "products.parquet"
 
 

@@ -16,6 +16,7 @@ Ints = NDArray[np.int64]
 NONE: Final = -1  # a row that stands for no product
 BLOCK: Final = 1 << 16  # rows whose scores are held at once
 QUERIES: Final = 256  # queries that are answered at once
+FEW_ROWS: Final = 20_000
 GATHER_BYTES: Final = 1 << 25
 # A matrix product rounds a row by where it stands; all that comes this near to the last place is scored again.
 ROUNDING: Final = np.float32(4e-6)
@@ -95,7 +96,7 @@ def _exact_part(vectors: Vectors, rows: Ints, queries: Floats, k: int) -> Ints:
     kept: list[tuple[Ints, Ints, Floats]] = []
     for start in range(0, len(rows), BLOCK):
         part = rows[start : start + BLOCK]
-        scores = queries @ vectors.block(part).T
+        scores = _products(queries, vectors.block(part))
         if len(part) >= k:
             floor = np.maximum(floor, np.partition(scores, len(part) - k, axis=1)[:, len(part) - k])
         places, columns = np.nonzero(scores >= (floor - ROUNDING)[:, None])
@@ -113,6 +114,15 @@ def _exact_part(vectors: Vectors, rows: Ints, queries: Floats, k: int) -> Ints:
     matrix = np.full((len(queries), int(ranks[near].max(initial=-1)) + 1), NONE)
     matrix[places[near], ranks[near]] = found[near]
     return matrix
+
+
+def _products(queries: Floats, block: Floats) -> Floats:
+    """Product of each query with each row, shape ``(Q, R)``."""
+    if len(queries) == 1 and len(block) <= FEW_ROWS:
+        # BLAS would have threads wait for each other, a whole time slice on a busy machine, over a millisecond's work
+        few: Floats = np.einsum("qd,rd->qr", queries, block)
+        return few
+    return queries @ block.T
 
 
 def best(vectors: Vectors, queries: Floats, candidates: Ints, k: int) -> tuple[Floats, Ints]:
