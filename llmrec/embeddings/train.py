@@ -34,6 +34,7 @@ from llmrec.errors import ConfigError, DataError
 from llmrec.files import atomic_file, write_text
 from llmrec.training import checkpoint
 from llmrec.training.checkpoint import Progress
+from llmrec.training.devices import name_processor
 from llmrec.training.schedule import learning_rate_at
 
 __all__ = ["contrastive_loss", "train_encoder"]
@@ -164,6 +165,7 @@ def _prepare(
     validate: Callable[[Student], float],
     folder: Path,
 ) -> _Training:
+    name_processor()
     accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
     for name in ("batch_size", "random_negatives"):
         if getattr(settings, name) % accelerator.num_processes:

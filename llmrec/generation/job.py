@@ -23,6 +23,7 @@ from llmrec.errors import ConfigError, StoreError
 from llmrec.files import disk_errors
 from llmrec.generation.model import ModelCard, load_model, read_model_card
 from llmrec.prompts import Prompt, load_prompt
+from llmrec.training.devices import name_processor
 
 __all__ = ["LABELLED_SPLITS", "Job", "prepare_job"]
 
@@ -108,8 +109,7 @@ def _default_name(config: GenerateConfig, k: int) -> str:
 
 
 def _accelerator(folder: Path) -> Any:
-    if not torch.accelerator.is_available():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed, where installed, warns that it found no GPU
+    name_processor()
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1  # with one process the backend must not be named
     handlers = [InitProcessGroupKwargs(backend="gloo")] if several and not torch.cuda.is_available() else []
     with disk_errors(folder):

@@ -30,6 +30,7 @@ from llmrec.rankers.prefixes import BatchPlan, Prefixes, share_of
 from llmrec.rankers.scorer import Scorer
 from llmrec.training import checkpoint
 from llmrec.training.checkpoint import Progress
+from llmrec.training.devices import name_processor
 from llmrec.training.schedule import learning_rate_at
 
 __all__ = ["Batch", "train_scorer"]
@@ -146,6 +147,7 @@ def _prepare(
     folder: Path | None,
     batches: Sequence[Batch] | None,
 ) -> _Training:
+    name_processor()
     accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
     torch.manual_seed(settings.seed + accelerator.process_index)  # dropout; the weights are there already
     optimizers = _optimizers(scorer, settings)
