@@ -92,7 +92,10 @@ def test_library_never_prints_asserts_or_evaluates() -> None:
             assert getattr(called, "id", "") not in {"print", "eval", "exec"}, f"{path.name}:{node.lineno}"
 
 
-@pytest.mark.parametrize(("package", "only"), [("recbole", "rankers/recbole.py"), ("pyspark", "rankers/engine.py")])
+@pytest.mark.parametrize(
+    ("package", "only"),
+    [("recbole", "rankers/recbole.py"), ("pyspark", "rankers/engine.py"), ("lightgbm", "rankers/fusion/trees.py")],
+)
 def test_one_file_knows_a_package(package: str, only: str) -> None:
     for path in FILES:
         text = path.read_text(encoding="utf-8")

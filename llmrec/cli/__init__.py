@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from llmrec import __version__
-from llmrec.cli import data, prompts, ranking
+from llmrec.cli import data, fusion, prompts, ranking
 from llmrec.console import stderr
 from llmrec.errors import LlmrecError
 from llmrec.flags import as_command, spread
@@ -33,6 +33,9 @@ app.add_typer(prompts.app, name="prompts")
 app.command()(ranking.evaluate)
 app.command(no_args_is_help=True)(ranking.rank)
 app.command(no_args_is_help=True)(ranking.tune)
+app.command(no_args_is_help=True)(fusion.blend)
+app.command(no_args_is_help=True)(fusion.explain)
+app.command(no_args_is_help=True)(fusion.ablate)
 
 
 def _version(wanted: bool) -> None:

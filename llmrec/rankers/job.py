@@ -182,8 +182,11 @@ def _go_on(
 
 def _settings(job: RankJob, finetune: bool = False) -> Any:
     changes = dict(job.settings)
-    if job.seed is not None and "seed" in {one.name for one in fields(ranker_class(job.ranker).settings_class)}:
+    known = {one.name for one in fields(ranker_class(job.ranker).settings_class)}
+    if job.seed is not None and "seed" in known:
         changes["seed"] = job.seed
+    if job.transductive and "transductive" in known:
+        changes["transductive"] = True
     return ranker_settings(job.ranker, job.recipe, changes, finetune)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -14,17 +14,18 @@ from llmrec.console import notice
 from llmrec.errors import ModelError
 from llmrec.files import atomic_folder, sha256_of
 from llmrec.rankers.base import Ranker, Seen
+from llmrec.rankers.catalogue import catalogue_and_codes
 from llmrec.rankers.features import FEATURE_COLUMNS
 from llmrec.rankers.fusion.candidates import Candidates, find_candidates
 from llmrec.rankers.fusion.evidence import Evidence
 from llmrec.rankers.fusion.features import Sight, build_features, feature_names
 from llmrec.rankers.fusion.product_features import ProductFacts
 from llmrec.rankers.fusion.settings import FusionSettings
-from llmrec.rankers.fusion.sources import active_groups, active_sources, learn_shared, learn_sight
+from llmrec.rankers.fusion.sources import active_groups, active_sources, learn_shared, learn_sight, make_sources
 from llmrec.rankers.fusion.training import Fold, draw_folds, fold_examples, repeats, target_ranks
 from llmrec.rankers.fusion.trees import Examples, Trees, grow_trees
 from llmrec.rankers.registry import load_ranker
-from llmrec.rankers.sessions import CodedSessions
+from llmrec.rankers.sessions import CodedSessions, TrainingSessions
 from llmrec.rankers.storage import ARRAYS, refuse_foreign, write_model
 from llmrec.rankers.topk import top_k_candidates
 
@@ -62,17 +63,25 @@ class Fusion(Ranker[FusionSettings]):
     estimate: dict[str, float]
 
     def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:  # noqa: ARG002
-        active_sources(self.settings)  # a wrong name is told at once
-        facts = ProductFacts.of(products, self.catalogue.vocabulary)
-        shared = learn_shared(self.settings, self.catalogue, training, products)
-
-        def learn(known: CodedSessions) -> Sight:
-            return learn_sight(self.settings, self.catalogue, known, products, facts, shared)
-
+        learn = self._learner(training, products)
         self._learn_order(self._folds(training, learn))
         self.sight = learn(training)
 
-    def _folds(self, training: CodedSessions, learn: Any) -> list[Fold]:
+    def folds_of(self, training: TrainingSessions, products: Any = None) -> list[Fold]:
+        """The examples that `fit` would learn from, the first folds with sessions to judge on."""
+        self.catalogue, coded = catalogue_and_codes(training, products, cold=True)
+        return self._folds(coded, self._learner(coded, products))
+
+    def _learner(self, training: CodedSessions, products: Any) -> Callable[[CodedSessions], Sight]:
+        made = make_sources(self.settings, products)  # a wrong name is told at once
+        for name in active_sources(self.settings):
+            if name not in made:
+                notice(f"fusion: no --products, so '{name}' proposes nothing")
+        facts = ProductFacts.of(products, self.catalogue.vocabulary)
+        shared = learn_shared(self.settings, self.catalogue, training, products)
+        return lambda known: learn_sight(self.settings, self.catalogue, known, products, facts, shared)
+
+    def _folds(self, training: CodedSessions, learn: Callable[[CodedSessions], Sight]) -> list[Fold]:
         seen: Seen = "keep" if repeats(training) else "drop"
         rng = np.random.default_rng(self.settings.seed)
         rows = draw_folds(training, self.settings)
@@ -107,17 +116,19 @@ class Fusion(Ranker[FusionSettings]):
             notice("out of fold: " + ", ".join(f"{name} {value:.4f}" for name, value in self.estimate.items()))
 
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
-        found, features = self._seen_by_trees(sessions, seen)
-        return top_k_candidates(found.rows, found.codes, self._scores(found, features), len(sessions), k)
+        found, features = self.seen_by_trees(sessions, seen)
+        return top_k_candidates(found.rows, found.codes, self.scores(found, features), len(sessions), k)
 
-    def _seen_by_trees(self, sessions: CodedSessions, seen: Seen) -> tuple[Candidates, Floats]:
+    def seen_by_trees(self, sessions: CodedSessions, seen: Seen) -> tuple[Candidates, Floats]:
+        """Candidates of sessions and their features ``(C, F)``; ``F`` is 0 where there are no trees."""
         settings, sources = self.settings, list(self.sight.sources.values())
         found = find_candidates(sources, sessions, settings.depth, settings.candidates, seen)
         if self.trees is None:
             return found, np.zeros((len(found), 0), dtype=np.float32)
         return found, build_features(self.sight, sessions, found, active_groups(settings))[1]
 
-    def _scores(self, found: Candidates, features: Floats) -> NDArray[np.floating]:
+    def scores(self, found: Candidates, features: Floats) -> NDArray[np.floating]:
+        """What candidates ``(C,)`` are ordered by; higher is better."""
         if self.trees is None or not len(found):
             return found.prior
         threads = 1 if found.rows[-1] == 0 else self.settings.threads  # one session is not worth a second thread

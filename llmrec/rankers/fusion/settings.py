@@ -42,9 +42,9 @@ class FusionSettings:
     boosters: int = option(
         1, "Models averaged, each without one fold, on which it is judged, and with a seed of its own.", minimum=1
     )
-    rounds: int = option(300, "Trees of a model.", minimum=1)
-    learning_rate: float = option(0.06, "Share of each tree.", above=0)
-    leaves: int = option(63, "Most leaves of a tree.", minimum=2)
+    rounds: int = option(120, "Trees of a model.", minimum=1)
+    learning_rate: float = option(0.1, "Share of each tree.", above=0)
+    leaves: int = option(31, "Most leaves of a tree.", minimum=2)
     min_leaf: int = option(100, "Fewest candidates in a leaf.", minimum=1)
     feature_share: float = option(0.5, "Share of the features that a tree sees.", above=0)
     l2: float = option(5.0, "Penalty on the leaves' values.", minimum=0)

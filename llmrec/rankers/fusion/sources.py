@@ -59,7 +59,6 @@ def make_sources(settings: FusionSettings, products: Any) -> dict[str, Ranker[An
         if ranker == "fusion":
             raise ConfigError("fusion: it cannot be a source of its own; take 'fusion' out of 'sources'")
         if products is None and ranker in READS_PRODUCTS:
-            notice(f"fusion: no --products, so '{name}' proposes nothing")
             continue
         sources[name] = ranker_class(ranker)(ranker_settings(ranker, name))
     if not sources:
