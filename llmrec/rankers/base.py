@@ -85,7 +85,7 @@ class Ranker(ABC, Generic[SettingsT]):
         if not isinstance(training, TrainingSessions):
             raise TypeError("a ranker learns from TrainingSessions alone; llmrec.rankers.sessions makes them")
         self.catalogue, coded = catalogue_and_codes(training, products, cold=self.ranks_cold)
-        if not len(self.catalogue.vocabulary):
+        if not len(coded.items):
             raise DataError("the training sessions hold no item; nothing to learn from")
         self._fit(coded, products, folder, resume)
         return self
