@@ -13,6 +13,8 @@
     python scripts/bench.py counting
 
     python scripts/bench.py neural
+
+    python scripts/bench.py fusion
 """
 
 from llmrec.benchmarks import app

@@ -4,6 +4,7 @@ import shutil
 
 from llmrec.benchmarks.counting import counting
 from llmrec.benchmarks.data import import_, synth
+from llmrec.benchmarks.fusion import fusion
 from llmrec.benchmarks.generation import generate, prompts
 from llmrec.benchmarks.measure import RUNS, app
 from llmrec.benchmarks.neural import neural
@@ -20,6 +21,7 @@ def all_() -> None:
     generate()
     counting()
     neural()
+    fusion()
 
 
 @app.command()
