@@ -19,6 +19,8 @@
     python scripts/bench.py embed --model FOLDER
 
     python scripts/bench.py session-recall --seeds 0,1,2
+
+    python scripts/bench.py fusion
 """
 
 from llmrec.benchmarks import app

@@ -97,6 +97,7 @@ def test_library_never_prints_asserts_or_evaluates() -> None:
     [
         ("recbole", "rankers/recbole.py"),
         ("pyspark", "rankers/engine.py"),
+        ("lightgbm", "rankers/fusion/trees.py"),
         ("faiss", "retrieval/index.py"),
         ("sentence_transformers", "embeddings/sentence.py"),
         ("model2vec", "embeddings/pretrained_static.py"),

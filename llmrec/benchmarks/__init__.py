@@ -5,6 +5,7 @@ import shutil
 from llmrec.benchmarks.counting import counting
 from llmrec.benchmarks.data import import_, synth
 from llmrec.benchmarks.embeddings import embed
+from llmrec.benchmarks.fusion import fusion
 from llmrec.benchmarks.generation import generate, prompts
 from llmrec.benchmarks.measure import RUNS, app
 from llmrec.benchmarks.neural import neural
@@ -25,6 +26,7 @@ def all_() -> None:
     neural()
     retrieval()
     embed()
+    fusion()
 
 
 @app.command()

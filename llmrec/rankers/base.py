@@ -40,6 +40,7 @@ class Ranker(ABC, Generic[SettingsT]):
         settings_class: Dataclass of its settings.
         product_columns: Columns of the products that it reads.
         fills_up: Whether short lists are filled with the locale's most frequent items.
+        ranks_cold: Whether its catalogue has products that no training session holds.
         settings: Its settings.
         catalogue: Items and locales; there once it is fitted.
         watch: Called by a ranker that trains in epochs after each, with its number from 1 and MRR@100 on its own
@@ -50,6 +51,7 @@ class Ranker(ABC, Generic[SettingsT]):
     settings_class: ClassVar[type[Any]]
     product_columns: ClassVar[tuple[str, ...]] = ("id", "locale")
     fills_up: ClassVar[bool] = True
+    ranks_cold: ClassVar[bool] = False
     catalogue: Catalogue
     watch: Callable[[int, float], None] | None = None
 
@@ -82,11 +84,30 @@ class Ranker(ABC, Generic[SettingsT]):
         """
         if not isinstance(training, TrainingSessions):
             raise TypeError("a ranker learns from TrainingSessions alone; llmrec.rankers.sessions makes them")
-        self.catalogue, coded = catalogue_and_codes(training, products)
-        if not len(self.catalogue.vocabulary):
+        self.catalogue, coded = catalogue_and_codes(training, products, cold=self.ranks_cold)
+        if not len(coded.items):
             raise DataError("the training sessions hold no item; nothing to learn from")
         self._fit(coded, products, folder, resume)
         return self
+
+    def fit_coded(self, catalogue: Catalogue, training: CodedSessions, products: Any = None) -> Self:
+        """Learn from sessions that are codes of a catalogue already, which several rankers can then share.
+
+        Args:
+            catalogue: Items and locales; it may have items that no session holds.
+            training: Sessions to learn from, as codes of it.
+            products: As `fit`.
+        """
+        self.catalogue = catalogue
+        self._fit(training, products, None, False)
+        return self
+
+    def propose(self, sessions: CodedSessions, k: int, seen: Seen = "drop") -> tuple[Ints, Floats]:
+        """Best items of sessions of known items alone, as codes ``(S, k)`` and scores, short lists left short.
+
+        Codes are -1 beyond the end of a list, and scores ``-inf`` there.
+        """
+        return self._rank_coded(sessions, min(k, len(self.catalogue.vocabulary)), seen)
 
     def finetuned(
         self,

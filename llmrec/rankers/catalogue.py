@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +15,7 @@ from llmrec.console import notice
 from llmrec.rankers.sessions import CodedSessions, Sessions, TrainingSessions
 from llmrec.rankers.vocabulary import UNKNOWN, Vocabulary
 
-__all__ = ["Catalogue", "build_catalogue", "catalogue_and_codes"]
+__all__ = ["Catalogue", "build_catalogue", "catalogue_and_codes", "recounted"]
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -134,15 +134,28 @@ def build_catalogue(training: TrainingSessions, products: Any = None) -> Catalog
     return catalogue_and_codes(training, products)[0]
 
 
-def catalogue_and_codes(training: TrainingSessions, products: Any = None) -> tuple[Catalogue, CodedSessions]:
-    """`build_catalogue`, and the training sessions as its codes, for the price of one."""
+def catalogue_and_codes(
+    training: TrainingSessions, products: Any = None, *, cold: bool = False
+) -> tuple[Catalogue, CodedSessions]:
+    """`build_catalogue`, and the training sessions as its codes, for the price of one.
+
+    With ``cold``, the catalogue has the products that no training session holds too.
+    """
     vocabulary, items = Vocabulary.coded(training.sequences.flatten())
+    if cold and products is not None:
+        vocabulary, places = vocabulary.merged(Vocabulary.of(products["id"].combine_chunks()))
+        items = places[items]
     locales = tuple(sorted(set(training.locales.unique().to_pylist())))
     bare = Catalogue(vocabulary, locales, None, np.zeros((0, 0), dtype=np.int64))
     places = bare.encode_locales(training.locales)
     coded = CodedSessions(_offsets(training.sequences), items, places, training.labelled)
     sold = None if products is None else _sold(products, vocabulary, locales)
     return Catalogue(vocabulary, locales, sold, _popular(coded, len(locales), len(vocabulary))), coded
+
+
+def recounted(catalogue: Catalogue, training: CodedSessions) -> Catalogue:
+    """The same items and locales, with what is popular counted in other training sessions."""
+    return replace(catalogue, popular=_popular(training, len(catalogue.locales), len(catalogue.vocabulary)))
 
 
 def _offsets(lists: Any) -> Ints:

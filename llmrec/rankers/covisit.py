@@ -78,6 +78,11 @@ class Covisit(CountingRanker[CovisitSettings]):
         table = self._counted(training, neighbours)
         self._set(Csr.of(table, "source", "target", num_items, "weight"), self._locale_shares(training))
 
+    @property
+    def neighbours(self) -> Csr:
+        """Each item's neighbours and their weights."""
+        return self._neighbours
+
     def _locale_shares(self, training: CodedSessions) -> Floats:
         if not self.settings.locale_weight:
             return np.zeros((0, 0), dtype=np.float32)

@@ -6,13 +6,11 @@ import hashlib
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from llmrec.config import load_recipe, recipe_names, resolve
+from llmrec.config import recipe_names
 from llmrec.console import notice
 from llmrec.data.products import read_products_file
 from llmrec.data.sessions import connect
@@ -24,6 +22,7 @@ from llmrec.files import sha256_of
 from llmrec.rankers.atomic import export_atomic
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.per_locale import PerLocale
+from llmrec.rankers.recipes import ranker_settings
 from llmrec.rankers.registry import load_ranker, ranker_class
 from llmrec.rankers.sessions import Sessions, TrainingSessions, read_session_files, read_training_files
 from llmrec.rankers.storage import name_of_model
@@ -183,8 +182,11 @@ def _go_on(
 
 def _settings(job: RankJob, finetune: bool = False) -> Any:
     changes = dict(job.settings)
-    if job.seed is not None and "seed" in {one.name for one in fields(ranker_class(job.ranker).settings_class)}:
+    known = {one.name for one in fields(ranker_class(job.ranker).settings_class)}
+    if job.seed is not None and "seed" in known:
         changes["seed"] = job.seed
+    if job.transductive and "transductive" in known:
+        changes["transductive"] = True
     return ranker_settings(job.ranker, job.recipe, changes, finetune)
 
 
@@ -194,39 +196,6 @@ def _load(folder: Path, name: str) -> Ranker[Any] | PerLocale:
     if name_of_model(folder) != name:
         ranker_class(name).load(folder)  # says which ranker it is
     return load_ranker(folder)
-
-
-def ranker_settings(
-    name: str, recipe: str | None = None, changes: Mapping[str, Any] | None = None, finetune: bool = False
-) -> Any:
-    """Settings of a ranker: its dataclass's defaults < its recipe < ``changes``.
-
-    Args:
-        name: The ranker.
-        recipe: Recipe by name or file; the one called as the ranker, where there is one, if not given.
-        changes: Values by name; text is read as YAML, so that ``"[1, 2]"`` is a list.
-        finetune: Whether the settings are for going on with a trained ranker.
-
-    Raises:
-        ConfigError: an unknown recipe or key, or a value out of range.
-    """
-    cls = ranker_class(name)
-    chosen = recipe or (name if name in recipe_names() else None)
-    loaded = load_recipe(chosen) if chosen else None
-    if loaded is not None and loaded.ranker != name:
-        raise ConfigError(f"{loaded.path}: a recipe for {loaded.ranker or 'scripts/gen.py'}, not for {name}")
-    if loaded is not None and finetune:
-        loaded = replace(loaded, settings={**loaded.settings, **loaded.finetune})
-    return resolve(cls.settings_class, {key: _value(value) for key, value in (changes or {}).items()}, loaded)
-
-
-def _value(text: Any) -> Any:
-    if not isinstance(text, str):
-        return text
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set: {text!r} is not a value; write name=value, for instance history=5") from error
 
 
 def read_products(path: Path, columns: Sequence[str]) -> Any:

@@ -141,6 +141,15 @@ class CodedSessions:
         items = self.items[offsets[0] : offsets[-1]]
         return CodedSessions(offsets - offsets[0], items, self.locales[start : start + count], labelled)
 
+    def without_last(self, rows: NDArray[np.bool_]) -> CodedSessions:
+        """The same sessions, bare of the last item where ``rows``, shape ``(S,)``, says so."""
+        cut = rows & (self.lengths > 0)
+        keep = np.ones(len(self.items), dtype=np.bool_)
+        keep[self.offsets[1:][cut] - 1] = False
+        offsets = self.offsets - np.concatenate([[0], np.cumsum(cut)])
+        labelled = None if self.labelled is None else self.labelled & ~rows
+        return CodedSessions(offsets, self.items[keep], self.locales, labelled)
+
     def last(self, count: int) -> CodedSessions:
         """The last ``count`` items of each session."""
         lengths = np.minimum(self.lengths, count)

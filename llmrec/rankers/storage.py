@@ -16,7 +16,7 @@ from llmrec.config import resolve
 from llmrec.errors import ConfigError, ModelError
 from llmrec.files import atomic_folder, sha256_of
 
-__all__ = ["name_of_model", "read_model", "write_model"]
+__all__ = ["name_of_model", "read_model", "refuse_foreign", "write_model"]
 
 RECORD: Final = "ranker.json"
 ARRAYS: Final = "arrays.safetensors"
@@ -33,8 +33,7 @@ def write_model(
         ConfigError: ``folder`` holds something else.
         DiskError: the place cannot be written.
     """
-    if folder.exists() and not (folder / RECORD).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder}: exists and holds no ranker; choose another folder for --save")
+    refuse_foreign(folder)
     with atomic_folder(folder) as temporary:
         save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, temporary / ARRAYS)
         values = {key: str(value) if isinstance(value, Path) else value for key, value in vars(settings).items()}
@@ -47,6 +46,16 @@ def write_model(
             "arrays_sha256": sha256_of(temporary / ARRAYS),
         }
         (temporary / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Refuse to put a ranker in the place of something else.
+
+    Raises:
+        ConfigError: ``folder`` holds something that is no ranker.
+    """
+    if folder.exists() and not (folder / RECORD).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder}: exists and holds no ranker; choose another folder for --save")
 
 
 def name_of_model(folder: Path) -> str:

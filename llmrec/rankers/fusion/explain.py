@@ -1,0 +1,100 @@
+"""Why a product is where it is in a session's list, as plain data for JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmrec.errors import ConfigError
+from llmrec.files import write_text
+from llmrec.rankers.base import Seen
+from llmrec.rankers.fusion.ranker import Fusion
+from llmrec.rankers.sessions import Sessions, read_session_files
+from llmrec.rankers.topk import top_k_candidates
+
+__all__ = ["explain_file", "explain_session", "explain_sessions"]
+
+
+def explain_session(
+    ranker: Fusion, items: Sequence[str], locale: str, k: int = 10, reasons: int = 5, seen: Seen = "drop"
+) -> dict[str, Any]:
+    """Explain the first ``k`` products of one session.
+
+    Args:
+        ranker: A fitted fusion.
+        items: The session.
+        locale: Its locale.
+        k: Products explained.
+        reasons: Features named for each, those that move its score the most.
+        seen: As `Ranker.rank`.
+
+    Returns:
+        ``session`` and ``locale``; ``shared``, what all candidates score before anything is known of them;
+        ``products``, best first: ``id``, ``rank``, ``score``, ``sources`` (name → rank there) and ``reasons``, each a
+        ``feature``, its ``value`` (None where unknown) and what it ``adds`` to the score (TreeSHAP: over all features
+        they and ``shared`` make the score). A product that only fills the list up has no place here.
+    """
+    coded = ranker.catalogue.encode(Sessions.of([list(items)], [locale])).known()
+    found, features = ranker.seen_by_trees(coded, seen)
+    scores = ranker.scores(found, features)
+    best, values = top_k_candidates(found.rows, found.codes, scores, 1, k)
+    listed = best[0][best[0] >= 0]
+    places = np.searchsorted(found.codes, listed)
+    trees = ranker.trees
+    added = np.zeros((len(places), 1)) if trees is None else trees.contributions(features[places])
+    names = [] if trees is None else trees.feature_names()
+    products = []
+    for rank, (place, own) in enumerate(zip(places, added, strict=True), 1):
+        strongest = np.argsort(-np.abs(own[:-1]), kind="stable")[:reasons]
+        products.append(
+            {
+                "id": ranker.catalogue.vocabulary.ids[int(found.codes[place])].as_py(),
+                "rank": rank,
+                "score": round(float(values[0, rank - 1]), 4),
+                "sources": {
+                    name: int(found.ranks[place, column])
+                    for column, name in enumerate(ranker.sight.sources)
+                    if not np.isnan(found.ranks[place, column])
+                },
+                "reasons": [
+                    {
+                        "feature": names[column],
+                        "value": _plain(features[place, column]),
+                        "adds": round(float(own[column]), 4),
+                    }
+                    for column in strongest
+                ],
+            }
+        )
+    shared = round(float(added[0, -1]), 4) if len(added) else 0.0
+    return {"session": list(items), "locale": locale, "shared": shared, "products": products}
+
+
+def explain_sessions(ranker: Fusion, sessions: Sessions, k: int = 10, seen: Seen = "drop") -> list[dict[str, Any]]:
+    """`explain_session` for each of some sessions."""
+    pairs = zip(sessions.prev_items.to_pylist(), sessions.locales.to_pylist(), strict=True)
+    return [explain_session(ranker, items, locale, k, seen=seen) for items, locale in pairs]
+
+
+def _plain(value: np.floating[Any]) -> float | None:
+    return None if np.isnan(value) else round(float(value), 6)
+
+
+def explain_file(model: Path, sessions: Path, out: Path, k: int, limit: int) -> None:
+    """Explain the lists of a file's first sessions and write them as JSON.
+
+    Raises:
+        ConfigError: ``k`` or ``limit`` is below 1.
+        DataError: the sessions cannot be read.
+        ModelError: ``model`` holds no fused ranker.
+    """
+    for name, value in (("k", k), ("limit", limit)):
+        if value < 1:
+            raise ConfigError(f"--{name} must be at least 1; got {value}")
+    wanted = read_session_files(sessions).slice(0, limit)
+    explained = explain_sessions(Fusion.load(model), wanted, k)
+    write_text(out, json.dumps(explained, indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,227 @@
+"""Features of candidates, in groups that can be switched off; every one is made from what a fold may know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrec.rankers.base import Ranker
+from llmrec.rankers.fusion.candidates import Candidates
+from llmrec.rankers.fusion.evidence import ITEM_COUNTS, PAIR_COUNTS, Evidence
+from llmrec.rankers.fusion.product_features import ProductFacts, product_columns
+from llmrec.rankers.sessions import CodedSessions
+from llmrec.rankers.vectors import VectorRanker, session_vectors
+
+__all__ = ["GROUPS", "Sight", "build_features", "feature_names"]
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+Columns = dict[str, Floats]
+
+RECENCY: Final = 0.5  # weight of a session's item relative to the next one's, where counts of several are added
+AGES: Final = ("last", "before_last", "third_last")  # items whose counts stand in columns of their own
+LABEL_WEIGHT: Final = 2.0  # of a pair that ends in a label, where pairs of all kinds are one number
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What the features of a fold's sessions may look at.
+
+    Attributes:
+        sources: Fitted rankers by name, in the order of the candidates' scores.
+        evidence: Counts.
+        products: Attributes of items; None where no products were given.
+        history: Most recent items of a session that pairs are counted with.
+    """
+
+    sources: dict[str, Ranker[Any]]
+    evidence: Evidence
+    products: ProductFacts | None
+    history: int
+
+
+def build_features(
+    sight: Sight, sessions: CodedSessions, candidates: Candidates, groups: Sequence[str]
+) -> tuple[list[str], Floats]:
+    """Names ``F``, each ``group.feature``, and values ``(C, F)`` of some candidates; NaN where a thing is not known."""
+    names: list[str] = []
+    columns: list[Floats] = []
+    for group in groups:
+        for name, column in GROUPS[group](sight, sessions, candidates).items():
+            names.append(f"{group}.{name}")
+            columns.append(column)
+    values = np.empty((len(candidates), len(names)), dtype=np.float32)
+    for place, column in enumerate(columns):
+        values[:, place] = column
+    return names, values
+
+
+def feature_names(sight: Sight, groups: Sequence[str]) -> list[str]:
+    """Names of the features that `build_features` gives."""
+    none = CodedSessions(np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+    nothing, width = np.zeros(0, dtype=np.int64), (0, len(sight.sources))
+    empty = np.zeros(width, dtype=np.float32)
+    return build_features(sight, none, Candidates(nothing, nothing, empty, empty, empty.sum(axis=1)), groups)[0]
+
+
+def _source(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
+    columns: Columns = {"prior": found.prior, "votes": (~np.isnan(found.ranks)).sum(axis=1).astype(np.float32)}
+    columns["prior_rank"] = _rank_within(found.rows, found.prior)
+    for place, name in enumerate(sight.sources):
+        scores = found.scores[:, place]
+        best = np.full(len(sessions), np.finfo(np.float32).tiny, dtype=np.float32)
+        np.fmax.at(best, found.rows, scores)
+        columns[f"{name}.score"] = scores
+        columns[f"{name}.share_of_best"] = scores / best[found.rows]
+        columns[f"{name}.rank"] = found.ranks[:, place]
+    return columns
+
+
+def _pair(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
+    evidence, recent = sight.evidence, sessions.distinct().last(sight.history)
+    number = len(found)
+    columns: Columns = {}
+    sums = np.zeros((number, len(PAIR_COUNTS)), dtype=np.float32)
+    parts = {name: np.zeros(number, dtype=np.float32) for name in ("share", "lift", "best_share", "best_lift", "links")}
+    nearest = np.full(number, np.nan, dtype=np.float32)
+    for age in range(max(len(AGES), int(recent.lengths.max(initial=0)))):
+        places = np.flatnonzero(recent.lengths[found.rows] > age)
+        items = recent.items[recent.offsets[found.rows[places] + 1] - 1 - age]
+        codes = found.codes[places]
+        counts = evidence.lookup(items, codes)
+        share, lift = _strength(evidence, counts, items, codes)
+        if age < len(AGES):
+            for place, name in enumerate(PAIR_COUNTS):
+                columns[f"{AGES[age]}.{name}"] = _spread(counts[:, place], places, number)
+            columns[f"{AGES[age]}.share"] = _spread(share, places, number)
+            columns[f"{AGES[age]}.lift"] = _spread(lift, places, number)
+        weight = np.float32(RECENCY**age)
+        sums[places] += counts * weight
+        parts["share"][places] += share * weight
+        parts["lift"][places] += lift * weight
+        parts["best_share"][places] = np.maximum(parts["best_share"][places], share)
+        parts["best_lift"][places] = np.maximum(parts["best_lift"][places], lift)
+        linked = counts.any(axis=1)
+        parts["links"][places] += linked
+        fresh = places[linked & np.isnan(nearest[places])]
+        nearest[fresh] = age
+    columns |= {f"sum.{name}": sums[:, place] for place, name in enumerate(PAIR_COUNTS)}
+    columns |= {f"sum.{name}": column for name, column in parts.items()}
+    columns["nearest_link"] = nearest
+    columns["share_rank"] = _rank_within(found.rows, parts["share"])
+    columns["lift_rank"] = _rank_within(found.rows, parts["lift"])
+    return columns
+
+
+def _strength(evidence: Evidence, counts: Floats, items: Ints, codes: Ints) -> tuple[Floats, Floats]:
+    """Pairs as shares of what the first item's pairs add up to, and the same in cosine form, both of any direction."""
+    weights = np.array([0, 1, 0, LABEL_WEIGHT, 0.5, 0.5], dtype=np.float32)
+    together = counts @ weights
+    totals = evidence.totals @ weights
+    share = together / np.maximum(totals[items], 1)
+    lift = together / np.sqrt(np.maximum(totals[items], 1) * np.maximum(totals[codes], 1))
+    return share, lift
+
+
+def _vector(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
+    columns: Columns = {}
+    for name, source in sight.sources.items():
+        if isinstance(source, VectorRanker):
+            columns |= {f"{name}.{one}": value for one, value in _cosines(source.vectors, sessions, found).items()}
+    return columns
+
+
+def _cosines(vectors: Floats, sessions: CodedSessions, found: Candidates) -> Columns:
+    """Similarity to the last item, the recency-weighted and the plain mean; rounded, for sums differ with a batch."""
+    own = vectors[found.codes]
+    columns = {}
+    for name, history, recency in (("last", 1, 1.0), ("session", 10, 0.6), ("mean", 20, 1.0)):
+        wanted = session_vectors(sessions, vectors, history, recency)
+        columns[name] = np.round(np.einsum("cd,cd->c", own, wanted[found.rows]), 4)
+    columns["session_rank"] = _rank_within(found.rows, columns["session"])
+    return columns
+
+
+def _item(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
+    evidence, codes = sight.evidence, found.codes
+    columns = {name: np.log1p(evidence.items[codes, place]) for place, name in enumerate(ITEM_COUNTS)}
+    locales = sessions.locales[found.rows]
+    here, every = evidence.by_locale[locales, codes], np.maximum(evidence.items[codes, 0], 1)
+    columns["here"] = np.log1p(here)
+    columns["share_here"] = here / every
+    columns["label_here"] = np.log1p(evidence.labels_by_locale[locales, codes])
+    columns["end_share"] = evidence.items[codes, 2] / every
+    columns["first_share"] = evidence.items[codes, 3] / every
+    columns["label_share"] = evidence.items[codes, 1] / every
+    columns["here_rank"] = _rank_within(found.rows, here)
+    return columns
+
+
+def _session(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
+    lengths = sessions.lengths
+    distinct = sessions.distinct()
+    filled = lengths > 0
+    last = np.zeros(len(sessions), dtype=np.int64)
+    last[filled] = sessions.items[sessions.offsets[1:][filled] - 1]
+    evidence = sight.evidence
+    number = np.bincount(found.rows, minlength=len(sessions))
+    per_session = {
+        "length": lengths,
+        "distinct": distinct.lengths,
+        "locale": sessions.locales,
+        "candidates": number,
+        "last_count": np.log1p(evidence.items[last, 0]),
+        "last_followers": np.log1p(evidence.items[last, 4]),
+        "last_end_share": evidence.items[last, 2] / np.maximum(evidence.items[last, 0], 1),
+        "last_here": np.log1p(evidence.by_locale[sessions.locales, last]),
+    }
+    columns = {name: value.astype(np.float32)[found.rows] for name, value in per_session.items()}
+    columns["times_seen"] = _times_seen(sessions, found, len(evidence.items))
+    return columns
+
+
+def _times_seen(sessions: CodedSessions, found: Candidates, num_items: int) -> Floats:
+    """How often the session holds the candidate; 0 throughout where seen items are dropped."""
+    held, counts = np.unique(sessions.rows * num_items + sessions.items, return_counts=True)
+    if not len(held):
+        return np.zeros(len(found), dtype=np.float32)
+    keys = found.rows * num_items + found.codes
+    places = np.minimum(np.searchsorted(held, keys), len(held) - 1)
+    return np.where(held[places] == keys, counts[places], 0).astype(np.float32)
+
+
+def _product(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
+    return {} if sight.products is None else product_columns(sight.products, sessions, found)
+
+
+def _rank_within(rows: Ints, values: Floats) -> Floats:
+    """Rank of each candidate in its session by falling value, from 1; equals share the best rank."""
+    order = np.lexsort((-values, rows))
+    own, sorted_values = rows[order], values[order]
+    fresh = np.ones(len(order), dtype=np.bool_)
+    fresh[1:] = (own[1:] != own[:-1]) | (sorted_values[1:] != sorted_values[:-1])
+    starts = np.maximum.accumulate(np.where(fresh, np.arange(len(order)), 0))
+    ranks = np.empty(len(order), dtype=np.float32)
+    ranks[order] = starts - np.searchsorted(own, own) + 1
+    return ranks
+
+
+def _spread(values: Floats, places: Ints, number: int) -> Floats:
+    """Values at some places among ``number``, NaN elsewhere."""
+    spread = np.full(number, np.nan, dtype=np.float32)
+    spread[places] = values
+    return spread
+
+
+GROUPS: Final[dict[str, Callable[[Sight, CodedSessions, Candidates], Columns]]] = {
+    "source": _source,
+    "pair": _pair,
+    "vector": _vector,
+    "item": _item,
+    "session": _session,
+    "product": _product,
+}

@@ -1,0 +1,227 @@
+"""`Fusion`: many rankers propose, trees decide."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrec.console import notice
+from llmrec.errors import ModelError
+from llmrec.files import atomic_folder, sha256_of
+from llmrec.rankers.base import Ranker, Seen
+from llmrec.rankers.catalogue import catalogue_and_codes
+from llmrec.rankers.features import FEATURE_COLUMNS
+from llmrec.rankers.fusion.candidates import Candidates, find_candidates
+from llmrec.rankers.fusion.evidence import Evidence
+from llmrec.rankers.fusion.features import Sight, build_features, feature_names
+from llmrec.rankers.fusion.product_features import ProductFacts
+from llmrec.rankers.fusion.settings import FusionSettings
+from llmrec.rankers.fusion.sources import active_groups, active_sources, learn_shared, learn_sight, make_sources
+from llmrec.rankers.fusion.training import Fold, draw_folds, fold_examples, repeats, target_ranks
+from llmrec.rankers.fusion.trees import Examples, Trees, grow_trees
+from llmrec.rankers.registry import load_ranker
+from llmrec.rankers.sessions import CodedSessions, TrainingSessions
+from llmrec.rankers.storage import ARRAYS, refuse_foreign, write_model
+from llmrec.rankers.topk import top_k_candidates
+
+__all__ = ["Fusion"]
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+SOURCES: Final = "sources"  # folder of the sources' models
+FINGERPRINTS: Final = "sources.json"
+IMPORTANCES: Final = "importances.json"
+_STEPS: Final = 1 << 12  # scores are whole multiples of 1/4,096, so that what differs in the last bit ties
+
+
+class Fusion(Ranker[FusionSettings]):
+    """Candidates of several rankers, ordered by gradient-boosted trees that read how session, item and pair fit.
+
+    The features of a labelled training session are made from sources and counts that do not know its target: these are
+    learnt anew for each fold without the labels of its sessions. Where there is nothing to learn an order from (no
+    labelled session, or no target among the candidates), candidates stand by the sum of ``1 / (20 + rank)``.
+
+    Attributes:
+        sight: Sources and counts, of all training sessions.
+        trees: Fitted trees; None where there was nothing to learn from.
+        estimate: ``mrr@100``, ``recall@100`` and ``candidate_recall`` on training sessions that neither trees nor
+            counts knew, and their number; empty where there was none.
+    """
+
+    name = "fusion"
+    settings_class = FusionSettings
+    product_columns = FEATURE_COLUMNS
+    ranks_cold = True
+    sight: Sight
+    trees: Trees | None
+    estimate: dict[str, float]
+
+    def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:  # noqa: ARG002
+        learn = self._learner(training, products)
+        self._learn_order(self._folds(training, learn))
+        self.sight = learn(training)
+
+    def folds_of(self, training: TrainingSessions, products: Any = None) -> list[Fold]:
+        """The examples that `fit` would learn from, the first folds with sessions to judge on."""
+        self.catalogue, coded = catalogue_and_codes(training, products, cold=True)
+        return self._folds(coded, self._learner(coded, products))
+
+    def _learner(self, training: CodedSessions, products: Any) -> Callable[[CodedSessions], Sight]:
+        made = make_sources(self.settings, products)  # a wrong name is told at once
+        for name in active_sources(self.settings):
+            if name not in made:
+                notice(f"fusion: no --products, so '{name}' proposes nothing")
+        facts = ProductFacts.of(products, self.catalogue.vocabulary)
+        shared = learn_shared(self.settings, self.catalogue, training, products)
+        return lambda known: learn_sight(self.settings, self.catalogue, known, products, facts, shared)
+
+    def _folds(self, training: CodedSessions, learn: Callable[[CodedSessions], Sight]) -> list[Fold]:
+        seen: Seen = "keep" if repeats(training) else "drop"
+        rng = np.random.default_rng(self.settings.seed)
+        rows = draw_folds(training, self.settings)
+        folds = []
+        for place, one in enumerate(rows):
+            judge = len(rows) > 1 and place < self.settings.boosters
+            groups = active_groups(self.settings)
+            made = fold_examples(training, one, self.settings, groups, learn, seen, judge, rng)
+            folds += [] if made is None else [made]
+            if made is not None:
+                notice(f"fold {place + 1} of {len(rows)}: {made.found:,} of {made.num_sessions:,} targets proposed")
+        return folds
+
+    def _learn_order(self, folds: list[Fold]) -> None:
+        self.trees, self.estimate = None, {}
+        taught = [fold for fold in folds if fold.found]
+        if not taught:
+            notice("fusion: no labelled session's target is among its candidates; they stand by their ranks alone")
+            return
+        texts, ranks = [], []
+        for place in range(self.settings.boosters):
+            left_out = taught[place % len(taught)]
+            others = [fold for fold in taught if fold is not left_out] or taught
+            examples = Examples.joined([fold.examples for fold in others])
+            texts.append(grow_trees(examples, left_out.names, self.settings, self.settings.seed + place))
+            if left_out.judged is not None and left_out not in others and place < len(taught):
+                judged = left_out.judged
+                ranks.append(target_ranks(judged, Trees(texts[-1:]).scores(judged.features, self.settings.threads)))
+        self.trees = Trees(texts)
+        if ranks:
+            self.estimate = _estimate(np.concatenate(ranks), taught)
+            notice("out of fold: " + ", ".join(f"{name} {value:.4f}" for name, value in self.estimate.items()))
+
+    def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
+        found, features = self.seen_by_trees(sessions, seen)
+        return top_k_candidates(found.rows, found.codes, self.scores(found, features), len(sessions), k)
+
+    def seen_by_trees(self, sessions: CodedSessions, seen: Seen) -> tuple[Candidates, Floats]:
+        """Candidates of sessions and their features ``(C, F)``; ``F`` is 0 where there are no trees."""
+        settings, sources = self.settings, list(self.sight.sources.values())
+        found = find_candidates(sources, sessions, settings.depth, settings.candidates, seen)
+        if self.trees is None:
+            return found, np.zeros((len(found), 0), dtype=np.float32)
+        return found, build_features(self.sight, sessions, found, active_groups(settings))[1]
+
+    def scores(self, found: Candidates, features: Floats) -> NDArray[np.floating]:
+        """What candidates ``(C,)`` are ordered by; higher is better."""
+        if self.trees is None or not len(found):
+            return found.prior
+        threads = 1 if found.rows[-1] == 0 else self.settings.threads  # one session is not worth a second thread
+        scores: NDArray[np.floating] = np.round(self.trees.scores(features, threads) * _STEPS) / _STEPS
+        return scores
+
+    def save(self, folder: Path) -> None:
+        """Write the trees and counts as every ranker, each source's model in ``sources/``, and what splits gain.
+
+        Raises:
+            ConfigError: ``folder`` holds something else.
+            DiskError: the place cannot be written.
+        """
+        refuse_foreign(folder)
+        with atomic_folder(folder) as temporary:
+            write_model(
+                temporary,
+                self.name,
+                self.settings,
+                self.catalogue.locales,
+                {**self.catalogue.arrays(), **self._state()},
+            )
+            prints = {}
+            for place, (name, source) in enumerate(self.sight.sources.items()):
+                source.save(temporary / SOURCES / str(place))
+                prints[name] = sha256_of(temporary / SOURCES / str(place) / ARRAYS)
+            _write_json(temporary / FINGERPRINTS, prints)
+            report = {"estimate": self.estimate, "importances": self.trees.importances() if self.trees else {}}
+            _write_json(temporary / IMPORTANCES, report)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            ModelError: nothing of this kind is there, it is damaged, or a source is missing or another than it was
+                fitted with.
+        """
+        ranker = super().load(folder)
+        ranker.sight = Sight(
+            _load_sources(ranker, folder), ranker.sight.evidence, ranker.sight.products, ranker.sight.history
+        )
+        names = feature_names(ranker.sight, active_groups(ranker.settings))
+        if ranker.trees is not None and ranker.trees.feature_names() != names:
+            raise ModelError(
+                f"{folder}: its trees read other features than this version makes; fit it again with --save"
+            )
+        return ranker
+
+    def _state(self) -> Mapping[str, NDArray[Any]]:
+        products = {} if self.sight.products is None else self.sight.products.arrays()
+        trees = {} if self.trees is None else self.trees.arrays()
+        return {**self.sight.evidence.arrays(), **products, **trees}
+
+    def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        num_items, num_locales = len(self.catalogue.vocabulary), len(self.catalogue.locales)
+        evidence = Evidence.from_arrays(arrays, num_items, num_locales)
+        self.sight = Sight({}, evidence, ProductFacts.from_arrays(arrays, num_items), self.settings.history)
+        self.trees, self.estimate = Trees.from_arrays(arrays), {}
+
+
+def _estimate(ranks: Ints, folds: list[Fold]) -> dict[str, float]:
+    found = ranks > 0
+    hit = found & (ranks <= 100)
+    reciprocal = np.where(hit, 1 / np.maximum(ranks, 1), 0.0)
+    return {
+        "mrr@100": round(float(reciprocal.mean()), 6),
+        "recall@100": round(float(hit.mean()), 6),
+        "candidate_recall": round(sum(fold.found for fold in folds) / sum(fold.num_sessions for fold in folds), 6),
+        "sessions": len(ranks),
+    }
+
+
+def _load_sources(ranker: Fusion, folder: Path) -> dict[str, Ranker[Any]]:
+    try:
+        prints = dict(json.loads((folder / FINGERPRINTS).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{folder / FINGERPRINTS}: missing or damaged; fit it again with --save {folder}") from error
+    sources: dict[str, Ranker[Any]] = {}
+    for place, (name, fingerprint) in enumerate(prints.items()):
+        held = folder / SOURCES / str(place)
+        if not (held / ARRAYS).is_file():
+            raise ModelError(f"{held}: the model of the source '{name}' is missing; fit it again with --save {folder}")
+        if sha256_of(held / ARRAYS) != fingerprint:
+            raise ModelError(
+                f"{held}: not the '{name}' that the trees were fitted with; fit it again with --save {folder}"
+            )
+        sources[name] = load_ranker(held)
+        sources[name].catalogue = ranker.catalogue  # the same; one copy is enough
+    if not sources:
+        raise ModelError(f"{folder / FINGERPRINTS}: names no source; fit it again with --save {folder}")
+    return sources
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

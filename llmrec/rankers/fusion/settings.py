@@ -1,0 +1,53 @@
+"""What can be set of the fused ranker: sources, features, folds and trees, all in one recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from llmrec.config import option
+
+__all__ = ["FusionSettings"]
+
+_SOURCES = (
+    "covisit_near",
+    "covisit_last",
+    "covisit_walk",
+    "covisit_walk_wide",
+    "item_vectors",
+    "vmis_knn",
+    "title_vectors",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionSettings:
+    """Settings of `llmrec.rankers.fusion.ranker.Fusion`."""
+
+    sources: tuple[str, ...] = option(_SOURCES, "Rankers that propose candidates, each by the name of its recipe.")
+    unlabelled: tuple[str, ...] = option(
+        ("item_vectors",), "Sources that learn without labels where use is transductive: once, and not in each fold."
+    )
+    without: tuple[str, ...] = option((), "Sources and feature groups to switch off.")
+    depth: int = option(300, "Candidates that a source proposes.", minimum=1)
+    candidates: int = option(300, "Most candidates of a session.", minimum=1)
+    history: int = option(8, "Most recent items of a session that pairs are counted with.", minimum=1)
+    window: int = option(6, "Farthest distance of two items in a session that counts as a pair.", minimum=1)
+    pair_decay: float = option(0.5, "A pair one place farther apart counts so much of the nearer one.", above=0)
+    transductive: bool = option(False, "Whether sessions to rank for are in the counts, as --transductive says.")
+    folds: int = option(5, "Parts of the labelled sessions; a part's features are made without its labels.", minimum=1)
+    max_sessions: int = option(200_000, "Most labelled sessions that the trees learn from.", minimum=1)
+    negatives: int = option(60, "Candidates kept of a training session beside its target.", minimum=1)
+    objective: Literal["lambdarank", "rank_xendcg", "binary"] = option("lambdarank", "What the trees optimise.")
+    boosters: int = option(
+        1, "Models averaged, each without one fold, on which it is judged, and with a seed of its own.", minimum=1
+    )
+    rounds: int = option(120, "Trees of a model.", minimum=1)
+    learning_rate: float = option(0.1, "Share of each tree.", above=0)
+    leaves: int = option(31, "Most leaves of a tree.", minimum=2)
+    min_leaf: int = option(100, "Fewest candidates in a leaf.", minimum=1)
+    feature_share: float = option(0.5, "Share of the features that a tree sees.", above=0)
+    l2: float = option(5.0, "Penalty on the leaves' values.", minimum=0)
+    truncation: int = option(100, "Places of the list that lambdarank looks at.", minimum=1)
+    threads: int = option(0, "Threads of the trees; 0 for all that OpenMP gives.", minimum=0)
+    seed: int = option(0, "Seed of folds, draws and trees.", minimum=0)

@@ -1,0 +1,135 @@
+"""The rankers that propose candidates: made from recipes, fitted on what a fold may know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from llmrec.console import notice
+from llmrec.errors import ConfigError, DataError, nearest
+from llmrec.rankers.base import Ranker
+from llmrec.rankers.catalogue import Catalogue, recounted
+from llmrec.rankers.fusion.evidence import count_evidence
+from llmrec.rankers.fusion.features import GROUPS, Sight
+from llmrec.rankers.fusion.product_features import ProductFacts
+from llmrec.rankers.fusion.settings import FusionSettings
+from llmrec.rankers.recipes import ranker_settings, recipe_ranker
+from llmrec.rankers.registry import ranker_class
+from llmrec.rankers.sessions import CodedSessions
+
+__all__ = ["active_groups", "active_sources", "learn_shared", "learn_sight", "make_sources"]
+
+READS_PRODUCTS: Final = frozenset({"title_vectors", "text_knn", "gru4recf", "srgnnf", "mgs"})
+
+
+def active_groups(settings: FusionSettings) -> tuple[str, ...]:
+    """Feature groups that are not switched off."""
+    return tuple(group for group in GROUPS if group not in settings.without)
+
+
+def active_sources(settings: FusionSettings) -> tuple[str, ...]:
+    """Recipes of the sources that are not switched off.
+
+    Raises:
+        ConfigError: a name in ``without`` is neither a source nor a group, a source is named twice or is `fusion`
+            itself, or none is left.
+    """
+    for name in settings.without:
+        if name not in settings.sources and name not in GROUPS:
+            raise ConfigError(f"fusion: 'without' names '{name}'{nearest(name, [*settings.sources, *GROUPS])}")
+    sources = tuple(name for name in settings.sources if name not in settings.without)
+    if not sources:
+        raise ConfigError("fusion: no source is left to propose candidates; name one in 'sources'")
+    if len(set(sources)) < len(sources):
+        raise ConfigError("fusion: a source is named twice in 'sources'")
+    if not active_groups(settings):
+        raise ConfigError("fusion: every feature group is switched off; leave one out of 'without'")
+    return sources
+
+
+def make_sources(settings: FusionSettings, products: Any) -> dict[str, Ranker[Any]]:
+    """Unfitted rankers by the name of their recipe; those that read products are left out where there are none.
+
+    Raises:
+        ConfigError: as `active_sources`, or a recipe is not there.
+    """
+    sources: dict[str, Ranker[Any]] = {}
+    for name in active_sources(settings):
+        ranker = recipe_ranker(name)
+        if ranker == "fusion":
+            raise ConfigError("fusion: it cannot be a source of its own; take 'fusion' out of 'sources'")
+        if products is None and ranker in READS_PRODUCTS:
+            continue
+        sources[name] = ranker_class(ranker)(ranker_settings(ranker, name))
+    if not sources:
+        raise ConfigError("fusion: every source reads products; give their file with --products")
+    return sources
+
+
+def learn_shared(
+    settings: FusionSettings, catalogue: Catalogue, training: CodedSessions, products: Any
+) -> dict[str, Ranker[Any]]:
+    """Fit, once for all folds, the sources that learn without any label; none where use is inductive.
+
+    In inductive use a session to rank for is in no count, so a fold's sessions must not be either.
+
+    Raises:
+        ConfigError: as `make_sources`.
+    """
+    if not settings.transductive or training.labelled is None:
+        return {}
+    bare = training.without_last(training.labelled)
+    if not len(bare.items):
+        return {}
+    wanted = {name: one for name, one in make_sources(settings, products).items() if name in settings.unlabelled}
+    return _fitted(wanted, recounted(catalogue, bare), bare, products)
+
+
+def learn_sight(
+    settings: FusionSettings,
+    catalogue: Catalogue,
+    training: CodedSessions,
+    products: Any,
+    facts: ProductFacts | None,
+    shared: Mapping[str, Ranker[Any]],
+) -> Sight:
+    """Fit every source and count, on some training sessions.
+
+    Args:
+        settings: Settings.
+        catalogue: Items and locales; its popular items are counted anew.
+        training: Sessions to learn from, and nothing else is.
+        products: Product table or None.
+        facts: Attributes of the items.
+        shared: Sources that are fitted already.
+
+    Raises:
+        ConfigError: as `make_sources`.
+        DataError: no source can learn from the sessions.
+    """
+    made = make_sources(settings, products)
+    own = _fitted(
+        {name: one for name, one in made.items() if name not in shared},
+        recounted(catalogue, training),
+        training,
+        products,
+    )
+    ready = {**shared, **own}
+    fitted = {name: ready[name] for name in made if name in ready}
+    if not fitted:
+        raise DataError("fusion: no source could learn from these sessions; see the lines above")
+    num_items, num_locales = len(catalogue.vocabulary), len(catalogue.locales)
+    evidence = count_evidence(training, num_items, num_locales, settings.window, settings.pair_decay)
+    return Sight(fitted, evidence, facts, settings.history)
+
+
+def _fitted(
+    rankers: Mapping[str, Ranker[Any]], catalogue: Catalogue, training: CodedSessions, products: Any
+) -> dict[str, Ranker[Any]]:
+    fitted = {}
+    for name, ranker in rankers.items():
+        try:
+            fitted[name] = ranker.fit_coded(catalogue, training, products)
+        except DataError as error:
+            notice(f"fusion: '{name}' proposes nothing: {error}")
+    return fitted

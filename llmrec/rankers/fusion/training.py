@@ -1,0 +1,191 @@
+"""Training examples in which no session knows its own target: sources and counts are made anew for each fold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrec.console import track
+from llmrec.rankers.base import CHUNK, Seen
+from llmrec.rankers.fusion.candidates import Candidates, find_candidates
+from llmrec.rankers.fusion.features import Sight, build_features, feature_names
+from llmrec.rankers.fusion.settings import FusionSettings
+from llmrec.rankers.fusion.trees import Examples
+from llmrec.rankers.sessions import CodedSessions
+
+__all__ = ["Fold", "Judged", "draw_folds", "fold_examples", "known_to_fold", "repeats", "target_ranks"]
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+
+NUM_JUDGED: Final = 4_000  # sessions of a fold that keep every candidate, to judge on
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Sessions with all their candidates, to judge trees on that have not learnt from them.
+
+    Attributes:
+        features: Shape ``(C, F)``.
+        candidates: The candidates.
+        targets: Shape ``(S,)``; each session's target.
+    """
+
+    features: Floats
+    candidates: Candidates
+    targets: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """Examples of a fold's sessions, and some of them whole.
+
+    Attributes:
+        names: Names of the features.
+        examples: To learn from; sessions whose target is not among their candidates have nothing to teach.
+        judged: To judge on; None where it was not asked for.
+        num_sessions: Sessions of the fold.
+        found: How many of them have their target among the candidates.
+    """
+
+    names: list[str]
+    examples: Examples
+    judged: Judged | None
+    num_sessions: int
+    found: int
+
+
+def draw_folds(training: CodedSessions, settings: FusionSettings) -> list[Ints]:
+    """Labelled sessions of at least two items, at most ``max_sessions``, in parts of nearly equal size."""
+    labelled = np.zeros(len(training), np.bool_) if training.labelled is None else training.labelled
+    rows = np.random.default_rng(settings.seed).permutation(np.flatnonzero(labelled & (training.lengths > 1)))
+    rows = rows[: settings.max_sessions]
+    return [np.sort(part) for part in np.array_split(rows, min(settings.folds, max(1, len(rows)))) if len(part)]
+
+
+def known_to_fold(training: CodedSessions, fold: Ints, transductive: bool) -> CodedSessions:
+    """What a fold's features may be made from: the other sessions, and its own without their targets.
+
+    A session to rank for is in the counts by its prefix where use is transductive, and not at all where it is not; a
+    training session is treated alike.
+    """
+    inside = np.zeros(len(training), dtype=np.bool_)
+    inside[fold] = True
+    return training.without_last(inside) if transductive else training.take(np.flatnonzero(~inside))
+
+
+def repeats(training: CodedSessions) -> bool:
+    """Whether any labelled session holds its target before, so that seen items must be ranked in training."""
+    if training.labelled is None or not training.labelled.any():
+        return False
+    labelled = training.take(np.flatnonzero(training.labelled))
+    targets = labelled.items[labelled.offsets[1:] - 1]
+    return bool(((labelled.items == np.repeat(targets, labelled.lengths)) & (labelled.ages > 0)).any())
+
+
+def fold_examples(
+    training: CodedSessions,
+    fold: Ints,
+    settings: FusionSettings,
+    groups: Sequence[str],
+    learn: Callable[[CodedSessions], Sight],
+    seen: Seen,
+    judge: bool,
+    rng: np.random.Generator,
+) -> Fold | None:
+    """Make the examples of one fold; None where nothing is left to learn its features from.
+
+    Args:
+        training: All training sessions.
+        fold: Rows of the fold's sessions.
+        settings: Settings.
+        groups: Feature groups.
+        learn: Fits sources and counts on sessions.
+        seen: Whether a session's own items are among its candidates.
+        judge: Whether to keep sessions whole.
+        rng: Draws the negatives.
+    """
+    known = known_to_fold(training, fold, settings.transductive)
+    if not len(known.items):
+        return None
+    sight = learn(known)
+    sessions = training.take(fold)
+    targets = sessions.items[sessions.offsets[1:] - 1]
+    prefixes = sessions.without_last(np.ones(len(sessions), dtype=np.bool_))
+    width = len(feature_names(sight, groups))
+    parts, whole, names = [_no_examples(width)], [], feature_names(sight, groups)
+    for start in track(range(0, len(fold), CHUNK), "features", -(-len(fold) // CHUNK)):
+        found, features = _chunk(sight, prefixes.slice(start, CHUNK), settings, groups, seen)
+        wanted = targets[start : start + CHUNK]
+        parts.append(_sampled(found, features, wanted, settings.negatives, rng))
+        if judge and start + CHUNK <= max(CHUNK, NUM_JUDGED):
+            whole.append(Judged(features, found, wanted))
+    examples = Examples.joined(parts)
+    judged = _joined(whole) if whole else None
+    return Fold(names, examples, judged, len(fold), int(examples.labels.sum()))
+
+
+def _chunk(
+    sight: Sight, sessions: CodedSessions, settings: FusionSettings, groups: Sequence[str], seen: Seen
+) -> tuple[Candidates, Floats]:
+    sources = list(sight.sources.values())
+    found = find_candidates(sources, sessions, settings.depth, settings.candidates, seen)
+    return found, build_features(sight, sessions, found, groups)[1]
+
+
+def _no_examples(width: int) -> Examples:
+    empty = np.zeros(0, dtype=np.float32)
+    return Examples(np.zeros((0, width), np.float32), empty.astype(np.int8), empty.astype(np.int64), empty)
+
+
+def _sampled(found: Candidates, features: Floats, targets: Ints, negatives: int, rng: np.random.Generator) -> Examples:
+    """The target and ``negatives`` others of each session: half of them the best by prior, half drawn from the rest.
+
+    Those that are drawn stand for all that could have been, and weigh so much.
+    """
+    label = found.codes == targets[found.rows]
+    taught = np.zeros(len(targets), dtype=np.bool_)
+    taught[found.rows[label]] = True
+    usable = np.flatnonzero(taught[found.rows])
+    best = negatives // 2
+    # target first, then by falling prior
+    order = usable[np.lexsort((-found.prior[usable], ~label[usable], found.rows[usable]))]
+    rows = found.rows[order]
+    place = np.arange(len(order)) - np.searchsorted(rows, rows)
+    rest = place > best
+    draw = rng.random(len(order))
+    shuffled = order[rest][np.lexsort((draw[rest], rows[rest]))]
+    own = found.rows[shuffled]
+    nth = np.arange(len(shuffled)) - np.searchsorted(own, own)
+    number = np.bincount(own, minlength=len(targets))
+    taken = nth < negatives - best
+    weights = np.ones(len(found), dtype=np.float32)
+    weights[shuffled] = np.maximum(number[own] / max(1, negatives - best), 1)
+    kept = np.sort(np.concatenate([order[~rest], shuffled[taken]]))
+    sizes = np.bincount(found.rows[kept], minlength=len(targets))
+    return Examples(features[kept], label[kept].astype(np.int8), sizes[sizes > 0], weights[kept])
+
+
+def _joined(parts: list[Judged]) -> Judged:
+    starts = np.cumsum([0, *(len(part.targets) for part in parts[:-1])])
+    found = [part.candidates for part in parts]
+    rows = np.concatenate([one.rows + start for one, start in zip(found, starts, strict=True)])
+    others = (np.concatenate([getattr(one, name) for one in found]) for name in ("codes", "scores", "ranks", "prior"))
+    features = np.concatenate([part.features for part in parts])
+    return Judged(features, Candidates(rows, *others), np.concatenate([part.targets for part in parts]))
+
+
+def target_ranks(judged: Judged, scores: NDArray[np.floating]) -> Ints:
+    """Rank of each session's target by score, shape ``(S,)``, 0 where it is no candidate; ties to the smaller code."""
+    rows, codes = judged.candidates.rows, judged.candidates.codes
+    order = np.lexsort((codes, -scores, rows))
+    place = np.arange(len(order)) - np.searchsorted(rows[order], rows[order])
+    hit = codes[order] == judged.targets[rows[order]]
+    ranks = np.zeros(len(judged.targets), dtype=np.int64)
+    ranks[rows[order][hit]] = place[hit] + 1
+    return ranks

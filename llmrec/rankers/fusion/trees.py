@@ -1,0 +1,141 @@
+"""Gradient-boosted trees that order a session's candidates; the only file that knows LightGBM."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrec.errors import require
+from llmrec.rankers.fusion.settings import FusionSettings
+
+__all__ = ["Examples", "Trees", "grow_trees"]
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+BINS: Final = 127  # distinct values of a feature; twice as many cost time and gained nothing
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Candidates of training sessions, session after session.
+
+    Attributes:
+        features: Shape ``(C, F)``.
+        labels: Shape ``(C,)``; 1 for the target, else 0.
+        sizes: Shape ``(S,)``; candidates of each session.
+        weights: Shape ``(C,)``; how many candidates each stands for.
+    """
+
+    features: Floats
+    labels: NDArray[np.int8]
+    sizes: Ints
+    weights: Floats
+
+    @classmethod
+    def joined(cls, parts: Sequence[Examples]) -> Examples:
+        """Several in one."""
+        names = ("features", "labels", "sizes", "weights")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+class Trees:
+    """Fitted models whose scores are averaged.
+
+    Attributes:
+        texts: LightGBM's own text form of each.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        lightgbm = require("lightgbm", "rank")
+        self.texts = list(texts)
+        self._models = [lightgbm.Booster(model_str=text) for text in self.texts]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def scores(self, features: Floats, threads: int = 0) -> Doubles:
+        """Mean score of each candidate, shape ``(C,)``, higher first."""
+        sums = np.zeros(len(features))
+        for model in self._models:
+            sums += model.predict(features, raw_score=True, num_threads=threads)
+        return sums / len(self._models)
+
+    def contributions(self, features: Floats) -> Doubles:
+        """What each feature adds to the mean score, shape ``(C, F + 1)``, the last being what all share (TreeSHAP)."""
+        each = [model.predict(features, pred_contrib=True) for model in self._models]
+        mean: Doubles = np.mean(each, axis=0)
+        return mean
+
+    def feature_names(self) -> list[str]:
+        """Names of the features that the models read, in order."""
+        return list(self._models[0].feature_name())
+
+    def importances(self) -> dict[str, float]:
+        """Share of each feature in the gain of all splits, highest first."""
+        gains = np.sum([model.feature_importance("gain") for model in self._models], axis=0)
+        names = self._models[0].feature_name()
+        shares = gains / max(gains.sum(), np.finfo(np.float64).tiny)
+        order = np.argsort(-shares, kind="stable")
+        return {names[place]: round(float(shares[place]), 6) for place in order}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The texts as bytes, for a file."""
+        return {f"trees.{place}": np.frombuffer(text.encode(), np.uint8) for place, text in enumerate(self.texts)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self | None:
+        """What `arrays` gave, or None where it was not called.
+
+        Raises:
+            ValueError: a text is not a model's.
+        """
+        texts: list[str] = []
+        while f"trees.{len(texts)}" in arrays:
+            texts.append(arrays[f"trees.{len(texts)}"].tobytes().decode())
+        try:
+            return cls(texts) if texts else None
+        except require("lightgbm", "rank").basic.LightGBMError as error:
+            raise ValueError(f"not a LightGBM model: {error}") from error
+
+
+def grow_trees(examples: Examples, names: Sequence[str], settings: FusionSettings, seed: int) -> str:
+    """Train one model; its text form is returned.
+
+    Args:
+        examples: What to learn from.
+        names: Names of the features.
+        settings: Objective and shape of the trees.
+        seed: Seed of the draws of features and sessions.
+    """
+    lightgbm = require("lightgbm", "rank")
+    data = lightgbm.Dataset(
+        examples.features,
+        examples.labels,
+        group=examples.sizes,
+        weight=examples.weights,
+        feature_name=list(names),
+        params={"max_bin": BINS, "verbose": -1, "num_threads": settings.threads, "feature_pre_filter": False},
+        free_raw_data=True,
+    )
+    parameters = {
+        "objective": settings.objective,
+        "lambdarank_truncation_level": settings.truncation,
+        "num_leaves": settings.leaves,
+        "min_data_in_leaf": settings.min_leaf,
+        "learning_rate": settings.learning_rate,
+        "feature_fraction": settings.feature_share,
+        "lambda_l2": settings.l2,
+        "seed": seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": settings.threads,
+        "verbose": -1,
+    }
+    text: str = lightgbm.train(parameters, data, num_boost_round=settings.rounds).model_to_string()
+    return text

@@ -1,0 +1,60 @@
+"""Settings of a ranker: defaults, its recipe, and what was given by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import yaml
+
+from llmrec.config import load_recipe, recipe_names, resolve
+from llmrec.errors import ConfigError
+from llmrec.rankers.registry import ranker_class
+
+__all__ = ["ranker_settings", "recipe_ranker"]
+
+
+def ranker_settings(
+    name: str, recipe: str | None = None, changes: Mapping[str, Any] | None = None, finetune: bool = False
+) -> Any:
+    """Settings of a ranker: its dataclass's defaults < its recipe < ``changes``.
+
+    Args:
+        name: The ranker.
+        recipe: Recipe by name or file; the one called as the ranker, where there is one, if not given.
+        changes: Values by name; text is read as YAML, so that ``"[1, 2]"`` is a list.
+        finetune: Whether the settings are for going on with a trained ranker.
+
+    Raises:
+        ConfigError: an unknown recipe or key, or a value out of range.
+    """
+    cls = ranker_class(name)
+    chosen = recipe or (name if name in recipe_names() else None)
+    loaded = load_recipe(chosen) if chosen else None
+    if loaded is not None and loaded.ranker != name:
+        raise ConfigError(f"{loaded.path}: a recipe for {loaded.ranker or 'scripts/gen.py'}, not for {name}")
+    if loaded is not None and finetune:
+        loaded = replace(loaded, settings={**loaded.settings, **loaded.finetune})
+    return resolve(cls.settings_class, {key: _value(value) for key, value in (changes or {}).items()}, loaded)
+
+
+def _value(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set: {text!r} is not a value; write name=value, for instance history=5") from error
+
+
+def recipe_ranker(recipe: str) -> str:
+    """Name of the ranker that a recipe is for.
+
+    Raises:
+        ConfigError: there is no such recipe, or it is for no ranker.
+    """
+    loaded = load_recipe(recipe)
+    if loaded.ranker is None:
+        raise ConfigError(f"{loaded.path}: a recipe for scripts/gen.py, not for a ranker")
+    return loaded.ranker

@@ -1,0 +1,220 @@
+"""The fused ranker: its contract, and that no training session knows its own target."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from llmrec.errors import ConfigError, ModelError
+from llmrec.rankers import Sessions, TrainingSessions, load_ranker
+from llmrec.rankers.catalogue import catalogue_and_codes
+from llmrec.rankers.fusion.ablation import ablate_folds, render_ablation
+from llmrec.rankers.fusion.explain import explain_session
+from llmrec.rankers.fusion.ranker import Fusion
+from llmrec.rankers.fusion.settings import FusionSettings
+from llmrec.rankers.fusion.training import draw_folds, known_to_fold
+from tests.rankers.contract import ITEMS, RankerContract, products, training_sessions
+
+QUICK: dict[str, Any] = {"rounds": 20, "min_leaf": 5, "threads": 1, "folds": 3}
+NEAR = ("covisit_near", "covisit_walk")  # quick to fit
+
+
+class TestFusion(RankerContract):
+    ranker = Fusion
+    settings = FusionSettings(**QUICK)
+
+
+class TestTransductiveFusion(RankerContract):
+    ranker = Fusion
+    settings = FusionSettings(**QUICK, transductive=True, sources=(*NEAR, "item_vectors"), boosters=2)
+
+
+def fitted(training: TrainingSessions | None = None, table: Any = None, **changes: Any) -> Fusion:
+    settings = FusionSettings(**QUICK | {"sources": NEAR} | changes)
+    return Fusion(settings).fit(training or training_sessions(), table)
+
+
+PLANTED = "Z99"  # the target of one session; no other session holds it
+
+
+@pytest.mark.parametrize("transductive", [True, False])
+def test_a_target_that_stands_nowhere_else_is_unknown_to_its_own_features(transductive: bool) -> None:
+    planted = TrainingSessions.of([["B03", "B04", PLANTED]], ["DE"])
+    ranker = Fusion(FusionSettings(**QUICK, sources=(*NEAR, "item_vectors"), transductive=transductive, negatives=500))
+    without = ranker.folds_of(training_sessions().joined(planted))
+    code = ranker.catalogue.vocabulary.encode_list([PLANTED])[0]
+    for fold in without:
+        judged = fold.judged
+        assert judged is None or code not in judged.candidates.codes[judged.targets[judged.candidates.rows] == code]
+    assert sum(fold.num_sessions - fold.found for fold in without) >= 1  # the planted session has nothing to teach
+    # the whole is allowed to know it
+    assert PLANTED in ranker.fit(training_sessions().joined(planted)).rank_session(["B03", "B04"], "DE")[0]
+
+
+def test_features_of_a_session_do_not_change_with_its_target() -> None:
+    others = training_sessions()
+    features = []
+    for target in ("B05", "B20"):
+        training = others.joined(TrainingSessions.of([["B03", "B04", target]], ["DE"]))
+        ranker = Fusion(FusionSettings(**QUICK, sources=NEAR, transductive=True))
+        ranker.catalogue, coded = catalogue_and_codes(training)
+        last = np.array([len(training) - 1])
+        sight = ranker._learner(coded, None)(known_to_fold(coded, last, transductive=True))
+        ranker.sight, ranker.trees = sight, None
+        prefix = coded.take(last).without_last(np.ones(1, dtype=np.bool_))
+        ranker.trees = fitted().trees  # any, so that features are made
+        found, values = ranker.seen_by_trees(prefix, "drop")
+        features.append((found.codes.tolist(), values))
+    assert features[0][0] == features[1][0]
+    np.testing.assert_array_equal(features[0][1], features[1][1])
+
+
+def test_a_fold_keeps_its_prefixes_only_where_use_is_transductive() -> None:
+    training = TrainingSessions.of([["a", "b", "c"], ["d", "e"]], ["DE", "DE"])
+    catalogue, coded = catalogue_and_codes(training)
+    names = catalogue.vocabulary.ids.to_pylist()
+    kept = known_to_fold(coded, np.array([0]), transductive=True)
+    assert [names[code] for code in kept.items] == ["a", "b", "d", "e"]
+    assert kept.labelled is not None
+    assert kept.labelled.tolist() == [False, True]
+    left = known_to_fold(coded, np.array([0]), transductive=False)
+    assert [names[code] for code in left.items] == ["d", "e"]
+
+
+def test_folds_part_the_labelled_sessions_and_hold_no_more_than_asked() -> None:
+    _, coded = catalogue_and_codes(training_sessions())
+    folds = draw_folds(coded, FusionSettings(folds=4, max_sessions=30))
+    rows = np.concatenate(folds)
+    assert len(folds) == 4
+    assert len(rows) == len(set(rows)) == 30
+    assert coded.labelled is not None
+    assert coded.labelled[rows].all()
+
+
+def test_it_learns_what_the_sources_do_not_know() -> None:
+    """Sources see a and b follow x alike often; labels say that it is b in FR and a in DE."""
+    sequences, locales = [], []
+    for number in range(200):
+        locale = ("DE", "FR")[number % 2]
+        sequences.append(["x", "a" if locale == "DE" else "b"])
+        locales.append(locale)
+    ranker = fitted(TrainingSessions.of(sequences, locales), min_leaf=2)
+    assert ranker.rank_session(["x"], "DE", 1)[0] == ["a"]
+    assert ranker.rank_session(["x"], "FR", 1)[0] == ["b"]
+
+
+def test_a_cold_product_is_ranked_by_its_title() -> None:
+    training = training_sessions()
+    table = products(24)
+    cold = table.slice(3, 1).set_column(0, "id", [["COLD"]])
+    both = pa.concat_tables([table, cold.cast(table.schema)])
+    ranker = fitted(training, both, sources=(*NEAR, "title_vectors"))
+    assert "COLD" in ranker.rank_session(["B03"], "DE", 100)[0]
+
+
+def test_no_labelled_session_falls_back_to_the_ranks_of_the_sources(capsys: pytest.CaptureFixture[str]) -> None:
+    training = training_sessions()
+    bare = TrainingSessions(training.sequences, training.locales, np.zeros(len(training), dtype=np.bool_))
+    ranker = fitted(bare)
+    assert ranker.trees is None
+    assert "they stand by their ranks alone" in " ".join(capsys.readouterr().err.split())
+    assert ranker.rank_session(["B03"], "DE", 3)[0]
+
+
+def test_a_session_without_candidates_gets_what_its_locale_has_most() -> None:
+    ranker = fitted()
+    popular = ranker.catalogue.popular[ranker.catalogue.locales.index("FR")][:5]
+    assert ranker.rank_session(["UNKNOWN"], "FR", 5)[0] == ranker.catalogue.vocabulary.decode(popular).to_pylist()
+
+
+def test_a_single_locale_is_enough() -> None:
+    training = training_sessions()
+    ranker = fitted(TrainingSessions(training.sequences, training.locales.take([0] * len(training)), training.labelled))
+    assert ranker.rank_session(["B03"], "DE", 3)[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sources": ("covisit_naer",)}, "no recipe 'covisit_naer'; did you mean 'covisit_near'"),
+        ({"sources": ("fusion",)}, "cannot be a source of its own"),
+        ({"sources": ("demo",)}, "not for a ranker"),
+        ({"sources": ("covisit", "covisit")}, "named twice"),
+        ({"sources": ("title_vectors",)}, "every source reads products"),
+        ({"without": ("pairs",)}, "did you mean 'pair'"),
+        ({"without": NEAR}, "no source is left"),
+        ({"without": ("source", "pair", "vector", "item", "session", "product")}, "every feature group"),
+    ],
+)
+def test_wrong_settings_are_one_line(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        fitted(**changes)
+
+
+def test_a_group_that_is_switched_off_gives_no_feature() -> None:
+    trees = fitted(without=("pair", "vector")).trees
+    assert trees is not None
+    assert {name.split(".")[0] for name in trees.feature_names()} == {"source", "item", "session"}
+
+
+class TestSaved:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        fitted().save(tmp_path / "model")
+        return tmp_path / "model"
+
+    def test_a_missing_source_is_named(self, folder: Path) -> None:
+        shutil.rmtree(folder / "sources" / "1")
+        with pytest.raises(ModelError, match="'covisit_walk' is missing; fit it again"):
+            load_ranker(folder)
+
+    def test_a_source_of_other_data_is_refused(self, folder: Path) -> None:
+        other = fitted(training_sessions(seed=1))
+        shutil.rmtree(folder / "sources" / "0")
+        other.sight.sources["covisit_near"].save(folder / "sources" / "0")
+        with pytest.raises(ModelError, match="not the 'covisit_near' that the trees were fitted with"):
+            load_ranker(folder)
+
+    def test_importances_add_up_to_one(self, folder: Path) -> None:
+        report = json.loads((folder / "importances.json").read_text())
+        assert sum(report["importances"].values()) == pytest.approx(1, abs=1e-3)
+        assert set(report["estimate"]) == {"mrr@100", "recall@100", "candidate_recall", "sessions"}
+
+
+def test_an_explanation_adds_up_to_the_score() -> None:
+    ranker = fitted()
+    trees = ranker.trees
+    assert trees is not None
+    told = explain_session(ranker, ["B03", "B04"], "DE", k=3, reasons=len(trees.feature_names()))
+    ids, scores = ranker.rank_session(["B03", "B04"], "DE", 3)
+    assert [product["id"] for product in told["products"]] == ids
+    for product, score in zip(told["products"], scores, strict=True):
+        added = told["shared"] + sum(reason["adds"] for reason in product["reasons"])
+        assert added == pytest.approx(score, abs=0.02)
+        assert product["sources"]
+    json.dumps(told, allow_nan=False)
+
+
+def test_an_ablation_has_a_row_for_each_source_and_group() -> None:
+    ranker = Fusion(FusionSettings(**QUICK | {"sources": NEAR}))
+    rows = ablate_folds(ranker.folds_of(training_sessions(count=400)), ranker)
+    assert [row.off for row in rows] == ["", *NEAR, "source", "pair", "item", "session"]
+    assert rows[0].mrr_change is None
+    assert all(row.mrr_change is not None and row.mrr_change.low <= row.mrr_change.high for row in rows[1:])
+    for row in rows[1:]:
+        assert row.mrr_change is not None
+        assert row.mrr - rows[0].mrr == pytest.approx(row.mrr_change.difference)
+    assert render_ablation(rows).count("\n") == len(rows) + 3
+
+
+def test_the_ring_is_learnt() -> None:
+    ranker = fitted(training_sessions(count=600))
+    sessions = Sessions.of([["B03", "B04"], ["B10", "B12"]], ["DE", "FR"])
+    for listed, after in zip(ranker.rank(sessions, 3)[0].to_pylist(), (4, 12), strict=True):
+        assert set(listed) & {ITEMS[after + 1], ITEMS[after + 2]}
