@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from llmrec.config import option
 from llmrec.rankers.base import Ranker, Seen
-from llmrec.rankers.features import text_features
 from llmrec.rankers.initialise import svd_vectors
+from llmrec.rankers.item_text import text_features
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.topk import top_k_candidates
 from llmrec.rankers.vocabulary import UNKNOWN
