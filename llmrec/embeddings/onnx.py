@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -88,14 +91,26 @@ class _Plain(torch.nn.Module):
         return self.model(**dict(zip(self.names, tensors, strict=True)), return_dict=True).last_hidden_state
 
 
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep the exporter from speaking of its own deprecations, of torchvision, and of a step that is no use here."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
 def _export(transformer: Any, target: Path) -> None:
     features = transformer.preprocess(["a title", "another, longer title of a product"])
     names = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in features]
     example = tuple(features[name] for name in names)
     any_size = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     plain = _Plain(transformer.auto_model, names).eval()
-    with tempfile.TemporaryDirectory(prefix="llmrec-") as scratch, warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # the exporter speaks of its own deprecations
+    with tempfile.TemporaryDirectory(prefix="llmrec-") as scratch, _silence(), torch.inference_mode():
         whole = Path(scratch) / "model.onnx"
         torch.onnx.export(
             plain,
