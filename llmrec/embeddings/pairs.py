@@ -102,12 +102,11 @@ class Pairs:
         return self.first * self.num_items + self.second
 
     def known(self, rows: Ints, columns: Ints) -> NDArray[np.bool_]:
-        """Whether items were seen together or are the same, shape ``(len(rows), len(columns))``."""
-        low = np.minimum(rows[:, None], columns[None, :])
-        wanted = low * self.num_items + np.maximum(rows[:, None], columns[None, :])
+        """Whether items were seen together or are the same; of the shape that the two arrays broadcast to."""
+        wanted = np.minimum(rows, columns) * self.num_items + np.maximum(rows, columns)
         keys = self.keys
         places = np.minimum(np.searchsorted(keys, wanted), max(0, len(keys) - 1))
-        found: NDArray[np.bool_] = rows[:, None] == columns[None, :]
+        found: NDArray[np.bool_] = rows == columns
         return found | (keys[places] == wanted) if len(keys) else found
 
 

@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # as everybody writes it
 
 from llmrec.console import notice, progress_bar
+from llmrec.embeddings.base import Floats
 from llmrec.embeddings.pairs import Pairs
 from llmrec.embeddings.students import Student
 from llmrec.embeddings.training_settings import EncoderSettings
@@ -44,7 +45,8 @@ Ints = NDArray[np.int64]
 WEIGHTS: Final = "weights.safetensors"
 HISTORY: Final = "history.jsonl"
 MINED: Final = "negatives.safetensors"
-CANDIDATES: Final = 50_000  # items that hard negatives are mined among
+SPARE: Final = 50  # nearest items looked at beyond those wanted, for those seen together stand nearest
+Finder = Callable[[Floats], Callable[[Floats, int], Ints]]  # vectors → (queries, k) → their k nearest rows, -1 beyond
 
 
 @dataclass
@@ -61,6 +63,7 @@ class _Training:
     folder: Path
     progress: Progress = field(default_factory=Progress)
     history: list[dict[str, float]] = field(default_factory=list)
+    finder: Finder | None = None
     mined: Ints | None = None
 
     @property
@@ -109,6 +112,7 @@ def train_encoder(
     validate: Callable[[Student], float],
     folder: Path,
     resume: bool = False,
+    finder: Finder | None = None,
 ) -> list[dict[str, float]]:
     """Train a student in place; it ends with the weights that validation liked best.
 
@@ -120,12 +124,14 @@ def train_encoder(
         validate: Gives a score, higher is better, after each epoch.
         folder: Where checkpoints, ``history.jsonl`` and the best weights go.
         resume: Go on from the newest checkpoint there.
+        finder: Makes an index of vectors, which hard negatives are looked up in.
 
     Returns:
         One entry an epoch: step, training loss and validation score.
 
     Raises:
-        ConfigError: ``folder`` holds a training with other settings, or the batch cannot be shared.
+        ConfigError: ``folder`` holds a training with other settings, the batch cannot be shared, or hard negatives are
+            asked for without a ``finder``.
         DataError: there is no pair to learn from.
     """
     if not len(pairs):
@@ -135,13 +141,14 @@ def train_encoder(
         student.load_state_dict(load_file(folder / WEIGHTS), strict=False)
         return _read_history(folder)
     run = _prepare(student, pairs, same_text, settings, validate, folder)
+    run.finder = finder
     if resume:
         _resume(run)
     with progress_bar() as bar:
         task = bar.add_task("train", total=run.total_steps, completed=run.progress.step, note="")
-        for number, batch in _batches(run):
+        for batch in _batches(run):
             if settings.hard_negatives and run.progress.step % run.steps_per_epoch == 0:
-                _mine(run, number)
+                _mine(run)
             loss = _step(run, batch)
             bar.update(task, completed=run.progress.step, note=f"loss {loss:.3f}")
             if run.progress.step % run.steps_per_epoch == 0 or run.progress.step == run.total_steps:
@@ -192,8 +199,8 @@ def _resume(run: _Training) -> None:
     notice(f"resumed at step {progress.step} of {run.total_steps}")
 
 
-def _batches(run: _Training) -> Iterator[tuple[int, tuple[Ints, Ints]]]:
-    """Pairs of each step from the current one on, drawn by their weights, either item first; and the epoch."""
+def _batches(run: _Training) -> Iterator[tuple[Ints, Ints]]:
+    """Pairs of each step from the current one on, drawn by their weights, either item first."""
     size, chances = run.settings.batch_size, run.pairs.weights / run.pairs.weights.sum()
     first_epoch, first = divmod(run.progress.step, run.steps_per_epoch)
     for epoch in range(first_epoch, run.settings.max_epochs):
@@ -204,13 +211,7 @@ def _batches(run: _Training) -> Iterator[tuple[int, tuple[Ints, Ints]]]:
         for step in range(first, run.steps_per_epoch):
             if run.progress.step >= run.total_steps:
                 return
-            yield (
-                epoch,
-                (
-                    np.where(turned[step], other[step], one[step]),
-                    np.where(turned[step], one[step], other[step]),
-                ),
-            )
+            yield np.where(turned[step], other[step], one[step]), np.where(turned[step], one[step], other[step])
         first = 0
 
 
@@ -232,7 +233,7 @@ def _step(run: _Training, batch: tuple[Ints, Ints]) -> float:
     columns = np.concatenate([other, *further])
     with run.accelerator.autocast():
         vectors = _encoded(run, [one, other, *further])
-    allowed = torch.from_numpy(~_false_negatives(run, one, columns)).to(device)
+    allowed = torch.from_numpy(~_false_negatives(run, one[:, None], columns[None, :])).to(device)
     shift = torch.from_numpy(settings.logq * run.log_chances).to(device)
     shifts = torch.cat(
         [shift[other], torch.full((len(columns) - len(other),), settings.logq * run.log_even).to(device)]
@@ -297,23 +298,24 @@ def contrastive_loss(
 
 
 def _false_negatives(run: _Training, rows: Ints, columns: Ints) -> NDArray[np.bool_]:
-    same = run.same_text[rows][:, None] == run.same_text[columns][None, :]
-    found: NDArray[np.bool_] = run.pairs.known(rows, columns) | same
+    """Whether items must not count as wrong for others; of the shape that the two arrays broadcast to."""
+    found: NDArray[np.bool_] = run.pairs.known(rows, columns) | (run.same_text[rows] == run.same_text[columns])
     return found
 
 
-def _mine(run: _Training, epoch: int) -> None:
+def _mine(run: _Training) -> None:
     """The nearest items of each item that are no false negatives, by the student as it is now."""
-    vectors, num = run.plain.vectors(), run.settings.hard_negatives
-    chance = np.random.default_rng((run.settings.seed, 2, epoch))
-    candidates = chance.permutation(len(vectors))[:CANDIDATES]
-    num = min(num, len(candidates) - 1)
+    if run.finder is None:
+        raise ConfigError("hard_negatives needs an index; give train_encoder a finder")
+    vectors = run.plain.vectors()
+    nearest, num = run.finder(vectors), min(run.settings.hard_negatives, len(vectors) - 1)
     run.mined = np.zeros((len(vectors), num), dtype=np.int64)
     for start in range(0, len(vectors), 512):
-        rows = np.arange(start, min(start + 512, len(vectors)))
-        scores = vectors[rows] @ vectors[candidates].T
-        scores[_false_negatives(run, rows, candidates)] = -2.0
-        run.mined[rows] = candidates[np.argpartition(-scores, num - 1, axis=1)[:, :num]]
+        rows = np.arange(start, min(start + 512, len(vectors)))[:, None]
+        found = nearest(vectors[rows[:, 0]], min(num + SPARE, len(vectors)))
+        found = np.where(found < 0, rows, found)  # an item is no negative of itself, so this one counts for nothing
+        order = np.argsort(_false_negatives(run, rows, found), axis=1, kind="stable")[:, :num]
+        run.mined[rows[:, 0]] = np.take_along_axis(found, order, axis=1)
     if run.accelerator.is_main_process:
         with atomic_file(run.folder / MINED) as temporary:
             save_file({"negatives": torch.from_numpy(run.mined)}, temporary)

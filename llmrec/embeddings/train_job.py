@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -73,8 +73,12 @@ def encoder_settings(recipe: str | None, changes: Mapping[str, Any]) -> EncoderS
     return resolve(EncoderSettings, changes, loaded)
 
 
-def run_train_encoder_job(job: TrainEncoderJob) -> Encoder:
+def run_train_encoder_job(job: TrainEncoderJob, finder: Callable[[Any], Any] | None = None) -> Encoder:
     """Train an encoder and save it.
+
+    Args:
+        job: What to train, and on what.
+        finder: Makes an index of vectors; for ``hard_negatives``.
 
     Raises:
         ConfigError: a setting is wrong, or a folder holds something else.
@@ -105,6 +109,7 @@ def run_train_encoder_job(job: TrainEncoderJob) -> Encoder:
         validate=lambda now: float(target_hits(now.vectors(), held, k, settings.decay).mean()),
         folder=folder,
         resume=job.resume,
+        finder=finder,
     )
     encoder: Encoder = student.encoder()
     if not int(os.environ.get("RANK", "0")):

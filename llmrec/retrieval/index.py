@@ -8,7 +8,7 @@ the next build, and what is removed is skipped, so neither needs a build.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from llmrec.errors import ConfigError, DataError, StoreError
 from llmrec.retrieval.choose import EXACT_ROWS, LINKS, Kind, choose_kind, code_size, num_lists
 from llmrec.retrieval.vectors import NONE, Floats, Ints, Vectors, best, exact_candidates
 
-__all__ = ["Index", "Shard", "View", "build_index", "read_structure", "write_structure"]
+__all__ = ["Index", "Shard", "View", "build_index", "nearest_rows", "read_structure", "write_structure"]
 
 faiss: Any = _faiss  # its stubs lack parameters that it has
 
@@ -353,3 +353,9 @@ def _refuse_odd(vectors: Floats, what: str, first: int = 0) -> None:
     if not finite.all():
         row = first + int(np.argmin(finite))
         raise DataError(f"{what}: row {row} (from 0) holds NaN or infinite numbers; encode it again")
+
+
+def nearest_rows(vectors: Floats) -> Callable[[Floats, int], Ints]:
+    """What gives the ``k`` nearest of the vectors ``(N, D)`` for queries ``(Q, D)``: rows ``(Q, k)``, -1 beyond."""
+    index = build_index(vectors)
+    return lambda queries, k: index.search(queries, k)[1]

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from llmrec.cli import main
 from llmrec.embeddings import train
@@ -21,6 +22,7 @@ from llmrec.embeddings.registry import load_encoder
 from llmrec.embeddings.session_recall import target_hits
 from llmrec.embeddings.train_job import TrainEncoderJob, run_train_encoder_job
 from llmrec.errors import ConfigError
+from llmrec.retrieval.index import nearest_rows
 from tests.embeddings.makers import tiny_transformer
 
 GROUPS = 12
@@ -81,7 +83,7 @@ def test_titles_seen_together_come_to_lie_together(shop: Path) -> None:
 def test_a_killed_training_resumes_to_the_same_weights(
     shop: Path, killed_at: int, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    undisturbed = run_train_encoder_job(job(shop, "one", batch_size=8, **changes))
+    undisturbed = run_train_encoder_job(job(shop, "one", batch_size=8, **changes), nearest_rows)
     optimize = train._step
 
     def step(run: Any, batch: Any) -> float:
@@ -91,14 +93,16 @@ def test_a_killed_training_resumes_to_the_same_weights(
 
     monkeypatch.setattr(train, "_step", step)
     with pytest.raises(KilledError):
-        run_train_encoder_job(job(shop, "two", batch_size=8, **changes))
+        run_train_encoder_job(job(shop, "two", batch_size=8, **changes), nearest_rows)
     monkeypatch.undo()
     if killed_at > 3:
         with pytest.raises(ConfigError, match="holds an unfinished training; go on with --resume"):
-            run_train_encoder_job(job(shop, "two", batch_size=8, **changes))
+            run_train_encoder_job(job(shop, "two", batch_size=8, **changes), nearest_rows)
         with pytest.raises(ConfigError, match=r"made with dim 16, now 8"):
-            run_train_encoder_job(job(shop, "two", resume=True, **(changes | {"dim": 8, "batch_size": 8})))
-    resumed = run_train_encoder_job(job(shop, "two", resume=True, batch_size=8, **changes))
+            run_train_encoder_job(
+                job(shop, "two", resume=True, **(changes | {"dim": 8, "batch_size": 8})), nearest_rows
+            )
+    resumed = run_train_encoder_job(job(shop, "two", resume=True, batch_size=8, **changes), nearest_rows)
     assert resumed.fingerprint() == undisturbed.fingerprint()
 
 
@@ -167,7 +171,7 @@ def test_pairs_by_hand() -> None:
     pairs = session_pairs(sessions, 4, window=2, decay=0.5)
     found = dict(zip(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True), pairs.weights, strict=True))
     assert found == {(0, 1): 2.0, (0, 2): 1.0, (1, 2): 0.5}
-    assert pairs.known(np.array([0, 3]), np.array([3, 2])).tolist() == [[False, True], [True, False]]
+    assert pairs.known(np.array([[0], [3]]), np.array([[3, 2]])).tolist() == [[False, True], [True, False]]
 
 
 def test_longer_histories_of_a_held_session_are_left_out() -> None:
@@ -231,3 +235,27 @@ main(["embed", "train", "--train", f"{folder}/train.parquet", "--products", f"{f
     one, two = (load_encoder(str(shop / f"encoder{processes}")) for processes in (1, 2))
     titles = pq.read_table(shop / "products.parquet")["title"].to_pylist()
     np.testing.assert_allclose(one.encode_documents(titles), two.encode_documents(titles), atol=2e-3)
+
+
+def test_hard_negatives_need_an_index(shop: Path) -> None:
+    with pytest.raises(ConfigError, match="hard_negatives needs an index"):
+        run_train_encoder_job(job(shop, "none", batch_size=8, hard_negatives=2))
+
+
+def test_mined_negatives_are_the_nearest_wrong_items(shop: Path) -> None:
+    asked = []
+
+    def finder(vectors: Any) -> Any:
+        nearest = nearest_rows(vectors)
+        asked.append(vectors)
+        return nearest
+
+    run_train_encoder_job(job(shop, "mined", batch_size=8, hard_negatives=2, max_epochs=1), finder)
+    mined = load_file(shop / "mined.training" / "negatives.safetensors")["negatives"]
+    (vectors,) = asked
+    scores = vectors @ vectors.T
+    group = np.arange(len(vectors)) // 4  # all of a group are seen together, nobody else is
+    scores[group[:, None] == group[None, :]] = -np.inf
+    nearest = np.sort(scores, axis=1)[:, :-3:-1]
+    found = np.take_along_axis(scores, mined, axis=1)
+    np.testing.assert_allclose(found, nearest, atol=1e-6)
