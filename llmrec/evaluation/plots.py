@@ -175,7 +175,7 @@ def plot_heatmap(matrix: ArrayLike, labels: Sequence[str], value_label: str) -> 
         for row, column in np.argwhere(np.isfinite(values)):
             dark = image.norm(values[row, column]) < 0.5
             style = {"ha": "center", "va": "center", "fontsize": 11, "color": "white" if dark else "black"}
-            axes.text(column + 0.5, row + 0.5, f"{values[row, column]:.3g}", **style)
+            axes.text(column + 0.5, row + 0.5, f"{values[row, column]:#.3g}", **style)
         return figure
 
 

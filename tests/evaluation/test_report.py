@@ -165,7 +165,7 @@ def test_axes_are_labelled_with_units():
 def test_a_heatmap_writes_each_value_in_its_cell():
     (axes,) = plot_heatmap([[1, np.nan], [0.25, 0.5]], ["UK", "DE"], "share").axes
     cells = {(text.get_position(), text.get_text()) for text in axes.texts}
-    assert cells == {((0.5, 0.5), "1"), ((0.5, 1.5), "0.25"), ((1.5, 1.5), "0.5")}
+    assert cells == {((0.5, 0.5), "1.00"), ((0.5, 1.5), "0.250"), ((1.5, 1.5), "0.500")}
     with pytest.raises(ConfigError, match="2 labels needs a square matrix"):
         plot_heatmap([[1.0]], ["UK", "DE"], "share")
 
