@@ -102,17 +102,14 @@ def impute_attributes(
         known = (values != NONE) & voice
         for group, locale in enumerate(names.dictionary.to_pylist()):
             here = np.flatnonzero(known & (groups == group))
-            hidden = np.sort(
-                np.random.default_rng([seed, group]).permutation(here)[: min(most, round(hide * len(here)))]
-            )
+            hidden = _hidden(here, min(most, round(hide * len(here))), (seed, group))
             if not len(hidden) or len(hidden) == len(here):
                 continue
             voters = known.copy()
             voters[hidden] = False
             voted, _ = _voted(index, vectors, hidden, groups, voters, values, k)
-            counts = np.bincount(values[here[voters[here]]])
-            truth = values[hidden]
-            found = (float((voted == truth).mean()), float((truth == counts.argmax()).mean()))
+            frequent = np.bincount(values[here[voters[here]]]).argmax()
+            found = [float((values[hidden] == guess).mean()) for guess in (voted, frequent)]
             accuracies.append(Accuracy(attribute, locale, len(here), len(hidden), *found))
         if fill:
             lacking = np.flatnonzero((values == NONE) & voice)
@@ -141,6 +138,12 @@ def vote(scores: Floats, values: Ints) -> tuple[Ints, NDArray[np.float64]]:
     total = weights.sum(axis=1)
     share = np.divide(sums[rows, best], total, out=np.zeros(len(values)), where=total > 0)
     return np.where(total > 0, values[rows, best], NONE), share
+
+
+def _hidden(rows: Ints, number: int, seed: tuple[int, int]) -> Ints:
+    """Some of the rows, drawn, rising."""
+    drawn: Ints = np.sort(np.random.default_rng(seed).permutation(rows)[:number])
+    return drawn
 
 
 def _check(attributes: Sequence[str], k: int, hide: float) -> None:
