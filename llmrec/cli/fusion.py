@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from llmrec.console import notice
 from llmrec.console import out as out_console
 from llmrec.flags import assignments
 
@@ -27,6 +28,7 @@ def blend(
     from llmrec.evaluation.blend import blend_runs
 
     blend_runs(runs, out, weight, damping, k)
+    notice(f"{len(runs)} runs in one: {out}; score it: llmrec evaluate {out} --targets FILE")
 
 
 def explain(
@@ -43,6 +45,7 @@ def explain(
     from llmrec.rankers.fusion.explain import explain_file
 
     explain_file(model, sessions, out, k, limit)
+    notice(f"explained in {out}")
 
 
 def ablate(

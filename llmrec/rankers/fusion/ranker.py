@@ -113,7 +113,8 @@ class Fusion(Ranker[FusionSettings]):
         self.trees = Trees(texts)
         if ranks:
             self.estimate = _estimate(np.concatenate(ranks), taught)
-            notice("out of fold: " + ", ".join(f"{name} {value:.4f}" for name, value in self.estimate.items()))
+            scores = [f"{name} {value:.4f}" for name, value in self.estimate.items() if name != "sessions"]
+            notice(f"out of fold, {int(self.estimate['sessions']):,} sessions: {', '.join(scores)}")
 
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
         found, features = self.seen_by_trees(sessions, seen)
