@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 TITLES = [
     "USB cable 2 m black",
@@ -21,14 +21,19 @@ TITLES = [
 ]
 
 
-def wordpiece(texts: list[str] = TITLES, size: int = 200) -> Tokenizer:
-    """A word-piece tokenizer with BERT's special tokens, learnt from a few titles."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+def wordpiece(texts: list[str] = TITLES) -> Tokenizer:
+    """A word-piece tokenizer with BERT's special tokens: the texts' words, and their characters for all others.
+
+    Written down, not trained: the trainer of `tokenizers` breaks ties by hash, so no two of its vocabularies agree.
+    """
+    normalizer, splitter = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    words = {word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))}
+    letters = {letter for word in words for letter in word}
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=special, show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
+    entries = [*special, *sorted(words | letters), *sorted(f"##{letter}" for letter in letters)]
+    vocabulary = {entry: place for place, entry in enumerate(entries)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
     return tokenizer
 
 
