@@ -23,6 +23,7 @@ LAYERS = [
     {"embeddings"},
     {"retrieval"},
     {"rankers", "generation"},
+    {"statistics"},
     {"app"},
     {"cli"},
     {"benchmarks"},
