@@ -12,7 +12,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import ArrayLike
 
 from llmrec.errors import ConfigError
@@ -23,7 +23,10 @@ __all__ = [
     "figure_svg",
     "plot_bleu_by_locale",
     "plot_heatmap",
+    "plot_histogram",
     "plot_long_tail",
+    "plot_long_tails",
+    "plot_shares",
     "plot_training_curves",
     "save_figure",
 ]
@@ -139,12 +142,95 @@ def plot_long_tail(series: Mapping[str, tuple[ArrayLike, ArrayLike]], x_label: s
         for position, (name, (x, y)) in enumerate(series.items()):
             style = {"marker": MARKERS[position % len(MARKERS)], "color": PALETTE[position % len(PALETTE)]}
             axes.plot(x, y, linestyle="none", markersize=5, alpha=0.75, label=name, **style)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+        _use_logarithms(axes)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         if any(series):
             axes.legend()
+        return figure
+
+
+def _use_logarithms(axes: Any) -> None:
+    """Logarithmic axes with plain numbers, also between powers of ten where an axis spans few of them."""
+    for scale, axis, limits in (
+        (axes.set_xscale, axes.xaxis, axes.get_xlim),
+        (axes.set_yscale, axes.yaxis, axes.get_ylim),
+    ):
+        scale("log")
+        low, high = limits()
+        narrow = low > 0 and high / low < 200
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def plot_long_tails(series: Mapping[str, tuple[ArrayLike, ArrayLike]], x_label: str, y_label: str) -> Figure:
+    """Draw counts on logarithmic axes, a panel for each name and the same axes in all of them.
+
+    Args:
+        series: As `plot_long_tail`, at least one.
+        x_label: What x counts.
+        y_label: What y counts.
+    """
+    columns = min(3, len(series))
+    rows = -(-len(series) // columns)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(9, 0.8 + 2.6 * rows), layout="constrained")
+        FigureCanvasAgg(figure)
+        panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+        for position, (name, (x, y)) in enumerate(series.items()):
+            colour = PALETTE[position % len(PALETTE)]
+            panels[position].plot(x, y, linestyle="none", marker="o", markersize=4, alpha=0.8, color=colour)
+            panels[position].set_title(name, fontsize=13)
+            _use_logarithms(panels[position])
+            panels[position].tick_params(labelbottom=position >= len(series) - columns)
+        for spare in panels[len(series) :]:
+            spare.set_visible(False)
+        figure.supxlabel(x_label, fontsize=13)
+        figure.supylabel(y_label, fontsize=13)
+        return figure
+
+
+def plot_shares(shares: Mapping[str, float], y_label: str) -> Figure:
+    """Draw fractions as bars, each with its percentage.
+
+    Args:
+        shares: Name to a fraction in [0, 1].
+        y_label: What they are shares of.
+    """
+    with mpl.rc_context(_STYLE):
+        figure, (axes,) = _figure()
+        heights = [100 * share for share in shares.values()]
+        drawn = axes.bar(range(len(shares)), heights, 0.65, color=PALETTE[0])
+        axes.bar_label(drawn, fmt="%.1f", padding=3, fontsize=11)
+        axes.set_xticks(range(len(shares)), list(shares))
+        axes.set_ylabel(f"{y_label} (%)")
+        axes.set_ylim(0, max(1.0, *heights) * 1.15)
+        axes.grid(axis="x", visible=False)
+        return figure
+
+
+def plot_histogram(values: ArrayLike, x_label: str, y_label: str, width: float) -> Figure:
+    """Draw how values are spread, with their median; what lies beyond 98 in 100 of them stands in the last bar.
+
+    Args:
+        values: Shape ``(N,)``, at least one, 0 or above.
+        x_label: What they are.
+        y_label: What is counted.
+        width: Width of a bar, in units of the values.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    end = width * max(10, np.ceil(np.quantile(numbers, 0.98) / width))
+    middle = float(np.median(numbers))
+    with mpl.rc_context(_STYLE):
+        figure, (axes,) = _figure()
+        edges = np.append(np.arange(0, end, width), end)
+        axes.hist(np.minimum(numbers, end - width / 2), edges, color=PALETTE[0], edgecolor="white", linewidth=0.3)
+        axes.axvline(middle, color=PALETTE[4], linestyle="--", label=f"median {middle:.2f}")
+        axes.set_xlim(0, end)
+        axes.set_xlabel(f"{x_label}; last bar: {end - width:.1f} and above")
+        axes.set_ylabel(y_label)
+        axes.legend()
         return figure
 
 
