@@ -12,6 +12,7 @@ import yaml
 
 from llmrec.config import recipe_names
 from llmrec.files import shipped_folder
+from llmrec.metrics import METRICS
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,6 +33,7 @@ def test_the_wheel_holds_prompts_configurations_recipes_and_types(wheel: Path) -
             assert f"llmrec/shipped/{folder}/{file.relative_to(shipped_folder(folder)).as_posix()}" in names
     assert {f"llmrec/recipes/{name}.yaml" for name in recipe_names()} <= names
     assert {"llmrec/py.typed", "llmrec/data/synth/words.yaml", "llmrec/data/synth/families.yaml"} <= names
+    assert {f"llmrec/metrics/{name}/{name}.py" for name in METRICS} <= names
     assert not [name for name in names if name.startswith(("tests/", "scripts/"))]
 
 

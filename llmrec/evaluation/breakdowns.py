@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from llmrec.data.sessions import connect, read_sessions_file
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.seen import counts_of_items
-from llmrec.evaluation.targets import Targets
+from llmrec.evaluation.targets import Targets, columns_of
 
 __all__ = ["GROUPINGS", "check_groupings", "group_sessions"]
 
@@ -134,12 +134,13 @@ def _shapes(targets: Targets, num_rows: int, sessions: Path | None) -> dict[str,
 
 
 def _sessions_beside(path: Path) -> Path:
-    if path.name.startswith("targets_"):
-        beside = path.with_name(path.name.replace("targets_", "sessions_", 1))
-        if beside.is_file():
-            return beside
-        raise ConfigError(f"{path}: holds no prev_items and {beside.name} is not beside it; add --sessions FILE")
-    return path
+    """The targets file where it holds the sessions, else ``sessions…`` beside ``targets…``."""
+    if "prev_items" in columns_of(path):
+        return path
+    beside = path.with_name(path.name.replace("targets", "sessions", 1))
+    if beside != path and beside.is_file():
+        return beside
+    raise ConfigError(f"{path}: holds no prev_items to sort sessions by; add --sessions FILE")
 
 
 def _target_counts(targets: Targets, num_rows: int, train: Sequence[Path]) -> Rows:

@@ -50,7 +50,7 @@ class StatisticsJob:
     data: Path
     out: Path | None = None
     split: str | None = None
-    sknn_sample: int = 20_000
+    sknn_sample: int = 10_000
     seed: int = 0
 
 
