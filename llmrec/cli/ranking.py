@@ -28,7 +28,7 @@ def evaluate(
     hits: Annotated[list[int] | None, typer.Option(help="More cutoffs K for Hit@K; several.")] = None,
     by: Annotated[
         list[str] | None,
-        typer.Option(help="Score apart, with intervals: locale, length, repeats, popularity, novelty; several."),
+        typer.Option(help="Score apart, with intervals: locale, length, repeats, popularity, novelty (warm, cold)."),
     ] = None,
     sessions: Annotated[
         Path | None, typer.Option(help="prev_items for --by length and repeats; TARGETS or its neighbour if not given.")
