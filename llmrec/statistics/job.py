@@ -99,7 +99,7 @@ def render_numbers(job: StatisticsJob, numbers: Numbers) -> Group:
         for row in one.table.to_pylist()
         if row["locale"] == ALL or row["split"] in numbers.counted
     ]
-    header = ["split", *(["products"] if known else []), "sessions", "items", "length (most)", "with a repeat"]
+    header = ["split", *(["products"] if known else []), "sessions", "items", "length (most)", "repeats"]
     parts: list[RenderableType] = [table(f"{job.data}: Table 2", header, rows)]
     parts.append(table("Figures", ("what", "all", "largest", "smallest"), _figure_rows(numbers)))
     return Group(*parts)
