@@ -34,16 +34,23 @@ def render(
     session: Annotated[int, typer.Option(help="Row of the session in its source file, from 0.")],
     split: Annotated[str, typer.Option(help="Split of the session.")] = "validation",
     k: Annotated[int, typer.Option(help="Number of most recent titles.", min=1)] = 3,
+    shots: Annotated[int, typer.Option(help="Examples in a chat, drawn from training sessions.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Of the examples.", min=0)] = 0,
 ) -> None:
-    """Print the prompt of one session.
+    """Print the prompt of one session; a chat's messages below their roles.
 
     Example: llmrec prompts render instruct --data STORE --split test --session 12
     """
     from llmrec.data.store import Store
+    from llmrec.generation.compare.messages import render_chat
     from llmrec.generation.recent_products import render_session
     from llmrec.prompts import load_prompt
 
-    text = render_session(load_prompt(name), Store.load(data), split, session, k)
+    prompt, store = load_prompt(name), Store.load(data)
+    if prompt.system or shots:
+        text = render_chat(prompt, store, split, session, k=k, shots=shots, seed=seed)
+    else:
+        text = render_session(prompt, store, split, session, k)
     out_console.print(text, markup=False)
 
 

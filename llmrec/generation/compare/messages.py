@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from llmrec.generation.compare.sample import SampledSession
+from llmrec.data.store import Store
+from llmrec.generation.compare.sample import SampledSession, draw_examples
 from llmrec.generation.compare.settings import Cell
+from llmrec.generation.recent_products import read_session
+from llmrec.prompts import Prompt
 
-__all__ = ["Messages", "chat_messages", "conversation_text"]
+__all__ = ["Messages", "chat_messages", "conversation_text", "render_chat"]
 
 Messages = list[dict[str, str]]
 
@@ -27,3 +30,17 @@ def chat_messages(
 def conversation_text(messages: Messages) -> str:
     """Messages as one reads them: each below its role in brackets."""
     return "\n\n".join(f"[{message['role']}]\n{message['content']}" for message in messages)
+
+
+def render_chat(prompt: Prompt, store: Store, split: str, session_id: int, *, k: int, shots: int, seed: int) -> str:
+    """Write what a chat model is told of one session of a store, as `conversation_text`.
+
+    Raises:
+        DataError: the split has no such session.
+        StoreError: the store has no such split.
+    """
+    locale, products = read_session(store, split, session_id, k, prompt.fields)
+    session = SampledSession(session_id, locale, products, target="")
+    examples = draw_examples(store, [session], shots, k=k, fields=prompt.fields, seed=seed)
+    cell = Cell(model="", local=False, prompt=prompt, k=k, shots=shots)
+    return conversation_text(chat_messages(cell, [session], examples)[0])

@@ -106,7 +106,7 @@ def build_cells(
         shots: Numbers of examples.
 
     Raises:
-        ConfigError: a number is too small.
+        ConfigError: a number is too small, or two cells would have the same label.
     """
     for flag, values, least in (("--k", k, 1), ("--shots", shots, 0)):
         for value in values:
@@ -121,6 +121,10 @@ def build_cells(
     ]
     if not cells:
         raise ConfigError("nothing to compare: name at least one prompt, one --model and one --k")
+    labels = [cell.label for cell in cells]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice:
+        raise ConfigError(f"two rows would be called '{twice}'; rename one of the prompt files or model folders")
     return cells
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -24,6 +25,7 @@ from llmrec.data.store import Store
 from llmrec.errors import ConfigError, DataError, DiskError, LlmrecError, ModelError, StoreError
 from llmrec.evaluation.bleu import bleu_stats, corpus_bleu, paired_bootstrap
 from llmrec.generation.compare.job import compare_prompts
+from llmrec.generation.compare.messages import render_chat
 from llmrec.generation.compare.sample import draw_examples, draw_sample
 from llmrec.generation.compare.scores import CellScore
 from llmrec.generation.compare.settings import CompareSettings, check_server
@@ -313,6 +315,25 @@ def test_wrong_settings_are_one_line_before_anything_is_asked(
     assert message in str(caught.value)
     assert "secret" not in str(caught.value)
     assert not settings.out.exists()
+
+
+def test_two_rows_of_one_name_are_refused(settings: CompareSettings, tmp_path: Path) -> None:
+    names = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        names.append(str(tmp_path / folder / "mine.yaml"))
+        Path(names[-1]).write_text(load_prompt("plain").path.read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(ConfigError, match="two rows would be called 'm, mine, K = 3, 0 shots'; rename one"):
+        compare_prompts(replace(settings, prompts=names, server="http://127.0.0.1:9/v1"))
+
+
+def test_a_chat_is_rendered_below_its_roles(tiny_store: Store) -> None:
+    text = render_chat(load_prompt("chat"), tiny_store, "validation", 1, k=2, shots=1, seed=0)
+    roles = re.findall(r"^\[(\w+)\]$", text, re.MULTILINE)
+    assert roles == ["system", "user", "assistant", "user"]
+    assert text.endswith("1. Garden Hose 15 m\n2. Kettle 1.7 L\nTitle of the product viewed next:")
+    with pytest.raises(DataError, match="has no session 999"):
+        render_chat(load_prompt("chat"), tiny_store, "validation", 999, k=2, shots=1, seed=0)
 
 
 def test_a_server_without_a_path_gets_the_usual_one() -> None:
