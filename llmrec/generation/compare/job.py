@@ -153,7 +153,7 @@ def _publish(
     write_page(folder / "report.html", sample, scores, told, provenance, settings.num_examples)
     tables = [("Prompts compared", bleu_rows(scores)), ("Cost", cost_rows(scores))]
     if len(scores[0].result.locales) > 1:
-        tables.insert(1, ("BLEU by locale", locale_rows(scores)))
+        tables.insert(1, ("BLEU by locale", locale_rows(sample, scores)))
     for title, (header, rows) in tables:
         out.print(table(title, header, rows))
     for note in notes(sample, scores):

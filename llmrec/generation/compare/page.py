@@ -62,7 +62,7 @@ def write_page(
         heading("Against the last title"),
         _plot(scores),
         heading("By locale"),
-        table_block(*locale_rows(scores)),
+        table_block(*locale_rows(sample, scores)),
         heading("Cost"),
         table_block(*cost_rows(scores)),
     ]

@@ -165,23 +165,24 @@ def cost_rows(scores: Sequence[CellScore]) -> tuple[list[str], list[list[str]]]:
     return ["", "tokens read", "written", "s / title", "cut", "empty"], rows
 
 
-def locale_rows(scores: Sequence[CellScore]) -> tuple[list[str], list[list[str]]]:
+def locale_rows(sample: Sequence[SampledSession], scores: Sequence[CellScore]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the table by locale, character BLEU beside 13a where the language has no spaces."""
+    locales = [session.locale for session in sample]
+    last = [session.last_title for session in sample]
+    baseline = score_titles(BASELINE, locales, last, [session.target for session in sample])
     columns = [
         (locale, metric)
-        for locale, part in scores[0].result.locales.items()
+        for locale, part in baseline.locales.items()
         for metric in ("bleu", "bleu_char")
         if metric in part.metrics
     ]
-    header = ["", *(locale if metric == "bleu" else f"{locale} char" for locale, metric in columns)]
-    sessions = [f"{scores[0].result.locales[locale].num_sessions:,}" for locale, _ in columns]
-    last = scores[0].result.comparison
-    baseline = [f"{last.scores[locale]:.2f}" if last and metric == "bleu" else _NO_VALUE for locale, metric in columns]
-    rows = []
-    for label, score in zip(short_labels([score.cell for score in scores]), scores, strict=True):
-        parts = score.result.locales
-        rows.append([label, *(f"{parts[locale].metrics[metric]:.2f}" for locale, metric in columns)])
-    return header, [*rows, [BASELINE, *baseline], ["sessions", *sessions]]
+    labels = [*short_labels([score.cell for score in scores]), BASELINE]
+    rows = [
+        [label, *(f"{result.locales[locale].metrics[metric]:.2f}" for locale, metric in columns)]
+        for label, result in zip(labels, [*(score.result for score in scores), baseline], strict=True)
+    ]
+    rows.append(["sessions", *(f"{baseline.locales[locale].num_sessions:,}" for locale, _ in columns)])
+    return ["", *(locale if metric == "bleu" else f"{locale} char" for locale, metric in columns)], rows
 
 
 def _difference(comparison: Comparison | None) -> str:
