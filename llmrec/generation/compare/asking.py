@@ -27,7 +27,7 @@ def ask_all(
     cache: AnswerCache,
     concurrency: int,
 ) -> Written:
-    """Have a model answer every conversation; each answer is on the disk as soon as it came.
+    """Have a model answer every conversation; each answer is in the cache as soon as it came.
 
     Args:
         server: The server.
@@ -51,9 +51,8 @@ def ask_all(
     missing = {key: messages for key, messages in zip(keys, conversations, strict=True) if key not in known}
 
     def ask(key: str) -> None:
-        answer = server.ask(cell.model, missing[key], settings)
-        cache.add({key: answer})  # before the thread asks again: a kill costs at most what is under way
-        known[key] = answer
+        # kept before the thread asks again, so that a kill costs at most what is under way
+        cache.add({key: server.ask(cell.model, missing[key], settings)})
 
     with ThreadPoolExecutor(max_workers=concurrency) as pool, progress_bar() as bar:
         task = bar.add_task(cell.label, total=len(keys), completed=len(keys) - len(missing), note="")
@@ -68,4 +67,5 @@ def ask_all(
             if isinstance(error, ModelError):
                 raise ModelError(f"{cell.label}: {error}") from error
             raise
-    return Written([known[key] for key in keys], len(missing))
+    answers = cache.read(keys)  # of two processes that sampled, the first one's answer stands
+    return Written([answers[key] for key in keys], len(missing))

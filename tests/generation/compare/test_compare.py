@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -207,7 +208,8 @@ def test_a_killed_comparison_goes_on_where_it_was(settings: CompareSettings) -> 
 
 def test_two_processes_share_a_cache(settings: CompareSettings) -> None:
     shared = settings.out / "shared.sqlite"
-    with serving(ChatFaults(delay_s=0.05)) as server:
+    number = itertools.count()  # a server that samples: never the same answer twice
+    with serving(ChatFaults(delay_s=0.05, answer=lambda _: f"Mouse {next(number)}")) as server:
         process = run_compare(replace(settings, out=settings.out / "a"), server.url, "--cache", str(shared))
         while not server.requests and process.poll() is None:
             time.sleep(0.02)
