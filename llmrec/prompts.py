@@ -6,6 +6,7 @@ A prompt is one YAML file, ``prompts/TASK/NAME_vN.yaml``, with the keys
 * ``variables``: what the template reads, name and meaning: ``products`` (oldest first), ``product.FIELD`` for each
   field of a product, ``words.KEY`` for each phrase of ``wording``, ``locale``;
 * ``template``: Jinja, one for all languages, in a sandbox where an undefined name is an error;
+* ``system``: Jinja as well, for chat models: what the model is told once, before the messages made by ``template``;
 * ``wording``: for each language code the phrases that the template reads as ``words.KEY``; none if it needs none.
 
 A version that a result cites is never edited; a new one is added. Results carry the SHA-256 of the file.
@@ -34,7 +35,7 @@ __all__ = ["PRODUCT_FIELDS", "Prompt", "load_prompt", "one_line", "prompt_names"
 
 PRODUCT_FIELDS: Final = ("title", "brand", "color", "size", "model", "material", "author", "price")
 
-KEYS = {"summary", "variables", "template", "wording"}
+KEYS = {"summary", "variables", "system", "template", "wording"}
 DEFAULT_TASK = "next_title"
 FALLBACK = "en"
 
@@ -68,6 +69,7 @@ class Prompt:
         variables: What the template reads, with its meaning.
         wording: For each language code, phrase by key; empty where the template has no words of its own.
         template: Jinja source.
+        system: Jinja source of a chat's system message; empty where the prompt has none.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Prompt:
     variables: Mapping[str, str]
     wording: Mapping[str, Mapping[str, str]]
     template: str
+    system: str = ""
     _told: set[str] = field(default_factory=set, repr=False)
 
     @cached_property
@@ -86,14 +89,21 @@ class Prompt:
 
     @cached_property
     def _compiled(self) -> jinja2.Template:
+        return self._compile("template", self.template)
+
+    @cached_property
+    def _compiled_system(self) -> jinja2.Template:
+        return self._compile("system", self.system)
+
+    def _compile(self, key: str, source: str) -> jinja2.Template:
         environment = ImmutableSandboxedEnvironment(
             undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
         )
         environment.globals.clear()  # a prompt needs no `range` or `lipsum`
         try:
-            return environment.from_string(self.template)
+            return environment.from_string(source)
         except jinja2.TemplateSyntaxError as error:
-            raise ConfigError(f"{self.path}: the template, line {error.lineno}: {error.message}") from error
+            raise ConfigError(f"{self.path}: the {key}, line {error.lineno}: {error.message}") from error
 
     def words(self, locale: str) -> Mapping[str, str]:
         """Phrases for a locale; English ones, with one notice a locale, where the prompt has none in its language."""
@@ -108,7 +118,7 @@ class Prompt:
         return self.wording[FALLBACK]
 
     def render(self, products: Sequence[Mapping[str, str]], locale: str) -> str:
-        """Write the prompt of one session.
+        """Write the prompt of one session as one text, the system message first where there is one.
 
         Args:
             products: The most recent products, oldest first; each maps fields of `PRODUCT_FIELDS` to text. A field that
@@ -121,12 +131,47 @@ class Prompt:
         Raises:
             ConfigError: the template reads an undefined variable or fails; names the file and the variable.
         """
-        return self._render(products, locale, self.words(locale))
+        words = self.words(locale)
+        text = self._render(products, locale, words)
+        return f"{self._render(products, locale, words, self._compiled_system)}\n{text}" if self.system else text
 
-    def _render(self, products: Sequence[Mapping[str, str]], locale: str, words: Mapping[str, str]) -> str:
+    def messages(
+        self,
+        products: Sequence[Mapping[str, str]],
+        locale: str,
+        shots: Sequence[tuple[Sequence[Mapping[str, str]], str]] = (),
+    ) -> list[dict[str, str]]:
+        """Write the messages that a chat model answers, as OpenAI's protocol has them.
+
+        Args:
+            products: As for `render`.
+            locale: As for `render`.
+            shots: Examples: the products of a session and the title that came next; each is a question and its answer.
+
+        Returns:
+            ``role`` and ``content`` of each message: ``system`` where the prompt has one, ``user`` and ``assistant``
+            for each example, ``user`` for the session.
+
+        Raises:
+            ConfigError: as `render`.
+        """
+        words = self.words(locale)
+        told = [("system", self._render(products, locale, words, self._compiled_system))] if self.system else []
+        for seen, title in shots:
+            told += [("user", self._render(seen, locale, words)), ("assistant", one_line(title))]
+        told.append(("user", self._render(products, locale, words)))
+        return [{"role": role, "content": content} for role, content in told]
+
+    def _render(
+        self,
+        products: Sequence[Mapping[str, str]],
+        locale: str,
+        words: Mapping[str, str],
+        template: jinja2.Template | None = None,
+    ) -> str:
         shown = [{name: one_line(product.get(name, "")) for name in self.fields} for product in products]
         try:
-            return self._compiled.render(products=shown, words=words, locale=locale).strip()
+            return (template or self._compiled).render(products=shown, words=words, locale=locale).strip()
         except jinja2.UndefinedError as error:
             raise ConfigError(f"{self.path}: {self._undefined(str(error.message))}") from error
         except _TEMPLATE_FAULTS as error:
@@ -202,6 +247,7 @@ def _read(path: Path, name: str) -> Prompt:
         variables=_variables(path, content.get("variables"), wording.get(FALLBACK, {})),
         wording=wording,
         template=_text(content, "template", path),
+        system=_text(content, "system", path) if "system" in content else "",
     )
     _try_out(prompt)
     return prompt
@@ -250,7 +296,8 @@ def _try_out(prompt: Prompt) -> None:
     full, bare = dict.fromkeys(PRODUCT_FIELDS, "text"), {"title": "text"}
     for words in prompt.wording.values() or [{}]:
         for products in ([], [full], [full, bare]):
-            prompt._render(products, "UK", words)
+            for template in (prompt._compiled, prompt._compiled_system):
+                prompt._render(products, "UK", words, template)
 
 
 def prompt_table() -> Table:

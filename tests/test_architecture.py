@@ -67,7 +67,7 @@ def test_data_and_evaluation_do_not_import_each_other_both_ways() -> None:
     "module", ["llmrec", "llmrec.cli", "llmrec.config", "llmrec.generation", "llmrec.rankers", "llmrec.rankers.covisit"]
 )
 def test_import_stays_light(module: str) -> None:
-    code = f"import sys, {module}; print({{'torch', 'transformers', 'datasets', 'faiss'}} & set(sys.modules))"
+    code = f"import sys, {module}; print({{'torch', 'transformers', 'datasets', 'faiss', 'openai'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -103,6 +103,7 @@ def test_library_never_prints_asserts_or_evaluates() -> None:
         ("sentence_transformers", "embeddings/sentence.py"),
         ("model2vec", "embeddings/pretrained_static.py"),
         ("onnxruntime", "embeddings/onnx.py"),
+        ("openai", "generation/compare/server.py"),
     ],
 )
 def test_one_file_knows_a_package(package: str, only: str) -> None:

@@ -18,6 +18,7 @@ from llmrec.schema import LANGUAGES, LOCALES
 # A version that a result cites is never edited: to change a text, add a version and its line here.
 HASHES = {
     "next_title/attributes_v1": "58d75b341d480a0796ecf365388ead8ea9bdbf0ee364f245000146e131db5d08",
+    "next_title/chat_v1": "9e9fe94bd0b0ea94b36ca2160cd0357c8483ba0a8303af57c924825b366762cd",
     "next_title/instruct_v1": "995f846277e892c998bcf6147170ccd535a364727fe2d6582ceca949fc058d08",
     "next_title/plain_v1": "ea0a501667c4bb76e9da2d20dbc709e130fe1287810d46fa623e68f235c4ee05",
     "product_text/attributes_v1": "9411bda66e6f9772fd93b29c25a722313b8b25b0d6b143c9604c6ed88a28f158",

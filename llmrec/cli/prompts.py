@@ -13,7 +13,7 @@ from llmrec.errors import require
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Prompts: list, render, build a dataset of them.")
+app = typer.Typer(no_args_is_help=True, help="Prompts: list, render, compare, build a dataset of them.")
 
 
 @app.command("list")
@@ -34,17 +34,85 @@ def render(
     session: Annotated[int, typer.Option(help="Row of the session in its source file, from 0.")],
     split: Annotated[str, typer.Option(help="Split of the session.")] = "validation",
     k: Annotated[int, typer.Option(help="Number of most recent titles.", min=1)] = 3,
+    shots: Annotated[int, typer.Option(help="Examples in a chat, drawn from training sessions.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Of the examples.", min=0)] = 0,
 ) -> None:
-    """Print the prompt of one session.
+    """Print the prompt of one session; a chat's messages below their roles.
 
     Example: llmrec prompts render instruct --data STORE --split test --session 12
     """
     from llmrec.data.store import Store
+    from llmrec.generation.compare.messages import render_chat
     from llmrec.generation.recent_products import render_session
     from llmrec.prompts import load_prompt
 
-    text = render_session(load_prompt(name), Store.load(data), split, session, k)
+    prompt, store = load_prompt(name), Store.load(data)
+    if prompt.system or shots:
+        text = render_chat(prompt, store, split, session, k=k, shots=shots, seed=seed)
+    else:
+        text = render_session(prompt, store, split, session, k)
     out_console.print(text, markup=False)
+
+
+@app.command()
+def compare(
+    names: Annotated[list[str], typer.Argument(help="Prompts by name or file.", metavar="NAME...")],
+    data: Annotated[Path, typer.Option(help="Store.")],
+    model: Annotated[
+        list[str],
+        typer.Option(help="Folder of a sequence-to-sequence model, or a name that the server knows; several times."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for report.html, comparison.json and the answers.")],
+    k: Annotated[list[int], typer.Option(help="Number of most recent titles; several times.")] = [3],  # noqa: B006
+    shots: Annotated[list[int], typer.Option(help="Examples in a chat; several times.")] = [0],  # noqa: B006
+    locale: Annotated[list[str], typer.Option(help="Draw from this locale alone; several times.")] = [],  # noqa: B006
+    sessions: Annotated[int, typer.Option(help="Sessions drawn, the same for every row.", min=1)] = 200,
+    split: Annotated[str, typer.Option(help="validation, development or train.")] = "validation",
+    seed: Annotated[int, typer.Option(help="Of sessions, examples and sampling.", min=0)] = 0,
+    server: Annotated[
+        str | None, typer.Option(help="OpenAI-compatible server, such as http://localhost:8000/v1.")
+    ] = None,
+    concurrency: Annotated[int, typer.Option(help="Most requests under way at once.", min=1)] = 8,
+    retries: Annotated[int, typer.Option(help="Most repetitions of a request that fails for the moment.", min=0)] = 6,
+    timeout: Annotated[float, typer.Option(help="Longest wait for an answer, in seconds.", min=0.1)] = 120,
+    temperature: Annotated[float, typer.Option(help="Of a chat model's sampling; 0 is greedy.", min=0)] = 0,
+    max_tokens: Annotated[int, typer.Option(help="Most tokens of a chat model's answer.", min=2)] = 96,
+    examples: Annotated[int, typer.Option(help="Sessions shown side by side on the page.", min=0)] = 6,
+    cache: Annotated[
+        Path | None, typer.Option(help="File of answers already given; answers.sqlite in --out if not given.")
+    ] = None,
+) -> None:
+    """Run prompts × K × examples × models over the same sessions: BLEU with intervals, cost, titles side by side.
+
+    The key of a server comes from LLMREC_API_KEY or OPENAI_API_KEY in the environment, and is never written anywhere.
+
+    Example: llmrec prompts compare plain instruct --data STORE --model runs/mt5/model --k 1 --k 3 --out runs/compared
+    """
+    from llmrec.generation.compare.job import compare_prompts
+    from llmrec.generation.compare.settings import CompareSettings
+
+    compare_prompts(
+        CompareSettings(
+            prompts=names,
+            data=data,
+            models=model,
+            out=out,
+            k=k,
+            shots=shots,
+            locales=locale,
+            num_sessions=sessions,
+            split=split,
+            seed=seed,
+            server=server,
+            concurrency=concurrency,
+            retries=retries,
+            timeout_s=timeout,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            num_examples=examples,
+            cache=cache,
+        )
+    )
 
 
 @app.command()

@@ -22,6 +22,7 @@ from llmrec.files import atomic_file
 __all__ = [
     "figure_svg",
     "plot_bleu_by_locale",
+    "plot_differences",
     "plot_heatmap",
     "plot_histogram",
     "plot_long_tail",
@@ -105,6 +106,18 @@ def _draw_intervals(axes: Any, keys: Sequence[str], intervals: Mapping[str, Inte
     axes.set_ylim(-0.6, len(keys) - 0.4)
     axes.set_xlabel("difference in BLEU points\n(95 % paired bootstrap)")
     axes.grid(axis="y", visible=False)
+
+
+def plot_differences(intervals: Mapping[str, Interval]) -> Figure:
+    """Draw differences in BLEU with their intervals below each other, the first on top; 0 is no difference.
+
+    Args:
+        intervals: Name to its difference from one baseline.
+    """
+    with mpl.rc_context(_STYLE):
+        figure, (axes,) = _figure(height=1.4 + 0.38 * len(intervals))
+        _draw_intervals(axes, list(intervals), intervals)
+        return figure
 
 
 def plot_training_curves(train: Sequence[tuple[int, float]], validation: Sequence[tuple[int, float]]) -> Figure:

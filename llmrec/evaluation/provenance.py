@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -15,7 +16,9 @@ from typing import Any, Final
 
 import llmrec
 
-__all__ = ["collect_provenance", "command_line", "git_commit"]
+__all__ = ["collect_provenance", "command_line", "git_commit", "without_credentials"]
+
+_CREDENTIALS: Final = re.compile(r"(?<=://)[^/\s]*@")
 
 PACKAGES: Final = (
     "llmrec",
@@ -28,6 +31,7 @@ PACKAGES: Final = (
     "faiss-gpu-cu12",
     "lightgbm",
     "numpy",
+    "openai",
     "peft",
     "pyarrow",
     "recbole",
@@ -67,11 +71,16 @@ def collect_provenance(recipe: str | None, seed: int | None, fingerprint: str | 
 def command_line(argv: Sequence[str]) -> list[str]:
     """Script's name and its arguments as given; a path inside an argument is cut to what lies below this folder.
 
-    A result is passed on, and the place of a home folder belongs to its owner alone.
+    A result is passed on, and the place of a home folder belongs to its owner alone; so does a URL's password.
     """
     if not argv:
         return []
-    return [Path(argv[0]).name, *(_without_machine_path(argument) for argument in argv[1:])]
+    return [Path(argv[0]).name, *(_without_machine_path(without_credentials(argument)) for argument in argv[1:])]
+
+
+def without_credentials(text: str) -> str:
+    """A text whose URLs have lost their ``user:password@``."""
+    return _CREDENTIALS.sub("", text)
 
 
 def _without_machine_path(argument: str) -> str:

@@ -27,6 +27,8 @@ __all__ = [
     "provenance_block",
     "result_blocks",
     "table_block",
+    "text_block",
+    "titles_block",
     "write_html_report",
 ]
 
@@ -76,7 +78,9 @@ figure { margin: 1.25rem 0; } figure > div { overflow-x: auto; }
 figure svg { width: 100%; min-width: 34rem; height: auto; }
 figcaption, .note { color: var(--soft); font-size: .92rem; }
 td { overflow-wrap: anywhere; } td:first-child { overflow-wrap: normal; white-space: nowrap; }
-td ol { margin: 0; padding-left: 1.2rem; }"""
+td ol { margin: 0; padding-left: 1.2rem; }
+pre { background: var(--band); border: 1px solid var(--line); padding: .7rem .9rem; white-space: pre-wrap;
+  overflow-wrap: anywhere; font-size: .88rem; }"""
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,20 @@ def examples_block(examples: Sequence[Example]) -> Html:
         rows.append(f"<tr><td>{escape(example.locale)}</td>{cells}<td{language}>{escape(example.target)}</td></tr>")
     names = ("locale", "previous titles, newest last", "written", "target")
     return _table("", "", "".join(f'<th scope="col">{name}</th>' for name in names), "\n".join(rows))
+
+
+def titles_block(previous: Sequence[str], titles: Sequence[tuple[str, str]], locale: str) -> Html:
+    """One session with many titles for it, below each other: previous titles, then each title behind its name."""
+    language = f' lang="{language_of(locale)}"'
+    listed = "".join(f"<li>{escape(title)}</li>" for title in previous)
+    rows = [f"<tr><td>viewed, newest last</td><td{language}><ol>{listed}</ol></td></tr>"]
+    rows += [f"<tr><td>{escape(name)}</td><td{language}>{escape(title)}</td></tr>" for name, title in titles]
+    return _table("", "", '<th scope="col">by</th><th scope="col">title</th>', "\n".join(rows))
+
+
+def text_block(text: str, locale: str) -> Html:
+    """A text with its line breaks, in the language of its locale."""
+    return Html(f'<pre lang="{language_of(locale)}">{escape(text)}</pre>')
 
 
 def provenance_block(provenance: Mapping[str, Any]) -> Html:

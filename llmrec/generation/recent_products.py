@@ -19,7 +19,15 @@ from llmrec.data.store import TRAINING_SPLITS, Store
 from llmrec.errors import DataError
 from llmrec.prompts import Prompt
 
-__all__ = ["draw_sessions", "iterate_recent_products", "open_split", "products_of", "render_session", "session_ranges"]
+__all__ = [
+    "draw_sessions",
+    "iterate_recent_products",
+    "open_split",
+    "products_of",
+    "read_session",
+    "render_session",
+    "session_ranges",
+]
 
 RANGE_SESSIONS: Final = 131_072
 MEMORY_GB: Final = 2
@@ -143,12 +151,25 @@ def render_session(prompt: Prompt, store: Store, split: str, session_id: int, k:
         DataError: the split has no such session.
         StoreError: the store has no such split.
     """
-    sessions, products = open_split(store, split, prompt.fields)
+    locale, products = read_session(store, split, session_id, k, prompt.fields)
+    return prompt.render(products, locale)
+
+
+def read_session(
+    store: Store, split: str, session_id: int, k: int, fields: Sequence[str]
+) -> tuple[str, list[dict[str, str]]]:
+    """Read one session of a store: its locale and its most recent products that have a title, oldest first.
+
+    Raises:
+        DataError: the split has no such session.
+        StoreError: the store has no such split.
+    """
+    sessions, products = open_split(store, split, fields)
     one = sessions.filter(sessions.session_id == session_id)
-    rows = _recent_products(one, products, k, prompt.fields).to_pyarrow().to_pylist()
+    rows = _recent_products(one, products, k, fields).to_pyarrow().to_pylist()
     if not rows:
         raise DataError(f"{store.path}: split '{split}' has no session {session_id}; {_known_ids(sessions)}")
-    return prompt.render(products_of(rows[0], prompt.fields), rows[0]["locale"])
+    return rows[0]["locale"], products_of(rows[0], fields)
 
 
 def _known_ids(sessions: ir.Table) -> str:

@@ -32,6 +32,19 @@ def test_the_command_keeps_its_arguments_but_no_place_of_the_machine(tmp_path, m
     assert command_line([]) == []
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("--server=http://me:pass-word@host:8000/v1", "--server=http://host:8000/v1"),
+        ("https://me:p@ss@host/v1", "https://host/v1"),
+        ("http://host/v1/models@main", "http://host/v1/models@main"),
+        ("me@home", "me@home"),
+    ],
+)
+def test_the_command_loses_the_password_of_a_url(given, kept):
+    assert command_line(["llmrec", given]) == ["llmrec", kept]
+
+
 def test_to_ask_for_the_device_loads_no_torch():
     code = (
         "import sys, time; from llmrec.evaluation.provenance import collect_provenance; "
