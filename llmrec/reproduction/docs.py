@@ -28,8 +28,8 @@ llmrec reproduce all --data stores/m2 --resume --record --write-docs docs/reprod
 Each goes on where it was stopped, runs one row alone with `--only ROW`, trains on several devices with `--launch
 accelerate_configs/a6000x8.yaml`, and ends in status 1 if a number left its band. Fractions, as the paper prints them
 (BLEU too); brackets are 95 % bootstrap intervals over sessions. A number of another protocol than the paper's is held
-against our own record of it, never against the paper. Which files a table needs, and where they are got, is said by
-`llmrec reproduce TABLE` without data.
+against our own record of it, never against the paper. Seconds are of machines that did other things beside. Which
+files a table needs, and where they are got, is said by `llmrec reproduce TABLE` without data.
 """
 
 
@@ -73,23 +73,32 @@ def _section(recipe: TableRecipe, rows: Sequence[tuple[Row, Measurement]]) -> li
     groups: dict[tuple[str, tuple[str, ...]], list[tuple[Row, Measurement]]] = {}
     for row, one in rows:
         groups.setdefault((one.protocol, row.columns), []).append((row, one))
+    said: set[str] = set()  # what several panels of a figure share is said once
     for (name, columns), members in groups.items():
         protocol = next(one for one in members[0][0].protocols if one.name == name)
-        parts.append(protocol.summary.strip())
+        parts += _new([protocol.summary.strip() + _sessions(members)], said)
         shown = [column for column in columns if any(column in one.cells for _, one in members)]
-        sizes = {cell.n for _, one in members for key, cell in one.cells.items() if key.endswith("/overall")} - {None}
-        if sizes:
-            parts.append(f"Sessions: {', '.join(f'{size:,}' for size in sorted(one for one in sizes if one))}.")
         header = ["", *(column.replace("/overall", "").replace("/", " ") for column in shown)]
         parts.append(markdown_table(header, [line for row, one in members for line in _lines(row, one, shown)]))
-        differs = list(dict.fromkeys(text for _, one in members for text in one.differs))
-        parts += (
-            ["What differs from the paper:", "\n".join(f"- {' '.join(text.split())}" for text in differs)]
-            if differs
-            else []
-        )
-        parts += _how(members)
+        notes = [text for _, one in members for text in one.differs]
+        notes += [f"{row.label}: {text}" for row, _ in members for text in row.doubts]
+        if fresh := _new([f"- {' '.join(text.split())}" for text in notes], said):
+            parts += ["What differs from the paper:", "\n".join(fresh)]
+        parts += _how(members, said)
     return parts
+
+
+def _new(texts: Sequence[str], said: set[str]) -> list[str]:
+    """Those that were not said yet; they are now."""
+    fresh = [text for text in dict.fromkeys(texts) if text not in said]
+    said.update(fresh)
+    return fresh
+
+
+def _sessions(members: Sequence[tuple[Row, Measurement]]) -> str:
+    """How many sessions a scored protocol has."""
+    sizes = {cell.n for _, one in members for key, cell in one.cells.items() if key.endswith("/overall") and cell.n}
+    return f" Sessions: {', '.join(f'{size:,}' for size in sorted(sizes))}." if sizes else ""
 
 
 def _lines(row: Row, measured: Measurement, columns: Sequence[str]) -> list[list[str]]:
@@ -106,13 +115,14 @@ def _lines(row: Row, measured: Measurement, columns: Sequence[str]) -> list[list
     return [ours, ["… in the paper", *(shown_number(row.paper_value(column)) for column in columns)]]
 
 
-def _how(members: Sequence[tuple[Row, Measurement]]) -> list[str]:
+def _how(members: Sequence[tuple[Row, Measurement]], said: set[str]) -> list[str]:
     """Commands: those that every row shares once, then each row's own, with how it was made."""
-    first = members[0][1].commands
-    shared = [command for command in first if all(command in one.commands for _, one in members)]
-    lines = list(shared) if len(members) > 1 else []
+    shared = [command for command in members[0][1].commands if all(command in one.commands for _, one in members)]
+    lines = _new(shared, said) if len(members) > 1 else []
     for row, one in members:
-        own = [command for command in one.commands if command not in lines]
-        if own or one.seconds >= 1:
+        if own := [command for command in one.commands if command not in said]:
+            said.update(own)
             lines += [f"# {row.label}: {made_by(one)}", *own]
-    return ["```bash\n" + "\n".join(lines) + "\n```"]
+    if len(members) > 1 and lines == shared:  # counted at once
+        lines.append(f"# {made_by(max((one for _, one in members), key=lambda one: one.seconds))}")
+    return ["```bash\n" + "\n".join(lines) + "\n```"] if lines else []

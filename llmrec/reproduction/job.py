@@ -206,7 +206,7 @@ def _outcome(call: _Call, recipe: TableRecipe, row: Row) -> RowOutcome:
         call.took.append(time.monotonic() - started)
     earlier = call.recorded.get((recipe.name, row.name, protocol.name))
     cells = {column: _judged(recipe, row, column, measured, earlier, call.job.recipes) for column in columns}
-    if call.job.record:
+    if call.job.record and measured.cells:
         write_measurement(call.job.recorded, measured)
     return RowOutcome(row, protocol, measured, cells)
 

@@ -49,6 +49,7 @@ class Workshop:
         resume: Let what an earlier call finished stand.
         launch: accelerate's configuration for trainings; one process if not given.
         done: Commands finished in this call.
+        failed: Commands that failed in this call, and how: another row that needs one fails at once.
     """
 
     out: Path
@@ -56,6 +57,7 @@ class Workshop:
     resume: bool = False
     launch: Path | None = None
     done: dict[str, Done] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
     def run(self, template: str, values: Mapping[str, Any]) -> Done:
         """Run a command, unless it has finished.
@@ -72,17 +74,20 @@ class Workshop:
         plain = fill(template, {**values, **dict.fromkeys(_FRESH, ())})
         key = hashlib.sha256(f"{self.fingerprint} {shlex.join(plain)}".encode()).hexdigest()[:16]
         noted = self.out / "steps" / f"{key}.json"
+        if key in self.failed:
+            raise StepFailed(self.failed[key])
         if key not in self.done and self.resume and noted.is_file():
             with contextlib.suppress(ValueError, KeyError):
                 self.done[key] = Done(shown(plain), float(json.loads(noted.read_text(encoding="utf-8"))["seconds"]))
         if key not in self.done:
             words = fill(template, {**values, **(_RESUMED if self.resume else _FRESH)})
             noted.unlink(missing_ok=True)
-            self.done[key] = Done(shown(plain), self._seconds(words, self.out / "logs" / f"{key}.log"))
+            self.done[key] = Done(shown(plain), self._seconds(words, key))
             write_text(noted, json.dumps({"command": shown(plain), "seconds": self.done[key].seconds}) + "\n")
         return self.done[key]
 
-    def _seconds(self, words: Sequence[str], log: Path) -> float:
+    def _seconds(self, words: Sequence[str], key: str) -> float:
+        log = self.out / "logs" / f"{key}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
         with log.open("wb") as handle:
@@ -91,7 +96,8 @@ class Workshop:
             done = subprocess.run(self._process(words), stdout=handle, stderr=subprocess.STDOUT, check=False)
         if done.returncode:
             lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-            raise StepFailed(f"{words[0]} ended with status {done.returncode}: {lines[-1].strip()} (log: {log})")
+            self.failed[key] = f"{words[0]} ended with status {done.returncode}: {lines[-1].strip()} (log: {log})"
+            raise StepFailed(self.failed[key])
         return round(time.monotonic() - started, 1)
 
     def _process(self, words: Sequence[str]) -> list[str]:

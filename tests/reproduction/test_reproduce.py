@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from llmrec.cli import main
@@ -274,3 +275,32 @@ def test_the_page_opens_in_a_browser_without_errors_and_its_plots_show_something
     marks = svg_marks(page.document)
     assert len(marks) == 2  # MRR and Recall over all sessions
     assert min(marks) >= 3
+
+
+def test_examples_are_written_titles_beside_the_truth(store: Path, tmp_path: Path) -> None:
+    folder = recipes(tmp_path, {})
+    with (folder / "methods.yaml").open("a", encoding="utf-8") as handle:
+        handle.write(
+            "  shown: {kind: examples, band: exact, again: exact, steps: "
+            "['llmrec last-title {store} --split validation --out {run}']}\n"
+        )
+    table = (
+        "title: t\nplace: p\nprotocols: [task3_validation]\ncolumns: [examples]\nrows:\n  shown: {label: Last title}\n"
+        "examples: [[generated in the paper, true in the paper]]\n"
+    )
+    (folder / "table1.yaml").write_text(table, encoding="utf-8")
+    job = ReproduceJob(tables=["table1"], data=store, out=tmp_path / "out", recorded=tmp_path / "no", recipes=folder)
+    _, failed, page = reproduce_and_report(job)
+    assert not failed
+    (record,) = (tmp_path / "out" / "records").rglob("*.json")
+    measured = read_measurement(record)
+    assert measured.cells["examples"].value == len(measured.examples) == 4
+    targets = pq.read_table(store / "sessions_validation.parquet").to_pylist()
+    titles = {
+        (row["locale"], row["id"]): row["title"]
+        for row in pq.read_table(store / "products.parquet", columns=["id", "locale", "title"]).to_pylist()
+    }
+    spanish = [titles[row["locale"], row["next_item"]] for row in targets if row["locale"] == "ES"]
+    assert [truth for _, truth in measured.examples] == [spanish[len(spanish) * place // 4] for place in range(4)]
+    assert page is not None
+    assert "true in the paper" in page.read_text(encoding="utf-8")
