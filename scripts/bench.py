@@ -21,6 +21,8 @@
     python scripts/bench.py session-recall --seeds 0,1,2
 
     python scripts/bench.py fusion
+
+    python scripts/bench.py stats
 """
 
 from llmrec.benchmarks import app

@@ -19,7 +19,7 @@ LAYERS = [
     {"config"},
     {"flags"},
     {"data", "evaluation"},
-    {"prompts", "training"},
+    {"prompts", "training", "metrics"},
     {"embeddings"},
     {"retrieval"},
     {"rankers", "generation"},

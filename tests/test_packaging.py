@@ -12,6 +12,7 @@ import yaml
 
 from llmrec.config import recipe_names
 from llmrec.files import shipped_folder
+from llmrec.metrics import METRICS
 from llmrec.reproduction.recipe import table_names
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +35,7 @@ def test_the_wheel_holds_prompts_configurations_recipes_and_types(wheel: Path) -
     assert {f"llmrec/recipes/{name}.yaml" for name in recipe_names()} <= names
     assert {f"llmrec/recipes/paper/{name}.yaml" for name in (*table_names(), "methods", "protocols")} <= names
     assert {"llmrec/py.typed", "llmrec/data/synth/words.yaml", "llmrec/data/synth/families.yaml"} <= names
+    assert {f"llmrec/metrics/{name}/{name}.py" for name in METRICS} <= names
     assert not [name for name in names if name.startswith(("tests/", "scripts/"))]
 
 

@@ -11,6 +11,7 @@ from llmrec.benchmarks.measure import RUNS, app
 from llmrec.benchmarks.neural import neural
 from llmrec.benchmarks.retrieval import retrieval
 from llmrec.benchmarks.session_recall import recall
+from llmrec.benchmarks.statistics import stats
 
 __all__ = ["app", "embed", "recall"]
 
@@ -27,6 +28,7 @@ def all_() -> None:
     retrieval()
     embed()
     fusion()
+    stats()
 
 
 @app.command()

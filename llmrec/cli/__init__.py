@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from llmrec import __version__
-from llmrec.cli import alignment, data, embed, fusion, prompts, ranking, reproduce, retrieval, statistics
+from llmrec.cli import alignment, data, embed, fusion, prompts, ranking, reproduce, results, retrieval, statistics
 from llmrec.console import stderr
 from llmrec.errors import LlmrecError
 from llmrec.flags import as_command, spread
@@ -32,6 +32,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(embed.app, name="embed")
 app.command()(ranking.evaluate)
+app.command(no_args_is_help=True)(results.results)
 app.command(no_args_is_help=True)(statistics.stats)
 app.command(no_args_is_help=True)(ranking.rank)
 app.command(no_args_is_help=True)(ranking.tune)

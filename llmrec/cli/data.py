@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
+from llmrec.cli.download import get
 from llmrec.console import notice
 from llmrec.console import out as out_console
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Raw files to a checked store; synthetic data.")
+app.command()(get)
 
 
 @app.command("import")

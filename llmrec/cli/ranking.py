@@ -25,8 +25,19 @@ def evaluate(
         list[Path] | None,
         typer.Option(help="What the ranker learnt from: tells warm from cold targets; several files."),
     ] = None,
+    hits: Annotated[list[int] | None, typer.Option(help="More cutoffs K for Hit@K; several.")] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="Score apart, with intervals: locale, length, repeats, popularity, novelty (warm, cold)."),
+    ] = None,
+    sessions: Annotated[
+        Path | None, typer.Option(help="prev_items for --by length and repeats; TARGETS or its neighbour if not given.")
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Resampled test sets of intervals, swaps of p.", min=1)] = 1000,
 ) -> None:
     """Score a run: BLEU for titles; MRR, Recall and NDCG @100 for ranked lists; per locale and overall.
+
+    With --compare, differences have a paired bootstrap interval and a p by approximate randomisation.
 
     Example: llmrec evaluate runs/demo/titles_validation.parquet --targets STORE/sessions_validation.parquet
     """
@@ -34,7 +45,17 @@ def evaluate(
     from llmrec.evaluation.results import write_result
     from llmrec.evaluation.tables import render_markdown
 
-    result = evaluate_run(run, targets, products=products, compare=compare, train=train or ())
+    result = evaluate_run(
+        run,
+        targets,
+        products=products,
+        compare=compare,
+        train=train or (),
+        samples=samples,
+        hits=hits or (),
+        by=by or (),
+        sessions=sessions,
+    )
     if json is not None:
         write_result(json, result)
     out_console.print(render_markdown(result), markup=False)

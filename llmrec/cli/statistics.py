@@ -19,7 +19,7 @@ def stats(
     split: Annotated[
         str | None, typer.Option(help="Split that the figures count; training, or all where there is none.")
     ] = None,
-    sknn_sample: Annotated[int, typer.Option(help="Sessions scored for Figure 2f; 0 leaves it out.", min=0)] = 20_000,
+    sknn_sample: Annotated[int, typer.Option(help="Sessions scored for Figure 2f; 0 leaves it out.", min=0)] = 10_000,
     seed: Annotated[int, typer.Option(help="Draws them.")] = 0,
 ) -> None:
     """Count what the paper's Tables 1-2 and Figures 2, 4 and 5 show: sizes, long tails, overlap, repeats, neighbours.

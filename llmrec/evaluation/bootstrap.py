@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from llmrec.console import progress_bar
 from llmrec.errors import ConfigError, DataError
 
-__all__ = ["CONFIDENCE", "Interval", "check_paired", "interval_of", "paired_bootstrap_mean", "resampled_sums"]
+__all__ = [
+    "CONFIDENCE",
+    "Interval",
+    "check_paired",
+    "interval_of",
+    "paired_bootstrap_mean",
+    "resampled_means",
+    "resampled_sums",
+]
 
 CONFIDENCE: Final = 0.95
 _WEIGHTS_BYTES: Final = 64 << 20  # resampling weights held at once
@@ -111,15 +119,31 @@ def paired_bootstrap_mean(
         DataError: the runs differ in their number of sessions, or there are none.
     """
     check_paired(len(values_a), len(values_b))
-    _check_resampling(samples, len(values_a))
     gains = (values_a - values_b).astype(np.float64)
-    # sessions of equal gain are alike to a mean: to draw how many come of each gain is the same draw, and far cheaper,
-    # for two ranks of at most 100 make at most some thousand gains
-    distinct, counts = np.unique(gains, return_counts=True)
+    means = resampled_means(gains, samples, seed)  # refuses what cannot be resampled
+    return interval_of(float(gains.mean()), means)
+
+
+def resampled_means(values: NDArray[np.float64], samples: int, seed: int) -> NDArray[np.float64]:
+    """Means over test sets drawn with replacement, shape ``(samples,)``.
+
+    Args:
+        values: Shape ``(S,)``; what each session adds.
+        samples: Number of test sets.
+        seed: Seed of the draws.
+
+    Raises:
+        ConfigError: ``samples`` is below 1.
+        DataError: there are no sessions.
+    """
+    _check_resampling(samples, len(values))
+    # sessions of equal value are alike to a mean: to draw how many come of each value is the same draw, and far
+    # cheaper, for two ranks of at most 100 make at most some thousand gains
+    distinct, counts = np.unique(values, return_counts=True)
     generator = np.random.default_rng(seed)
     sums = np.empty(samples)
     rows = max(1, _WEIGHTS_BYTES // (8 * len(distinct)))
     for start in range(0, samples, rows):
         size = min(rows, samples - start)
-        sums[start : start + size] = generator.multinomial(len(gains), counts / len(gains), size=size) @ distinct
-    return interval_of(float(gains.mean()), sums / len(gains))
+        sums[start : start + size] = generator.multinomial(len(values), counts / len(values), size=size) @ distinct
+    return sums / len(values)

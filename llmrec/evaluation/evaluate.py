@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec.errors import ConfigError, DataError
+from llmrec.evaluation.breakdowns import check_groupings, group_sessions
 from llmrec.evaluation.results import Result
 from llmrec.evaluation.runs import Run, read_run
 from llmrec.evaluation.scoring import score_rankings, score_titles
@@ -26,6 +28,10 @@ def evaluate_run(
     train: Sequence[Path] = (),
     samples: int = 1000,
     seed: int = 0,
+    *,
+    hits: Sequence[int] = (),
+    by: Sequence[str] = (),
+    sessions: Path | None = None,
 ) -> Result:
     """Score titles (BLEU) or ranked lists (MRR, Recall, NDCG @100), per locale and overall.
 
@@ -39,41 +45,61 @@ def evaluate_run(
         train: Files that the run's ranker learnt from; sessions are told apart by whether these hold their target.
         samples: Resampled test sets of that interval.
         seed: Seed of the resampling.
+        hits: More cutoffs K to report Hit@K of ranked lists at.
+        by: Groupings of `llmrec.evaluation.breakdowns` to score apart, each with its intervals.
+        sessions: Where those by length and repeats read ``prev_items``; the targets file, or the sessions beside it,
+            if not given.
 
     Raises:
-        ConfigError: ``train`` is given for titles.
+        ConfigError: ``train`` or ``hits`` is of no use for titles, or a grouping is unknown or lacks its data.
         DataError: a file cannot be read, or run and targets do not belong together; the first differing row is named.
     """
+    check_groupings(by, bool(train))
     loaded, goals = read_run(run), read_targets(targets)
     _check_rows(loaded, goals)
     other = _read_other(compare, loaded) if compare is not None else None
     locales = loaded.locales.to_pylist()
+    groupings = group_sessions(by, goals, len(loaded), locales, sessions, train)
     if loaded.kind == "ranking":
-        return score_rankings(
+        result = score_rankings(
             run.name,
             locales,
             loaded.predictions,
             _wanted_items(goals).slice(0, len(loaded)),
             baseline=None if other is None else (other.path.name, other.predictions),
             trained=items_of_sessions(train) if train else None,
+            hits=hits,
+            groupings=groupings,
             partial=loaded.partial,
             provenance=loaded.provenance,
             samples=samples,
             seed=seed,
         )
-    if train:
-        raise ConfigError(f"{run}: holds titles; --train tells warm from cold targets of ranked lists alone")
-    return score_titles(
+        return replace(result, targets=targets.name)
+    _refuse_for_titles(run, hits, by, train)
+    result = score_titles(
         run.name,
         locales,
         loaded.predictions.to_pylist(),
         _wanted_titles(loaded, goals, products).to_pylist(),
         baseline=None if other is None else (other.path.name, other.predictions.to_pylist()),
+        groupings=groupings,
         partial=loaded.partial,
         provenance=loaded.provenance,
         samples=samples,
         seed=seed,
     )
+    return replace(result, targets=targets.name)
+
+
+def _refuse_for_titles(run: Path, hits: Sequence[int], by: Sequence[str], train: Sequence[Path]) -> None:
+    if hits:
+        raise ConfigError(f"{run}: holds titles; --hits is of ranked lists alone")
+    if train and not {"popularity", "novelty"} & {*by}:
+        raise ConfigError(
+            f"{run}: holds titles; --train tells warm from cold targets of ranked lists alone, "
+            "of titles with --by novelty or popularity"
+        )
 
 
 def _check_rows(run: Run, targets: Targets) -> None:

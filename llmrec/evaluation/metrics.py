@@ -16,6 +16,7 @@ from llmrec.errors import ConfigError, DataError
 __all__ = [
     "MAX_RANKED",
     "RANKING_METRICS",
+    "metric_by_rank",
     "mrr_at_k",
     "ndcg_at_k",
     "ranks_of_targets",
@@ -182,3 +183,19 @@ RANKING_METRICS: Final[dict[str, Callable[[NDArray[np.int64], int], float]]] = {
     "recall": recall_at_k,
     "ndcg": ndcg_at_k,
 }
+
+
+def metric_by_rank(metric: str) -> NDArray[np.float64]:
+    """What a session adds to a metric, by the rank of its target: shape ``(MAX_RANKED + 1,)``; 0 is a target missed.
+
+    Args:
+        metric: ``mrr@100``, ``recall@20``, ``ndcg@10``, ``hit@1`` …; ``hit`` is the paper's name for recall here.
+
+    Raises:
+        ConfigError: no such metric, or a cutoff below 1 or above `MAX_RANKED`.
+    """
+    name, _, cutoff = metric.partition("@")
+    known = {**RANKING_METRICS, "hit": recall_at_k}
+    if name not in known or not cutoff.isdecimal() or not 1 <= int(cutoff) <= MAX_RANKED:
+        raise ConfigError(f"no metric '{metric}'; write one of {', '.join(known)} and a cutoff of 1 to {MAX_RANKED}")
+    return np.array([known[name](np.array([rank]), int(cutoff)) for rank in range(MAX_RANKED + 1)])

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from llmrec.evaluation.plots import figure_svg, plot_bleu_by_locale
 from llmrec.evaluation.results import Result
 from llmrec.evaluation.scoring import OVERALL
-from llmrec.evaluation.tables import notes_of, result_table
+from llmrec.evaluation.tables import breakdown_tables, notes_of, result_table
 from llmrec.files import write_text
 from llmrec.schema import language_of
 
@@ -150,6 +150,7 @@ def result_blocks(result: Result) -> list[Html]:
     """Section of one result: its table, notes, the plot of BLEU where a baseline stands beside, and provenance."""
     header, rows = result_table(result)
     blocks = [heading(result.run), table_block(header, rows)]
+    blocks += [table_block(named, cells, title) for title, named, cells in breakdown_tables(result)]
     blocks += [paragraph(note, note=True) for note in notes_of(result)]
     comparison = result.comparison
     if comparison is not None and comparison.metric == "bleu":

@@ -34,17 +34,21 @@ class Scores:
 
 @dataclass(frozen=True)
 class Part:
-    """Metrics of the sessions whose target training knew (``warm``), did not know (``cold``), or of all.
+    """Metrics of some of the sessions: those of a locale, of a length, whose target training knew (``warm``) …
 
     Attributes:
         num_sessions: Sessions of this part.
         metrics: As in `Scores`; empty where there is no such session.
         intervals: For each metric its percentile interval over resampled sessions; ``difference`` is the metric itself.
+        differences: For each metric the run minus its baseline with the paired interval; empty without one.
+        p_values: For each metric the two-sided p of that difference, by approximate randomisation.
     """
 
     num_sessions: int
     metrics: Mapping[str, float]
     intervals: Mapping[str, Interval]
+    differences: Mapping[str, Interval] = field(default_factory=dict)
+    p_values: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,14 @@ class Comparison:
         metric: ``bleu`` or ``mrr@100``.
         scores: The baseline's metric, per locale, ``overall``, and of ``warm`` and ``cold`` where these are told apart.
         intervals: Run minus baseline, for the same, with the paired bootstrap interval.
+        p_values: For the same, the two-sided p of the difference, by approximate randomisation.
     """
 
     baseline: str
     metric: str
     scores: Mapping[str, float]
     intervals: Mapping[str, Interval]
+    p_values: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,9 @@ class Result:
         signatures: sacrebleu signature of each BLEU metric; empty for ranked lists.
         comparison: The baseline, where one was given.
         parts: ``all``, ``warm`` and ``cold``, where training files were given; empty otherwise.
+        breakdowns: Grouping (`llmrec.evaluation.breakdowns`) to its parts, the last of them all sessions; those of
+            ``locale`` end with ``mean of locales``, resampled within each locale.
+        targets: Name of the targets file; empty where the scores are not of files.
         provenance: How the run was made.
         version: Version of this record.
     """
@@ -95,6 +104,8 @@ class Result:
     signatures: Mapping[str, str] = field(default_factory=dict)
     comparison: Comparison | None = None
     parts: Mapping[str, Part] = field(default_factory=dict)
+    breakdowns: Mapping[str, Mapping[str, Part]] = field(default_factory=dict)
+    targets: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     version: int = RESULT_VERSION
 
@@ -138,13 +149,26 @@ def _from_record(record: dict[str, Any]) -> Result:
         intervals = {name: Interval(**interval) for name, interval in comparison["intervals"].items()}
         comparison = Comparison(**{**comparison, "intervals": intervals})
     overall = Scores(**record["overall"])
-    changed = {"overall": overall, "locales": locales, "comparison": comparison, "parts": parts}
+    breakdowns = {
+        grouping: {name: _part(part) for name, part in groups.items()}
+        for grouping, groups in record.get("breakdowns", {}).items()
+    }
+    changed = {
+        "overall": overall,
+        "locales": locales,
+        "comparison": comparison,
+        "parts": parts,
+        "breakdowns": breakdowns,
+    }
     return Result(**{**record, **changed})
 
 
 def _part(record: dict[str, Any]) -> Part:
-    intervals = {metric: Interval(**interval) for metric, interval in record["intervals"].items()}
-    return Part(record["num_sessions"], record["metrics"], intervals)
+    intervals, differences = (
+        {metric: Interval(**interval) for metric, interval in record.get(name, {}).items()}
+        for name in ("intervals", "differences")
+    )
+    return Part(record["num_sessions"], record["metrics"], intervals, differences, record.get("p_values", {}))
 
 
 def refuse_partial(result: Result) -> None:

@@ -14,14 +14,17 @@ from numpy.typing import NDArray
 from llmrec.errors import DataError
 from llmrec.evaluation.bleu import TOKENIZERS, bleu_of, bleu_signature, bleu_stats, paired_bootstrap
 from llmrec.evaluation.bootstrap import Interval, paired_bootstrap_mean
-from llmrec.evaluation.metrics import MAX_RANKED, RANKING_METRICS, ranks_of_targets, reciprocal_ranks
+from llmrec.evaluation.metrics import MAX_RANKED, RANKING_METRICS, metric_by_rank, ranks_of_targets, reciprocal_ranks
+from llmrec.evaluation.parts import break_down, ranking_part, title_part
 from llmrec.evaluation.results import Comparison, Part, Result, Scores
+from llmrec.evaluation.significance import randomisation_p_bleu, randomisation_p_mean
 from llmrec.schema import LOCALES
 
 __all__ = ["OVERALL", "score_rankings", "score_titles"]
 
 OVERALL: Final = "overall"
 Rows = NDArray[np.int64]
+Groupings = Mapping[str, Mapping[str, NDArray[np.bool_]]]
 
 
 def score_titles(
@@ -31,6 +34,7 @@ def score_titles(
     targets: Sequence[str | None],
     *,
     baseline: tuple[str, Sequence[str]] | None = None,
+    groupings: Groupings | None = None,
     partial: bool = False,
     provenance: Mapping[str, Any] | None = None,
     samples: int = 1000,
@@ -44,6 +48,7 @@ def score_titles(
         predictions: ``S`` titles.
         targets: ``S`` titles; a session whose target is None or empty is left out and counted.
         baseline: Name and ``S`` titles of a run to stand beside, Last Product Title for instance.
+        groupings: Grouping to its groups, each a mask of shape ``(S,)``, to score apart.
         partial: Whether these are only the first sessions of a split.
         provenance: How the run was made.
         samples: Resampled test sets of the interval against ``baseline``.
@@ -74,12 +79,16 @@ def score_titles(
             "exact_match": float(exact[rows].mean()),
         }
 
-    comparison = None
+    comparison, other = None, None
     if baseline is not None:
         other = bleu_stats([baseline[1][row] for row in kept], wanted)
         comparison = _compare_bleu(baseline[0], stats, other, groups, samples, seed)
-    return _result(
+    result = _result(
         run, "titles", len(targets), groups, metrics_of, _signatures(groups), comparison, partial, provenance
+    )
+    return replace(
+        result,
+        breakdowns=break_down(_of_kept(groupings, kept), len(kept), title_part(stats, other, samples), seed),
     )
 
 
@@ -98,6 +107,7 @@ def _compare_bleu(
         len(ours),
         lambda rows: bleu_of(theirs[rows].sum(axis=0)).score,
         lambda rows: paired_bootstrap(ours[rows], theirs[rows], samples, seed),
+        lambda rows: randomisation_p_bleu(ours[rows], theirs[rows], samples, seed),
     )
 
 
@@ -114,6 +124,8 @@ def score_rankings(
     *,
     baseline: tuple[str, pa.ChunkedArray] | None = None,
     trained: Any = None,
+    hits: Sequence[int] = (),
+    groupings: Groupings | None = None,
     partial: bool = False,
     provenance: Mapping[str, Any] | None = None,
     samples: int = 1000,
@@ -129,6 +141,8 @@ def score_rankings(
         baseline: Name and ``S`` ranked lists of a run to stand beside.
         trained: Arrow strings: items that training has met; sessions with such a target are ``warm``, others ``cold``.
             None: they are not told apart.
+        hits: More cutoffs K to report Hit@K at (paper, Eq. 2).
+        groupings: Grouping to its groups, each a mask of shape ``(S,)``, to score apart.
         partial: Whether these are only the first sessions of a split.
         provenance: How the run was made.
         samples: Resampled test sets of the interval against ``baseline``.
@@ -143,46 +157,47 @@ def score_rankings(
     groups = _rows_by_locale([locales[row] for row in kept], run)
     ranks = ranks_of_targets(ranked, targets, run)[kept]
 
+    names = [*(f"{name}@{k}" for name in RANKING_METRICS), *(f"hit@{cutoff}" for cutoff in sorted({*hits}))]
+    tables = {name: metric_by_rank(name) for name in names}
+
     def metrics_of(rows: Rows, _: str | None) -> dict[str, float]:
-        return {f"{name}@{k}": metric(ranks[rows], k) for name, metric in RANKING_METRICS.items()}
+        return {name: float(table[ranks[rows]].mean()) for name, table in tables.items()}
 
     sets = {} if trained is None else _warm_and_cold(targets, kept, trained)
-    comparison = None
+    comparison, other = None, None
     if baseline is not None:
-        name, lists = baseline
-        ours, theirs = reciprocal_ranks(ranks, k), reciprocal_ranks(ranks_of_targets(lists, targets, name)[kept], k)
+        other = ranks_of_targets(baseline[1], targets, baseline[0])[kept]
+        ours, theirs = reciprocal_ranks(ranks, k), reciprocal_ranks(other, k)
         comparison = _compare(
-            name,
+            baseline[0],
             f"mrr@{k}",
             {**groups, **{part: rows for part, rows in sets.items() if len(rows)}},
             len(ranks),
             lambda rows: float(theirs[rows].mean()),
             lambda rows: paired_bootstrap_mean(ours[rows], theirs[rows], samples, seed),
+            lambda rows: randomisation_p_mean(ours[rows], theirs[rows], samples, seed),
         )
     result = _result(run, "ranking", len(targets), groups, metrics_of, {}, comparison, partial, provenance)
-    if trained is None:
-        return result
-    sets = {"all": np.arange(len(ranks)), **sets}
-    return replace(result, parts={part: _part(ranks[rows], samples, seed) for part, rows in sets.items()})
+    part_of = ranking_part(ranks, other, names, samples)
+    if trained is not None:
+        sets = {"all": np.arange(len(ranks)), **sets}
+        empty = Part(0, {}, {})
+        parts = {part: part_of(rows, seed)[0] if len(rows) else empty for part, rows in sets.items()}
+        result = replace(result, parts=parts)
+    return replace(result, breakdowns=break_down(_of_kept(groupings, kept), len(kept), part_of, seed))
+
+
+def _of_kept(groupings: Groupings | None, kept: list[int]) -> dict[str, dict[str, NDArray[np.bool_]]]:
+    """Groups of the sessions that have a target; those that none is left of go."""
+    return {
+        grouping: {name: mask[kept] for name, mask in masks.items() if mask[kept].any()}
+        for grouping, masks in (groupings or {}).items()
+    }
 
 
 def _warm_and_cold(targets: pa.ChunkedArray, kept: list[int], trained: Any) -> dict[str, Rows]:
     met = pc.is_in(targets.take(pa.array(kept, pa.int64())), pa.array(trained)).to_numpy()
     return {"warm": np.flatnonzero(met), "cold": np.flatnonzero(~met)}
-
-
-def _part(ranks: Rows, samples: int, seed: int) -> Part:
-    """Metrics of some ranks, each with the interval of its mean over sessions."""
-    if not len(ranks):
-        return Part(0, {}, {})
-    k = MAX_RANKED
-    metrics, intervals = {}, {}
-    for name, metric in RANKING_METRICS.items():
-        by_rank = np.array([metric(np.array([rank]), k) for rank in range(k + 1)])  # of one session, by its rank
-        values = by_rank[ranks]
-        metrics[f"{name}@{k}"] = metric(ranks, k)
-        intervals[f"{name}@{k}"] = paired_bootstrap_mean(values, np.zeros(len(values)), samples, seed)
-    return Part(len(ranks), metrics, intervals)
 
 
 def _check_lengths(run: str, *lengths: int) -> None:
@@ -211,6 +226,7 @@ def _compare(
     num_rows: int,
     score: Callable[[Rows], float],
     interval: Callable[[Rows], Interval],
+    p_value: Callable[[Rows], float],
 ) -> Comparison:
     sets = {OVERALL: np.arange(num_rows), **groups}
     return Comparison(
@@ -218,6 +234,7 @@ def _compare(
         metric,
         {name: score(rows) for name, rows in sets.items()},
         {name: interval(rows) for name, rows in sets.items()},
+        {name: p_value(rows) for name, rows in sets.items()},
     )
 
 

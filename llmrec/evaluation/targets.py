@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from llmrec.errors import DataError
 
-__all__ = ["Targets", "join_titles", "read_targets"]
+__all__ = ["Targets", "columns_of", "join_titles", "read_targets"]
 
 # ground truth from elsewhere: the authors' of Task 3, for instance, is a table of products
 _ALIASES: Final = {"next_item": ("gt", "item", "item_id"), "next_title": ("title",)}
@@ -123,9 +123,18 @@ def _read_parquet(path: Path, wanted: Sequence[str]) -> Any:
     return file.read(columns=[name for name in wanted if name in file.schema_arrow.names])
 
 
-def _read_csv(path: Path, wanted: Sequence[str]) -> Any:
+def columns_of(path: Path) -> list[str]:
+    """Names of the columns of a Parquet or CSV file that `read_targets` has read."""
+    return _csv_header(path) if path.suffix.lower() == ".csv" else list(pq.ParquetFile(path).schema_arrow.names)
+
+
+def _csv_header(path: Path) -> list[str]:
     with path.open(encoding="utf-8-sig", newline="") as handle:
-        header = next(csv.reader(handle), [])
+        return next(csv.reader(handle), [])
+
+
+def _read_csv(path: Path, wanted: Sequence[str]) -> Any:
+    header = _csv_header(path)
     present = [name for name in wanted if name in header]
     if not present:
         raise DataError(f"{path}: none of the columns {', '.join(wanted)} in its first line; add the header")

@@ -50,7 +50,7 @@ class StatisticsJob:
     data: Path
     out: Path | None = None
     split: str | None = None
-    sknn_sample: int = 20_000
+    sknn_sample: int = 10_000
     seed: int = 0
 
 
@@ -110,29 +110,30 @@ def _or_dash(value: float | None, form: str) -> str:
 
 
 def _figure_rows(numbers: Numbers) -> list[list[str]]:
-    rows = []
-    shares = {row["locale"]: row["share"] for row in numbers.tables["repeat_shares"].to_pylist()}
-    rows.append(["2d: with a repeated product", f"{shares.pop(ALL):.2%}", *_ends(shares, ".2%")])
     pairs = {
         f"{row['locale_a']} in {row['locale_b']}": row["overlap"]
         for row in numbers.tables["product_overlap"].to_pylist()
         if row["locale_a"] != row["locale_b"]
     }
-    rows.append(["2b: products shared", "", *_ends(pairs, ".1%")])
-    for name, x, what in (
-        ("product_frequency", "times", "2a: products seen once"),
-        ("session_lengths", "length", "2c: of length 2"),
-        ("repeated_items", "num_repeated", "2e: of them, with one such product"),
-    ):
-        by_locale = _shares_at(numbers.tables[name], x, 2 if x == "length" else 1)
-        if by_locale:
-            rows.append([what, f"{by_locale.pop(ALL):.1%}", *_ends(by_locale, ".1%")])
+    shares = {row["locale"]: row["share"] for row in numbers.tables["repeat_shares"].to_pylist()}
+    rows = [
+        *_share_row(numbers, "product_frequency", "times", 1, "2a: products seen once"),
+        ["2b: products shared", "", *_ends(pairs, ".1%")],
+        *_share_row(numbers, "session_lengths", "length", 2, "2c: sessions of length 2"),
+        ["2d: with a repeated product", f"{shares.pop(ALL):.2%}", *_ends(shares, ".2%")],
+        *_share_row(numbers, "repeated_items", "num_repeated", 1, "2e: of them, with one"),
+    ]
     if numbers.sknn is not None:
         scores = numbers.sknn.table.to_pandas()
         medians = scores.groupby("locale")["score"].median().to_dict()
         what = f"2f: {NTH}th SKNN score, median"
         rows.append([what, f"{scores['score'].median():.3f}", *_ends(medians, ".3f")])
     return rows
+
+
+def _share_row(numbers: Numbers, name: str, x: str, value: int, what: str) -> list[list[str]]:
+    shares = _shares_at(numbers.tables[name], x, value)
+    return [[what, f"{shares.pop(ALL):.1%}", *_ends(shares, ".1%")]] if shares else []
 
 
 def _shares_at(table: pa.Table, x: str, value: int) -> dict[str, float]:

@@ -286,13 +286,15 @@ def write_statistics(folder: Path, title: str, numbers: Numbers, provenance: Map
     _write_csv(folder / "table_1.csv", table_1)
     _write_csv(folder / "table_2.csv", one.table)
     figures = build_figures(numbers)
+    pictures = _pictures(figures)
     for figure in figures:
         _write_csv(folder / f"{figure.name}.csv", figure.table)
+        figure.plot.set_layout_engine("none")  # laid out for the page; to do it again takes most of the time
         for ending in ("png", "svg"):
             save_figure(figure.plot, folder / f"{figure.name}.{ending}")
     write_text(folder / "statistics.json", json.dumps(_record(numbers, figures, provenance), indent=1) + "\n")
     page = folder / "report.html"
-    write_html_report(page, title, [*_tables(numbers), *_pictures(figures), provenance_block(provenance)])
+    write_html_report(page, title, [*_tables(numbers), *pictures, provenance_block(provenance)])
     return page
 
 

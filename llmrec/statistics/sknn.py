@@ -66,7 +66,7 @@ class _OthersKnn(ItemKnn):
 
 def sknn_scores(
     corpus: Corpus,
-    sample: int = 20_000,
+    sample: int = 10_000,
     seed: int = 0,
     settings: ItemKnnSettings | None = None,
     on_progress: Callable[[str], Any] | None = None,

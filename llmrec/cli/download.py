@@ -1,0 +1,109 @@
+"""``llmrec data get``: where the files come from, fetching what can be fetched, and checking what was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmrec.console import notice, table
+from llmrec.console import out as out_console
+from llmrec.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from llmrec.data.verify import Checked
+
+__all__ = ["get"]
+
+
+def get(
+    source: Annotated[
+        str | None, typer.Option("--from", help="aicrowd, authors, or a folder to copy from; nothing: where each is.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder to fetch into.")] = Path("raw/amazon-m2"),
+    check: Annotated[Path | None, typer.Option(help="Check this folder; nothing is fetched.")] = None,
+    url: Annotated[str | None, typer.Option(help="Another address of the authors' repository, a mirror.")] = None,
+    sums: Annotated[
+        bool, typer.Option("--write-sums", help="Write SHA256SUMS of the checked files, to compare with later.")
+    ] = False,
+) -> None:
+    """Say where the Amazon-M2 files come from, fetch what can be fetched without a login, check what was fetched.
+
+    Example: llmrec data get --from authors --out raw/amazon-m2
+    """
+    from llmrec.data.fetch import clone, copy_folder
+    from llmrec.data.official import AUTHORS_URL
+
+    if check is not None:
+        if source not in (None, "aicrowd", "authors"):
+            raise ConfigError(f"--from {source} and --check exclude each other: one copies, one looks")
+        _report(check, sums)
+        return
+    if source is None:
+        _show_sources()
+    elif source == "aicrowd":
+        _show_aicrowd(out)
+    elif source == "authors":
+        clone(url or AUTHORS_URL, out)
+        _report(out, sums)
+    else:
+        copy_folder(Path(source), out)
+        _report(out, sums)
+
+
+def _show_sources() -> None:
+    from llmrec.data.official import AICROWD_PAGE, AUTHORS_URL, SHARED
+
+    rows = [
+        ("aicrowd", "products, training sessions, test sessions of three tasks", "after login, in a browser"),
+        ("authors", "test sessions and their targets", "git"),
+        ("FOLDER", "what you have already", "copied"),
+    ]
+    out_console.print(table("llmrec data get --from …", ("from", "what", "how"), rows))
+    notice(f"aicrowd: {AICROWD_PAGE}")
+    notice(f"authors: {AUTHORS_URL}")
+    notice(f"licence of the data: {SHARED}; without any download: llmrec data synth raw/synthetic")
+    notice("next: llmrec data get --from authors --out raw/amazon-m2")
+
+
+def _show_aicrowd(out: Path) -> None:
+    from llmrec.data.official import AICROWD_FILES, AICROWD_PAGE, TASK_1_FILES
+
+    rows = [(name, " or ".join(f"{count:,}" for count in counts), what) for name, counts, what in AICROWD_FILES]
+    out_console.print(table("Files of the challenge", ("file", "rows", "what"), rows))
+    notice("AIcrowd gives its files to people who are logged in; llmrec cannot, and fetched nothing.")
+    notice(f"1. log in and join the challenge: {AICROWD_PAGE}")
+    notice(f"2. save the dataset files of Task 1 into {out}: {TASK_1_FILES} (paper, App. B.3); Tasks 2 and 3: likewise")
+    notice(f"next: llmrec data get --check {out}")
+
+
+def _report(folder: Path, sums: bool) -> None:
+    """Show every file with what is known of it, and end in an error where one is not what it should be."""
+    from llmrec.data.official import missing_files
+    from llmrec.data.sources import find_source
+    from llmrec.data.verify import check_folder, is_synthetic, write_sums
+
+    checked = check_folder(folder)
+    out_console.print(table(str(folder), ("file", "MB", "rows", "official", "SHA-256", "state"), map(_row, checked)))
+    wrong = [one for one in checked if one.problem]
+    if wrong:
+        raise DataError(
+            f"{len(wrong)} of {len(checked)} files are not as they should be: "
+            + "; ".join(f"{one.name}: {one.problem}" for one in wrong)
+        )
+    if sums:
+        notice(f"sums in {write_sums(folder, checked)}")
+    source = find_source(folder)
+    if is_synthetic(source.folder):
+        notice("synthetic data of llmrec data synth, with the official names: not Amazon-M2")
+    if missing := missing_files(source):
+        notice(f"not there: {', '.join(missing)}; from AIcrowd: llmrec data get --from aicrowd")
+    notice(f"next: llmrec data import {folder} stores/m2")
+
+
+def _row(one: Checked) -> tuple[str, ...]:
+    expected = " or ".join(f"{count:,}" for count in one.expected) or "not known"
+    state = "WRONG" if one.problem else "ok" if one.expected else "readable"
+    rows = "–" if one.rows is None else f"{one.rows:,}"
+    return one.name, f"{one.num_bytes / 1e6:,.1f}", rows, expected, one.sha256[:12], state

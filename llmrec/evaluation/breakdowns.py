@@ -1,0 +1,153 @@
+"""Sessions in groups that the paper talks about: by locale, length, repeats, and by how well the target is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from llmrec.data.sessions import connect, read_sessions_file
+from llmrec.errors import ConfigError, DataError
+from llmrec.evaluation.seen import counts_of_items
+from llmrec.evaluation.targets import Targets, columns_of
+
+__all__ = ["GROUPINGS", "check_groupings", "group_sessions"]
+
+GROUPINGS: Final = ("locale", "length", "repeats", "popularity", "novelty")
+_NEEDS_SESSIONS: Final = ("length", "repeats")
+_NEEDS_TRAINING: Final = ("popularity", "novelty")
+
+Rows = NDArray[np.int64]
+Groups = Mapping[str, Rows]
+
+# upper ends, both counted in; None is open. Bounds are few and round: a group must hold sessions enough to tell.
+_LENGTHS: Final = (
+    (1, "1 item"),
+    (2, "2 items"),
+    (3, "3"),
+    (4, "4"),
+    (6, "5-6"),
+    (10, "7-10"),
+    (20, "11-20"),
+    (None, "21 and more"),
+)
+_REPEATS: Final = ((0, "no repeat"), (1, "1 visit again"), (2, "2"), (None, "3 and more"))
+_POPULARITY: Final = (
+    (0, "never in training"),
+    (1, "once"),
+    (5, "2-5 times"),
+    (20, "6-20"),
+    (100, "21-100"),
+    (None, "101 and more"),
+)
+
+
+def check_groupings(by: Sequence[str], has_training: bool) -> None:
+    """Refuse groupings that are not known or lack their data.
+
+    Raises:
+        ConfigError: an unknown name, or one that needs training files.
+    """
+    for name in by:
+        if name not in GROUPINGS:
+            raise ConfigError(f"--by must be one of {', '.join(GROUPINGS)}; got '{name}'")
+        if name in _NEEDS_TRAINING and not has_training:
+            raise ConfigError(f"--by {name} counts targets in what the run learnt from; add --train FILE")
+
+
+def group_sessions(
+    by: Sequence[str],
+    targets: Targets,
+    num_rows: int,
+    locales: Sequence[str],
+    sessions: Path | None = None,
+    train: Sequence[Path] = (),
+) -> dict[str, dict[str, NDArray[np.bool_]]]:
+    """Sort sessions into groups.
+
+    * ``locale``: its name.
+    * ``length``: items of ``prev_items`` (paper §3, Session length).
+    * ``repeats``: visits of an item that the session holds already: length less different items (§3, Repeat pattern).
+    * ``popularity``: times that training sessions hold the target (§3, Long tail).
+    * ``novelty``: ``warm`` where training holds the target, ``cold`` where not (App. B.4).
+
+    Args:
+        by: Names of `GROUPINGS`.
+        targets: Targets of the split.
+        num_rows: Sessions of the run, ``S``: the first of the split.
+        locales: ``S`` locales.
+        sessions: Where ``prev_items`` are read; the targets file itself, or the store's sessions beside it, if not
+            given.
+        train: Files that the run's model learnt from.
+
+    Returns:
+        Grouping to its groups in order, each a mask of shape ``(S,)``; groups without a session are left out.
+
+    Raises:
+        ConfigError: as `check_groupings`, or no file holds the sessions.
+        DataError: a file cannot be read, holds another number of sessions, or targets are no ids.
+    """
+    check_groupings(by, bool(train))
+    found: dict[str, dict[str, NDArray[np.bool_]]] = {}
+    shapes = _shapes(targets, num_rows, sessions) if {*by} & {*_NEEDS_SESSIONS} else {}
+    counts = _target_counts(targets, num_rows, train) if {*by} & {*_NEEDS_TRAINING} else np.zeros(0, dtype=np.int64)
+    for name in by:
+        if name == "locale":
+            names = np.asarray(locales)
+            masks = {str(one): names == one for one in dict.fromkeys(locales)}
+        elif name == "novelty":
+            masks = {"warm": counts > 0, "cold": counts == 0}
+        elif name == "popularity":
+            masks = _buckets(counts, _POPULARITY)
+        else:
+            masks = _buckets(shapes[name], _LENGTHS if name == "length" else _REPEATS)
+        found[name] = {group: mask for group, mask in masks.items() if mask.any()}
+    return found
+
+
+def _buckets(values: Rows, bounds: Sequence[tuple[int | None, str]]) -> dict[str, NDArray[np.bool_]]:
+    masks, below = {}, -1
+    for end, name in bounds:
+        masks[name] = (values > below) & (values <= end) if end is not None else values > below
+        below = end if end is not None else below
+    return masks
+
+
+def _shapes(targets: Targets, num_rows: int, sessions: Path | None) -> dict[str, Rows]:
+    """Length and repeated visits of each session, shape ``(S,)``."""
+    file = sessions or _sessions_beside(targets.path)
+    con = connect()
+    try:
+        table = read_sessions_file(con, file)
+        lengths = table.prev_items.length()
+        columns = con.to_pyarrow(table.select(length=lengths, repeats=lengths - table.prev_items.unique().length()))
+    finally:
+        con.disconnect()
+    if len(columns) != targets.num_rows:
+        raise DataError(f"{file}: {len(columns)} sessions for the {targets.num_rows} targets of {targets.path.name}")
+    return {name: columns[name].to_numpy().astype(np.int64)[:num_rows] for name in ("length", "repeats")}
+
+
+def _sessions_beside(path: Path) -> Path:
+    """The targets file where it holds the sessions, else ``sessions…`` beside ``targets…``."""
+    if "prev_items" in columns_of(path):
+        return path
+    beside = path.with_name(path.name.replace("targets", "sessions", 1))
+    if beside != path and beside.is_file():
+        return beside
+    raise ConfigError(f"{path}: holds no prev_items to sort sessions by; add --sessions FILE")
+
+
+def _target_counts(targets: Targets, num_rows: int, train: Sequence[Path]) -> Rows:
+    if targets.items is None:
+        raise DataError(f"{targets.path}: no column 'next_item', which is counted in the training files")
+    items, counts = counts_of_items(train)
+    places = pc.index_in(targets.items.slice(0, num_rows), value_set=items)
+    found: Any = pc.fill_null(pa.array(counts).take(places.combine_chunks()), 0)
+    kept: Rows = found.to_numpy(zero_copy_only=False).astype(np.int64)
+    return kept
