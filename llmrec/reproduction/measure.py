@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmrec.evaluation.evaluate import evaluate_run
+from llmrec.evaluation.parts import ALL_SESSIONS
 from llmrec.evaluation.provenance import collect_provenance
-from llmrec.evaluation.results import Part, Result, Scores, refuse_partial
+from llmrec.evaluation.results import Result, refuse_partial
 from llmrec.evaluation.runs import read_run
 from llmrec.evaluation.scoring import OVERALL
 from llmrec.evaluation.targets import join_titles, read_targets
@@ -23,7 +24,6 @@ from llmrec.reproduction.templates import fill
 
 __all__ = ["cells_of", "measure_row"]
 
-_PARTS: Final = ("warm", "cold")
 _EXAMPLES: Final = 4  # as many as Figure 3 shows
 
 
@@ -103,10 +103,14 @@ def _scored(row: Row, protocol: Protocol, values: Mapping[str, Any]) -> tuple[Re
     (run,), (targets,) = fill("{run}", values), fill(protocol.targets, values)
     train = fill("{train}", values) if row.method.kind == "ranking" and "train" in values else []
     looked_up = Path(fill("{store}/products.parquet", values)[0]) if row.method.kind == "titles" else None
-    result = evaluate_run(Path(run), Path(targets), products=looked_up, train=[Path(one) for one in train])
+    result = evaluate_run(
+        Path(run), Path(targets), products=looked_up, train=[Path(one) for one in train], by=("locale",)
+    )
     refuse_partial(result)
     flags = ["--products", str(looked_up)] if looked_up else []
-    return result, shown(["llmrec", "evaluate", run, "--targets", targets, *flags, *_several("--train", train)])
+    return result, shown(
+        ["llmrec", "evaluate", run, "--targets", targets, *flags, *_several("--train", train), "--by", "locale"]
+    )
 
 
 def _several(flag: str, values: Sequence[str]) -> list[str]:
@@ -134,10 +138,11 @@ def cells_of(result: Result, columns: Sequence[str]) -> dict[str, Cell]:
     BLEU becomes a fraction, as the paper prints it.
     """
     cells = {}
+    by_locale = result.breakdowns.get("locale", {})
     for column in columns:
         metric, _, where = column.partition("/")
-        part = result.parts.get("all" if where == OVERALL else where)
-        scores = _scores(result, where, part)
+        part = result.parts.get(where) or by_locale.get(ALL_SESSIONS if where == OVERALL else where)
+        scores = result.overall if where == OVERALL else result.locales.get(where, part)
         if scores is None or metric not in scores.metrics:
             continue
         scale = 0.01 if metric.startswith("bleu") else 1.0
@@ -145,9 +150,3 @@ def cells_of(result: Result, columns: Sequence[str]) -> dict[str, Cell]:
         low, high = (None, None) if interval is None else (interval.low * scale, interval.high * scale)
         cells[column] = Cell(scores.metrics[metric] * scale, scores.num_sessions, low, high)
     return cells
-
-
-def _scores(result: Result, where: str, part: Part | None) -> Scores | Part | None:
-    if where == OVERALL:
-        return result.overall
-    return part if where in _PARTS else result.locales.get(where)
