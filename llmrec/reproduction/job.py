@@ -137,7 +137,8 @@ def reproduce(job: ReproduceJob) -> list[TableOutcome]:
     """
     recipes = load_tables(job.tables, job.recipes)
     wanted = [(recipe, [row for row in recipe.rows.values() if wanted_columns(row, job.only)]) for recipe in recipes]
-    if job.only and not any(rows for _, rows in wanted):
+    wanted = [(recipe, rows) for recipe, rows in wanted if rows]
+    if not wanted:
         raise ConfigError(f"--only {' '.join(job.only)}: fits no row; known: {', '.join(_names(recipes))}")
     data = None if job.data is None else open_data(job.data)
     shop = None if data is None else Workshop(_claimed(job, data), data.fingerprint, job.resume, job.launch)

@@ -42,14 +42,14 @@ def measure_row(shop: Workshop, recipe: TableRecipe, row: Row, protocol: Protoco
     scoring = time.monotonic()
     examples: Sequence[Sequence[str]] = ()
     if row.method.kind == "statistics":
-        cells, last = count_cells(row, data.path), shown(["llmrec", "stats", str(data.path)])
+        (cells, seconds), last = count_cells(row, data.path), shown(["llmrec", "stats", str(data.path)])
     elif row.method.kind == "examples":
         examples, last = _examples(protocol, values), ""
-        cells = {"examples": Cell(len(examples))}
+        cells, seconds = {"examples": Cell(len(examples))}, 0.0
     else:
         result, last = _scored(row, protocol, values)
-        cells = cells_of(result, row.columns)
-    seconds = sum(step.seconds for step in steps) + time.monotonic() - scoring
+        cells, seconds = cells_of(result, row.columns), time.monotonic() - scoring
+    seconds += sum(step.seconds for step in steps)
     made = collect_provenance(row.method.recipe, None, data.fingerprint, started)
     return Measurement(
         table=recipe.name,

@@ -148,9 +148,14 @@ def _how(outcome: TableOutcome) -> list[tuple[str, str, list[str]]]:
     for one in _measured(outcome):
         groups.setdefault(tuple(one.commands), []).append(one)
     return [
-        (", ".join(one.row for one in members), made_by(max(members, key=lambda one: one.seconds)), list(commands))
+        (_named(members), made_by(max(members, key=lambda one: one.seconds)), list(commands))
         for commands, members in groups.items()
     ]
+
+
+def _named(members: Sequence[Measurement]) -> str:
+    names = [one.row for one in members]
+    return ", ".join(names) if len(names) < 3 else f"{names[0]} … {names[-1]}"
 
 
 def made_by(measured: Measurement) -> str:
