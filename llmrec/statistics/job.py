@@ -14,10 +14,11 @@ from rich.console import Group, RenderableType
 from llmrec.console import progress_bar, table
 from llmrec.data.sources import is_store
 from llmrec.data.store import Store
+from llmrec.errors import DataError
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.statistics import figures
 from llmrec.statistics.corpus import ALL, TRAIN, Corpus, open_corpus
-from llmrec.statistics.overview import overview
+from llmrec.statistics.overview import Overview, overview
 from llmrec.statistics.report import Numbers, write_statistics
 from llmrec.statistics.sknn import NTH, sknn_scores
 
@@ -69,6 +70,7 @@ def run_statistics_job(job: StatisticsJob) -> Numbers:
         with progress_bar() as bar:
             task = bar.add_task("count", total=1 + len(_FIGURES), note="overview")
             counted = overview(corpus)
+            _refuse_empty(chosen, counted)
             for name, function in _FIGURES.items():
                 bar.update(task, advance=1, note=name.replace("_", " "))
                 tables[name] = function(chosen)
@@ -82,6 +84,12 @@ def run_statistics_job(job: StatisticsJob) -> Numbers:
     return numbers
 
 
+def _refuse_empty(corpus: Corpus, counted: Overview) -> None:
+    held = sum(row["num_interactions"] for row in counted.table.to_pylist() if row["split"] in corpus.counted)
+    if not held:
+        raise DataError(f"{corpus.path}: no item in its sessions ({', '.join(corpus.counted)}); nothing to count")
+
+
 def render_numbers(job: StatisticsJob, numbers: Numbers) -> Group:
     """Render what the terminal shows: Table 2 with every split, the counted ones by locale, then what figures say."""
     one = numbers.overview
@@ -91,7 +99,7 @@ def render_numbers(job: StatisticsJob, numbers: Numbers) -> Group:
         for row in one.table.to_pylist()
         if row["locale"] == ALL or row["split"] in numbers.counted
     ]
-    header = ["split", *(["products"] if known else []), "sessions", "items", "length (most)", "with a repeat"]
+    header = ["split", *(["products"] if known else []), "sessions", "items", "length (most)", "repeats"]
     parts: list[RenderableType] = [table(f"{job.data}: Table 2", header, rows)]
     parts.append(table("Figures", ("what", "all", "largest", "smallest"), _figure_rows(numbers)))
     return Group(*parts)

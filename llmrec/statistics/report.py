@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 from matplotlib.figure import Figure
 
+from llmrec.console import track
 from llmrec.evaluation.plots import (
     plot_heatmap,
     plot_histogram,
@@ -286,9 +287,10 @@ def write_statistics(folder: Path, title: str, numbers: Numbers, provenance: Map
     _write_csv(folder / "table_1.csv", table_1)
     _write_csv(folder / "table_2.csv", one.table)
     figures = build_figures(numbers)
-    pictures = _pictures(figures)
-    for figure in figures:
+    pictures: list[Html] = []
+    for figure in track(figures, "draw", len(figures)):
         _write_csv(folder / f"{figure.name}.csv", figure.table)
+        pictures += _picture(figure)
         figure.plot.set_layout_engine("none")  # laid out for the page; to do it again takes most of the time
         for ending in ("png", "svg"):
             save_figure(figure.plot, folder / f"{figure.name}.{ending}")
@@ -333,11 +335,9 @@ def _tables(numbers: Numbers) -> list[Html]:
     ]
 
 
-def _pictures(figures: Sequence[PaperFigure]) -> list[Html]:
-    blocks = []
-    for figure in figures:
-        blocks += [heading(figure.title), figure_block(figure.plot, figure.alt, figure.caption)]
-        blocks.append(
-            paragraph(f"Numbers: {figure.name}.csv; picture: {figure.name}.png, {figure.name}.svg.", note=True)
-        )
-    return blocks
+def _picture(figure: PaperFigure) -> list[Html]:
+    return [
+        heading(figure.title),
+        figure_block(figure.plot, figure.alt, figure.caption),
+        paragraph(f"Numbers: {figure.name}.csv; picture: {figure.name}.png, {figure.name}.svg.", note=True),
+    ]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from llmrec.console import track
+from llmrec.console import progress_bar, track
 from llmrec.errors import ConfigError
 from llmrec.rankers.catalogue import catalogue_and_codes
 from llmrec.rankers.item_knn import ItemKnn, ItemKnnSettings
@@ -22,7 +21,6 @@ __all__ = ["NTH", "SknnScores", "sknn_scores"]
 
 NTH: Final = 10
 _CHUNK: Final = 256
-_DRAWN_FROM: Final = 1 << 16
 
 Ints = NDArray[np.int64]
 
@@ -69,7 +67,6 @@ def sknn_scores(
     sample: int = 10_000,
     seed: int = 0,
     settings: ItemKnnSettings | None = None,
-    on_progress: Callable[[str], Any] | None = None,
 ) -> SknnScores:
     """Score the items of the sessions around a session and take the tenth highest (paper §3, Fig. 2f).
 
@@ -82,24 +79,21 @@ def sknn_scores(
         sample: Sessions to score, drawn without replacement.
         seed: Seed of the draw.
         settings: How many neighbours vote; the paper does not say, `ItemKnnSettings` by default.
-        on_progress: Told what is being done.
 
     Raises:
         ConfigError: ``sample`` is below 1.
     """
     if sample < 1:
         raise ConfigError(f"the SKNN sample must be at least 1 session; got {sample}")
-    tell = on_progress or (lambda _: None)
     settings = settings or ItemKnnSettings()
-    tell("index sessions")
-    sessions = _read(corpus)
-    training = sessions.bare()
-    catalogue, coded = catalogue_and_codes(training)
-    locales = sessions.locales
-    del sessions, training
+    with progress_bar() as bar:
+        bar.add_task("read", total=None, note="sessions and their items")
+        sessions = _read(corpus)
+        catalogue, coded = catalogue_and_codes(sessions.bare())
+        locales = sessions.locales
+        del sessions
     knn = _OthersKnn(settings).fit_coded(catalogue, coded)
     drawn = np.sort(np.random.default_rng(seed).choice(len(coded), min(sample, len(coded)), replace=False))
-    tell(f"score {len(drawn):,} sessions")
     chosen, numbers = coded.take(drawn), len(coded) - 1 - drawn  # the index counts from the newest
     scores = np.zeros(len(drawn))
     starts = range(0, len(drawn), _CHUNK)

@@ -12,6 +12,7 @@ import pytest
 
 from llmrec.cli import main
 from llmrec.data.store import Store
+from llmrec.errors import DataError
 from llmrec.statistics.job import StatisticsJob, run_statistics_job
 from tests.browser import needs_chromium, open_page, svg_marks
 
@@ -100,3 +101,12 @@ def test_one_shop_with_one_locale_is_enough(tmp_path: Path) -> None:
         *("figure_2a", "figure_2b", "figure_2c", "figure_2d", "figure_2f", "figure_4"),
         *("table_1", "table_2"),
     ]
+
+
+def test_sessions_without_items_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "sessions.csv"
+    for text in ("prev_items,locale\n", "prev_items,locale\n[],US\n"):
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(DataError, match=r"no item in its sessions \(sessions\); nothing to count"):
+            run_statistics_job(StatisticsJob(data=file, out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
