@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -24,6 +25,8 @@ from llmrec.reproduction.records import read_measurement
 from llmrec.reproduction.report import reproduce_and_report
 from llmrec.reproduction.verdict import Verdict
 from tests.browser import needs_chromium, open_page, svg_marks
+
+REAL = Path(os.environ.get("LLMREC_REAL_DATA", Path(__file__).parents[3] / "shared" / "data")) / "amazon-m2"
 
 
 @pytest.fixture(scope="module")
@@ -304,3 +307,25 @@ def test_examples_are_written_titles_beside_the_truth(store: Path, tmp_path: Pat
     assert [truth for _, truth in measured.examples] == [spanish[len(spanish) * place // 4] for place in range(4)]
     assert page is not None
     assert "true in the paper" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"no real data at {REAL}")
+def test_the_public_files_still_give_the_recorded_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("public_data", "--data", REAL, "--out", tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    assert "Cells: 16 OK." in printed
+    for line in (  # what the files are known to hold
+        "| Task 2, phase 1, mean_length | – | 3.8134 |",
+        "| Task 2, phase 1, longest | – | 42 |",
+        "| Task 2, phase 2, mean_length | – | 3.8328 |",
+        "| Task 2, phase 2, repeat_share | – | 0.4123 |",
+    ):
+        assert line in printed
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"no real data at {REAL}")
+def test_the_public_files_still_give_the_recorded_rankings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["public", "--data", REAL, "--out", tmp_path / "out"]
+    assert call(*words, "--only", "popularity", "--only", "item_knn", "--only", "vmis_knn", "--only", "covisit") == 0
+    assert "Cells: 36 OK." in capsys.readouterr().out
