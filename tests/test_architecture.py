@@ -24,6 +24,7 @@ LAYERS = [
     {"retrieval"},
     {"rankers", "generation"},
     {"statistics"},
+    {"reproduction"},
     {"app"},
     {"cli"},
     {"benchmarks"},

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from llmrec import __version__
-from llmrec.cli import alignment, data, embed, fusion, prompts, ranking, results, retrieval, statistics
+from llmrec.cli import alignment, data, embed, fusion, prompts, ranking, reproduce, results, retrieval, statistics
 from llmrec.console import stderr
 from llmrec.errors import LlmrecError
 from llmrec.flags import as_command, spread
@@ -41,6 +41,8 @@ for verb in (retrieval.index, retrieval.similar, retrieval.ground, alignment.eva
 app.command(no_args_is_help=True)(fusion.blend)
 app.command(no_args_is_help=True)(fusion.explain)
 app.command(no_args_is_help=True)(fusion.ablate)
+app.command(no_args_is_help=True)(reproduce.reproduce)
+app.command(no_args_is_help=True)(reproduce.last_title)
 
 
 def _version(wanted: bool) -> None:

@@ -79,3 +79,18 @@ def holdout(
     made = hold_out(file, out, share=share, seed=seed, locales=locale, grouped=grouped, cold=cold)
     notice(f"{made.num_train:,} sessions to learn from, {made.num_held_out:,} held out, in {out}")
     notice(f"next: llmrec rank covisit --train {made.train} --sessions {made.sessions} --out RUN")
+
+
+@app.command()
+def pick(
+    file: Annotated[Path, typer.Argument(help="Sessions, labelled or bare: Parquet or CSV.")],
+    out: Annotated[Path, typer.Argument(help="The file to write (Parquet).")],
+    locale: Annotated[list[str], typer.Option(help="A locale to keep; may be repeated.")],
+) -> None:
+    """Write the sessions of some locales: Task 1 is of UK, DE and JP, Task 2 of ES, FR and IT.
+
+    Example: llmrec data pick stores/m2/sessions_development.parquet runs/small.parquet --locale ES --locale IT
+    """
+    from llmrec.data.pick import pick_locales
+
+    notice(f"{pick_locales(file, out, locale):,} sessions in {out}")

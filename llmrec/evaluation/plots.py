@@ -21,6 +21,7 @@ from llmrec.files import atomic_file
 
 __all__ = [
     "figure_svg",
+    "plot_beside",
     "plot_bleu_by_locale",
     "plot_differences",
     "plot_heatmap",
@@ -117,6 +118,30 @@ def plot_differences(intervals: Mapping[str, Interval]) -> Figure:
     with mpl.rc_context(_STYLE):
         figure, (axes,) = _figure(height=1.4 + 0.38 * len(intervals))
         _draw_intervals(axes, list(intervals), intervals)
+        return figure
+
+
+def plot_beside(
+    points: Mapping[str, tuple[float | None, float | None]], names: tuple[str, str], x_label: str
+) -> Figure:
+    """Draw two values for each name as dots on one line, joined where both are known.
+
+    Args:
+        points: Name to first and second value; None where one is not known.
+        names: What the legend calls the two.
+        x_label: What the values are, with their unit.
+    """
+    with mpl.rc_context(_STYLE):
+        figure, (axes,) = _figure(height=1.6 + 0.42 * len(points))
+        places = np.arange(len(points))[::-1]
+        pairs = np.array([[np.nan if one is None else one for one in pair] for pair in points.values()], dtype=float)
+        axes.hlines(places, pairs.min(axis=1), pairs.max(axis=1), color=INK, alpha=0.35, linewidth=2)
+        for column, (name, colour, marker) in enumerate(zip(names, (PALETTE[1], PALETTE[0]), "Do", strict=True)):
+            axes.plot(pairs[:, column], places, marker, color=colour, markersize=8, label=name)
+        axes.set_yticks(places, list(points))
+        axes.set_ylim(-0.6, len(points) - 0.4)
+        axes.set_xlabel(x_label)
+        figure.legend(loc="outside upper left", ncols=2)
         return figure
 
 
