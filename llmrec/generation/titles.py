@@ -22,6 +22,7 @@ from llmrec.generation.prompt_sessions import build_prompt_sessions, build_train
 from llmrec.generation.publish import publish
 from llmrec.generation.tokenizer import build_tokenizer
 from llmrec.generation.train import train
+from llmrec.generation.trim import trim
 from llmrec.training import checkpoint
 
 __all__ = ["run_generation"]
@@ -31,6 +32,7 @@ TOKENIZER_TITLES = 200_000  # more add minutes and change few pieces
 TRAINING_SETTINGS = (
     "seed",
     "base_model",
+    "trim_vocabulary",
     "tiny_width",
     "tiny_layers",
     "tiny_vocab",
@@ -124,6 +126,8 @@ def _train(job: Job, settings: Mapping[str, Any]) -> None:
         model = build_tiny_mt5(len(tokenizer), config.tiny_width, config.tiny_layers, config.seed)
     else:
         model, tokenizer = load_model(config.base_model)
+        if config.trim_vocabulary:
+            model, tokenizer = trim(model, tokenizer, job.store, [job.prompt])
     job.accelerator.init_trackers("")
     asked = _prompt_settings(job, tokenizer)
     with job.accelerator.main_process_first():
