@@ -72,6 +72,18 @@ class GenerateConfig:
 
     num_beams: int = option(1, "Beams; 1 is greedy (paper: 1 or 5).", minimum=1)
     generate_batch_size: int = option(64, "Sessions decoded at once.", minimum=1)
+    backend: Literal["transformers", "ctranslate2"] = option(
+        "transformers", "What writes the titles: transformers, or ctranslate2 (faster; extra `fast`)."
+    )
+    decode_precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = option(
+        "auto", "Numbers to decode with: fp32, bf16, fp16, int8; auto: int8 on a CPU and bf16 on a GPU in ctranslate2."
+    )
+    constrain: Literal["none", "catalogue"] = option(
+        "none", "`catalogue`: write only titles of existing products of the session's locale."
+    )
+    items: Path | None = option(
+        None, "With --constrain catalogue: also write the products of all beams as a run of ranked lists."
+    )
 
     @staticmethod
     def default_recipe(flags: Mapping[str, Any]) -> str | None:
