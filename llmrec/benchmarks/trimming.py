@@ -6,13 +6,13 @@ import itertools
 import json
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from llmrec.benchmarks.measure import Measurement, app, measure, show, store_of
+from llmrec.benchmarks.measure import app, measure, show, store_of
+from llmrec.console import out, table
 
 __all__ = ["train", "trim"]
 
@@ -170,7 +170,7 @@ def _plain_loop(model: Path, store: Path, steps: int, batch: int, threads: int) 
             optimizer.step()
             optimizer.zero_grad()
             seen += int((labels != -100).sum())
-            losses.append(float(loss))
+            losses.append(float(loss.detach()))
             if step % LOG_EVERY == 0:
                 curve.append((time.perf_counter() - started, seen, float(np.mean(losses[-LOG_EVERY:]))))
     return curve
@@ -182,8 +182,10 @@ def _fixed(rows: list[list[int]], width: int, value: int) -> Any:
     return torch.tensor([row + [value] * (width - len(row)) for row in rows])
 
 
-def _own_loop(model: Path, store: Path, steps: int, batch: int, threads: int) -> list[tuple[float, int, float]]:
-    """The same of `llmrec.generation.train`, with the vocabulary trimmed."""
+def _own_loop(
+    model: Path, store: Path, trimmed: bool, steps: int, batch: int, threads: int
+) -> list[tuple[float, int, float]]:
+    """The same of `llmrec.generation.train`."""
     from accelerate import Accelerator
 
     from llmrec.config import GenerateConfig
@@ -191,32 +193,21 @@ def _own_loop(model: Path, store: Path, steps: int, batch: int, threads: int) ->
     from llmrec.generation.model import ModelCard
     from llmrec.generation.train import train
 
-    loaded, tokenizer = _load(model, store, trimmed=True, threads=threads)
+    loaded, tokenizer = _load(model, store, trimmed, threads)
     config = GenerateConfig(
         k=3, epochs=1, batch_size=batch, learning_rate=RATE, schedule="constant", eval_every=LOG_EVERY
     )
+    card = ModelCard("plain_v1", "", 3, SOURCE, TARGET)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         sessions = _parts(store, tokenizer, folder, "development", steps * batch)
         few = _parts(store, tokenizer, folder, "validation", 2)  # the loop wants some; they cost next to nothing
-        card = ModelCard("plain_v1", "", 3, SOURCE, TARGET)
-        started = time.time()
-        train(
-            Accelerator(cpu=True),
-            loaded,
-            tokenizer,
-            sessions,
-            few,
-            config=config,
-            card=card,
-            folder=folder,
-            settings={},
-        )
+        accelerator, started = Accelerator(cpu=True), time.time()
+        train(accelerator, loaded, tokenizer, sessions, few, config=config, card=card, folder=folder, settings={})
         history = [json.loads(line) for line in (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()]
         titles = token_lengths(sessions.dataset, "labels")
         lengths = token_lengths(sessions.dataset, "input_ids") + titles
-        batches = BatchPlan(lengths, batch, config.seed).epoch(0)
-    seen = np.cumsum([titles[rows].sum() for rows in batches])
+    seen = np.cumsum([titles[rows].sum() for rows in BatchPlan(lengths, batch, config.seed).epoch(0)])
     return [(one["time"] - started, int(seen[one["step"] - 1]), one["train_loss"]) for one in history]
 
 
@@ -227,28 +218,26 @@ def train(steps: int = 40, batch: int = 12, width: int = 64, threads: int = 2) -
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
         measure(_make_tiny, store, model, width)
-        own = measure(_own_loop, model, store, steps, batch, threads)
-        plain = measure(_plain_loop, model, store, steps, batch, threads)
-    rates = [one.value[-1][1] / one.value[-1][0] for one in (plain, own)]
+        measured = {
+            "plain: fixed padding, whole vocabulary": measure(_plain_loop, model, store, steps, batch, threads),
+            "llmrec, whole vocabulary": measure(_own_loop, model, store, False, steps, batch, threads),
+            "llmrec, trimmed vocabulary": measure(_own_loop, model, store, True, steps, batch, threads),
+        }
+    curves = [one.value for one in measured.values()]
+    rates = [curve[-1][1] / curve[-1][0] for curve in curves]
     rows = [
-        ("plain loop: fixed padding, whole vocabulary", plain, _course(plain, rates[0])),
-        ("llmrec: batches by length, trimmed vocabulary", own, _course(own, rates[1])),
+        (name, one, f"{rate:,.0f} title tokens/s, {rate / rates[0]:.1f} x")
+        for (name, one), rate in zip(measured.items(), rates, strict=True)
     ]
-    marks = list(_losses(plain.value, own.value))
-    higher = max(ours - theirs for _, theirs, ours in marks)
-    show(f"fine-tuning: {rates[1] / rates[0]:.1f} x the plain way; loss at most {higher:+.3f} beside it", rows)
-    show(
-        "loss by title tokens seen",
-        [(f"{seen:,} tokens", own, f"plain {a:.3f}, llmrec {b:.3f}") for seen, a, b in marks],
-    )
+    show(f"fine-tuning an mT5 of width {width}, batches of {batch}", rows)
+    marks = [
+        (f"{seen:,}", f"{loss:.3f}", *(f"{_loss_at(seen, curve):.3f}" for curve in curves[1:]))
+        for _, seen, loss in curves[0]
+    ]
+    out.print(table("loss by title tokens seen", ("tokens", "plain", "llmrec", "llmrec, trimmed"), marks))
 
 
-def _course(one: Measurement, rate: float) -> str:
-    return f"{rate:,.0f} title tokens/s, loss {one.value[0][2]:.2f} -> {one.value[-1][2]:.2f}"
-
-
-def _losses(plain: list[Any], own: list[Any]) -> Iterator[tuple[int, float, float]]:
-    """Both losses at the plain loop's marks, between the other's by a straight line."""
-    _, seen, losses = zip(*own, strict=True)
-    for _, tokens, loss in plain:
-        yield tokens, loss, float(np.interp(tokens, seen, losses))
+def _loss_at(seen: int, curve: list[tuple[float, int, float]]) -> float:
+    """Loss after so many tokens, between two marks by a straight line."""
+    _, tokens, losses = zip(*curve, strict=True)
+    return float(np.interp(seen, tokens, losses))
