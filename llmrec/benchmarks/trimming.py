@@ -23,6 +23,7 @@ PRIVATE: Final = 0xE000  # characters that no text has, for pieces that no text 
 SOURCE, TARGET = 128, 64  # tokens that the plain loop pads to
 LOG_EVERY: Final = 5
 RATE: Final = 1e-3
+Course = tuple[float, list[tuple[int, float]]]  # CPU seconds; title tokens seen and loss, every few steps
 
 
 def wide_tokenizer(store: Path) -> Any:
@@ -96,7 +97,7 @@ def _make_small(store: Path, out: Path) -> None:
 
 
 def _steps(model: Path, store: Path, trimmed: bool, steps: int, batch: int, threads: int) -> dict[str, float]:
-    """Seconds of a step with AdamW, without the first one, and the size of the model."""
+    """CPU seconds of a step with AdamW, without the first one, and the size of the model."""
     import torch
 
     from llmrec.generation.batches import read_tokens
@@ -108,12 +109,12 @@ def _steps(model: Path, store: Path, trimmed: bool, steps: int, batch: int, thre
     with tempfile.TemporaryDirectory() as cache:
         sessions = _parts(store, tokenizer, Path(cache), "development", (steps + 1) * batch).dataset
         for rows in np.arange(len(sessions)).reshape(-1, batch):
-            started = time.perf_counter()
+            started = time.process_time()
             loss: Any = title_loss(loaded, read_tokens(sessions, rows), "cpu")
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
-            seconds.append(time.perf_counter() - started)
+            seconds.append(time.process_time() - started)
     return {
         "tokens": loaded.config.vocab_size,
         "parameters": sum(weight.numel() for weight in loaded.parameters()),
@@ -122,8 +123,8 @@ def _steps(model: Path, store: Path, trimmed: bool, steps: int, batch: int, thre
 
 
 @app.command()
-def trim(steps: int = 5, batch: int = 8, threads: int = 2) -> None:
-    """Parameters, memory and seconds of a training step of mT5-small's architecture, whole and trimmed."""
+def trim(steps: int = 5, batch: int = 8, threads: int = 1) -> None:
+    """Parameters, memory and CPU seconds of a training step of mT5-small's architecture, whole and trimmed."""
     store = store_of("small")
     with tempfile.TemporaryDirectory() as folder:
         measure(_make_small, store, Path(folder) / "model")
@@ -132,7 +133,7 @@ def trim(steps: int = 5, batch: int = 8, threads: int = 2) -> None:
         (
             f"{one.value['tokens']:,} tokens",
             one,
-            f"{one.value['parameters'] / 1e6:.1f} M parameters, {one.value['step_s']:.2f} s a step",
+            f"{one.value['parameters'] / 1e6:.1f} M parameters, {one.value['step_s']:.2f} CPU s a step",
         )
         for one in measured
     ]
@@ -146,8 +147,8 @@ def _make_tiny(store: Path, out: Path, width: int) -> None:
     save_model(out, build_tiny_mt5(MT5_ROWS, width, 2, seed=0), wide_tokenizer(store), None)
 
 
-def _plain_loop(model: Path, store: Path, steps: int, batch: int, threads: int) -> list[tuple[float, int, float]]:
-    """Seconds, title tokens seen and loss every few steps, as in ``run_summarization_no_trainer`` of transformers.
+def _plain_loop(model: Path, store: Path, steps: int, batch: int, threads: int) -> Course:
+    """CPU seconds, title tokens seen and loss every few steps, as in transformers' ``run_summarization_no_trainer``.
 
     Sessions in random order, every batch padded to the same lengths, the whole vocabulary, the model's own loss.
     """
@@ -160,7 +161,7 @@ def _plain_loop(model: Path, store: Path, steps: int, batch: int, threads: int) 
     with tempfile.TemporaryDirectory() as cache:
         sessions = _parts(store, tokenizer, Path(cache), "development", steps * batch).dataset
         order = np.random.default_rng(0).permutation(len(sessions))
-        curve, seen, losses, started = [], 0, [], time.perf_counter()
+        curve, seen, losses, started = [], 0, [], time.process_time()
         for step, rows in enumerate(np.array_split(order, steps), 1):
             tokens = read_tokens(sessions, rows)
             inputs, labels = _fixed(tokens["input_ids"], SOURCE, 0), _fixed(tokens["labels"], TARGET, -100)
@@ -172,8 +173,8 @@ def _plain_loop(model: Path, store: Path, steps: int, batch: int, threads: int) 
             seen += int((labels != -100).sum())
             losses.append(float(loss.detach()))
             if step % LOG_EVERY == 0:
-                curve.append((time.perf_counter() - started, seen, float(np.mean(losses[-LOG_EVERY:]))))
-    return curve
+                curve.append((seen, float(np.mean(losses[-LOG_EVERY:]))))
+        return time.process_time() - started, curve
 
 
 def _fixed(rows: list[list[int]], width: int, value: int) -> Any:
@@ -182,9 +183,7 @@ def _fixed(rows: list[list[int]], width: int, value: int) -> Any:
     return torch.tensor([row + [value] * (width - len(row)) for row in rows])
 
 
-def _own_loop(
-    model: Path, store: Path, trimmed: bool, steps: int, batch: int, threads: int
-) -> list[tuple[float, int, float]]:
+def _own_loop(model: Path, store: Path, trimmed: bool, steps: int, batch: int, threads: int) -> Course:
     """The same of `llmrec.generation.train`."""
     from accelerate import Accelerator
 
@@ -202,18 +201,19 @@ def _own_loop(
         folder = Path(name)
         sessions = _parts(store, tokenizer, folder, "development", steps * batch)
         few = _parts(store, tokenizer, folder, "validation", 2)  # the loop wants some; they cost next to nothing
-        accelerator, started = Accelerator(cpu=True), time.time()
+        accelerator, started = Accelerator(cpu=True), time.process_time()
         train(accelerator, loaded, tokenizer, sessions, few, config=config, card=card, folder=folder, settings={})
+        seconds = time.process_time() - started
         history = [json.loads(line) for line in (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()]
         titles = token_lengths(sessions.dataset, "labels")
         lengths = token_lengths(sessions.dataset, "input_ids") + titles
     seen = np.cumsum([titles[rows].sum() for rows in BatchPlan(lengths, batch, config.seed).epoch(0)])
-    return [(one["time"] - started, int(seen[one["step"] - 1]), one["train_loss"]) for one in history]
+    return seconds, [(int(seen[one["step"] - 1]), one["train_loss"]) for one in history]
 
 
 @app.command()
-def train(steps: int = 40, batch: int = 12, width: int = 64, threads: int = 2) -> None:
-    """Title tokens a second of fine-tuning, and the loss by tokens seen, beside a plain loop."""
+def train(steps: int = 40, batch: int = 12, width: int = 64, threads: int = 1) -> None:
+    """Title tokens a CPU second of fine-tuning, and the loss by tokens seen, beside a plain loop."""
     store = store_of("small")
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
@@ -223,21 +223,21 @@ def train(steps: int = 40, batch: int = 12, width: int = 64, threads: int = 2) -
             "llmrec, whole vocabulary": measure(_own_loop, model, store, False, steps, batch, threads),
             "llmrec, trimmed vocabulary": measure(_own_loop, model, store, True, steps, batch, threads),
         }
-    curves = [one.value for one in measured.values()]
-    rates = [curve[-1][1] / curve[-1][0] for curve in curves]
+    curves = [one.value[1] for one in measured.values()]
+    rates = [one.value[1][-1][0] / one.value[0] for one in measured.values()]
     rows = [
-        (name, one, f"{rate:,.0f} title tokens/s, {rate / rates[0]:.1f} x")
+        (name, one, f"{rate:,.0f} title tokens a CPU second, {rate / rates[0]:.1f} x")
         for (name, one), rate in zip(measured.items(), rates, strict=True)
     ]
     show(f"fine-tuning an mT5 of width {width}, batches of {batch}", rows)
     marks = [
         (f"{seen:,}", f"{loss:.3f}", *(f"{_loss_at(seen, curve):.3f}" for curve in curves[1:]))
-        for _, seen, loss in curves[0]
+        for seen, loss in curves[0]
     ]
     out.print(table("loss by title tokens seen", ("tokens", "plain", "llmrec", "llmrec, trimmed"), marks))
 
 
-def _loss_at(seen: int, curve: list[tuple[float, int, float]]) -> float:
+def _loss_at(seen: int, curve: list[tuple[int, float]]) -> float:
     """Loss after so many tokens, between two marks by a straight line."""
-    _, tokens, losses = zip(*curve, strict=True)
+    tokens, losses = zip(*curve, strict=True)
     return float(np.interp(seen, tokens, losses))
