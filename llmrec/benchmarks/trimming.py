@@ -96,14 +96,20 @@ def _make_small(store: Path, out: Path) -> None:
     save_model(out, model, wide_tokenizer(store), None)
 
 
-def _steps(model: Path, store: Path, trimmed: bool, steps: int, batch: int, threads: int) -> dict[str, float]:
+def _save_trimmed(model: Path, store: Path, out: Path) -> None:
+    from llmrec.generation.model import save_model
+
+    save_model(out, *_load(model, store, trimmed=True, threads=1), None)
+
+
+def _steps(model: Path, store: Path, steps: int, batch: int, threads: int) -> dict[str, float]:
     """CPU seconds of a step with AdamW, without the first one, and the size of the model."""
     import torch
 
     from llmrec.generation.batches import read_tokens
     from llmrec.generation.train import title_loss
 
-    loaded, tokenizer = _load(model, store, trimmed, threads)
+    loaded, tokenizer = _load(model, store, False, threads)
     optimizer = torch.optim.AdamW(loaded.parameters(), lr=1e-4)
     seconds = []
     with tempfile.TemporaryDirectory() as cache:
@@ -127,8 +133,10 @@ def trim(steps: int = 5, batch: int = 8, threads: int = 1) -> None:
     """Parameters, memory and CPU seconds of a training step of mT5-small's architecture, whole and trimmed."""
     store = store_of("small")
     with tempfile.TemporaryDirectory() as folder:
-        measure(_make_small, store, Path(folder) / "model")
-        measured = [measure(_steps, Path(folder) / "model", store, cut, steps, batch, threads) for cut in (False, True)]
+        whole, cut = Path(folder) / "whole", Path(folder) / "trimmed"
+        measure(_make_small, store, whole)
+        measure(_save_trimmed, whole, store, cut)
+        measured = [measure(_steps, model, store, steps, batch, threads) for model in (whole, cut)]
     rows = [
         (
             f"{one.value['tokens']:,} tokens",

@@ -85,8 +85,9 @@ def _ctranslate(job: Job, model: Any, tokenizer: Any, key: str, limits: dict[str
             for older in job.folder.glob("ctranslate2-*"):
                 shutil.rmtree(older, ignore_errors=True)
             ctranslate.convert_model(job.config.model or str(job.folder / "model"), model, tokenizer, folder)
+    kind = "cuda" if device.type == "cuda" else "cpu"
     translator = ctranslate.load_translator(
-        folder, device.type, device.index or 0, job.config.decode_precision, torch.get_num_threads()
+        folder, kind, device.index or 0, job.config.decode_precision, torch.get_num_threads()
     )
 
     @cache
