@@ -47,6 +47,7 @@ class GenerateConfig:
     seed: int = option(0, "Seed of initial weights, order and dropout.", minimum=0)
 
     base_model: str = option("tiny", "Model to fine-tune: hub name, folder, or `tiny` for a small mT5 from scratch.")
+    trim_vocabulary: bool = option(False, "Fine-tune with the tokens of the store's titles alone; see `llmrec trim`.")
     tiny_width: int = option(128, "Width of the `tiny` model.", minimum=8)
     tiny_layers: int = option(2, "Encoder and decoder layers of the `tiny` model.", minimum=1)
     tiny_vocab: int = option(4000, "Vocabulary of the `tiny` model, learnt from the training titles.", minimum=300)
@@ -71,6 +72,18 @@ class GenerateConfig:
 
     num_beams: int = option(1, "Beams; 1 is greedy (paper: 1 or 5).", minimum=1)
     generate_batch_size: int = option(64, "Sessions decoded at once.", minimum=1)
+    backend: Literal["transformers", "ctranslate2"] = option(
+        "transformers", "What writes the titles: transformers, or ctranslate2 (faster; extra `fast`)."
+    )
+    decode_precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = option(
+        "auto", "Numbers to decode with: fp32, bf16, fp16, int8; auto: int8 on a CPU and bf16 on a GPU in ctranslate2."
+    )
+    constrain: Literal["none", "catalogue"] = option(
+        "none", "`catalogue`: write only titles of existing products of the session's locale."
+    )
+    items: Path | None = option(
+        None, "With --constrain catalogue: also write the products of all beams as a run of ranked lists."
+    )
 
     @staticmethod
     def default_recipe(flags: Mapping[str, Any]) -> str | None:

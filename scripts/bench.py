@@ -10,6 +10,14 @@
 
     python scripts/bench.py generate --model runs/demo/model
 
+    python scripts/bench.py decode --model runs/demo/model
+
+    python scripts/bench.py constrain --size full
+
+    python scripts/bench.py trim
+
+    python scripts/bench.py train
+
     python scripts/bench.py counting
 
     python scripts/bench.py neural

@@ -11,6 +11,8 @@ With nothing but --k it runs the `demo` recipe: built-in synthetic data and a ti
     accelerate launch --config_file accelerate_configs/zero2.yaml scripts/gen.py --data STORE --recipe mt5_small_k3
 
     accelerate launch scripts/gen.py --data STORE --model runs/mt5_small_k3/model --split test_task3_phase2
+
+    accelerate launch scripts/gen.py --data STORE --model runs/mt5_small_k3/model --backend ctranslate2
 """
 
 from llmrec.cli import run

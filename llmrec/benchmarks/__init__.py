@@ -4,6 +4,7 @@ import shutil
 
 from llmrec.benchmarks.counting import counting
 from llmrec.benchmarks.data import import_, synth
+from llmrec.benchmarks.decoding import constrain, decode
 from llmrec.benchmarks.embeddings import embed
 from llmrec.benchmarks.fusion import fusion
 from llmrec.benchmarks.generation import generate, prompts
@@ -12,17 +13,22 @@ from llmrec.benchmarks.neural import neural
 from llmrec.benchmarks.retrieval import retrieval
 from llmrec.benchmarks.session_recall import recall
 from llmrec.benchmarks.statistics import stats
+from llmrec.benchmarks.trimming import train, trim
 
-__all__ = ["app", "embed", "recall"]
+__all__ = ["app", "constrain", "decode", "embed", "recall", "train", "trim"]
 
 
 @app.command("all")
 def all_() -> None:
-    """Run every benchmark; `generate` needs the model that `make demo` leaves."""
+    """Run every benchmark; `generate`, `decode` and `constrain` need the model that `make demo` leaves."""
     synth()
     import_()
     prompts()
     generate()
+    decode()
+    constrain()
+    trim()
+    train()
     counting()
     neural()
     retrieval()

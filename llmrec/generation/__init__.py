@@ -25,6 +25,8 @@ def generate_titles(config: GenerateConfig) -> Result | None:
     """
     for package in ("torch", "transformers", "accelerate", "datasets", "sentencepiece"):
         require(package, "generate")
-    from llmrec.generation.titles import run_generation  # here, so that `import llmrec` stays light
+    from llmrec.generation.backends import check_decoding  # here, so that `import llmrec` stays light
+    from llmrec.generation.titles import run_generation
 
+    check_decoding(config)
     return run_generation(config)

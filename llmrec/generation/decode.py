@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
@@ -82,29 +83,25 @@ def validation_bleu(
 
 def write_titles(
     accelerator: Any,
-    model: Any,
-    tokenizer: Any,
+    decode: Callable[[Sequence[Sequence[int]], Sequence[str]], list[list[str]]],
     sessions: Dataset,
     *,
     config: GenerateConfig,
-    max_tokens: int,
     parts: Path,
     key: str,
-) -> list[str] | None:
-    """Write a title for every session; each finished batch is on disk at once, so a killed run goes on behind it.
+) -> list[list[str]] | None:
+    """Write the titles of every session; each finished batch is on disk at once, so a killed run goes on behind it.
 
     Args:
         accelerator: `accelerate.Accelerator`; every process calls this and does its share of the batches.
-        model: Model on the accelerator's device.
-        tokenizer: Its tokenizer.
+        decode: From `llmrec.generation.backends.build_decoder`.
         sessions: Prompt sessions, in the order of the split.
         config: Settings; ``config.resume`` keeps what ``parts`` holds of the same ``key``.
-        max_tokens: Most tokens of a title.
         parts: Folder for the unfinished titles.
         key: Names model, prompt and decoding; parts of another key are thrown away.
 
     Returns:
-        On the main process one title a session, in their order; None on the others.
+        On the main process the titles of each session, the best first, in their order; None on the others.
     """
     if accelerator.is_main_process:
         if not config.resume:
@@ -113,18 +110,17 @@ def write_titles(
             parts.mkdir(parents=True, exist_ok=True)
     accelerator.wait_for_everyone()
     done = _read_parts(parts, key)
-    model.eval()
     batches = decoding_batches(token_lengths(sessions, "input_ids"), config.generate_batch_size)
     mine = batches[accelerator.process_index :: accelerator.num_processes]
+    locales = sessions.data.column("locale")
     file = parts / f"{accelerator.process_index}-of-{accelerator.num_processes}-{os.getpid()}.jsonl"
     with disk_errors(file), file.open("a", encoding="utf-8") as handle, progress_bar() as bar:
         task = bar.add_task("write titles", total=sum(map(len, mine)), note="")
         for rows in mine:
             if not all(row in done for row in rows.tolist()):
-                with accelerator.autocast():
-                    tokens = read_tokens(sessions, rows)["input_ids"]
-                    titles = decode_batch(model, tokenizer, tokens, max_tokens=max_tokens, num_beams=config.num_beams)
-                lines = [json.dumps([key, row, title]) for row, title in zip(rows.tolist(), titles, strict=True)]
+                tokens = read_tokens(sessions, rows)["input_ids"]
+                titles = decode(tokens, locales.take(pa.array(rows)).to_pylist())
+                lines = [json.dumps([key, row, some]) for row, some in zip(rows.tolist(), titles, strict=True)]
                 handle.write("\n".join(lines) + "\n")
                 handle.flush()
                 os.fsync(handle.fileno())
@@ -136,15 +132,15 @@ def write_titles(
     return [done[row] for row in range(len(sessions))]
 
 
-def _read_parts(parts: Path, key: str) -> dict[int, str]:
+def _read_parts(parts: Path, key: str) -> dict[int, list[str]]:
     """Titles by row from all parts; the last line of a killed process may be torn and is then left out."""
-    done: dict[int, str] = {}
+    done: dict[int, list[str]] = {}
     for file in sorted(parts.glob("*.jsonl")):
         for line in file.read_text(encoding="utf-8").splitlines():
             try:
-                written_key, row, title = json.loads(line)
+                written_key, row, titles = json.loads(line)
             except ValueError:
                 continue
             if written_key == key:
-                done[row] = title
+                done[row] = titles
     return done

@@ -68,6 +68,10 @@ def prepare_job(config: GenerateConfig) -> Job:
     started = time.monotonic()
     if os.environ.get("ACCELERATE_MIXED_PRECISION") == "fp16":
         raise ConfigError("mT5 overflows in fp16; use --mixed_precision bf16 or no")
+    if config.trim_vocabulary and (config.model or config.base_model == "tiny"):
+        raise ConfigError(
+            "--trim-vocabulary is for a --base-model NAME to fine-tune; the tiny one is made of the titles"
+        )
     given = Store.load(config.data) if config.data else None
     own = read_model_card(config.model) if config.model else None
     prompt = load_prompt(config.prompt or (own.prompt if own else "plain"))

@@ -102,7 +102,7 @@ def _has_safetensors(folder: Path) -> bool | None:
 
 
 def save_model(
-    folder: Path, model: Any, tokenizer: Any, card: ModelCard, weights: dict[str, Any] | None = None
+    folder: Path, model: Any, tokenizer: Any, card: ModelCard | None, weights: dict[str, Any] | None = None
 ) -> None:
     """Write model, tokenizer and card; the folder appears whole or not at all.
 
@@ -110,13 +110,14 @@ def save_model(
         folder: Where to.
         model: A `transformers` model.
         tokenizer: Its tokenizer.
-        card: What it was trained to read.
+        card: What it was trained to read; None for a model that this package did not train.
         weights: The gathered state where a wrapper holds it in parts (ZeRO-3); the model's own if None.
     """
     with atomic_folder(folder) as temporary:
         model.save_pretrained(temporary, state_dict=weights)
         tokenizer.save_pretrained(temporary)
-        (temporary / CARD).write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
+        if card is not None:
+            (temporary / CARD).write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
 
 
 def read_model_card(name: str) -> ModelCard | None:

@@ -18,6 +18,7 @@ from llmrec.evaluation.results import Result, write_result
 from llmrec.evaluation.runs import write_run
 from llmrec.evaluation.tables import render_markdown
 from llmrec.evaluation.targets import read_targets
+from llmrec.generation.items import products_of_titles
 from llmrec.generation.job import LABELLED_SPLITS, Job
 from llmrec.generation.report import Outcome, write_generation_report
 
@@ -26,13 +27,13 @@ __all__ = ["publish"]
 BASELINE = "Last Product Title"  # paper §4.3
 
 
-def publish(job: Job, sessions: Dataset, titles: list[str]) -> Result | None:
+def publish(job: Job, sessions: Dataset, written: list[list[str]]) -> Result | None:
     """Write the run and its baseline, and score them where the store has targets.
 
     Args:
         job: What was run.
         sessions: Prompt sessions of its split, ``S`` rows.
-        titles: ``S`` titles.
+        written: ``S`` lists of titles, the best first.
 
     Returns:
         The scores, or None where the store has no targets for the split.
@@ -40,7 +41,7 @@ def publish(job: Job, sessions: Dataset, titles: list[str]) -> Result | None:
     Raises:
         DiskError: a file cannot be written.
     """
-    config = job.config
+    config, titles = job.config, [some[0] for some in written]
     run = config.out or job.folder / f"titles_{job.split}.parquet"
     baseline = job.folder / f"last_title_{job.split}.parquet"
     provenance = collect_provenance(
@@ -52,6 +53,11 @@ def publish(job: Job, sessions: Dataset, titles: list[str]) -> Result | None:
     write_run(run, locales, titles, {**provenance, "settings": {**_plain(config), **asdict(job.card)}}, partial=partial)
     write_run(baseline, locales, last_titles, {**provenance, "method": BASELINE}, partial=partial)
     notice(f"wrote {run}")
+    if config.items is not None:
+        lists = products_of_titles(job.store, locales, written)
+        record = {**provenance, "ranker": "beams", "settings": {**_plain(config), **asdict(job.card)}}
+        write_run(config.items, locales, lists, record, partial=partial)
+        notice(f"wrote {config.items}; score its lists: llmrec evaluate {config.items} --targets FILE")
     targets = _targets(job.store, job.split)
     if targets is None:
         notice(f"{job.split} has no targets in this store; to score a model: --split validation")

@@ -13,6 +13,7 @@ from typing import Any, Final
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
+from ibis.backends.duckdb import Backend
 
 from llmrec.data.sessions import connect, read_products, read_sessions
 from llmrec.data.store import TRAINING_SPLITS, Store
@@ -27,6 +28,7 @@ __all__ = [
     "read_session",
     "render_session",
     "session_ranges",
+    "titled_products",
 ]
 
 RANGE_SESSIONS: Final = 131_072
@@ -53,10 +55,15 @@ def open_split(
     else:
         files = (store.test(store.resolve_test(split, task=3)).file,)
     con = connect(memory_limit_gb=MEMORY_GB, spill=scratch)
+    titled = titled_products(con, store, fields)
+    return read_sessions(con, files), con.create_table("titled", titled, temp=True) if scratch else titled
+
+
+def titled_products(con: Backend, store: Store, fields: Sequence[str]) -> ir.Table:
+    """The products that have a title: ``locale``, ``id`` and ``fields`` as text, "" where a product lacks one."""
     products = read_products(con, store.products)
     titled = products.filter(products.title.strip() != "")
-    titled = titled.select("locale", "id", **{name: _as_text(titled, name) for name in fields})
-    return read_sessions(con, files), con.create_table("titled", titled, temp=True) if scratch else titled
+    return titled.select("locale", "id", **{name: _as_text(titled, name) for name in fields})
 
 
 def draw_sessions(sessions: ir.Table, number: int) -> ir.Table:

@@ -15,6 +15,7 @@ from llmrec.data.store import Store
 from llmrec.errors import ConfigError
 from llmrec.evaluation.results import Result
 from llmrec.files import disk_errors, sha256_of
+from llmrec.generation.backends import build_decoder
 from llmrec.generation.decode import write_titles
 from llmrec.generation.job import Job, prepare_job
 from llmrec.generation.model import build_tiny_mt5, load_model
@@ -22,6 +23,7 @@ from llmrec.generation.prompt_sessions import build_prompt_sessions, build_train
 from llmrec.generation.publish import publish
 from llmrec.generation.tokenizer import build_tokenizer
 from llmrec.generation.train import train
+from llmrec.generation.trim import trim
 from llmrec.training import checkpoint
 
 __all__ = ["run_generation"]
@@ -31,6 +33,7 @@ TOKENIZER_TITLES = 200_000  # more add minutes and change few pieces
 TRAINING_SETTINGS = (
     "seed",
     "base_model",
+    "trim_vocabulary",
     "tiny_width",
     "tiny_layers",
     "tiny_vocab",
@@ -47,6 +50,7 @@ TRAINING_SETTINGS = (
     "eval_every",
     "best_by",
 )
+DECODING_SETTINGS = ("num_beams", "generate_batch_size", "backend", "decode_precision", "constrain")
 
 
 def run_generation(config: GenerateConfig) -> Result | None:
@@ -64,16 +68,10 @@ def _train_and_write(job: Job) -> Result | None:
     settings = _prompt_settings(job, tokenizer)
     with job.accelerator.main_process_first():  # the others read its file
         sessions = build_prompt_sessions(job.store, job.split, limit=job.config.limit, **settings)
-    parts = job.folder / f"parts_{job.split}"
+    parts, weights = job.folder / f"parts_{job.split}", _weights(job)
+    decode = build_decoder(job, model, tokenizer, weights)
     titles = write_titles(
-        job.accelerator,
-        model.to(job.accelerator.device),
-        tokenizer,
-        sessions,
-        config=job.config,
-        max_tokens=job.card.max_target_tokens,
-        parts=parts,
-        key=_decoding_key(job),
+        job.accelerator, decode, sessions, config=job.config, parts=parts, key=_decoding_key(job, weights)
     )
     if titles is None:
         return None
@@ -124,6 +122,8 @@ def _train(job: Job, settings: Mapping[str, Any]) -> None:
         model = build_tiny_mt5(len(tokenizer), config.tiny_width, config.tiny_layers, config.seed)
     else:
         model, tokenizer = load_model(config.base_model)
+        if config.trim_vocabulary:
+            model, tokenizer = trim(model, tokenizer, job.store, [job.prompt])
     job.accelerator.init_trackers("")
     asked = _prompt_settings(job, tokenizer)
     with job.accelerator.main_process_first():
@@ -166,10 +166,15 @@ def _prompt_settings(job: Job, tokenizer: Any) -> dict[str, Any]:
     }
 
 
-def _decoding_key(job: Job) -> str:
-    """Names everything that decides a title, so that `--resume` never mixes titles of two models."""
+def _weights(job: Job) -> str:
+    """Names the weights that titles are written with."""
     model = Path(job.config.model or job.folder / "model")
-    weights = [sha256_of(file) for file in sorted(model.glob("*.safetensors"))] or [str(model)]
-    config = job.config
-    parts = [*weights, job.store.fingerprint, job.split, asdict(job.card), config.num_beams, config.generate_batch_size]
+    digests = [sha256_of(file) for file in sorted(model.glob("*.safetensors"))] or [str(model)]
+    return hashlib.sha256(repr(digests).encode()).hexdigest()[:16]
+
+
+def _decoding_key(job: Job, weights: str) -> str:
+    """Names everything that decides a title, so that `--resume` never mixes titles of two models."""
+    decoding = [getattr(job.config, name) for name in DECODING_SETTINGS]
+    parts = [weights, job.store.fingerprint, job.split, asdict(job.card), decoding]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

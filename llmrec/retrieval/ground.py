@@ -1,9 +1,13 @@
-"""Titles → products: a Task-3 run as ranked lists of products that exist."""
+"""Titles → products: a Task-3 run as ranked lists of products that exist.
+
+A product of the locale that is called exactly like the title comes first, so a run of titles held to the catalogue
+(``scripts/gen.py --constrain catalogue``) maps to the very products that it names; then the nearest ones follow.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +22,7 @@ from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.metrics import MAX_RANKED
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.evaluation.runs import Run, read_run, write_run
-from llmrec.retrieval.keys import key_rows
+from llmrec.retrieval.keys import key_rows, rows_of_titles
 from llmrec.retrieval.similar import SimilarProducts
 from llmrec.retrieval.vectors import NONE, Ints
 
@@ -28,7 +32,7 @@ TITLES: Final = 4_096  # distinct titles encoded and searched for at once
 
 
 def ground_run(run: Path, index: Path, out: Path, k: int = MAX_RANKED, sessions: Path | None = None) -> None:
-    """Write the products of each session's locale that are nearest to its title, as a run of Task 1.
+    """Write the products of each session's locale that are called like its title or nearest to it, as a run of Task 1.
 
     Args:
         run: Run of titles; a partial one gives a partial one.
@@ -80,6 +84,7 @@ def _groups(run: Run, products: SimilarProducts, index: Path) -> Ints:
 def _ranked(titles: Any, groups: Ints, products: SimilarProducts, k: int, seen: Ints | None) -> Ints:
     """Rows of products, shape ``(S, k)``; each distinct title is encoded once."""
     ranked = np.full((len(groups), k), NONE, dtype=np.int64)
+    named = rows_of_titles(products.products, pc.unique(titles), ~products.index.removed)
     width = 0 if seen is None else seen.shape[1]
     with progress_bar() as bar:
         task = bar.add_task("titles → products", total=len(groups), note="")
@@ -88,17 +93,34 @@ def _ranked(titles: Any, groups: Ints, products: SimilarProducts, k: int, seen: 
             pairs, which = np.unique(np.stack([places, groups[sessions]]), axis=1, return_inverse=True)
             _, found = products.index.search(vectors[pairs[0]], k + width, pairs[1])
             found[~vectors[pairs[0]].any(axis=1)] = NONE  # a title without words is like nothing
-            rows = found[which]
+            keys = zip(
+                (products.locales[group] for group in pairs[1]), (texts[place] for place in pairs[0]), strict=True
+            )
+            rows = _exact_first([named.get(key, ()) for key in keys], found)[which]
             if seen is not None:
-                own = np.zeros(rows.shape, dtype=np.bool_)
-                for column in range(width):
-                    own |= rows == seen[sessions, column, None]
-                rows = np.where(own, NONE, rows)
-                order = np.argsort(rows == NONE, axis=1, kind="stable")
-                rows = np.take_along_axis(rows, order, axis=1)
+                rows = _packed(rows, [seen[sessions, column] for column in range(width)])
             ranked[sessions] = rows[:, :k]
             bar.advance(task, len(sessions))
     return ranked
+
+
+def _exact_first(exact: Sequence[Sequence[int]], rows: Ints) -> Ints:
+    """Rows with those of products that are called like the title put before the others, each once."""
+    first = np.full((len(rows), max(map(len, exact), default=0)), NONE)
+    for place, own in enumerate(exact):
+        first[place, : len(own)] = own
+    others = _packed(rows, list(first.T))
+    together = np.concatenate([first, others], axis=1)
+    return _packed(together, [])
+
+
+def _packed(rows: Ints, without: Sequence[Ints]) -> Ints:
+    """Rows moved to the front, those left out that one of ``without``, each of shape ``(S,)``, names."""
+    own = np.zeros(rows.shape, dtype=np.bool_)
+    for column in without:
+        own |= rows == column[:, None]
+    rows = np.where(own, NONE, rows)
+    return np.take_along_axis(rows, np.argsort(rows == NONE, axis=1, kind="stable"), axis=1)
 
 
 def _parts(titles: Any) -> Iterator[tuple[list[str], Ints, Ints]]:

@@ -1,4 +1,4 @@
-"""Rows of products by their key: locale and id."""
+"""Rows of products by their key, locale and id, and by what they are called."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from llmrec.retrieval.vectors import NONE, Ints
 
-__all__ = ["key_rows", "rows_of_ids"]
+__all__ = ["key_rows", "rows_of_ids", "rows_of_titles"]
 
 
 def key_rows(products: Any, locales: Any, ids: Any, there: NDArray[np.bool_]) -> Ints:
@@ -33,6 +33,23 @@ def rows_of_ids(products: Any, ids: Any, there: NDArray[np.bool_]) -> Ints:
     """Rows of products with one of some ids, in whatever locale, rising."""
     wanted = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
     found: Ints = np.flatnonzero(pc.is_in(products.column("id"), value_set=wanted).to_numpy() & there)
+    return found
+
+
+def rows_of_titles(products: Any, titles: Any, there: NDArray[np.bool_]) -> dict[tuple[str, str], list[int]]:
+    """Rows of the products that are called exactly like one of some titles, by locale and title, rising.
+
+    Args:
+        products: Arrow table of ``locale`` and ``title``, ``M`` rows.
+        titles: Arrow strings.
+        there: Shape ``(M,)``; rows that count.
+    """
+    named = pc.is_in(products.column("title"), value_set=titles).to_numpy() & there
+    rows = np.flatnonzero(named)
+    some = products.select(["locale", "title"]).take(pa.array(rows))
+    found: dict[tuple[str, str], list[int]] = {}
+    for row, locale, title in zip(rows.tolist(), *(column.to_pylist() for column in some.columns), strict=True):
+        found.setdefault((locale, title), []).append(row)
     return found
 
 

@@ -193,6 +193,19 @@ def test_seen_items_can_be_left_out_and_a_partial_run_stays_partial(folder: Path
     assert lists[3][0] == "X1"
 
 
+def test_a_title_held_to_the_catalogue_becomes_the_products_that_have_it(tmp_path: Path) -> None:
+    rows = [("UK", "A", "Red Mug"), ("UK", "B", "red mug"), ("UK", "C", "RED mug"), ("UK", "D", "red mug")]
+    products = embedded(tmp_path, *rows, ("DE", "E", "red mug"), ("UK", "F", "kettle"))
+    assert products.search(["red mug"], 1, "UK")[0][0].id == "A", "the encoder does not see case; the title says it"
+    write_run(tmp_path / "t.parquet", ["UK", "UK", "UK", "DE"], ["RED mug", "red mug", "mug", "red mug"], {})
+    ground_run(tmp_path / "t.parquet", tmp_path / "own", tmp_path / "g.parquet", 5)
+    lists = read_run(tmp_path / "g.parquet").predictions.to_pylist()
+    assert lists[0][0] == "C"
+    assert lists[1][:2] == ["B", "D"]
+    assert [len(set(one)) for one in lists] == [5, 5, 5, 1]
+    assert lists[3] == ["E"]
+
+
 def test_ground_refuses_what_does_not_fit(folder: Path, tmp_path: Path) -> None:
     titles = tmp_path / "titles.parquet"
     write_run(titles, ["UK", "XX"], ["a", "b"], {})
