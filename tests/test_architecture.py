@@ -102,6 +102,7 @@ def test_library_never_prints_asserts_or_evaluates() -> None:
         ("sentence_transformers", "embeddings/sentence.py"),
         ("model2vec", "embeddings/pretrained_static.py"),
         ("onnxruntime", "embeddings/onnx.py"),
+        ("deepspeed", "generation/plan.py"),
     ],
 )
 def test_one_file_knows_a_package(package: str, only: str) -> None:
