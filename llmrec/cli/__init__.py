@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from llmrec import __version__
-from llmrec.cli import alignment, data, embed, fusion, prompts, ranking, retrieval
+from llmrec.cli import alignment, data, embed, fusion, generation, prompts, ranking, retrieval
 from llmrec.console import stderr
 from llmrec.errors import LlmrecError
 from llmrec.flags import as_command, spread
@@ -39,6 +39,9 @@ for verb in (retrieval.index, retrieval.similar, retrieval.ground, alignment.eva
 app.command(no_args_is_help=True)(fusion.blend)
 app.command(no_args_is_help=True)(fusion.explain)
 app.command(no_args_is_help=True)(fusion.ablate)
+app.command(no_args_is_help=True)(generation.plan)
+app.command(no_args_is_help=True)(generation.sweep)
+app.command(no_args_is_help=True)(generation.merge_adapter)
 
 
 def _version(wanted: bool) -> None:
