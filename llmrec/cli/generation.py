@@ -28,11 +28,9 @@ def plan(
     """
     for package in ("torch", "transformers"):
         require(package, "generate")
-    from llmrec.config import GenerateConfig, load_recipe, resolve
     from llmrec.generation.plan import run_plan
 
-    config = resolve(GenerateConfig, assignments(changes or []), load_recipe(recipe))
-    run_plan(config, recipe, gpus=gpus, memory_gib=memory_gb, per_node=gpus_per_node)
+    run_plan(recipe, assignments(changes or []), gpus=gpus, memory_gib=memory_gb, per_node=gpus_per_node)
 
 
 def sweep(

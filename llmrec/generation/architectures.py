@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from llmrec.config import GenerateConfig
 from llmrec.errors import ModelError, nearest
 
-__all__ = ["Architecture", "build_hollow", "hollow", "known_models", "read_architecture"]
+__all__ = ["Architecture", "build_hollow", "known_models", "read_architecture", "runnable"]
 
 KNOWN = Path(__file__).with_name("known_models.yaml")
 
@@ -74,16 +75,32 @@ def read_architecture(config: GenerateConfig) -> Architecture:
         ) from error
 
 
-def hollow() -> AbstractContextManager[Any]:
-    """Inside, tensors have shapes and no content: a model of any size is built and run without memory."""
-    mode: AbstractContextManager[Any] = FakeTensorMode(allow_non_fake_inputs=True)
-    return mode
-
-
 def build_hollow(architecture: Architecture, dtype: torch.dtype) -> Any:
-    """The model without its weights; call it inside `hollow`."""
+    """The model without its weights, to be counted; they are on torch's device ``meta``."""
     family = AutoModelForSeq2SeqLM if architecture.config.is_encoder_decoder else AutoModelForCausalLM
-    model = family.from_config(architecture.config, dtype=dtype)
-    if architecture.own_head:  # transformers 5 ties every mT5 that it builds itself
-        model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
+    with torch.device("meta"):
+        model = family.from_config(architecture.config, dtype=dtype)
+        if architecture.own_head:  # transformers 5 ties every mT5 that it builds itself
+            model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
     return model
+
+
+@contextmanager
+def runnable(model: Any) -> Iterator[None]:
+    """Inside, a hollow model runs as on a CPU, though no tensor has any content: its weights have shapes there.
+
+    On ``meta`` itself it would not run: attention masks are looked at, which tensors that only pretend allow.
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        made: dict[int, Any] = {}  # tied weights stay one
+        for part in model.modules():
+            for tensors in (part._parameters, part._buffers):
+                for name, old in tensors.items():
+                    if old is not None:
+                        tensors[name] = made.setdefault(id(old), _pretending(old))
+        yield
+
+
+def _pretending(old: torch.Tensor) -> torch.Tensor:
+    new = torch.empty(old.shape, dtype=old.dtype, device="cpu")
+    return torch.nn.Parameter(new, old.requires_grad) if isinstance(old, torch.nn.Parameter) else new

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ __all__ = ["adapt", "add_adapters", "is_adapter", "merge_adapter", "open_model",
 
 ADAPTER = "adapter_config.json"
 ALL = "all-linear"
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # on every CPU it misses an optional package for speed
 CHECKPOINT = "adapters.safetensors"
 
 
@@ -82,7 +85,9 @@ def add_adapters(model: Any, config: GenerateConfig) -> Any:
         lora_dropout=config.lora_dropout,
         target_modules=ALL if ALL in targets else targets,
     )
-    return peft.get_peft_model(model, settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 asks transformers 5 by an older name
+        return peft.get_peft_model(model, settings)
 
 
 def _keep_differentiable(model: Any) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from llmrec.generation.architectures import Architecture, build_hollow, hollow
+from llmrec.generation.architectures import Architecture, build_hollow, runnable
 from llmrec.generation.model import checkpoint_activations
 from llmrec.generation.train import title_loss_of
 
@@ -127,13 +127,13 @@ def activation_memory(
         checkpointing: Whether activations are computed again in the backward pass.
         adapt: Puts adapters on the model.
     """
-    with hollow():
-        model = build_hollow(architecture, dtype).train()
-        if checkpointing:
-            checkpoint_activations(model)
-        if adapt:
-            model = adapt(model)
-        weights = _count(model)
+    model = build_hollow(architecture, dtype).train()
+    if checkpointing:
+        checkpoint_activations(model)
+    if adapt:
+        model = adapt(model)
+    weights = _count(model)
+    with runnable(model):
         loss = title_loss_of(model)
         points = {}
         for size in sorted(set(sizes)):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Final
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 import torch
 from rich.table import Table
 
-from llmrec.config import GenerateConfig
+from llmrec.config import GenerateConfig, load_recipe, resolve
 from llmrec.console import notice, out, table
 from llmrec.errors import ConfigError, require
 from llmrec.generation.architectures import Architecture, read_architecture
@@ -75,6 +76,7 @@ class Plan:
         gpus: Their number.
         memory_gib: Memory of each.
         nodes: Machines.
+        changes: Settings that win over the recipe's, by name.
     """
 
     config: GenerateConfig
@@ -86,6 +88,7 @@ class Plan:
     gpus: int
     memory_gib: float
     nodes: int
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def state_ways(weights: Weights, *, per_node: int, nodes: int, four_bit: bool = False) -> list[Way]:
@@ -176,7 +179,7 @@ def make_plan(config: GenerateConfig, recipe: str, *, gpus: int, memory_gib: flo
 
 def _measured(architecture: Architecture, config: GenerateConfig, share: int) -> tuple[Weights, ActivationMemory]:
     plain = replace(config, quantize="none")
-    adapt = None if config.lora_rank is None else lambda model: add_adapters(model, plain)
+    adapt = None if config.lora_rank is None else lambda model: add_adapters(model, plain).to(torch.bfloat16)
     return activation_memory(
         architecture,
         (1, share),
@@ -207,11 +210,19 @@ def launch_command(plan: Plan) -> str:
     if best.offload:
         words.append("--offload_optimizer_device cpu --offload_param_device cpu")
     words.append(f"scripts/gen.py --data STORE --recipe {plan.recipe}")
+    words += [_flag(name, value) for name, value in plan.changes.items()]
     if best.accumulation > 1:
         words.append(f"--micro-batch-size {best.micro_batch}")
-    if plan.config.gradient_checkpointing:
+    if plan.config.gradient_checkpointing and "gradient_checkpointing" not in plan.changes:
         words.append("--gradient-checkpointing")
     return " ".join(words)
+
+
+def _flag(name: str, value: Any) -> str:
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{flag}" if value else f"--no-{flag}"
+    return f"--{flag} {shlex.quote(str(value))}"
 
 
 def _hardware(plan: Plan, best: Way) -> str:
@@ -256,9 +267,11 @@ def _said(plan: Plan) -> list[str]:
     return lines
 
 
-def run_plan(config: GenerateConfig, recipe: str, *, gpus: int, memory_gib: float, per_node: int = 8) -> Plan:
-    """Make the plan and tell it; see `make_plan`."""
+def run_plan(recipe: str, changes: Mapping[str, Any], *, gpus: int, memory_gib: float, per_node: int = 8) -> Plan:
+    """Make the plan of a recipe, with some settings changed, and tell it; see `make_plan`."""
+    config = resolve(GenerateConfig, changes, load_recipe(recipe))
     plan = make_plan(config, recipe, gpus=gpus, memory_gib=memory_gib, per_node=per_node)
+    plan = replace(plan, changes={name: getattr(config, name) for name in changes})
     for line in _said(plan):
         notice(line)
     out.print(plan_table(plan))

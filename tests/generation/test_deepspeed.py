@@ -52,27 +52,25 @@ def assert_same(plain: list[dict[str, float]], shared: list[dict[str, float]]) -
             assert one[key] == pytest.approx(other[key], rel=1e-4, abs=1e-6), key
 
 
-def test_each_stage_and_several_processes_train_and_beam_search_as_one_plain_process(
-    tmp_path: Path, tiny_store: Store
+@pytest.mark.parametrize(
+    ("stage", "processes", "extra"), [(2, 1, ""), (2, 1, " --micro-batch-size 1"), (3, 1, ""), (3, 2, "")]
+)
+def test_each_stage_trains_and_beam_searches_as_one_plain_process(
+    tmp_path: Path, tiny_store: Store, stage: int, processes: int, extra: str
 ) -> None:
     plain = trained(tiny_store, tmp_path / "plain", TINY)
-    for stage, processes, extra in ((2, 1, ""), (2, 1, " --micro-batch-size 1"), (3, 1, ""), (3, 2, "")):
-        name = f"zero{stage}-{processes}{extra.replace(' ', '')}"
-        shared = trained(tiny_store, tmp_path / name, TINY + extra, stage=stage, processes=processes)
-        assert_same(plain, shared)
-        titles = (tmp_path / name / "titles_validation.parquet").read_bytes()
-        assert titles == (tmp_path / "plain" / "titles_validation.parquet").read_bytes(), name
+    assert_same(plain, trained(tiny_store, tmp_path / "zero", TINY + extra, stage=stage, processes=processes))
+    plain_titles, titles = (tmp_path / name / "titles_validation.parquet" for name in ("plain", "zero"))
+    assert plain_titles.read_bytes() == titles.read_bytes()
 
 
-def test_adapters_are_trained_and_saved_under_zero(tmp_path: Path, tiny_store: Store) -> None:
+@pytest.mark.parametrize("stage", [2, 3])
+def test_adapters_are_trained_and_saved_under_zero(tmp_path: Path, tiny_store: Store, stage: int) -> None:
     base = write_tiny_llm(tmp_path / "llm", [title for locale in TITLES.values() for title in locale])
     flags = f"--base-model {base} --lora-rank 4 --pack --k 2 --max-steps 6 --eval-every 3 --batch-size 8 "
     flags += "--learning-rate 2e-2 --max-target-tokens 12 --max-source-tokens 64 --best-by bleu"
     plain = trained(tiny_store, tmp_path / "plain", flags)
-    for stage in (2, 3):
-        assert_same(plain, trained(tiny_store, tmp_path / f"zero{stage}", flags, stage=stage))
-        ours, theirs = (
-            load_file(tmp_path / name / "model" / "adapter_model.safetensors") for name in ("plain", f"zero{stage}")
-        )
-        assert ours.keys() == theirs.keys()
-        assert all(weight.shape == theirs[name].shape for name, weight in ours.items())
+    assert_same(plain, trained(tiny_store, tmp_path / "zero", flags, stage=stage))
+    ours, theirs = (load_file(tmp_path / name / "model" / "adapter_model.safetensors") for name in ("plain", "zero"))
+    assert ours.keys() == theirs.keys()
+    assert all(weight.shape == theirs[name].shape for name, weight in ours.items())

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 from tiny_llm import write_tiny_llm
 
 from llmrec.config import GenerateConfig, load_recipe, resolve
 from llmrec.errors import ConfigError, ModelError
-from llmrec.generation.architectures import build_hollow, hollow, known_models, read_architecture
+from llmrec.generation.architectures import build_hollow, known_models, read_architecture
 from llmrec.generation.memory import ActivationMemory, Weights, activation_memory
-from llmrec.generation.plan import GIB, Way, choose, fitted, launch_command, make_plan, plan_table, state_ways
+from llmrec.generation.plan import GIB, Way, choose, fitted, launch_command, make_plan, run_plan, state_ways
 
 ROOT = Path(__file__).parents[2]
 HALF = Weights(total=500_000_000, trained=500_000_000, largest_layer=100_000_000)
@@ -26,9 +25,8 @@ HALF = Weights(total=500_000_000, trained=500_000_000, largest_layer=100_000_000
 
 @pytest.mark.parametrize("name", sorted(known_models()))
 def test_a_model_built_from_typed_sizes_has_the_parameters_that_its_publisher_states(name: str) -> None:
-    with hollow():
-        model = build_hollow(read_architecture(GenerateConfig(base_model=name)), torch.bfloat16)
-        built = sum(weight.numel() for weight in model.parameters())
+    model = build_hollow(read_architecture(GenerateConfig(base_model=name)), torch.bfloat16)
+    built = sum(weight.numel() for weight in model.parameters())
     assert built == pytest.approx(float(known_models()[name]["parameters"]), rel=2e-4)
 
 
@@ -136,7 +134,7 @@ print((kib("VmHWM") - before) * 1024)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [4, 8])
-def test_the_estimate_is_within_a_fifth_of_what_a_real_step_takes(batch: int) -> None:
+def test_the_estimate_is_within_a_tenth_of_what_a_real_step_takes(batch: int) -> None:
     import json
 
     from transformers import MT5Config
@@ -150,25 +148,35 @@ def test_the_estimate_is_within_a_fifth_of_what_a_real_step_takes(batch: int) ->
     _, memory = activation_memory(
         Architecture("", "", MT5Config(**sizes)), (batch,), source_tokens=128, target_tokens=128, dtype=torch.float32
     )
-    assert memory.at(batch) == pytest.approx(int(done.stdout), rel=0.2)
+    assert memory.at(batch) == pytest.approx(int(done.stdout), rel=0.1)
 
 
-def test_a_recipe_becomes_a_command_that_parses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recipe_and_changes_become_a_command_that_parses(capsys: pytest.CaptureFixture[str]) -> None:
     from llmrec.cli import run
 
-    config = resolve(GenerateConfig, {}, load_recipe("mt5_small_k1"))
-    plan = make_plan(config, "mt5_small_k1", gpus=8, memory_gib=48)
-    assert plan.best is not None
-    command = launch_command(plan)
-    words = shlex.split(command)
+    changes = {"learning_rate": "1e-3", "gradient_checkpointing": True}
+    run_plan("mt5_small_k1", changes, gpus=8, memory_gib=48)
+    told, shown = capsys.readouterr()[::-1]
+    assert "google/mt5-small: 300.2 M parameters" in told
+    assert "ZeRO-3 offload" in shown
+    words = shlex.split(shown.splitlines()[-1])
     assert (ROOT / words[words.index("--config_file") + 1]).is_file()
     seen: list[GenerateConfig] = []
     assert run(GenerateConfig, seen.append, words[words.index("scripts/gen.py") + 1 :]) == 0
-    assert seen[0].batch_size == config.batch_size
-    console = Console(width=80)
-    with console.capture() as shown:
-        console.print(plan_table(plan))
-    assert "ZeRO-3 offload" in shown.get()
+    recipe = resolve(GenerateConfig, {}, load_recipe("mt5_small_k1"))
+    wanted = {"recipe": "mt5_small_k1", "data": Path("STORE"), "learning_rate": 1e-3, "gradient_checkpointing": True}
+    assert seen == [dataclasses.replace(recipe, **wanted)]
+
+
+def test_adapters_are_counted_and_take_less(tmp_path: Path) -> None:
+    config = GenerateConfig(base_model=str(write_tiny_llm(tmp_path, ["a title"])), batch_size=8)
+    adapted = make_plan(dataclasses.replace(config, lora_rank=2, quantize="4bit"), "mine", gpus=1, memory_gib=8)
+    whole = make_plan(config, "mine", gpus=1, memory_gib=8)
+    numbers = adapted.parameters
+    assert 0 < numbers.trained < 0.2 * numbers.total
+    assert 0 < numbers.linear < numbers.total - numbers.trained
+    assert len(adapted.ways) == 1
+    assert adapted.ways[0].states < whole.ways[0].states
 
 
 def test_what_does_not_fit_is_tried_with_checkpointing_and_shared_further(tmp_path: Path) -> None:
