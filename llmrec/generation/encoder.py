@@ -37,7 +37,7 @@ class Encoder:
         self.frame = frame
         self.end: int = tokenizer.eos_token_id
         # The tokenizer's own switch for this does nothing where its Unigram vocabulary holds them as pieces too.
-        self._special = re.compile("|".join(map(re.escape, tokenizer.all_special_tokens)))
+        self._special = re.compile("|".join(map(re.escape, _special_tokens(tokenizer))))
         self._reset()
         self.by_words = _splits_at_spaces(self._backend, self.end)
         self._words: dict[str, list[int]] = {"": []}
@@ -85,6 +85,12 @@ class Encoder:
         special = self.frame is None
         rows = [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts), add_special_tokens=special)]
         return [ids if ids[-1:] == [self.end] else [*ids, self.end] for ids in rows]
+
+
+def _special_tokens(tokenizer: Any) -> list[str]:
+    """All of them, the longest first; some chat models, such as Llama, name most in their added tokens alone."""
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return sorted({*tokenizer.all_special_tokens, *added}, key=lambda token: (-len(token), token))
 
 
 def _spaced(found: re.Match[str]) -> str:

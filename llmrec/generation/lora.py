@@ -18,7 +18,6 @@ from llmrec.errors import ConfigError, ModelError, require
 from llmrec.generation.causal import is_causal
 from llmrec.generation.model import (
     BASE,
-    ModelCard,
     checkpoint_activations,
     fingerprint,
     load_model,
@@ -59,7 +58,8 @@ def adapt(accelerator: Any, model: Any, config: GenerateConfig) -> Any:
         return model
     if config.base_model == "tiny":
         raise ConfigError("--lora-rank: adapters need a base that can be loaded again; name one with --base-model")
-    save_adapters_only(accelerator)
+    if accelerator.state.deepspeed_plugin is None:  # which saves its parts in its own way
+        save_adapters_only(accelerator)
     return add_adapters(model, config)
 
 
@@ -208,5 +208,5 @@ def merge_adapter(folder: Path, out: Path, base: str | None = None) -> None:
     if not is_adapter(str(folder)):
         raise ConfigError(f"{folder}: no {ADAPTER} here, so nothing to merge; give the model folder of a LoRA training")
     model, tokenizer = open_model(str(folder), base=base)
-    save_model(out, model, tokenizer, read_model_card(str(folder)) or ModelCard("", "", 1, 256, 96))
+    save_model(out, model, tokenizer, read_model_card(str(folder)))
     notice(f"wrote {out}; next: accelerate launch scripts/gen.py --data STORE --model {out}")

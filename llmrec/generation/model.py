@@ -114,8 +114,9 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32, four_bit: bool 
     if four_bit:
         require("bitsandbytes", "lora")
     kind = "language"
+    source = str(folder.resolve()) if folder.exists() else name  # an adapter remembers it, wherever it is used
     try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         kind = "sequence-to-sequence" if config.is_encoder_decoder else "causal"
         if config.architectures and not any(one.endswith(_WRITERS) for one in config.architectures):
             raise ValueError(f"{config.architectures[0]} writes no text")
@@ -123,7 +124,7 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32, four_bit: bool 
         family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         packed = _four_bit(dtype) if four_bit else {}
         model = family.from_pretrained(
-            name, dtype=dtype, trust_remote_code=False, use_safetensors=_has_safetensors(folder), **packed
+            source, dtype=dtype, trust_remote_code=False, use_safetensors=_has_safetensors(folder), **packed
         )
     except Exception as error:  # the libraries below raise a dozen kinds for a bad file
         reason = " ".join(str(error).split())[:200]
@@ -183,7 +184,7 @@ def _has_safetensors(folder: Path) -> bool | None:
 
 
 def save_model(
-    folder: Path, model: Any, tokenizer: Any, card: ModelCard, weights: dict[str, Any] | None = None
+    folder: Path, model: Any, tokenizer: Any, card: ModelCard | None, weights: dict[str, Any] | None = None
 ) -> None:
     """Write model, tokenizer and card; the folder appears whole or not at all.
 
@@ -191,7 +192,7 @@ def save_model(
         folder: Where to.
         model: A `transformers` model.
         tokenizer: Its tokenizer.
-        card: What it was trained to read.
+        card: What it was trained to read; None where that is not known.
         weights: The gathered state where a wrapper holds it in parts (ZeRO-3); the model's own if None.
     """
     adapted = hasattr(model, "peft_config")
@@ -202,7 +203,8 @@ def save_model(
         else:
             model.save_pretrained(temporary, state_dict=weights)
         tokenizer.save_pretrained(temporary)
-        (temporary / CARD).write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
+        if card is not None:
+            (temporary / CARD).write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
 
 
 def fingerprint(model: Any) -> str:

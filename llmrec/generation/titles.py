@@ -19,7 +19,7 @@ from llmrec.generation.causal import is_causal
 from llmrec.generation.decode import write_titles
 from llmrec.generation.frame import build_frame
 from llmrec.generation.job import Job, prepare_job
-from llmrec.generation.lora import adapt, open_model, weight_settings
+from llmrec.generation.lora import adapt, is_adapter, open_model, weight_settings
 from llmrec.generation.model import build_tiny_mt5, check_length, load_model
 from llmrec.generation.prompt_sessions import build_prompt_sessions, build_training_sessions
 from llmrec.generation.publish import publish
@@ -185,4 +185,5 @@ def _decoding_key(job: Job) -> str:
     weights = [sha256_of(file) for file in sorted(model.glob("*.safetensors"))] or [str(model)]
     config = job.config
     parts = [*weights, job.store.fingerprint, job.split, asdict(job.card), config.num_beams, config.generate_batch_size]
+    parts += [config.base_model, config.quantize] if is_adapter(str(model)) else []
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -68,7 +68,7 @@ def test_each_stage_trains_and_beam_searches_as_one_plain_process(
 def test_adapters_are_trained_and_saved_under_zero(tmp_path: Path, tiny_store: Store, stage: int) -> None:
     base = write_tiny_llm(tmp_path / "llm", [title for locale in TITLES.values() for title in locale])
     flags = f"--base-model {base} --lora-rank 4 --pack --k 2 --max-steps 6 --eval-every 3 --batch-size 8 "
-    flags += "--learning-rate 2e-2 --max-target-tokens 12 --max-source-tokens 64 --best-by bleu"
+    flags += "--learning-rate 2e-2 --checkpoint-every 4 --max-target-tokens 12 --max-source-tokens 64 --best-by bleu"
     plain = trained(tiny_store, tmp_path / "plain", flags)
     assert_same(plain, trained(tiny_store, tmp_path / "zero", flags, stage=stage))
     ours, theirs = (load_file(tmp_path / name / "model" / "adapter_model.safetensors") for name in ("plain", "zero"))

@@ -33,8 +33,8 @@ def bpe_tokenizer(texts: list[str], *, chat: bool = True) -> PreTrainedTokenizer
     )
     built.train_from_iterator(texts, trainer)
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=built, eos_token="<|end|>", additional_special_tokens=["<|start|>"]
-    )
+        tokenizer_object=built, eos_token="<|end|>"
+    )  # start is special unnamed, as in Llama
     if chat:
         tokenizer.chat_template = CHAT
     return tokenizer
