@@ -58,6 +58,7 @@ class Scored:
     Attributes:
         setting: What the grid chose.
         folder: Its run and result.
+        model: Its trained model.
         bleu: Corpus BLEU (0-100) on validation.
         last_title_bleu: Of Last Product Title there.
         loss: Best validation loss of its training, nats a token.
@@ -66,6 +67,7 @@ class Scored:
 
     setting: Setting
     folder: Path
+    model: Path
     bleu: float
     last_title_bleu: float
     loss: float
@@ -209,6 +211,7 @@ def _scored(setting: Setting, folder: Path, trained: Path) -> Scored:
     return Scored(
         setting=setting,
         folder=folder,
+        model=trained / "model",
         bleu=result.overall.metrics["bleu"],
         last_title_bleu=result.comparison.scores["overall"] if result.comparison else float("nan"),
         loss=min(json.loads(line)["validation_loss"] for line in lines),
@@ -236,9 +239,17 @@ def _publish(job: SweepJob, recipe: Recipe, config: GenerateConfig, scored: Sequ
             "settings": len(scored),
         },
     }
-    cells = [{**dataclasses.asdict(cell), "folder": cell.folder.name} for cell in scored]
+    cells = [
+        {
+            **dataclasses.asdict(cell),
+            **{key: str(getattr(cell, key).relative_to(job.out)) for key in ("folder", "model")},
+        }
+        for cell in scored
+    ]
     with disk_errors(job.out):
         write_text(job.out / "cells.json", json.dumps(cells, indent=2) + "\n")
         write_text(job.out / "best.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
     notice(f"best: {_readable(best.setting)}; wrote {job.out / 'best.yaml'}")
-    notice(f"next: accelerate launch scripts/gen.py --data {job.data} --recipe {job.out / 'best.yaml'} --split test")
+    decoding = "".join(f" --{key.replace('_', '-')} {best.setting[key]}" for key in DECODING if key in best.setting)
+    command = f"accelerate launch scripts/gen.py --data {job.data} --model {best.model}{decoding} --split test"
+    notice(f"next: {command}")

@@ -93,6 +93,7 @@ def test_a_stopped_sweep_goes_on_and_ends_with_the_best_setting_as_a_recipe(
     best = resolve(GenerateConfig, {}, load_recipe(str(job.out / "best.yaml")))
     assert (best.learning_rate, best.num_beams, best.seed) == (*cells[0].setting.values(), 3)
     assert [cell["bleu"] for cell in json.loads((job.out / "cells.json").read_text())] == [cell.bleu for cell in cells]
+    assert all((cell.model / "model.safetensors").is_file() for cell in cells)
     changed = SweepJob(**{**vars(job), "settings": {"seed": "4"}})
     with pytest.raises(ConfigError, match="holds a sweep with another settings; give another --out"):
         run_sweep(changed)
