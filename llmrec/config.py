@@ -51,6 +51,18 @@ class GenerateConfig:
     tiny_width: int = option(128, "Width of the `tiny` model.", minimum=8)
     tiny_layers: int = option(2, "Encoder and decoder layers of the `tiny` model.", minimum=1)
     tiny_vocab: int = option(4000, "Vocabulary of the `tiny` model, learnt from the training titles.", minimum=300)
+    lora_rank: int | None = option(
+        None,
+        "Train low-rank adapters of this rank, not the weights themselves (pip install 'llmrec[lora]').",
+        minimum=1,
+    )
+    lora_alpha: float | None = option(None, "Scale of the adapters, over their rank; twice the rank.", above=0)
+    lora_dropout: float = option(0.0, "Share of an adapter's inputs left out while training.", minimum=0)
+    lora_targets: str = option("all-linear", "Layers with an adapter, by the end of their names: q_proj,v_proj …")
+    quantize: Literal["none", "4bit"] = option("none", "Hold the base's weights in 4 bits (QLoRA, bitsandbytes).")
+    chat: bool = option(False, "Causal models: write the prompt as one turn of the model's chat template.")
+    pack: bool = option(False, "Causal models: train on sessions one behind the other in one row, without padding.")
+    gradient_checkpointing: bool = option(False, "Compute activations again in the backward pass: less memory.")
     train_sample: int | None = option(None, "Train on so many sessions, drawn from all locales.", minimum=1)
     validation_sample: int | None = option(2000, "Validation sessions scored while training.", minimum=1)
     max_source_tokens: int | None = option(

@@ -106,6 +106,7 @@ def test_library_never_prints_asserts_or_evaluates() -> None:
         ("onnxruntime", "embeddings/onnx.py"),
         ("openai", "generation/compare/server.py"),
         ("ctranslate2", "generation/ctranslate.py"),
+        ("deepspeed", "generation/plan.py"),
     ],
 )
 def test_one_file_knows_a_package(package: str, only: str) -> None:

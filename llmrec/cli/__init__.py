@@ -16,6 +16,7 @@ from llmrec.cli import (
     data,
     embed,
     fusion,
+    generation,
     models,
     prompts,
     ranking,
@@ -56,6 +57,9 @@ app.command(no_args_is_help=True)(fusion.explain)
 app.command(no_args_is_help=True)(fusion.ablate)
 app.command(no_args_is_help=True)(reproduce.reproduce)
 app.command(no_args_is_help=True)(reproduce.last_title)
+app.command(no_args_is_help=True)(generation.plan)
+app.command(no_args_is_help=True)(generation.sweep)
+app.command(no_args_is_help=True)(generation.merge_adapter)
 
 
 def _version(wanted: bool) -> None:

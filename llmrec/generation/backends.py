@@ -11,6 +11,7 @@ import torch
 
 from llmrec.config import GenerateConfig
 from llmrec.errors import ConfigError, require
+from llmrec.generation.causal import is_causal
 from llmrec.generation.decode import decode_batch
 from llmrec.generation.job import Job
 
@@ -43,7 +44,7 @@ def build_decoder(job: Job, model: Any, tokenizer: Any, key: str) -> Decode:
 
     Args:
         job: Its settings; ``job.accelerator`` says where.
-        model: A `transformers` sequence-to-sequence model in float32.
+        model: A `transformers` model in float32; CTranslate2 and the catalogue take sequence-to-sequence models alone.
         tokenizer: Its tokenizer.
         key: Names the weights, so that what was converted from others is not taken.
 
@@ -51,6 +52,9 @@ def build_decoder(job: Job, model: Any, tokenizer: Any, key: str) -> Decode:
         LlmrecError: the settings, the packages or the model do not allow it.
     """
     config = job.config
+    if is_causal(model) and (config.backend == "ctranslate2" or config.constrain == "catalogue"):
+        given = "--backend ctranslate2" if config.backend == "ctranslate2" else "--constrain catalogue"
+        raise ConfigError(f"{given}: for models with an encoder, such as mT5; leave it out for a causal one")
     limits: dict[str, Any] = {"max_tokens": job.card.max_target_tokens, "num_beams": config.num_beams}
     if config.backend == "ctranslate2":
         return _ctranslate(job, model, tokenizer, key, limits)

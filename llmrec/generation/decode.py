@@ -19,6 +19,7 @@ from llmrec.console import progress_bar
 from llmrec.evaluation.bleu import corpus_bleu
 from llmrec.files import disk_errors
 from llmrec.generation.batches import decoding_batches, pad, read_tokens, token_lengths
+from llmrec.generation.causal import continue_prompts, is_causal
 
 __all__ = ["decode_batch", "validation_bleu", "write_titles"]
 
@@ -35,13 +36,15 @@ def decode_batch(
     """Titles of some prompts.
 
     Args:
-        model: A `transformers` sequence-to-sequence model.
+        model: A `transformers` sequence-to-sequence or causal model.
         tokenizer: Its tokenizer.
-        prompts: Token ids of ``B`` prompts, each ended by the end token.
+        prompts: Token ids of ``B`` prompts, each ended by the end token, or in the frame of a causal model.
         max_tokens: Most tokens of a title.
         num_beams: Beams; 1 is greedy.
         synced: Whether every process must take every decoding step (ZeRO-3).
     """
+    if is_causal(model):
+        return continue_prompts(model, tokenizer, prompts, max_tokens=max_tokens, num_beams=num_beams, synced=synced)
     inputs = torch.from_numpy(pad(prompts, 0)).to(model.device)
     mask = torch.from_numpy(pad([[1] * len(row) for row in prompts], 0)).to(model.device)
     with torch.inference_mode():

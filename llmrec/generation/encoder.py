@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any, Final
 
 from llmrec.errors import ConfigError
+from llmrec.generation.frame import Frame
 
 __all__ = ["Encoder"]
 
@@ -23,18 +24,20 @@ class Encoder:
 
     Args:
         tokenizer: A fast `transformers` tokenizer; what it cannot remember it encodes on all cores.
+        frame: What stands around the prompts of a causal model; texts then get none of the tokenizer's own tokens.
 
     Raises:
         ConfigError: the tokenizer is not a fast one or has no end token.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, frame: Frame | None = None) -> None:
         if not getattr(tokenizer, "is_fast", False) or tokenizer.eos_token_id is None:
             raise ConfigError(f"{type(tokenizer).__name__} is no fast tokenizer with an end token; prompts need one")
         self._backend = tokenizer.backend_tokenizer
+        self.frame = frame
         self.end: int = tokenizer.eos_token_id
         # The tokenizer's own switch for this does nothing where its Unigram vocabulary holds them as pieces too.
-        self._special = re.compile("|".join(map(re.escape, tokenizer.all_special_tokens)))
+        self._special = re.compile("|".join(map(re.escape, _special_tokens(tokenizer))))
         self._reset()
         self.by_words = _splits_at_spaces(self._backend, self.end)
         self._words: dict[str, list[int]] = {"": []}
@@ -61,6 +64,13 @@ class Encoder:
             rows[place] = ids
         return rows
 
+    def encode_prompts(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each prompt: as of any text, or in the frame, with no end token before what follows."""
+        rows = self.encode(texts)
+        if self.frame is None:
+            return rows
+        return [[*self.frame.before, *ids[:-1], *self.frame.after] for ids in rows]
+
     def ends(self, text: str) -> list[int]:
         """For each token of a text, without the end token, the place in the text where it ends."""
         self._reset()
@@ -72,8 +82,15 @@ class Encoder:
         self._backend.no_padding()
 
     def _encode_whole(self, texts: Sequence[str]) -> list[list[int]]:
-        rows = [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts))]
+        special = self.frame is None
+        rows = [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts), add_special_tokens=special)]
         return [ids if ids[-1:] == [self.end] else [*ids, self.end] for ids in rows]
+
+
+def _special_tokens(tokenizer: Any) -> list[str]:
+    """All of them, the longest first; some chat models, such as Llama, name most in their added tokens alone."""
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return sorted({*tokenizer.all_special_tokens, *added}, key=lambda token: (-len(token), token))
 
 
 def _spaced(found: re.Match[str]) -> str:

@@ -21,13 +21,15 @@ from llmrec.data.store import Store
 from llmrec.data.synth import is_current, synthesize
 from llmrec.errors import ConfigError, StoreError
 from llmrec.files import disk_errors
-from llmrec.generation.model import ModelCard, load_model, read_model_card
+from llmrec.generation.lora import open_model
+from llmrec.generation.model import ModelCard, check_length, read_model_card
 from llmrec.prompts import Prompt, load_prompt
 from llmrec.training.devices import name_processor
 
-__all__ = ["LABELLED_SPLITS", "Job", "prepare_job"]
+__all__ = ["LABELLED_SPLITS", "Job", "prepare_job", "refuse_fp16"]
 
 RUNS = Path("runs")
+NO_FP16 = "mT5 overflows in fp16; use --mixed_precision bf16 or no"
 LABELLED_SPLITS = ("validation", "development")
 DEFAULTS = {"k": 1, "max_source_tokens": 256, "max_target_tokens": 96}
 
@@ -67,10 +69,15 @@ def prepare_job(config: GenerateConfig) -> Job:
     """
     started = time.monotonic()
     if os.environ.get("ACCELERATE_MIXED_PRECISION") == "fp16":
-        raise ConfigError("mT5 overflows in fp16; use --mixed_precision bf16 or no")
+        raise ConfigError(NO_FP16)
     if config.trim_vocabulary and (config.model or config.base_model == "tiny"):
         raise ConfigError(
             "--trim-vocabulary is for a --base-model NAME to fine-tune; the tiny one is made of the titles"
+        )
+    if config.trim_vocabulary and config.lora_rank is not None:
+        raise ConfigError(
+            "--lora-rank: adapters need a base that can be loaded again; run `llmrec trim` and name its folder with "
+            "--base-model in place of --trim-vocabulary"
         )
     given = Store.load(config.data) if config.data else None
     own = read_model_card(config.model) if config.model else None
@@ -78,11 +85,13 @@ def prepare_job(config: GenerateConfig) -> Job:
     if own and prompt.name == own.prompt and prompt.hash != own.prompt_hash:
         raise ConfigError(f"{config.model}: trained on another text of prompt {prompt.name}; its file was edited since")
     wanted = {name: getattr(config, name) or getattr(own, name, default) for name, default in DEFAULTS.items()}
-    card = ModelCard(prompt=prompt.name, prompt_hash=prompt.hash, **wanted)
-    loaded = load_model(config.model) if config.model else None
+    chat = config.chat or (own is not None and own.chat)
+    card = ModelCard(prompt=prompt.name, prompt_hash=prompt.hash, chat=chat, **wanted)
+    loaded = _named_model(config, card)
     split = _split(given, config.split) if given else config.split
     folder = config.output_dir or RUNS / _default_name(config, card.k)
     accelerator = _accelerator(folder)
+    refuse_fp16(accelerator)
     if accelerator.is_main_process:
         _announce(config, card.k, folder)
     with accelerator.main_process_first():
@@ -98,6 +107,15 @@ def prepare_job(config: GenerateConfig) -> Job:
         started=started,
         loaded=loaded,
     )
+
+
+def _named_model(config: GenerateConfig, card: ModelCard) -> tuple[Any, Any] | None:
+    if not config.model:
+        return None
+    base = None if config.base_model == "tiny" else config.base_model
+    loaded = open_model(config.model, base=base, four_bit=config.quantize == "4bit")
+    check_length(loaded[0], card)
+    return loaded
 
 
 def _split(store: Store, name: str) -> str:
@@ -124,6 +142,18 @@ def _accelerator(folder: Path) -> Any:
         project_config=ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder / "logs")),
         step_scheduler_with_optimizer=False,
     )
+
+
+def refuse_fp16(accelerator: Any) -> None:
+    """Refuse fp16 that a DeepSpeed configuration of the user's own asks for.
+
+    Raises:
+        ConfigError: it does.
+    """
+    plugin = accelerator.state.deepspeed_plugin
+    asked = plugin is not None and plugin.deepspeed_config.get("fp16", {}).get("enabled") is True
+    if asked or accelerator.mixed_precision == "fp16":
+        raise ConfigError(NO_FP16)
 
 
 def _announce(config: GenerateConfig, k: int, folder: Path) -> None:

@@ -1,22 +1,44 @@
-"""Sequence-to-sequence models: by hub name, by folder, or a tiny mT5 built from a store's own titles."""
+"""Models that write titles: by hub name, by folder, or a tiny mT5 built from a store's own titles."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MT5Config, MT5ForConditionalGeneration
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    MT5Config,
+    MT5ForConditionalGeneration,
+)
 from transformers.utils import logging as transformers_logging
 
-from llmrec.errors import ModelError, nearest
+from llmrec.errors import ConfigError, ModelError, nearest, require
 from llmrec.files import atomic_folder
 
-__all__ = ["ModelCard", "build_tiny_mt5", "load_model", "read_model_card", "save_model"]
+__all__ = [
+    "BASE",
+    "ModelCard",
+    "build_tiny_mt5",
+    "check_length",
+    "checkpoint_activations",
+    "fingerprint",
+    "load_model",
+    "load_tokenizer",
+    "read_model_card",
+    "save_model",
+]
 
 CARD = "llmrec.json"
+BASE = "base.json"  # beside an adapter: which weights it was trained on
 EMBEDDING_STD = 0.08
 
 transformers_logging.disable_progress_bar()  # its bars for one file of weights would tear ours apart
@@ -32,6 +54,7 @@ class ModelCard:
         k: Number of most recent titles in a prompt.
         max_source_tokens: Prompt length.
         max_target_tokens: Title length.
+        chat: Whether a prompt is a turn of the model's chat template (causal models).
     """
 
     prompt: str
@@ -39,6 +62,7 @@ class ModelCard:
     k: int
     max_source_tokens: int
     max_target_tokens: int
+    chat: bool = False
 
 
 def build_tiny_mt5(vocab_size: int, width: int, layers: int, seed: int) -> Any:
@@ -69,28 +93,86 @@ def build_tiny_mt5(vocab_size: int, width: int, layers: int, seed: int) -> Any:
     return model
 
 
-def load_model(name: str) -> tuple[Any, Any]:
-    """Load a sequence-to-sequence model and its tokenizer, by hub name or folder, as safetensors and without its code.
+def load_model(name: str, *, dtype: torch.dtype = torch.float32, four_bit: bool = False) -> tuple[Any, Any]:
+    """Load a model that writes text and its tokenizer, by hub name or folder, as safetensors and without its code.
+
+    Args:
+        name: Folder or hub name of a sequence-to-sequence or a causal model.
+        dtype: Of the weights.
+        four_bit: Hold them in 4 bits (`bitsandbytes`, NF4); ``dtype`` is then what they are computed in.
 
     Returns:
-        The model in float32 and the tokenizer.
+        The model and the tokenizer; a causal model's tokenizer without a padding token pads with its end token.
 
     Raises:
-        ModelError: it is not there, not readable, or not a sequence-to-sequence model.
+        ModelError: it is not there, not readable, or writes no text.
+        MissingExtraError: ``four_bit`` and `bitsandbytes` is not installed.
     """
     folder = Path(name)
     if folder.exists() and not (folder / "config.json").is_file():
         raise ModelError(f"{name}: no config.json in this folder, so it holds no model; train one with scripts/gen.py")
+    if four_bit:
+        require("bitsandbytes", "lora")
+    kind = "language"
+    source = str(folder.resolve()) if folder.exists() else name  # an adapter remembers it, wherever it is used
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        model = AutoModelForSeq2SeqLM.from_pretrained(
-            name, dtype=torch.float32, trust_remote_code=False, use_safetensors=_has_safetensors(folder)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        kind = "sequence-to-sequence" if config.is_encoder_decoder else "causal"
+        if config.architectures and not any(one.endswith(_WRITERS) for one in config.architectures):
+            raise ValueError(f"{config.architectures[0]} writes no text")
+        tokenizer = load_tokenizer(name)
+        family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        packed = _four_bit(dtype) if four_bit else {}
+        model = family.from_pretrained(
+            source, dtype=dtype, trust_remote_code=False, use_safetensors=_has_safetensors(folder), **packed
         )
     except Exception as error:  # the libraries below raise a dozen kinds for a bad file
         reason = " ".join(str(error).split())[:200]
         hint = "the folder may be cut short; train it again" if folder.exists() else "check the name and the network"
-        raise ModelError(f"{name}: cannot be loaded as a sequence-to-sequence model ({reason}); {hint}") from error
+        raise ModelError(f"{name}: cannot be loaded as a {kind} model ({reason}); {hint}") from error
     return model, tokenizer
+
+
+_WRITERS = ("ForConditionalGeneration", "ForCausalLM", "LMHeadModel")
+
+
+def load_tokenizer(name: str) -> Any:
+    """Tokenizer of a model or an adapter; one without a padding token pads with its end token."""
+    tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _four_bit(dtype: torch.dtype) -> dict[str, Any]:
+    """Settings of QLoRA: 4-bit normal floats, their scales in 8 bits; all of a process's weights on its own device."""
+    quantized = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+    device = int(os.environ.get("LOCAL_RANK", "0")) if torch.cuda.is_available() else "cpu"
+    return {"quantization_config": quantized, "device_map": {"": device}}
+
+
+def checkpoint_activations(model: Any) -> None:
+    """Have a model compute its activations again in the backward pass; works with a frozen base too."""
+    enable = getattr(model, "activation_checkpointing_enable", None)  # some transformers 5 have the older name alone
+    (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
+
+
+def check_length(model: Any, card: ModelCard) -> None:
+    """Refuse prompts and titles that a model has no positions for; T5's relative ones have no end.
+
+    Raises:
+        ConfigError: the lengths exceed the model's.
+    """
+    positions = getattr(model.config, "max_position_embeddings", None)
+    source, target = card.max_source_tokens, card.max_target_tokens
+    needed = max(source, target) if model.config.is_encoder_decoder else source + target
+    if positions is not None and needed > positions:
+        raise ConfigError(
+            f"--max-source-tokens {source} with --max-target-tokens {target} needs {needed} positions, and "
+            f"{type(model).__name__} has {positions}; give less"
+        )
 
 
 def _has_safetensors(folder: Path) -> bool | None:
@@ -113,11 +195,32 @@ def save_model(
         card: What it was trained to read; None for a model that this package did not train.
         weights: The gathered state where a wrapper holds it in parts (ZeRO-3); the model's own if None.
     """
+    adapted = hasattr(model, "peft_config")
     with atomic_folder(folder) as temporary:
-        model.save_pretrained(temporary, state_dict=weights)
+        if adapted:  # its default asks the hub whether the base's vocabulary has grown
+            model.save_pretrained(temporary, state_dict=weights, save_embedding_layers=False)
+            (temporary / BASE).write_text(json.dumps({"fingerprint": fingerprint(model)}) + "\n", encoding="utf-8")
+        else:
+            model.save_pretrained(temporary, state_dict=weights)
         tokenizer.save_pretrained(temporary)
         if card is not None:
             (temporary / CARD).write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
+
+
+def fingerprint(model: Any) -> str:
+    """SHA-256 of a base model's kind, its norms and biases and some of its embeddings, whether adapted or not.
+
+    These are what neither adapters nor 4-bit storage change; bf16 is the narrowest that they are held in.
+    """
+    digest = hashlib.sha256(repr([model.config.model_type, model.config.vocab_size]).encode())
+    tensors = [weight for name, weight in _plain_names(model) if weight.ndim == 1 and "lora_" not in name]
+    for tensor in [model.get_input_embeddings().weight[:256], *tensors]:
+        digest.update(tensor.detach().to("cpu", torch.bfloat16).contiguous().view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _plain_names(model: Any) -> list[tuple[str, Any]]:
+    return sorted((name.removeprefix("base_model.model."), weight) for name, weight in model.named_parameters())
 
 
 def read_model_card(name: str) -> ModelCard | None:

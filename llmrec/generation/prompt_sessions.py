@@ -17,6 +17,7 @@ from llmrec.data.store import Store
 from llmrec.errors import ConfigError
 from llmrec.files import atomic_file
 from llmrec.generation.encoder import Encoder
+from llmrec.generation.frame import Frame
 from llmrec.generation.prompt_tokens import check_room, encode_prompts, encode_titles
 from llmrec.generation.recent_products import (
     draw_sessions,
@@ -50,6 +51,7 @@ def build_prompt_sessions(
     prompt: Prompt,
     cache: Path,
     tokenizer: Any = None,
+    frame: Frame | None = None,
     max_source_tokens: int = 256,
     max_target_tokens: int = 96,
     limit: int | None = None,
@@ -67,6 +69,7 @@ def build_prompt_sessions(
         prompt: How they are written.
         cache: Folder for the Arrow file; a file there is complete, for it appears whole or not at all.
         tokenizer: A fast `transformers` tokenizer; without it there are no token columns and no prompt is cut.
+        frame: What stands around the prompts of a causal model; its title follows them.
         max_source_tokens: Most tokens of a prompt; the oldest titles go first, the most recent one never wholly.
         max_target_tokens: Most tokens of a title to learn, the end token included.
         limit: Only the first so many sessions.
@@ -86,9 +89,10 @@ def build_prompt_sessions(
     for name, value in (("k", k), ("limit", limit), ("sample", sample), ("max-target-tokens", max_target_tokens)):
         if value is not None and value < 1:
             raise ConfigError(f"--{name} must be at least 1; got {value}")
-    encoder = Encoder(tokenizer) if tokenizer is not None else None
+    encoder = Encoder(tokenizer, frame) if tokenizer is not None else None
     plan = _Plan(prompt, encoder, max_source_tokens, max_target_tokens)
-    tokens = [_fingerprint(tokenizer), max_source_tokens, max_target_tokens] if tokenizer is not None else []
+    tokens: list[Any] = [_fingerprint(tokenizer), max_source_tokens, max_target_tokens] if tokenizer is not None else []
+    tokens += [list(frame.before), list(frame.after)] if frame is not None else []
     key = [FORM, store.fingerprint, split, k, limit, sample, prompt.hash, *tokens]
     file = cache / f"{split}-k{k}-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.arrow"
     if not file.is_file():

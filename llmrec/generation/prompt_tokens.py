@@ -44,7 +44,7 @@ def encode_prompts(
         ConfigError: ``max_tokens`` is too small for the wording and any part of a title.
     """
     texts = [prompt.render(products, locale) for locale, products in sessions]
-    rows = encoder.encode(texts)
+    rows = encoder.encode_prompts(texts)
     kept = {place: sessions[place][1] for place, ids in enumerate(rows) if len(ids) > max_tokens}
     while kept:
         for place, products in kept.items():
@@ -53,7 +53,7 @@ def encode_prompts(
                 raise ConfigError(_no_room(prompt, max_tokens, len(rows[place]), sessions[place][0]))
             kept[place] = shorter
             texts[place] = prompt.render(shorter, sessions[place][0])
-        for place, ids in zip(list(kept), encoder.encode([texts[place] for place in kept]), strict=True):
+        for place, ids in zip(list(kept), encoder.encode_prompts([texts[place] for place in kept]), strict=True):
             rows[place] = ids
             if len(ids) <= max_tokens:
                 del kept[place]
@@ -90,7 +90,7 @@ def check_room(prompt: Prompt, encoder: Encoder, max_tokens: int) -> None:
         ConfigError: names the language and what is needed.
     """
     locales = list(LANGUAGES)
-    for locale, ids in zip(locales, encoder.encode([prompt.render([{}], one) for one in locales]), strict=True):
+    for locale, ids in zip(locales, encoder.encode_prompts([prompt.render([{}], one) for one in locales]), strict=True):
         if len(ids) >= max_tokens:
             raise ConfigError(_no_room(prompt, max_tokens, len(ids) + 1, locale))
 

@@ -16,9 +16,12 @@ from llmrec.errors import ConfigError
 from llmrec.evaluation.results import Result
 from llmrec.files import disk_errors, sha256_of
 from llmrec.generation.backends import build_decoder
+from llmrec.generation.causal import is_causal
 from llmrec.generation.decode import write_titles
+from llmrec.generation.frame import build_frame
 from llmrec.generation.job import Job, prepare_job
-from llmrec.generation.model import build_tiny_mt5, load_model
+from llmrec.generation.lora import adapt, is_adapter, open_model, weight_settings
+from llmrec.generation.model import build_tiny_mt5, check_length, load_model
 from llmrec.generation.prompt_sessions import build_prompt_sessions, build_training_sessions
 from llmrec.generation.publish import publish
 from llmrec.generation.tokenizer import build_tokenizer
@@ -37,6 +40,11 @@ TRAINING_SETTINGS = (
     "tiny_width",
     "tiny_layers",
     "tiny_vocab",
+    "lora_rank",
+    "lora_alpha",
+    "lora_dropout",
+    "lora_targets",
+    "quantize",
     "train_sample",
     "validation_sample",
     "epochs",
@@ -65,7 +73,7 @@ def run_generation(config: GenerateConfig) -> Result | None:
 
 def _train_and_write(job: Job) -> Result | None:
     model, tokenizer = _trained_model(job)
-    settings = _prompt_settings(job, tokenizer)
+    settings = _prompt_settings(job, model, tokenizer)
     with job.accelerator.main_process_first():  # the others read its file
         sessions = build_prompt_sessions(job.store, job.split, limit=job.config.limit, **settings)
     parts, weights = job.folder / f"parts_{job.split}", _weights(job)
@@ -89,7 +97,7 @@ def _trained_model(job: Job) -> tuple[Any, Any]:
     if not (config.resume and checkpoint.is_finished(states, settings)):
         _start(job, states)
         _train(job, settings)
-    return load_model(str(job.folder / "model"))
+    return open_model(str(job.folder / "model"), four_bit=job.config.quantize == "4bit")
 
 
 def _training_settings(job: Job) -> dict[str, Any]:
@@ -121,11 +129,13 @@ def _train(job: Job, settings: Mapping[str, Any]) -> None:
         tokenizer = build_tokenizer(_training_titles(job.store), config.tiny_vocab)
         model = build_tiny_mt5(len(tokenizer), config.tiny_width, config.tiny_layers, config.seed)
     else:
-        model, tokenizer = load_model(config.base_model)
+        model, tokenizer = load_model(config.base_model, **weight_settings(job.accelerator, config))
         if config.trim_vocabulary:
             model, tokenizer = trim(model, tokenizer, job.store, [job.prompt])
+    check_length(model, job.card)
+    model = adapt(job.accelerator, model, config)
     job.accelerator.init_trackers("")
-    asked = _prompt_settings(job, tokenizer)
+    asked = _prompt_settings(job, model, tokenizer)
     with job.accelerator.main_process_first():
         sessions = build_training_sessions(job.store, "development", sample=config.train_sample, **asked)
         validation = build_training_sessions(job.store, "validation", sample=config.validation_sample, **asked)
@@ -154,9 +164,12 @@ def _training_titles(store: Store) -> list[str]:
     return [str(title) for title in sample.limit(TOKENIZER_TITLES).title.to_pyarrow().to_pylist()]
 
 
-def _prompt_settings(job: Job, tokenizer: Any) -> dict[str, Any]:
+def _prompt_settings(job: Job, model: Any, tokenizer: Any) -> dict[str, Any]:
     """What makes prompt sessions of a split, for `build_prompt_sessions`."""
+    if job.card.chat and not is_causal(model):
+        raise ConfigError("--chat is for causal models that were made to converse; leave it out")
     return {
+        "frame": build_frame(tokenizer, chat=job.card.chat) if is_causal(model) else None,
         "k": job.card.k,
         "prompt": job.prompt,
         "cache": job.folder / "prompt_sessions",
@@ -169,8 +182,10 @@ def _prompt_settings(job: Job, tokenizer: Any) -> dict[str, Any]:
 def _weights(job: Job) -> str:
     """Names the weights that titles are written with."""
     model = Path(job.config.model or job.folder / "model")
-    digests = [sha256_of(file) for file in sorted(model.glob("*.safetensors"))] or [str(model)]
-    return hashlib.sha256(repr(digests).encode()).hexdigest()[:16]
+    named = [sha256_of(file) for file in sorted(model.glob("*.safetensors"))] or [str(model)]
+    if is_adapter(str(model)):
+        named += [job.config.base_model, str(job.config.quantize)]
+    return hashlib.sha256(repr(named).encode()).hexdigest()[:16]
 
 
 def _decoding_key(job: Job, weights: str) -> str:

@@ -1,4 +1,4 @@
-"""Fine-tuning a sequence-to-sequence model on prompt sessions, by `accelerate`.
+"""Fine-tuning a sequence-to-sequence or causal model on prompt sessions, by `accelerate`.
 
 The loss of a step is the mean over the title tokens of its whole batch, however many devices and micro-batches share
 it, so the same recipe means the same training on one device or eight.
@@ -10,8 +10,9 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from torch.nn import functional
 
 from llmrec.config import GenerateConfig
 from llmrec.console import notice, progress_bar
-from llmrec.errors import DataError
+from llmrec.errors import ConfigError, DataError
 from llmrec.generation.batches import BatchPlan, pad, read_tokens, token_lengths
+from llmrec.generation.causal import IGNORED, causal_title_loss, check_packing, is_causal
 from llmrec.generation.decode import validation_bleu
 from llmrec.generation.model import ModelCard, save_model
 from llmrec.generation.prompt_sessions import TrainingSessions
@@ -32,9 +34,9 @@ from llmrec.training import checkpoint
 from llmrec.training.checkpoint import Progress
 from llmrec.training.schedule import learning_rate_at
 
-__all__ = ["micro_batches", "title_loss", "train", "validation_loss"]
+__all__ = ["micro_batches", "title_loss", "title_loss_of", "train", "validation_loss"]
 
-IGNORED = -100
+TitleLoss = Callable[[Any, Mapping[str, list[list[int]]], Any], torch.Tensor]
 LOG_EVERY = 10
 
 
@@ -64,6 +66,22 @@ def title_loss(model: Any, rows: Mapping[str, list[list[int]]], device: Any) -> 
     )
 
 
+def title_loss_of(model: Any, *, pack: bool = False) -> TitleLoss:
+    """The loss of a model's kind: `title_loss`, or `llmrec.generation.causal.causal_title_loss`.
+
+    Raises:
+        ConfigError: ``pack`` with a model that reads its prompt with an encoder.
+        ModelError: ``pack`` with a model in which packed sessions read each other.
+    """
+    if is_causal(model):
+        if pack:
+            check_packing(model)
+        return partial(causal_title_loss, pack=pack)
+    if pack:
+        raise ConfigError("--pack is for causal models; leave it out: T5's batches are of similar lengths already")
+    return title_loss
+
+
 @dataclass
 class _Training:
     """Everything one training touches; the functions below are its steps."""
@@ -82,6 +100,7 @@ class _Training:
     title_tokens: NDArray[np.int64]  # (S,) of those rows
     total_steps: int
     accumulation: int
+    loss: TitleLoss
     progress: Progress = field(default_factory=Progress)
 
     @property
@@ -170,6 +189,7 @@ def _prepare(
     accumulation = micro_batches(config.batch_size, config.micro_batch_size, accelerator.num_processes)
     _configure_deepspeed(accelerator, config, accumulation)
     accelerator.gradient_accumulation_steps = accumulation
+    loss = title_loss_of(model, pack=config.pack)
     torch.manual_seed(config.seed + 1 + accelerator.process_index)
     optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate)
     prepared, optimizer = accelerator.prepare(model, optimizer)
@@ -188,6 +208,7 @@ def _prepare(
         title_tokens=titles[rows],
         total_steps=min(total, config.max_steps or total),
         accumulation=accumulation,
+        loss=loss,
     )
 
 
@@ -251,7 +272,7 @@ def _optimize(run: _Training, batch: NDArray[np.int64]) -> float:
     scale = accelerator.num_processes * run.accumulation / tokens
     for part in run.plan.share(batch, accelerator.process_index, accelerator.num_processes, run.accumulation):
         with accelerator.accumulate(run.model), accelerator.autocast():
-            loss = title_loss(run.model, _rows(run, part), accelerator.device)
+            loss = run.loss(run.model, _rows(run, part), accelerator.device)
             accelerator.backward(loss * scale)
             summed += loss.detach()
             if accelerator.sync_gradients:
@@ -271,7 +292,7 @@ def _rows(run: _Training, part: NDArray[np.int64]) -> dict[str, list[list[int]]]
 
 def _validate(run: _Training) -> None:
     """Score the validation sessions, write history, and keep the model if it is the best so far."""
-    loss = validation_loss(run.accelerator, run.model, run.validation, run.config.generate_batch_size)
+    loss = validation_loss(run.accelerator, run.model, run.validation, run.config.generate_batch_size, run.loss)
     entry = {
         "step": run.progress.step,
         "epoch": round(run.progress.step / run.plan.steps_per_epoch, 4),
@@ -307,7 +328,9 @@ def _validate(run: _Training) -> None:
         )
 
 
-def validation_loss(accelerator: Any, model: Any, sessions: Dataset, batch_size: int) -> float:
+def validation_loss(
+    accelerator: Any, model: Any, sessions: Dataset, batch_size: int, title_loss: TitleLoss = title_loss
+) -> float:
     """Mean cross-entropy per title token, in nats, over sessions that have a title; all processes share the work."""
     titles = token_lengths(sessions, "labels")
     rows = np.flatnonzero(titles)

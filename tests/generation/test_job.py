@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from accelerate.state import AcceleratorState
 
 from llmrec.config import GenerateConfig
-from llmrec.generation.job import prepare_job
+from llmrec.errors import ConfigError
+from llmrec.generation.job import prepare_job, refuse_fp16
 
 # ibis 12 still calls what DuckDB 2 renamed
 pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
@@ -56,3 +58,16 @@ def test_an_old_store_does_not_outlive_a_stop_between_new_data_and_its_import(
         with pytest.raises(KeyboardInterrupt):
             built_in_store(tmp_path / "out")
     assert stamp(built_in_store(tmp_path / "out")) > made
+
+
+@pytest.mark.parametrize(
+    ("enabled", "precision", "refused"), [(True, "no", True), ("auto", "bf16", False), (False, "fp16", True)]
+)
+def test_fp16_of_a_deepspeed_configuration_is_refused(enabled: object, precision: str, refused: bool) -> None:
+    plugin = SimpleNamespace(deepspeed_config={"fp16": {"enabled": enabled}})
+    accelerator = SimpleNamespace(state=SimpleNamespace(deepspeed_plugin=plugin), mixed_precision=precision)
+    if refused:
+        with pytest.raises(ConfigError, match="mT5 overflows in fp16"):
+            refuse_fp16(accelerator)
+    else:
+        refuse_fp16(accelerator)

@@ -1,0 +1,56 @@
+"""Tiny causal language models with random weights, on disk as if they came from a hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, Qwen3Config
+
+CHAT = (
+    "{% for message in messages %}<|start|>{{ message.role }}\n{{ message.content }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
+)
+SIZE = {
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+}
+
+
+def bpe_tokenizer(texts: list[str], *, chat: bool = True) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer of the kind that Qwen and Llama have; its end token ends a turn."""
+    built = Tokenizer(models.BPE())
+    built.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    built.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<|start|>", "<|end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    built.train_from_iterator(texts, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=built, eos_token="<|end|>"
+    )  # start is special unnamed, as in Llama
+    if chat:
+        tokenizer.chat_template = CHAT
+    return tokenizer
+
+
+def write_tiny_llm(
+    folder: Path, texts: list[str], *, kind: str = "qwen3", seed: int = 0, chat: bool = True, width: int = 32
+) -> Path:
+    """A 2-layer Qwen3 or Llama with its tokenizer."""
+    tokenizer = bpe_tokenizer(texts, chat=chat)
+    config_class = {"qwen3": Qwen3Config, "llama": LlamaConfig}[kind]
+    extra = {"hidden_size": width, "intermediate_size": 2 * width, "head_dim": width // 4}
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(
+        config_class(vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, **SIZE, **extra)
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
