@@ -17,7 +17,7 @@ __all__ = ["GenerateConfig", "Recipe", "load_recipe", "option", "recipe_names", 
 
 C = TypeVar("C")
 RECIPES = Path(__file__).resolve().parent / "recipes"
-RECIPE_KEYS = {"ranker", "encoder", "summary", "settings", "finetune", "paper", "scores"}
+RECIPE_KEYS = {"ranker", "encoder", "select", "summary", "settings", "finetune", "paper", "scores"}
 
 
 def option(default: Any, help: str, *, minimum: float | None = None, above: float | None = None) -> Any:
@@ -91,6 +91,7 @@ class Recipe:
         ranker: The ranker that the settings are for; None for a recipe of ``scripts/gen.py``.
         finetune: Settings that are others where a trained ranker goes on with other sessions (paper §4.2).
         encoder: Whether the settings are those of ``llmrec embed train``.
+        select: Whether they are those of ``llmrec select``.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Recipe:
     ranker: str | None = None
     finetune: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     encoder: bool = False
+    select: bool = False
 
 
 def recipe_names() -> list[str]:
@@ -132,8 +134,8 @@ def load_recipe(name: str) -> Recipe:
     finetune = content.get("finetune") or {}
     if not isinstance(finetune, dict):
         raise ConfigError(f"{path}: 'finetune' must be a mapping of settings")
-    encoder = content.get("encoder") is True
-    return Recipe(path.stem, path, summary, content["settings"], paper, ranker, finetune, encoder)
+    encoder, select = (content.get(key) is True for key in ("encoder", "select"))
+    return Recipe(path.stem, path, summary, content["settings"], paper, ranker, finetune, encoder, select)
 
 
 def resolve(cls: type[C], flags: Mapping[str, Any], recipe: Recipe | None = None) -> C:

@@ -22,7 +22,8 @@ LAYERS = [
     {"prompts", "training"},
     {"embeddings"},
     {"retrieval"},
-    {"rankers", "generation"},
+    {"rankers"},
+    {"generation"},  # the title selector reads rankers
     {"app"},
     {"cli"},
     {"benchmarks"},

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from llmrec import __version__
-from llmrec.cli import alignment, data, embed, fusion, prompts, ranking, retrieval
+from llmrec.cli import alignment, data, embed, fusion, prompts, ranking, retrieval, select
 from llmrec.console import stderr
 from llmrec.errors import LlmrecError
 from llmrec.flags import as_command, spread
@@ -36,6 +36,7 @@ app.command(no_args_is_help=True)(ranking.rank)
 app.command(no_args_is_help=True)(ranking.tune)
 for verb in (retrieval.index, retrieval.similar, retrieval.ground, alignment.evaluate_alignment, alignment.impute):
     app.command(no_args_is_help=True)(verb)
+app.command(no_args_is_help=True)(select.select)
 app.command(no_args_is_help=True)(fusion.blend)
 app.command(no_args_is_help=True)(fusion.explain)
 app.command(no_args_is_help=True)(fusion.ablate)
