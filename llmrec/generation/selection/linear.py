@@ -2,9 +2,9 @@
 
 The logarithm of BLEU is ``min(0, 1 - R / C) + sum_n log(m_n / t_n) / 4``, where ``m_n`` are n-grams found, ``t_n``
 n-grams written, ``C`` tokens written and ``R`` tokens of the targets, all summed over the corpus. Near a choice its
-change is linear in what one session adds: ``sum_n found_n / 4 m_n - sum_n written_n / 4 t_n``, and a price of length, which is
-positive where the brevity penalty bites. Titles that are best at these prices move the sums and so the prices; a few
-rounds settle both (Dinkelbach's method for ratios).
+change is linear in what one session adds: ``sum_n found_n / 4 m_n - sum_n written_n / 4 t_n``, and a price of length,
+which is positive where the brevity penalty bites. Titles that are best at these prices move the sums and so the prices;
+a few rounds settle both (Dinkelbach's method for ratios).
 """
 
 from __future__ import annotations
