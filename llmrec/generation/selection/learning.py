@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from llmrec.console import notice, track
 from llmrec.evaluation.bleu import bleu_from_stats
-from llmrec.generation.selection.choice import Policy, Trial, choose, choose_by_risk, tune_policy
+from llmrec.generation.selection.choice import Policy, Trial, choose, choose_by_risk, trusted, tune_policy
 from llmrec.generation.selection.chunk import Described, described, likely_titles, matches_of
 from llmrec.generation.selection.linear import Prices, prices_at
 from llmrec.generation.selection.ngrams import NO_TITLE
@@ -139,7 +139,7 @@ def learn_choice(lessons: Lessons, table: TitleTable, settings: SelectSettings) 
     prices = prices_at(np.ones((1, 10)))
     if not lessons.num_sessions:
         notice("select: no session to learn the choice from; the last title stays")
-        return Learnt(None, Policy(prices, 0.0, np.inf), {})
+        return Learnt(None, Policy(prices, 0.0, np.inf, 0.0), {})
     titled = [_titled(part) for part in lessons.parts]
     first = [part.described(table, prices, settings) for part in titled]
     trial = _trial(first, titled, table)
@@ -150,13 +150,13 @@ def learn_choice(lessons: Lessons, table: TitleTable, settings: SelectSettings) 
         chosen = choose_by_risk(trial, expected, prices, token)
         prices = prices_at(trial.stats(chosen))
     lessons_described = [part.described(table, prices, settings) for part in titled]
-    values = prices.worth(trial.matches)
-    texts, worth = _cross_fitted(lessons_described, values, settings)
-    policy, gain = tune_policy(trial, worth, prices, settings.seed)
-    by_risk, risk_gain = tune_policy(trial, prices.worth(expected), prices, settings.seed)
-    estimate = _estimate(trial, worth, policy, prices) | {
+    expected = np.concatenate([one.expected for one in lessons_described])
+    texts, added = _cross_fitted(lessons_described, prices.worth(trial.matches) - prices.worth(expected), settings)
+    policy, gain = tune_policy(trial, expected, added, prices, seed=settings.seed)
+    by_risk, risk_gain = tune_policy(trial, expected, added, prices, (0.0,), settings.seed)
+    estimate = _estimate(trial, expected, added, policy) | {
         "gain": [gain.difference, gain.low, gain.high],
-        "by_risk_alone": _bleu(trial, prices.worth(expected), by_risk),
+        "by_risk_alone": _bleu(trial, expected, added, by_risk),
         "by_risk_gain": [risk_gain.difference, risk_gain.low, risk_gain.high],
         "target_proposed": lessons.with_target,
     }
@@ -206,15 +206,19 @@ def _cross_fitted(parts: Sequence[Described], values: Floats, settings: SelectSe
     return texts, worth
 
 
-def _bleu(trial: Trial, worth: Floats, policy: Policy) -> float:
-    chosen = choose(trial.rows, trial.lengths, worth, trial.last, policy)
-    return float(bleu_from_stats(trial.stats(chosen).sum(axis=0)))
+def _chosen(trial: Trial, expected: Floats, added: Floats, policy: Policy) -> Ints:
+    return choose(trial.rows, trial.lengths, trusted(expected, added, policy), trial.last, policy)
 
 
-def _estimate(trial: Trial, worth: Floats, policy: Policy, prices: Prices) -> dict[str, Any]:
-    chosen = choose(trial.rows, trial.lengths, worth, trial.last, policy)
+def _bleu(trial: Trial, expected: Floats, added: Floats, policy: Policy) -> float:
+    return float(bleu_from_stats(trial.stats(_chosen(trial, expected, added, policy)).sum(axis=0)))
+
+
+def _estimate(trial: Trial, expected: Floats, added: Floats, policy: Policy) -> dict[str, Any]:
+    chosen = _chosen(trial, expected, added, policy)
     stats = trial.stats(chosen)
-    oracle = choose(trial.rows, trial.lengths, prices.worth(trial.matches), trial.last, replace(policy, margin=-np.inf))
+    value = policy.prices.worth(trial.matches)
+    oracle = choose(trial.rows, trial.lengths, value, trial.last, replace(policy, margin=-np.inf))
     return {
         "sessions": len(trial.targets),
         "bleu": float(bleu_from_stats(stats.sum(axis=0))),
@@ -222,4 +226,7 @@ def _estimate(trial: Trial, worth: Floats, policy: Policy, prices: Prices) -> di
         "oracle": float(bleu_from_stats(trial.stats(oracle).sum(axis=0))),
         "length_ratio": float(stats[:, 8].sum() / max(1.0, stats[:, 9].sum())),
         "changed": float((chosen != trial.last).mean()),
+        "trust": policy.trust,
+        "length_price": policy.length_price / float(policy.prices.written.sum()),
+        "margin": policy.margin if np.isfinite(policy.margin) else None,
     }

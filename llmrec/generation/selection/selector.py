@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from llmrec.config import resolve
 from llmrec.errors import ConfigError, ModelError, nearest
 from llmrec.files import atomic_folder, sha256_of
-from llmrec.generation.selection.choice import Policy, choose
+from llmrec.generation.selection.choice import Policy, choose, trusted
 from llmrec.generation.selection.chunk import described, likely_titles, localised
 from llmrec.generation.selection.learning import learn_choice, learn_lessons
 from llmrec.generation.selection.linear import Prices
@@ -132,9 +132,10 @@ class Selector:
         weight = self.settings.given_share if share is None else share
         one = described(book, own, evidence, given, self.survival, self.policy.prices, self.settings, weight)
         last = last_offers(one.offers, own.last)
-        worth = np.zeros(len(one.offers))
+        added = np.zeros(len(one.offers))
         if self.trees is not None and len(one.offers):
-            worth = self.trees.scores(one.features, self.settings.threads)
+            added = self.trees.scores(one.features, self.settings.threads)
+        worth = trusted(one.expected, added, self.policy)
         chosen = choose(one.offers.rows, one.lengths, worth, last, self.policy)
         titles = np.where(chosen >= 0, one.offers.titles[chosen], 0) if len(one.offers) else np.zeros(len(chosen), int)
         if not len(one.book):
@@ -218,13 +219,13 @@ def _ranker_settings(settings: SelectSettings) -> FusionSettings:
 
 
 def _policy_arrays(policy: Policy) -> dict[str, NDArray[Any]]:
-    numbers = np.array([policy.length_price, policy.margin])
+    numbers = np.array([policy.length_price, policy.margin, policy.trust])
     return {"policy.found": policy.prices.found, "policy.written": policy.prices.written, "policy.numbers": numbers}
 
 
 def _policy_of(arrays: Mapping[str, NDArray[Any]]) -> Policy:
-    length_price, margin = (float(value) for value in arrays["policy.numbers"])
-    return Policy(Prices(arrays["policy.found"], arrays["policy.written"]), length_price, margin)
+    length_price, margin, trust = (float(value) for value in arrays["policy.numbers"])
+    return Policy(Prices(arrays["policy.found"], arrays["policy.written"]), length_price, margin, trust)
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
