@@ -40,6 +40,9 @@ class GenerateConfig:
     limit: int | None = option(None, "Only the first sessions of the split; the run is stamped partial.", minimum=1)
     out: Path | None = option(None, "Run file (Parquet); titles_SPLIT.parquet in the output folder if not given.")
     output_dir: Path | None = option(None, "Folder for model, checkpoints, logs and run; under runs/ if not given.")
+    select: bool = option(
+        False, "Then choose among written titles, the session's and likely products' (llmrec select)."
+    )
     report: bool = option(False, "Write report.html with tables and plots into the output folder.")
     model: str | None = option(None, "Folder or hub name of a trained model: generates at once, no training.")
     resume: bool = option(False, "Go on with what a killed run left in the output folder.")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from llmrec.console import out as out_console
 from llmrec.flags import assignments
 
 __all__ = ["select"]
@@ -38,6 +39,10 @@ def select(
     without: Annotated[
         list[str] | None, typer.Option(help="Switch off: own, cut, likely, given, or a ranker; may be repeated.")
     ] = None,
+    ablate: Annotated[
+        list[str] | None,
+        typer.Option(help="Write nothing: learn again without this kind or ranker, and print what BLEU loses."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what a killed run left beside RUN.")] = False,
     limit: Annotated[int | None, typer.Option(help="Only the first sessions; the run is stamped partial.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of folds, draws and trees; the recipe's, or 0.")] = None,
@@ -46,27 +51,30 @@ def select(
 
     Example: llmrec select --data STORE --split test --out runs/titles.parquet
     """
-    from llmrec.generation.selection.job import SelectJob, run_select_job
+    from llmrec.generation.selection.ablation import render_ablation
+    from llmrec.generation.selection.job import SelectJob, run_ablation_job, run_select_job
 
     settings = assignments(changes or [])
-    run_select_job(
-        SelectJob(
-            data=data,
-            split=split,
-            train=train or (),
-            sessions=sessions,
-            products=products,
-            out=out,
-            last_title=last_title,
-            candidates=candidates or (),
-            recipe=recipe,
-            settings=settings | ({"without": list(without)} if without else {}),
-            transductive=transductive,
-            cold=cold,
-            save=save,
-            load=load,
-            resume=resume,
-            limit=limit,
-            seed=seed,
-        )
+    job = SelectJob(
+        data=data,
+        split=split,
+        train=train or (),
+        sessions=sessions,
+        products=products,
+        out=out,
+        last_title=last_title,
+        candidates=candidates or (),
+        recipe=recipe,
+        settings=settings | ({"without": list(without)} if without else {}),
+        transductive=transductive,
+        cold=cold,
+        save=save,
+        load=load,
+        resume=resume,
+        limit=limit,
+        seed=seed,
     )
+    if ablate:
+        out_console.print(render_ablation(run_ablation_job(job, ablate)), markup=False)
+    else:
+        run_select_job(job)

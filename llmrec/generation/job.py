@@ -19,7 +19,7 @@ from llmrec.console import notice
 from llmrec.data.importing import import_dataset
 from llmrec.data.store import Store
 from llmrec.data.synth import is_current, synthesize
-from llmrec.errors import ConfigError, StoreError
+from llmrec.errors import ConfigError, StoreError, require
 from llmrec.files import disk_errors
 from llmrec.generation.model import ModelCard, load_model, read_model_card
 from llmrec.prompts import Prompt, load_prompt
@@ -68,6 +68,10 @@ def prepare_job(config: GenerateConfig) -> Job:
     started = time.monotonic()
     if os.environ.get("ACCELERATE_MIXED_PRECISION") == "fp16":
         raise ConfigError("mT5 overflows in fp16; use --mixed_precision bf16 or no")
+    if config.select:
+        require("lightgbm", "rank")
+        if config.split == "development":
+            raise ConfigError("--select learns from development; choose another --split")
     given = Store.load(config.data) if config.data else None
     own = read_model_card(config.model) if config.model else None
     prompt = load_prompt(config.prompt or (own.prompt if own else "plain"))

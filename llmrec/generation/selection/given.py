@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,22 +26,26 @@ Ints = NDArray[np.int64]
 _DAMPING: Final = 10.0  # a listed id weighs 1 / (this + rank), as in `llmrec blend`
 
 
-def read_given(paths: Sequence[Path], locales: Any, table: TitleTable) -> list[Run]:
+def read_given(paths: Sequence[Path], locales: Any, table: TitleTable, limited: bool = False) -> list[Run]:
     """Read runs of the sessions to choose for.
 
     Args:
         paths: Run files.
         locales: Arrow strings; locale of each session.
         table: Titles of the store's products.
+        limited: Whether these are only a split's first sessions, so that a run may go on.
 
     Raises:
         DataError: a run is malformed, of another length or order, lists nothing for a session, or names no product of
             the store.
     """
-    return [_checked(read_run(path), locales, table) for path in paths]
+    return [_checked(read_run(path), locales, table, limited) for path in paths]
 
 
-def _checked(run: Run, locales: Any, table: TitleTable) -> Run:
+def _checked(run: Run, locales: Any, table: TitleTable, limited: bool) -> Run:
+    if limited and len(run) > len(locales):
+        names, predictions = run.locales.slice(0, len(locales)), run.predictions.slice(0, len(locales))
+        run = replace(run, locales=names, predictions=predictions)
     if len(run) != len(locales):
         raise DataError(f"{run.path}: {len(run):,} rows for {len(locales):,} sessions; give a run of the same split")
     differs = pc.not_equal(run.locales.combine_chunks(), locales)

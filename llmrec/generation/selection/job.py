@@ -21,6 +21,7 @@ from llmrec.errors import ConfigError
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.evaluation.runs import Run, write_run
 from llmrec.files import atomic_file, disk_errors, sha256_of
+from llmrec.generation.selection.ablation import Ablation, ablate_selector
 from llmrec.generation.selection.given import given_titles, read_given
 from llmrec.generation.selection.ngrams import NO_TITLE
 from llmrec.generation.selection.selector import RECORD, Selector
@@ -29,9 +30,9 @@ from llmrec.generation.selection.table import TitleTable
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.job import read_products
 from llmrec.rankers.recipes import yaml_value
-from llmrec.rankers.sessions import Sessions, read_session_files, read_training_files
+from llmrec.rankers.sessions import Sessions, TrainingSessions, read_session_files, read_training_files
 
-__all__ = ["SelectJob", "run_select_job", "select_settings"]
+__all__ = ["SelectJob", "run_ablation_job", "run_select_job", "select_settings"]
 
 CHUNK: Final = 1024  # sessions chosen for at once, so that memory does not grow with their number
 RECIPE: Final = "select"
@@ -102,15 +103,15 @@ def run_select_job(job: SelectJob) -> Selector:
     sessions = read_session_files(files.sessions)
     products = read_products(files.products, Fusion.product_columns)
     table = TitleTable(products)
-    given = read_given(job.candidates, sessions.locales, table)
+    chosen = sessions if job.limit is None else sessions.slice(0, job.limit)
+    given = read_given(job.candidates, chosen.locales, table, limited=job.limit is not None)
     selector = _learn(job, files, sessions, products, table)
     if job.save is not None:
         selector.save(job.save)
         notice(
             f"saved; choose for other sessions: llmrec select --load {job.save} --data STORE --split SPLIT --out RUN"
         )
-    if job.limit is not None:
-        sessions = sessions.slice(0, job.limit)
+    sessions = chosen
     if job.out is not None:
         provenance = _provenance(job, files, selector, started)
         titles = _titles(job, selector, sessions, table, given, _key(job, files, selector))
@@ -121,6 +122,18 @@ def run_select_job(job: SelectJob) -> Selector:
         provenance = _provenance(job, files, selector, started) | {"method": "Last Product Title"}
         write_run(job.last_title, sessions.locales, _last_titles(sessions, table), provenance, job.limit is not None)
     return selector
+
+
+def run_ablation_job(job: SelectJob, names: Sequence[str]) -> list[Ablation]:
+    """Switch each of some kinds of titles and rankers off, and say what BLEU loses out of fold.
+
+    Raises:
+        LlmrecError: as `run_select_job`.
+    """
+    files = _files(job)
+    products = read_products(files.products, Fusion.product_columns)
+    settings, training = _settings(job), _training(job, files, read_session_files(files.sessions))
+    return ablate_selector(settings, training, products, TitleTable(products), names)
 
 
 def select_settings(recipe: str | None, changes: Mapping[str, Any]) -> SelectSettings:
@@ -164,14 +177,19 @@ def _files(job: SelectJob) -> _Files:
 def _learn(job: SelectJob, files: _Files, sessions: Sessions, products: Any, table: TitleTable) -> Selector:
     if job.load is not None:
         return Selector.load(job.load)
-    changes = dict(job.settings) | {"transductive": job.transductive, "cold": job.cold}
-    settings = select_settings(job.recipe, changes | ({} if job.seed is None else {"seed": job.seed}))
-    training = read_training_files(files.train)
-    if job.transductive:
-        training = training.joined(sessions.bare())
-    selector = Selector(settings).fit(training, products, table)
+    selector = Selector(_settings(job)).fit(_training(job, files, sessions), products, table)
     notice(describe_estimate(selector.estimate))
     return selector
+
+
+def _settings(job: SelectJob) -> SelectSettings:
+    changes = dict(job.settings) | {"transductive": job.transductive, "cold": job.cold}
+    return select_settings(job.recipe, changes | ({} if job.seed is None else {"seed": job.seed}))
+
+
+def _training(job: SelectJob, files: _Files, sessions: Sessions) -> TrainingSessions:
+    training = read_training_files(files.train)
+    return training.joined(sessions.bare()) if job.transductive else training
 
 
 def describe_estimate(estimate: Mapping[str, Any]) -> str:

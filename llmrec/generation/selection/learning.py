@@ -127,11 +127,19 @@ def _decoded(fusion: Fusion, coded: Any) -> Sessions:
 
 @dataclass(frozen=True)
 class Learnt:
-    """What `learn_choice` gives: trees, policy, and how it did on sessions that it had not learnt from."""
+    """What `learn_choice` gives.
+
+    Attributes:
+        trees: What adds to the worth of titles; None where there was nothing to learn from.
+        policy: How to choose.
+        estimate: How it did on sessions that the trees had not seen.
+        stats: Shape ``(S, 10)``; BLEU's statistics there, None where there was nothing to learn from.
+    """
 
     trees: Trees | None
     policy: Policy
     estimate: dict[str, Any]
+    stats: Floats | None = None
 
 
 def learn_choice(lessons: Lessons, table: TitleTable, settings: SelectSettings) -> Learnt:
@@ -160,7 +168,8 @@ def learn_choice(lessons: Lessons, table: TitleTable, settings: SelectSettings) 
         "by_risk_gain": [risk_gain.difference, risk_gain.low, risk_gain.high],
         "target_proposed": lessons.with_target,
     }
-    return Learnt(Trees(texts), policy, estimate)
+    stats = trial.stats(_chosen(trial, expected, added, policy))
+    return Learnt(Trees(texts), policy, estimate, stats)
 
 
 def _titled(part: Lesson) -> Lesson:

@@ -32,7 +32,7 @@ from llmrec.rankers.fusion.training import repeats
 from llmrec.rankers.fusion.trees import Trees
 from llmrec.rankers.sessions import Sessions, TrainingSessions
 
-__all__ = ["RECORD", "Selector"]
+__all__ = ["RECORD", "Selector", "ranker_settings_of"]
 
 RECORD: Final = "selector.json"
 ARRAYS: Final = "selector.safetensors"
@@ -89,7 +89,7 @@ class Selector:
             ConfigError: a source is unknown.
             DataError: nothing can be learnt from the sessions.
         """
-        self.fusion = Fusion(_ranker_settings(self.settings))
+        self.fusion = Fusion(ranker_settings_of(self.settings))
         lessons = learn_lessons(self.fusion, training, products, table)
         self.seen = "keep" if repeats(self.fusion.catalogue.encode_training(training)) else "drop"
         self.survival = count_survival(table.book, table.own_titles(Sessions(training.sequences, training.locales)))
@@ -192,7 +192,8 @@ class Selector:
         return selector
 
 
-def _ranker_settings(settings: SelectSettings) -> FusionSettings:
+def ranker_settings_of(settings: SelectSettings) -> FusionSettings:
+    """Settings of the ranker of likely products: a model for each fold, which has not seen it."""
     return FusionSettings(
         sources=settings.sources,
         without=tuple(name for name in settings.without if name in settings.sources),

@@ -15,7 +15,7 @@ from llmrec.errors import ConfigError, DataError, ModelError
 from llmrec.evaluation.runs import read_run, write_run
 from llmrec.generation.selection.job import SelectJob, run_select_job
 from llmrec.generation.selection.learning import learn_lessons
-from llmrec.generation.selection.selector import Selector, _ranker_settings
+from llmrec.generation.selection.selector import Selector, ranker_settings_of
 from llmrec.generation.selection.settings import SelectSettings
 from llmrec.generation.selection.table import TitleTable
 from llmrec.rankers import Sessions, TrainingSessions
@@ -58,7 +58,7 @@ def test_what_describes_a_session_does_not_change_with_its_target(cold: bool) ->
         others = training(40)
         planted = TrainingSessions.of([["I00", "I11", target]], ["US"])
         settings = SelectSettings(**QUICK | {"cold": cold})
-        lessons = learn_lessons(Fusion(_ranker_settings(settings)), others.joined(planted), PRODUCTS, TABLE)
+        lessons = learn_lessons(Fusion(ranker_settings_of(settings)), others.joined(planted), PRODUCTS, TABLE)
         first = TABLE.titles_of(pa.array(["US"]), pa.array(["I00"]))[0]
         last = TABLE.titles_of(pa.array(["US"]), pa.array(["I11"]))[0]
         for part in lessons.parts:
