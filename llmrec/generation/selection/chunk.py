@@ -1,4 +1,4 @@
-"""From sessions to described offers: what learning and choosing share."""
+"""From sessions to offers: what learning and choosing share."""
 
 from __future__ import annotations
 
@@ -19,37 +19,39 @@ from llmrec.generation.selection.survival import Survival
 from llmrec.generation.selection.table import OwnTitles, TitleTable
 from llmrec.rankers.fusion.candidates import Candidates
 
-__all__ = ["Described", "described", "likely_titles", "localised", "matches_of"]
+__all__ = ["Offered", "likely_titles", "localised", "matches_of", "offered"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Described:
-    """Offers of ``S`` sessions with their features.
+class Offered:
+    """Titles that ``S`` sessions can choose from.
 
     Attributes:
         book: Titles.
         own: Titles of the sessions' items.
-        offers: Titles that can be chosen.
+        evidence: What offers are held against.
+        offers: Titles that can be chosen, ``C``.
         expected: Shape ``(C, 4)``; matches that minimum Bayes risk expects.
-        names: Names of the features.
-        features: Shape ``(C, F)``.
     """
 
     book: TitleBook
     own: OwnTitles
+    evidence: Evidence
     offers: Offers
     expected: Floats
-    names: list[str]
-    features: NDArray[np.float32]
 
     @property
     def lengths(self) -> Ints:
         """Tokens of each offer."""
         lengths: Ints = self.book.lengths[self.offers.titles]
         return lengths
+
+    def features(self, survival: Survival, prices: Prices) -> tuple[list[str], NDArray[np.float32]]:
+        """Names ``F`` and values ``(C, F)``, as `describe` gives them."""
+        return describe(self.book, self.own, self.offers, self.evidence, self.expected, survival, prices)
 
 
 def likely_titles(
@@ -78,36 +80,30 @@ def likely_titles(
     return Evidence(rows, titles, weights, votes).taken(titles != NO_TITLE)
 
 
-def described(
+def offered(
     book: TitleBook,
     own: OwnTitles,
     evidence: Evidence,
     given: Sequence[Evidence],
-    survival: Survival,
-    prices: Prices,
     settings: SelectSettings,
     share: float,
-) -> Described:
-    """Offers of some sessions with their features.
+) -> Offered:
+    """Offers of some sessions, and what they are expected to match.
 
     Args:
         book: Titles, those of the given runs among them.
         own: Titles of the sessions' items.
         evidence: Titles of likely products.
         given: What runs given by the user say.
-        survival: How often words survive, counted without these sessions.
-        prices: What n-grams are worth and cost.
         settings: Settings.
         share: What the given runs weigh together.
     """
     every = evidence if "given" in settings.without else evidence.joined(given, share)
     offers, book = make_offers(book, own, every, settings)
-    expected = expected_matches(book, offers, every)
-    names, values = describe(book, own, offers, every, expected, survival, prices)
-    return Described(book, own, offers, expected, names, values)
+    return Offered(book, own, every, offers, expected_matches(book, offers, every))
 
 
-def matches_of(one: Described, targets: Ints) -> Floats:
+def matches_of(one: Offered, targets: Ints) -> Floats:
     """n-grams that each offer shares with its session's target, shape ``(C, 4)``; `NO_TITLE` shares none."""
     known = np.flatnonzero(targets != NO_TITLE)
     return agreement(one.book, one.offers.rows, one.offers.titles, known, targets[known], np.ones(len(known)))

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from llmrec.console import notice, track
 from llmrec.evaluation.bleu import bleu_from_stats
 from llmrec.generation.selection.choice import Policy, Trial, choose, choose_by_risk, trusted, tune_policy
-from llmrec.generation.selection.chunk import Described, described, likely_titles, matches_of
-from llmrec.generation.selection.linear import Prices, prices_at
+from llmrec.generation.selection.chunk import Offered, likely_titles, matches_of, offered
+from llmrec.generation.selection.linear import prices_at
 from llmrec.generation.selection.ngrams import NO_TITLE
 from llmrec.generation.selection.offers import Evidence, last_offers
 from llmrec.generation.selection.settings import SelectSettings
@@ -42,9 +42,9 @@ class Lesson:
     survival: Survival
     targets: Ints
 
-    def described(self, table: TitleTable, prices: Prices, settings: SelectSettings) -> Described:
-        """Its offers, described."""
-        return described(table.book, self.own, self.evidence, (), self.survival, prices, settings, 0.0)
+    def offered(self, table: TitleTable, settings: SelectSettings) -> Offered:
+        """Its offers."""
+        return offered(table.book, self.own, self.evidence, (), settings, 0.0)
 
 
 @dataclass(frozen=True)
@@ -77,16 +77,18 @@ def learn_lessons(fusion: Fusion, training: TrainingSessions, products: Any, tab
     family = families(coded) if fusion.settings.grouped else None
     parts = []
     for place, fold in enumerate(track(taught, "folds", len(taught))):
-        if fold.judged is None or fusion.trees is None or len(taught) < 2:
+        if fold.judged is None or fusion.trees is None:
             continue
         model = Trees(fusion.trees.texts[place : place + 1])
         known = known_to_fold(coded, fold.sessions, fusion.settings.transductive, family)
+        if fusion.settings.cold:
+            known = known.without_items(coded.items[coded.offsets[fold.sessions + 1] - 1])
         spoken = _decoded(fusion, known)
         survival = count_survival(table.book, table.own_titles(spoken))
         rows = fold.sessions[: len(fold.judged.targets)]
         parts.append(_lesson(fusion, fold, model, training.take(rows), survival, table))
-    if not parts:
-        return Lessons([], 0, 0.0)
+    if len(parts) < 2:
+        return Lessons([], 0, 0.0)  # nothing is left to judge one by the others
     titled = sum(int((part.targets != NO_TITLE).sum()) for part in parts)
     return Lessons(parts, titled, sum(fold.found for fold in taught) / max(1, sum(f.num_sessions for f in taught)))
 
@@ -149,17 +151,17 @@ def learn_choice(lessons: Lessons, table: TitleTable, settings: SelectSettings) 
         notice("select: no session to learn the choice from; the last title stays")
         return Learnt(None, Policy(prices, 0.0, np.inf, 0.0), {})
     titled = [_titled(part) for part in lessons.parts]
-    first = [part.described(table, prices, settings) for part in titled]
-    trial = _trial(first, titled, table)
-    expected = np.concatenate([one.expected for one in first])
+    offers = [part.offered(table, settings) for part in titled]
+    trial = _trial(offers, titled, table)
+    expected = np.concatenate([one.expected for one in offers])
     prices = prices_at(trial.stats(trial.last))
     for _ in range(_SETTLING):
         token = float(prices.written.sum())
         chosen = choose_by_risk(trial, expected, prices, token)
         prices = prices_at(trial.stats(chosen))
-    lessons_described = [part.described(table, prices, settings) for part in titled]
-    expected = np.concatenate([one.expected for one in lessons_described])
-    texts, added = _cross_fitted(lessons_described, prices.worth(trial.matches) - prices.worth(expected), settings)
+    described = [one.features(part.survival, prices) for one, part in zip(offers, titled, strict=True)]
+    lacking = prices.worth(trial.matches) - prices.worth(expected)
+    texts, added = _cross_fitted(described, lacking, settings)
     policy, gain = tune_policy(trial, expected, added, prices, seed=settings.seed)
     by_risk, risk_gain = tune_policy(trial, expected, added, prices, (0.0,), settings.seed)
     estimate = _estimate(trial, expected, added, policy) | {
@@ -186,7 +188,7 @@ def _titled(part: Lesson) -> Lesson:
     return Lesson(own, moved, part.survival, part.targets[kept])
 
 
-def _trial(parts: Sequence[Described], lessons: Sequence[Lesson], table: TitleTable) -> Trial:
+def _trial(parts: Sequence[Offered], lessons: Sequence[Lesson], table: TitleTable) -> Trial:
     rows, last, matches, sessions, offers = [], [], [], 0, 0
     for one, lesson in zip(parts, lessons, strict=True):
         rows.append(one.offers.rows + sessions)
@@ -200,19 +202,27 @@ def _trial(parts: Sequence[Described], lessons: Sequence[Lesson], table: TitleTa
     return Trial(np.concatenate(rows), lengths, np.concatenate(matches), np.concatenate(last), targets)
 
 
-def _cross_fitted(parts: Sequence[Described], values: Floats, settings: SelectSettings) -> tuple[list[str], Floats]:
-    """A model for each fold, learnt from the others, and what it says of the fold."""
-    bounds = np.cumsum([0, *(len(one.offers) for one in parts)])
-    texts, worth = [], np.zeros(len(values))
-    for place, left_out in enumerate(track(parts, "choice", len(parts))):
-        others = [one for number, one in enumerate(parts) if number != place] or [left_out]
-        taught = np.ones(len(values), dtype=np.bool_)
-        taught[bounds[place] : bounds[place + 1]] = len(parts) == 1
-        features = np.concatenate([one.features for one in others])
+def _cross_fitted(
+    parts: Sequence[tuple[list[str], NDArray[np.float32]]], values: Floats, settings: SelectSettings
+) -> tuple[list[str], Floats]:
+    """A model for each fold, learnt from the others, and what it says of the fold.
+
+    Args:
+        parts: Names and features of each fold's offers.
+        values: Shape ``(C,)``; what to estimate, of all folds' offers.
+        settings: Settings.
+    """
+    names, features = parts[0][0], np.concatenate([part for _, part in parts])
+    bounds = np.cumsum([0, *(len(part) for _, part in parts)])
+    texts, estimates = [], np.zeros(len(values))
+    for place in track(range(len(parts)), "choice", len(parts)):
+        inside = np.zeros(len(values), dtype=np.bool_)
+        inside[bounds[place] : bounds[place + 1]] = True
+        others = ~inside
         seed = settings.seed + place
-        texts.append(grow_values(features, values[taught], left_out.names, settings, settings.choice_rounds, seed))
-        worth[bounds[place] : bounds[place + 1]] = Trees(texts[-1:]).scores(left_out.features, settings.threads)
-    return texts, worth
+        texts.append(grow_values(features[others], values[others], names, settings, settings.choice_rounds, seed))
+        estimates[inside] = Trees(texts[-1:]).scores(features[inside], settings.threads)
+    return texts, estimates
 
 
 def _chosen(trial: Trial, expected: Floats, added: Floats, policy: Policy) -> Ints:

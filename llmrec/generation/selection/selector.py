@@ -17,7 +17,7 @@ from llmrec.config import resolve
 from llmrec.errors import ConfigError, ModelError, nearest
 from llmrec.files import atomic_folder, sha256_of
 from llmrec.generation.selection.choice import Policy, choose, trusted
-from llmrec.generation.selection.chunk import described, likely_titles, localised
+from llmrec.generation.selection.chunk import likely_titles, localised, offered
 from llmrec.generation.selection.learning import learn_choice, learn_lessons
 from llmrec.generation.selection.linear import Prices
 from llmrec.generation.selection.ngrams import TitleBook
@@ -130,11 +130,12 @@ class Selector:
         own, evidence = table.own_titles(sessions), self.likely(sessions, table)
         book, own, (evidence, *given) = localised(book, own, [evidence, *given])
         weight = self.settings.given_share if share is None else share
-        one = described(book, own, evidence, given, self.survival, self.policy.prices, self.settings, weight)
+        one = offered(book, own, evidence, given, self.settings, weight)
         last = last_offers(one.offers, own.last)
         added = np.zeros(len(one.offers))
-        if self.trees is not None and len(one.offers):
-            added = self.trees.scores(one.features, self.settings.threads)
+        if self.trees is not None and self.policy.trust and len(one.offers):
+            features = one.features(self.survival, self.policy.prices)[1]
+            added = self.trees.scores(features, self.settings.threads)
         worth = trusted(one.expected, added, self.policy)
         chosen = choose(one.offers.rows, one.lengths, worth, last, self.policy)
         titles = np.where(chosen >= 0, one.offers.titles[chosen], 0) if len(one.offers) else np.zeros(len(chosen), int)
