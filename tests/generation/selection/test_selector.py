@@ -168,7 +168,7 @@ def test_the_command_learns_writes_and_goes_on(
     assert read_run(out).predictions.to_pylist() == chosen
 
 
-def _killed(*_: Any) -> None:
+def _killed(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
 
 
