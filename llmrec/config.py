@@ -17,7 +17,7 @@ __all__ = ["GenerateConfig", "Recipe", "load_recipe", "option", "recipe_names", 
 
 C = TypeVar("C")
 RECIPES = Path(__file__).resolve().parent / "recipes"
-RECIPE_KEYS = {"ranker", "encoder", "summary", "settings", "finetune", "paper", "scores"}
+RECIPE_KEYS = {"ranker", "encoder", "select", "summary", "settings", "finetune", "paper", "scores"}
 
 
 def option(default: Any, help: str, *, minimum: float | None = None, above: float | None = None) -> Any:
@@ -40,6 +40,9 @@ class GenerateConfig:
     limit: int | None = option(None, "Only the first sessions of the split; the run is stamped partial.", minimum=1)
     out: Path | None = option(None, "Run file (Parquet); titles_SPLIT.parquet in the output folder if not given.")
     output_dir: Path | None = option(None, "Folder for model, checkpoints, logs and run; under runs/ if not given.")
+    select: bool = option(
+        False, "Then choose among written titles, the session's and likely products' (llmrec select)."
+    )
     report: bool = option(False, "Write report.html with tables and plots into the output folder.")
     model: str | None = option(None, "Folder or hub name of a trained model: generates at once, no training.")
     resume: bool = option(False, "Go on with what a killed run left in the output folder.")
@@ -116,6 +119,7 @@ class Recipe:
         ranker: The ranker that the settings are for; None for a recipe of ``scripts/gen.py``.
         finetune: Settings that are others where a trained ranker goes on with other sessions (paper §4.2).
         encoder: Whether the settings are those of ``llmrec embed train``.
+        select: Whether they are those of ``llmrec select``.
     """
 
     name: str
@@ -126,6 +130,7 @@ class Recipe:
     ranker: str | None = None
     finetune: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     encoder: bool = False
+    select: bool = False
 
 
 def recipe_names() -> list[str]:
@@ -157,8 +162,8 @@ def load_recipe(name: str) -> Recipe:
     finetune = content.get("finetune") or {}
     if not isinstance(finetune, dict):
         raise ConfigError(f"{path}: 'finetune' must be a mapping of settings")
-    encoder = content.get("encoder") is True
-    return Recipe(path.stem, path, summary, content["settings"], paper, ranker, finetune, encoder)
+    encoder, select = (content.get(key) is True for key in ("encoder", "select"))
+    return Recipe(path.stem, path, summary, content["settings"], paper, ranker, finetune, encoder, select)
 
 
 def resolve(cls: type[C], flags: Mapping[str, Any], recipe: Recipe | None = None) -> C:

@@ -16,7 +16,7 @@ from llmrec.errors import ConfigError
 
 __all__ = ["as_command", "assignments", "choice", "spread"]
 
-_SEVERAL: Final = ("--train", "--pretrain", "--bare", "--by", "--hits", "--metrics")
+_SEVERAL: Final = ("--train", "--pretrain", "--bare", "--by", "--hits", "--metrics", "--candidates")
 
 
 def spread(arguments: Sequence[str]) -> list[str]:

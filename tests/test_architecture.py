@@ -22,7 +22,8 @@ LAYERS = [
     {"prompts", "training", "metrics"},
     {"embeddings"},
     {"retrieval"},
-    {"rankers", "generation"},
+    {"rankers"},
+    {"generation"},  # the title selector reads rankers
     {"statistics"},
     {"reproduction"},
     {"app"},

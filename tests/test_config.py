@@ -8,6 +8,7 @@ import pytest
 from llmrec.config import RECIPES, GenerateConfig, load_recipe, option, recipe_names, resolve
 from llmrec.embeddings.training_settings import EncoderSettings
 from llmrec.errors import ConfigError
+from llmrec.generation.selection.settings import SelectSettings
 from llmrec.rankers import ranker_class
 
 
@@ -67,6 +68,7 @@ def test_every_recipe_resolves_and_cites_only_its_own_settings(name: str) -> Non
     recipe = load_recipe(name)
     settings_class = ranker_class(recipe.ranker).settings_class if recipe.ranker else GenerateConfig
     settings_class = EncoderSettings if recipe.encoder else settings_class
+    settings_class = SelectSettings if recipe.select else settings_class
     resolve(settings_class, {}, recipe)
     resolve(settings_class, recipe.finetune)
     assert recipe.summary

@@ -23,6 +23,7 @@ from llmrec.cli import (
     reproduce,
     results,
     retrieval,
+    select,
     statistics,
 )
 from llmrec.console import stderr
@@ -52,6 +53,7 @@ app.command(no_args_is_help=True)(ranking.tune)
 for verb in (retrieval.index, retrieval.similar, retrieval.ground, alignment.evaluate_alignment, alignment.impute):
     app.command(no_args_is_help=True)(verb)
 app.command(no_args_is_help=True)(models.trim)
+app.command(no_args_is_help=True)(select.select)
 app.command(no_args_is_help=True)(fusion.blend)
 app.command(no_args_is_help=True)(fusion.explain)
 app.command(no_args_is_help=True)(fusion.ablate)

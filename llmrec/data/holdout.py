@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,7 @@ from llmrec.data.sessions import connect, read_sessions_file
 from llmrec.errors import ConfigError, DataError
 from llmrec.files import atomic_folder
 
-__all__ = ["Holdout", "continued_groups", "hold_out"]
+__all__ = ["Holdout", "continued_groups", "groups_of_sequences", "hold_out"]
 
 FILES: Final = ("train.parquet", "sessions.parquet", "targets.parquet")
 _MIN_ITEMS: Final = 3  # of a bare session whose last item is held out: two stay, as in the released test files
@@ -167,9 +167,21 @@ def continued_groups(table: Any) -> NDArray[np.int64]:
         table: ``prev_items``, ``next_item`` (null where unknown) and ``locale``.
     """
     histories, nexts = table["prev_items"].to_pylist(), table["next_item"].to_pylist()
-    locales = table["locale"].to_pylist()
     longest = max((len(items) for items in histories), default=0)
     whole = [(*items, *([goal] if goal is not None else [])) for items, goal in zip(histories, nexts, strict=True)]
+    return groups_of_sequences(whole, table["locale"].to_pylist(), longest)
+
+
+def groups_of_sequences(
+    whole: Sequence[tuple[Hashable, ...]], locales: Sequence[Hashable], longest: int
+) -> NDArray[np.int64]:
+    """`continued_groups` of sequences that end with their ``next_item`` where it is known.
+
+    Args:
+        whole: ``S`` sequences.
+        locales: ``S`` locales.
+        longest: Items of the longest history, ``next_item`` left out.
+    """
     root = list(range(len(whole)))
 
     def find(row: int) -> int:
@@ -178,7 +190,7 @@ def continued_groups(table: Any) -> NDArray[np.int64]:
             row = root[row]
         return row
 
-    first: dict[tuple[str, tuple[str, ...]], int] = {}
+    first: dict[tuple[Hashable, tuple[Hashable, ...]], int] = {}
     for row, items in enumerate(whole):
         keys = [items, *([items[1:]] if len(items) > longest else [])]
         for key in keys:

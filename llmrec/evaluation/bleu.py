@@ -33,6 +33,7 @@ __all__ = [
     "bleu_stats",
     "corpus_bleu",
     "paired_bootstrap",
+    "tokenize_title",
 ]
 
 ORDERS: Final = 4
@@ -77,6 +78,15 @@ def bleu_signature(tokenize: str = DEFAULT_TOKENIZER) -> str:
     return f"nrefs:1|case:mixed|eff:no|tok:{tokenize}|smooth:none|version:{sacrebleu.__version__}"
 
 
+def tokenize_title(title: str, tokenize: str = DEFAULT_TOKENIZER) -> list[str]:
+    """Tokens of a title as `bleu_stats` counts them.
+
+    Raises:
+        ConfigError: an unknown tokenizer.
+    """
+    return _tokenizer(tokenize)(title.rstrip()).split()  # the trailing space is cut first, as sacrebleu does
+
+
 def bleu_stats(
     predictions: Sequence[str], targets: Sequence[str], tokenize: str = DEFAULT_TOKENIZER
 ) -> NDArray[np.int64]:
@@ -97,12 +107,11 @@ def bleu_stats(
     """
     if len(predictions) != len(targets):
         raise DataError(f"{len(predictions)} predicted titles for {len(targets)} targets; give one title a session")
-    split = _tokenizer(tokenize)
+    _tokenizer(tokenize)  # an unknown one is told even where there is no title
     stats = np.zeros((len(predictions), 2 * ORDERS + 2), dtype=np.int64)
     pairs = zip(predictions, targets, strict=True)
     for row, (prediction, target) in enumerate(track(pairs, f"BLEU ({tokenize})", len(predictions))):
-        # the trailing space is cut before tokenizing, as sacrebleu does
-        stats[row] = _segment_stats(split(prediction.rstrip()).split(), split(target.rstrip()).split())
+        stats[row] = _segment_stats(tokenize_title(prediction, tokenize), tokenize_title(target, tokenize))
     return stats
 
 

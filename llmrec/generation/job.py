@@ -19,7 +19,7 @@ from llmrec.console import notice
 from llmrec.data.importing import import_dataset
 from llmrec.data.store import Store
 from llmrec.data.synth import is_current, synthesize
-from llmrec.errors import ConfigError, StoreError
+from llmrec.errors import ConfigError, StoreError, require
 from llmrec.files import disk_errors
 from llmrec.generation.lora import open_model
 from llmrec.generation.model import ModelCard, check_length, read_model_card
@@ -68,17 +68,7 @@ def prepare_job(config: GenerateConfig) -> Job:
         LlmrecError: a setting, the store or the model cannot be used.
     """
     started = time.monotonic()
-    if os.environ.get("ACCELERATE_MIXED_PRECISION") == "fp16":
-        raise ConfigError(NO_FP16)
-    if config.trim_vocabulary and (config.model or config.base_model == "tiny"):
-        raise ConfigError(
-            "--trim-vocabulary is for a --base-model NAME to fine-tune; the tiny one is made of the titles"
-        )
-    if config.trim_vocabulary and config.lora_rank is not None:
-        raise ConfigError(
-            "--lora-rank: adapters need a base that can be loaded again; run `llmrec trim` and name its folder with "
-            "--base-model in place of --trim-vocabulary"
-        )
+    _check_settings(config)
     given = Store.load(config.data) if config.data else None
     own = read_model_card(config.model) if config.model else None
     prompt = load_prompt(config.prompt or (own.prompt if own else "plain"))
@@ -107,6 +97,25 @@ def prepare_job(config: GenerateConfig) -> Job:
         started=started,
         loaded=loaded,
     )
+
+
+def _check_settings(config: GenerateConfig) -> None:
+    """Refuse settings that exclude each other."""
+    if os.environ.get("ACCELERATE_MIXED_PRECISION") == "fp16":
+        raise ConfigError(NO_FP16)
+    if config.trim_vocabulary and (config.model or config.base_model == "tiny"):
+        raise ConfigError(
+            "--trim-vocabulary is for a --base-model NAME to fine-tune; the tiny one is made of the titles"
+        )
+    if config.trim_vocabulary and config.lora_rank is not None:
+        raise ConfigError(
+            "--lora-rank: adapters need a base that can be loaded again; run `llmrec trim` and name its folder with "
+            "--base-model in place of --trim-vocabulary"
+        )
+    if config.select:
+        require("lightgbm", "rank")
+        if config.split == "development":
+            raise ConfigError("--select learns from development; choose another --split")
 
 
 def _named_model(config: GenerateConfig, card: ModelCard) -> tuple[Any, Any] | None:

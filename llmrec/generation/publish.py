@@ -58,6 +58,8 @@ def publish(job: Job, sessions: Dataset, written: list[list[str]]) -> Result | N
         record = {**provenance, "ranker": "beams", "settings": {**_plain(config), **asdict(job.card)}}
         write_run(config.items, locales, lists, record, partial=partial)
         notice(f"wrote {config.items}; score its lists: llmrec evaluate {config.items} --targets FILE")
+    if config.select:
+        _select(job, run, baseline)
     targets = _targets(job.store, job.split)
     if targets is None:
         notice(f"{job.split} has no targets in this store; to score a model: --split validation")
@@ -76,6 +78,21 @@ def publish(job: Job, sessions: Dataset, written: list[list[str]]) -> Result | N
         )
         notice(f"wrote {write_generation_report(job.folder, job.store, outcome)}")
     return result
+
+
+def _select(job: Job, run: Path, baseline: Path) -> None:
+    """Choose among the written titles and others, and score the choice."""
+    from llmrec.generation.selection.job import SelectJob, run_select_job  # needs the `rank` extra
+
+    chosen = job.folder / f"selected_{job.split}.parquet"
+    run_select_job(
+        SelectJob(data=job.store.path, split=job.split, candidates=[run], out=chosen, limit=job.config.limit)
+    )
+    targets = _targets(job.store, job.split)
+    if targets is not None:
+        result = _named(evaluate_run(chosen, targets, products=job.store.products, compare=baseline))
+        write_result(job.folder / f"{chosen.stem}.result.json", result)
+        out.print(render_markdown(result), markup=False)
 
 
 def _named(result: Result) -> Result:

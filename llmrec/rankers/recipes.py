@@ -12,7 +12,7 @@ from llmrec.config import load_recipe, recipe_names, resolve
 from llmrec.errors import ConfigError
 from llmrec.rankers.registry import ranker_class
 
-__all__ = ["ranker_settings", "recipe_ranker"]
+__all__ = ["ranker_settings", "recipe_ranker", "yaml_value"]
 
 
 def ranker_settings(
@@ -36,10 +36,15 @@ def ranker_settings(
         raise ConfigError(f"{loaded.path}: a recipe for {loaded.ranker or 'scripts/gen.py'}, not for {name}")
     if loaded is not None and finetune:
         loaded = replace(loaded, settings={**loaded.settings, **loaded.finetune})
-    return resolve(cls.settings_class, {key: _value(value) for key, value in (changes or {}).items()}, loaded)
+    return resolve(cls.settings_class, {key: yaml_value(value) for key, value in (changes or {}).items()}, loaded)
 
 
-def _value(text: Any) -> Any:
+def yaml_value(text: Any) -> Any:
+    """A setting given on the command line, read as YAML.
+
+    Raises:
+        ConfigError: it is none.
+    """
     if not isinstance(text, str):
         return text
     try:

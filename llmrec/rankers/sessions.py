@@ -150,6 +150,17 @@ class CodedSessions:
         labelled = None if self.labelled is None else self.labelled & ~rows
         return CodedSessions(offsets, self.items[keep], self.locales, labelled)
 
+    def without_items(self, codes: Ints) -> CodedSessions:
+        """The same sessions bare of some items; one whose ``next_item`` goes is no longer labelled."""
+        keep = ~np.isin(self.items, codes)
+        kept = np.concatenate([[0], np.cumsum(keep)])
+        labelled = None
+        if self.labelled is not None:
+            labelled = self.labelled.copy()
+            filled = self.lengths > 0
+            labelled[filled] &= keep[self.offsets[1:][filled] - 1]
+        return CodedSessions(kept[self.offsets], self.items[keep], self.locales, labelled)
+
     def last(self, count: int) -> CodedSessions:
         """The last ``count`` items of each session."""
         lengths = np.minimum(self.lengths, count)

@@ -22,7 +22,7 @@ from llmrec.rankers.fusion.features import Sight, build_features, feature_names
 from llmrec.rankers.fusion.product_features import ProductFacts
 from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.fusion.sources import active_groups, active_sources, learn_shared, learn_sight, make_sources
-from llmrec.rankers.fusion.training import Fold, draw_folds, fold_examples, repeats, target_ranks
+from llmrec.rankers.fusion.training import Fold, draw_folds, families, fold_examples, repeats, target_ranks
 from llmrec.rankers.fusion.trees import Examples, Trees, grow_trees
 from llmrec.rankers.registry import load_ranker
 from llmrec.rankers.sessions import CodedSessions, TrainingSessions
@@ -63,9 +63,23 @@ class Fusion(Ranker[FusionSettings]):
     estimate: dict[str, float]
 
     def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:  # noqa: ARG002
+        self._fit_folds(training, products)
+
+    def fit_folds(self, training: TrainingSessions, products: Any = None) -> list[Fold]:
+        """`fit`, and the folds that it learnt from, for what goes on learning from what this ranker does not know.
+
+        Where ``boosters`` equals the number of folds that hold an example, model ``i`` is the one that has not seen
+        the ``i``-th of these.
+        """
+        self.catalogue, coded = catalogue_and_codes(training, products, cold=True)
+        return self._fit_folds(coded, products)
+
+    def _fit_folds(self, training: CodedSessions, products: Any) -> list[Fold]:
         learn = self._learner(training, products)
-        self._learn_order(self._folds(training, learn))
+        folds = self._folds(training, learn)
+        self._learn_order(folds)
         self.sight = learn(training)
+        return folds
 
     def folds_of(self, training: TrainingSessions, products: Any = None) -> list[Fold]:
         """The examples that `fit` would learn from, the first folds with sessions to judge on."""
@@ -84,12 +98,13 @@ class Fusion(Ranker[FusionSettings]):
     def _folds(self, training: CodedSessions, learn: Callable[[CodedSessions], Sight]) -> list[Fold]:
         seen: Seen = "keep" if repeats(training) else "drop"
         rng = np.random.default_rng(self.settings.seed)
-        rows = draw_folds(training, self.settings)
+        family = families(training) if self.settings.grouped else None
+        rows = draw_folds(training, self.settings, family)
         folds = []
         for place, one in enumerate(rows):
             judge = len(rows) > 1 and place < self.settings.boosters
             groups = active_groups(self.settings)
-            made = fold_examples(training, one, self.settings, groups, learn, seen, judge, rng)
+            made = fold_examples(training, one, self.settings, groups, learn, seen, judge, rng, family)
             folds += [] if made is None else [made]
             if made is not None:
                 notice(f"fold {place + 1} of {len(rows)}: {made.found:,} of {made.num_sessions:,} targets proposed")

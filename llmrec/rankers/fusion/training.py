@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.console import track
+from llmrec.data.holdout import groups_of_sequences
 from llmrec.rankers.base import CHUNK, Seen
 from llmrec.rankers.fusion.candidates import Candidates, find_candidates
 from llmrec.rankers.fusion.features import Sight, build_features, feature_names
@@ -17,7 +19,7 @@ from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.fusion.trees import Examples
 from llmrec.rankers.sessions import CodedSessions
 
-__all__ = ["Fold", "Judged", "draw_folds", "fold_examples", "known_to_fold", "repeats", "target_ranks"]
+__all__ = ["Fold", "Judged", "draw_folds", "families", "fold_examples", "known_to_fold", "repeats", "target_ranks"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -51,6 +53,7 @@ class Fold:
         judged: To judge on; None where it was not asked for.
         num_sessions: Sessions of the fold.
         found: How many of them have their target among the candidates.
+        sessions: Shape ``(S,)``; their rows among the training sessions; those to judge on are the first of them.
     """
 
     names: list[str]
@@ -58,25 +61,47 @@ class Fold:
     judged: Judged | None
     num_sessions: int
     found: int
+    sessions: Ints
 
 
-def draw_folds(training: CodedSessions, settings: FusionSettings) -> list[Ints]:
-    """Labelled sessions of at least two items, at most ``max_sessions``, in parts of nearly equal size."""
+def draw_folds(training: CodedSessions, settings: FusionSettings, family: Ints | None = None) -> list[Ints]:
+    """Labelled sessions of at least two items, at most ``max_sessions``, in parts of nearly equal size.
+
+    With ``family``, the group of each session, those of one group are in one part.
+    """
     labelled = np.zeros(len(training), np.bool_) if training.labelled is None else training.labelled
     rows = np.random.default_rng(settings.seed).permutation(np.flatnonzero(labelled & (training.lengths > 1)))
     rows = rows[: settings.max_sessions]
-    return [np.sort(part) for part in np.array_split(rows, min(settings.folds, max(1, len(rows)))) if len(part)]
+    parts = min(settings.folds, max(1, len(rows)))
+    if family is None:
+        return [np.sort(part) for part in np.array_split(rows, parts) if len(part)]
+    _, numbers = np.unique(family[rows], return_inverse=True)
+    order = np.random.default_rng(settings.seed).permutation(int(numbers.max(initial=0)) + 1)
+    place = order[numbers] % parts
+    return [np.sort(rows[place == part]) for part in np.unique(place)]
 
 
-def known_to_fold(training: CodedSessions, fold: Ints, transductive: bool) -> CodedSessions:
+def families(training: CodedSessions) -> Ints:
+    """Group of each session, shape ``(S,)``, as `llmrec.data.holdout.continued_groups` tells them apart."""
+    items, offsets = training.items.tolist(), training.offsets.tolist()
+    whole = [tuple(items[first:last]) for first, last in pairwise(offsets)]
+    labelled = np.zeros(len(training), np.bool_) if training.labelled is None else training.labelled
+    return groups_of_sequences(whole, training.locales.tolist(), int((training.lengths - labelled).max(initial=0)))
+
+
+def known_to_fold(training: CodedSessions, fold: Ints, transductive: bool, family: Ints | None = None) -> CodedSessions:
     """What a fold's features may be made from: the other sessions, and its own without their targets.
 
     A session to rank for is in the counts by its prefix where use is transductive, and not at all where it is not; a
-    training session is treated alike.
+    training session is treated alike. With ``family``, the group of each session, all of the fold's groups are its own.
     """
     inside = np.zeros(len(training), dtype=np.bool_)
     inside[fold] = True
-    return training.without_last(inside) if transductive else training.take(np.flatnonzero(~inside))
+    if family is not None:
+        inside = np.isin(family, family[fold])
+    if not transductive:
+        return training.take(np.flatnonzero(~inside))
+    return training.without_last(inside if training.labelled is None else inside & training.labelled)
 
 
 def repeats(training: CodedSessions) -> bool:
@@ -97,6 +122,7 @@ def fold_examples(
     seen: Seen,
     judge: bool,
     rng: np.random.Generator,
+    family: Ints | None = None,
 ) -> Fold | None:
     """Make the examples of one fold; None where nothing is left to learn its features from.
 
@@ -109,13 +135,16 @@ def fold_examples(
         seen: Whether a session's own items are among its candidates.
         judge: Whether to keep sessions whole.
         rng: Draws the negatives.
+        family: Group of each session where whole groups are kept out of what a fold may know.
     """
-    known = known_to_fold(training, fold, settings.transductive)
+    known = known_to_fold(training, fold, settings.transductive, family)
+    sessions = training.take(fold)
+    targets = sessions.items[sessions.offsets[1:] - 1]
+    if settings.cold:
+        known = known.without_items(targets)
     if not len(known.items):
         return None
     sight = learn(known)
-    sessions = training.take(fold)
-    targets = sessions.items[sessions.offsets[1:] - 1]
     prefixes = sessions.without_last(np.ones(len(sessions), dtype=np.bool_))
     width = len(feature_names(sight, groups))
     parts, whole, names = [_no_examples(width)], [], feature_names(sight, groups)
@@ -127,7 +156,7 @@ def fold_examples(
             whole.append(Judged(features, found, wanted))
     examples = Examples.joined(parts)
     judged = _joined(whole) if whole else None
-    return Fold(names, examples, judged, len(fold), int(examples.labels.sum()))
+    return Fold(names, examples, judged, len(fold), int(examples.labels.sum()), fold)
 
 
 def _chunk(

@@ -1,10 +1,10 @@
-"""Gradient-boosted trees that order a session's candidates; the only file that knows LightGBM."""
+"""Gradient-boosted trees that order a session's candidates or estimate a value; the only file that knows LightGBM."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,30 @@ from numpy.typing import NDArray
 from llmrec.errors import require
 from llmrec.rankers.fusion.settings import FusionSettings
 
-__all__ = ["Examples", "Trees", "grow_trees"]
+__all__ = ["Examples", "TreeShape", "Trees", "grow_trees", "grow_values"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 BINS: Final = 127  # distinct values of a feature; twice as many cost time and gained nothing
+
+
+class TreeShape(Protocol):
+    """Settings that `grow_values` reads."""
+
+    @property
+    def leaves(self) -> int: ...  # noqa: D102
+    @property
+    def min_leaf(self) -> int: ...  # noqa: D102
+    @property
+    def learning_rate(self) -> float: ...  # noqa: D102
+    @property
+    def feature_share(self) -> float: ...  # noqa: D102
+    @property
+    def l2(self) -> float: ...  # noqa: D102
+    @property
+    def threads(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -138,4 +155,42 @@ def grow_trees(examples: Examples, names: Sequence[str], settings: FusionSetting
         "verbose": -1,
     }
     text: str = lightgbm.train(parameters, data, num_boost_round=settings.rounds).model_to_string()
+    return text
+
+
+def grow_values(
+    features: Floats, values: Doubles, names: Sequence[str], shape: TreeShape, rounds: int, seed: int
+) -> str:
+    """Train one model that estimates a value by squares; its text form is returned.
+
+    Args:
+        features: Shape ``(C, F)``.
+        values: Shape ``(C,)``; what to estimate.
+        names: Names of the features.
+        shape: Shape of the trees.
+        rounds: Number of trees.
+        seed: Seed of the draws of features.
+    """
+    lightgbm = require("lightgbm", "rank")
+    data = lightgbm.Dataset(
+        features,
+        values,
+        feature_name=list(names),
+        params={"max_bin": BINS, "verbose": -1, "num_threads": shape.threads, "feature_pre_filter": False},
+        free_raw_data=True,
+    )
+    parameters = {
+        "objective": "l2",
+        "num_leaves": shape.leaves,
+        "min_data_in_leaf": shape.min_leaf,
+        "learning_rate": shape.learning_rate,
+        "feature_fraction": shape.feature_share,
+        "lambda_l2": shape.l2,
+        "seed": seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": shape.threads,
+        "verbose": -1,
+    }
+    text: str = lightgbm.train(parameters, data, num_boost_round=rounds).model_to_string()
     return text

@@ -18,7 +18,7 @@ from llmrec.rankers.fusion.ablation import ablate_folds, render_ablation
 from llmrec.rankers.fusion.explain import explain_session
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.fusion.settings import FusionSettings
-from llmrec.rankers.fusion.training import draw_folds, known_to_fold
+from llmrec.rankers.fusion.training import draw_folds, families, known_to_fold
 from tests.rankers.contract import ITEMS, RankerContract, products, training_sessions
 
 QUICK: dict[str, Any] = {"rounds": 20, "min_leaf": 5, "threads": 1, "folds": 3}
@@ -85,6 +85,32 @@ def test_a_fold_keeps_its_prefixes_only_where_use_is_transductive() -> None:
     assert kept.labelled.tolist() == [False, True]
     left = known_to_fold(coded, np.array([0]), transductive=False)
     assert [names[code] for code in left.items] == ["d", "e"]
+
+
+@pytest.mark.parametrize("transductive", [True, False])
+def test_a_history_is_kept_whole_out_of_what_its_fold_knows(transductive: bool) -> None:
+    training = TrainingSessions.of([["a", "b", "c"], ["a", "b", "c", "d"], ["e", "f"]], ["DE"] * 3)
+    catalogue, coded = catalogue_and_codes(training)
+    family = families(coded)
+    assert family[0] == family[1] != family[2]
+    known = known_to_fold(coded, np.array([0]), transductive, family)
+    names = catalogue.vocabulary.ids.to_pylist()
+    # the longer session would tell that c follows b; a prefix that was there to be counted may
+    assert [names[code] for code in known.items] == (
+        ["a", "b", "a", "b", "c", "e", "f"] if transductive else ["e", "f"]
+    )
+    parts = draw_folds(coded, FusionSettings(folds=2), family)
+    assert sorted(len(part) for part in parts) == [1, 2]
+
+
+def test_cold_targets_are_taken_out_of_what_their_fold_knows() -> None:
+    training = TrainingSessions.of([["a", "b"], ["b", "c"], ["d", "b"]], ["DE"] * 3)
+    catalogue, coded = catalogue_and_codes(training)
+    bare = coded.without_items(catalogue.vocabulary.encode_list(["b"]))
+    names = catalogue.vocabulary.ids.to_pylist()
+    assert [names[code] for code in bare.items] == ["a", "c", "d"]
+    assert bare.labelled is not None
+    assert bare.labelled.tolist() == [False, True, False]
 
 
 def test_folds_part_the_labelled_sessions_and_hold_no_more_than_asked() -> None:
