@@ -38,7 +38,6 @@ for verb in (retrieval.index, retrieval.similar, retrieval.ground, alignment.eva
     app.command(no_args_is_help=True)(verb)
 app.command(no_args_is_help=True)(fusion.blend)
 app.command(no_args_is_help=True)(fusion.explain)
-app.command(no_args_is_help=True)(fusion.ablate)
 
 
 def _version(wanted: bool) -> None:
