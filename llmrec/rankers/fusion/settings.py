@@ -28,7 +28,13 @@ class FusionSettings:
     unlabelled: tuple[str, ...] = option(
         ("item_vectors",), "Sources that learn without labels where use is transductive: once, and not in each fold."
     )
-    without: tuple[str, ...] = option((), "Sources and feature groups to switch off.")
+    scorers: tuple[str, ...] = option(
+        (), "Neural rankers that score what the sources propose, each by the name of its recipe."
+    )
+    familiar: float = option(
+        0.5, "Share of a bare session's items that labelled sessions must hold for the scorers to learn from it."
+    )
+    without: tuple[str, ...] = option((), "Sources, scorers and feature groups to switch off.")
     depth: int = option(300, "Candidates that a source proposes.", minimum=1)
     candidates: int = option(300, "Most candidates of a session.", minimum=1)
     history: int = option(8, "Most recent items of a session that pairs are counted with.", minimum=1)
@@ -49,5 +55,7 @@ class FusionSettings:
     feature_share: float = option(0.5, "Share of the features that a tree sees.", above=0)
     l2: float = option(5.0, "Penalty on the leaves' values.", minimum=0)
     truncation: int = option(100, "Places of the list that lambdarank looks at.", minimum=1)
-    threads: int = option(0, "Threads of the trees; 0 for all that OpenMP gives.", minimum=0)
+    first_trees: int = option(30, "Trees that all candidates pass; 0 for all of them.", minimum=0)
+    finalists: int = option(150, "Candidates of a session that the other trees see.", minimum=1)
+    threads: int = option(0, "Threads of trees and of ranking in batch; 0 for all that OpenMP gives.", minimum=0)
     seed: int = option(0, "Seed of folds, draws and trees.", minimum=0)

@@ -14,10 +14,10 @@ from llmrec.rankers.base import CHUNK, Seen
 from llmrec.rankers.fusion.candidates import Candidates, find_candidates
 from llmrec.rankers.fusion.features import Sight, build_features, feature_names
 from llmrec.rankers.fusion.settings import FusionSettings
-from llmrec.rankers.fusion.trees import Examples
+from llmrec.rankers.fusion.trees import Examples, Trees
 from llmrec.rankers.sessions import CodedSessions
 
-__all__ = ["Fold", "Judged", "draw_folds", "fold_examples", "known_to_fold", "repeats", "target_ranks"]
+__all__ = ["Fold", "Judged", "draw_folds", "fold_examples", "known_to_fold", "order_scores", "repeats", "target_ranks"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -178,6 +178,12 @@ def _joined(parts: list[Judged]) -> Judged:
     others = (np.concatenate([getattr(one, name) for one in found]) for name in ("codes", "scores", "ranks", "prior"))
     features = np.concatenate([part.features for part in parts])
     return Judged(features, Candidates(rows, *others), np.concatenate([part.targets for part in parts]))
+
+
+def order_scores(trees: Trees, found: Candidates, features: Floats, settings: FusionSettings) -> NDArray[np.float64]:
+    """What candidates ``(C,)`` are ordered by, on one thread: whole chunks are what threads share."""
+    stages = (settings.first_trees, settings.finalists)
+    return trees.staged_scores(found.rows, found.codes, features, *stages, threads=1)
 
 
 def target_ranks(judged: Judged, scores: NDArray[np.floating]) -> Ints:
