@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from abc import abstractmethod
 from collections.abc import Mapping
-from copy import deepcopy
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self, TypeVar
 
@@ -97,22 +96,6 @@ class NeuralRanker(Ranker[SettingsT]):
         grown._train(learn, held, folder, resume)
         grown._add_cold_items(items, learn, products)
         return grown
-
-    def taught(self, settings: SettingsT, training: CodedSessions) -> Self:
-        """A new ranker of the same items that goes on from this one, whose weights stay as they are.
-
-        Args:
-            settings: Settings of the new ranker; what shapes the model must be as it was.
-            training: Sessions to go on with, as codes of this ranker's catalogue; none validates.
-        """
-        further = type(self)(settings)
-        further.catalogue, further._features, further._prior = self.catalogue, self._features, self._prior
-        further.scorer = deepcopy(self.scorer)
-        prefixes = build_prefixes(training, settings.max_length, settings.every_prefix)
-        if len(prefixes):
-            further.history = train_scorer(further.scorer, prefixes, settings)
-        further._ready()
-        return further
 
     def pair_scores(self, sessions: CodedSessions, rows: Ints, codes: Ints) -> Floats:
         """Scores of some (session, item) pairs as `rank` orders them, and their part without the prior, ``(2, C)``.

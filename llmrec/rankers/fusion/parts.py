@@ -48,7 +48,7 @@ def read_sources(folder: Path, catalogue: Catalogue) -> dict[str, Ranker[Any]]:
 
 def read_scorers(folder: Path, catalogue: Catalogue) -> dict[str, PairScorer]:
     """Read the scorers; errors as `read_sources`, but there may be none."""
-    return {name: PairScorer.load(name, held, catalogue.vocabulary) for name, held in _parts(folder, SCORERS)}
+    return {name: PairScorer.load(held, catalogue.vocabulary) for name, held in _parts(folder, SCORERS)}
 
 
 def read_estimate(report: Path) -> dict[str, float]:

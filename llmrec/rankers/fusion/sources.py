@@ -28,7 +28,7 @@ class Shared:
 
     Attributes:
         sources: Sources that learn without labels, by name.
-        scorers: Scorers before they are taught any label; None where each fold learns its own.
+        scorers: Scorers by name; None where each fold fits its own.
     """
 
     sources: Mapping[str, Ranker[Any]]
@@ -133,8 +133,7 @@ def learn_sight(
     num_items, num_locales = len(catalogue.vocabulary), len(catalogue.locales)
     evidence = count_evidence(training, num_items, num_locales, settings.window, settings.pair_decay)
     scorers = learn_scorers(settings, catalogue, training) if shared.scorers is None else shared.scorers
-    taught = {name: scorer.taught(training) for name, scorer in scorers.items()}
-    return Sight(fitted, evidence, facts, settings.history, taught)
+    return Sight(fitted, evidence, facts, settings.history, dict(scorers))
 
 
 def _fitted(

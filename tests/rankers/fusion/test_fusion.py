@@ -214,17 +214,6 @@ def test_a_scorer_learns_from_bare_sessions_that_look_like_the_labelled_ones() -
     assert np.isnan(values[:, 1]).all()
 
 
-def test_teaching_labels_changes_a_copy_and_not_the_scorer() -> None:
-    catalogue, coded = catalogue_and_codes(training_sessions())
-    scorer = learn_scorers(FusionSettings(scorers=("stamp_scorer",)), catalogue, coded)["stamp_scorer"]
-    rows, codes = np.zeros(5, dtype=np.int64), np.arange(5)
-    before = scorer.scores(coded, rows, codes)
-    taught = scorer.taught(coded)
-    np.testing.assert_array_equal(scorer.scores(coded, rows, codes), before)
-    assert (taught.scores(coded, rows, codes) != before).any()
-    assert scorer.taught(coded.without_last(np.ones(len(coded), dtype=np.bool_))) is scorer
-
-
 def test_candidates_that_the_first_trees_drop_stand_below_the_others() -> None:
     ranker = fitted(training_sessions(count=600), rounds=40)
     trees = ranker.trees
