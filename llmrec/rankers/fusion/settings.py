@@ -42,6 +42,7 @@ class FusionSettings:
     pair_decay: float = option(0.5, "A pair one place farther apart counts so much of the nearer one.", above=0)
     transductive: bool = option(False, "Whether sessions to rank for are in the counts, as --transductive says.")
     folds: int = option(5, "Parts of the labelled sessions; a part's features are made without its labels.", minimum=1)
+    grouped: bool = option(False, "Whether sessions that go on from one another are kept in one fold.")
     max_sessions: int = option(200_000, "Most labelled sessions that the trees learn from.", minimum=1)
     negatives: int = option(60, "Candidates kept of a training session beside its target.", minimum=1)
     objective: Literal["lambdarank", "rank_xendcg", "binary"] = option("lambdarank", "What the trees optimise.")

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from llmrec.console import track
+from llmrec.data.holdout import continued_groups
 from llmrec.rankers.base import CHUNK, Seen
 from llmrec.rankers.fusion.candidates import Candidates, find_candidates
 from llmrec.rankers.fusion.features import Sight, build_features, feature_names
@@ -61,11 +63,28 @@ class Fold:
 
 
 def draw_folds(training: CodedSessions, settings: FusionSettings) -> list[Ints]:
-    """Labelled sessions of at least two items, at most ``max_sessions``, in parts of nearly equal size."""
+    """Labelled sessions of at least two items, at most ``max_sessions``, in parts of nearly equal size.
+
+    Where ``grouped``, sessions that go on from one another, as in files that list every prefix of a history, are in one
+    part: a longer one holds the shorter one's target.
+    """
     labelled = np.zeros(len(training), np.bool_) if training.labelled is None else training.labelled
     rows = np.random.default_rng(settings.seed).permutation(np.flatnonzero(labelled & (training.lengths > 1)))
     rows = rows[: settings.max_sessions]
+    if settings.grouped and len(rows):
+        groups = _groups(training.take(rows))
+        number = min(settings.folds, len(np.unique(groups)))
+        fold = np.random.default_rng(settings.seed).integers(number, size=len(rows))[groups]
+        return [np.sort(rows[fold == one]) for one in range(number) if (fold == one).any()]
     return [np.sort(part) for part in np.array_split(rows, min(settings.folds, max(1, len(rows)))) if len(part)]
+
+
+def _groups(sessions: CodedSessions) -> Ints:
+    """Number of each labelled session's group, shape ``(S,)``, below ``S``."""
+    bare = sessions.without_last(np.ones(len(sessions), dtype=np.bool_))
+    histories = pa.ListArray.from_arrays(pa.array(bare.offsets.astype(np.int32)), pa.array(bare.items))
+    targets = pa.array(sessions.items[sessions.offsets[1:] - 1])
+    return continued_groups({"prev_items": histories, "next_item": targets, "locale": pa.array(sessions.locales)})
 
 
 def known_to_fold(training: CodedSessions, fold: Ints, transductive: bool) -> CodedSessions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,16 @@ def test_folds_part_the_labelled_sessions_and_hold_no_more_than_asked() -> None:
     assert len(rows) == len(set(rows)) == 30
     assert coded.labelled is not None
     assert coded.labelled[rows].all()
+
+
+def test_histories_that_go_on_stay_in_one_fold_where_asked() -> None:
+    lists = [[f"{history}-{place}" for place in range(length)] for history in range(20) for length in (3, 4, 5)]
+    _, coded = catalogue_and_codes(TrainingSessions.of(lists, ["DE"] * len(lists)))
+    folds = draw_folds(coded, FusionSettings(folds=4, grouped=True))
+    assert sorted(np.concatenate(folds).tolist()) == list(range(60))
+    assert all(set((fold // 3).tolist()).isdisjoint((other // 3).tolist()) for fold, other in combinations(folds, 2))
+    apart = draw_folds(coded, FusionSettings(folds=4))
+    assert not all(len(fold) == 3 * len(set((fold // 3).tolist())) for fold in apart)
 
 
 def test_it_learns_what_the_sources_do_not_know() -> None:
