@@ -33,7 +33,15 @@ from llmrec.rankers.fusion.parts import (
 from llmrec.rankers.fusion.product_features import ProductFacts
 from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.fusion.sources import active_groups, active_sources, learn_shared, learn_sight, make_sources
-from llmrec.rankers.fusion.training import Fold, draw_folds, fold_examples, order_scores, repeats, target_ranks
+from llmrec.rankers.fusion.training import (
+    Fold,
+    draw_folds,
+    fold_examples,
+    order_scores,
+    repeats,
+    target_ranks,
+    with_last_as_label,
+)
 from llmrec.rankers.fusion.trees import Examples, Trees, grow_trees, thread_count
 from llmrec.rankers.sessions import CodedSessions, TrainingSessions
 from llmrec.rankers.storage import refuse_foreign, write_model
@@ -72,6 +80,7 @@ class Fusion(Ranker[FusionSettings]):
     estimate: dict[str, float]
 
     def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:  # noqa: ARG002
+        training = self._labelled(training)
         learn = self._learner(training, products)
         self._learn_order(self._folds(training, learn))
         self.sight = learn(training)
@@ -79,7 +88,11 @@ class Fusion(Ranker[FusionSettings]):
     def folds_of(self, training: TrainingSessions, products: Any = None) -> list[Fold]:
         """The examples that `fit` would learn from, the first folds with sessions to judge on."""
         self.catalogue, coded = catalogue_and_codes(training, products, cold=True)
+        coded = self._labelled(coded)
         return self._folds(coded, self._learner(coded, products))
+
+    def _labelled(self, training: CodedSessions) -> CodedSessions:
+        return with_last_as_label(training) if self.settings.label_last else training
 
     def _learner(self, training: CodedSessions, products: Any) -> Callable[[CodedSessions], Sight]:
         made = make_sources(self.settings, products)  # a wrong name is told at once

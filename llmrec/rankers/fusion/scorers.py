@@ -83,7 +83,8 @@ def learn_scorers(settings: FusionSettings, catalogue: Catalogue, training: Code
     Labels taught to them fold by fold made them better by themselves (MRR .377 to .383) and the trees no better.
 
     A large catalogue that only other locales' or other weeks' sessions hold costs time and says little of the labelled
-    ones, so bare sessions teach where at least ``familiar`` of their items stand in a labelled session's prefix.
+    ones, so bare sessions teach where at least ``familiar`` of their items stand in a labelled session's prefix; at
+    most ``scorer_sessions`` are drawn.
 
     Raises:
         ConfigError: a recipe is not there, or is not a neural ranker's.
@@ -95,7 +96,8 @@ def learn_scorers(settings: FusionSettings, catalogue: Catalogue, training: Code
     if not names or training.labelled is None:
         return {}
     bare = training.without_last(training.labelled)
-    part = bare.take(_familiar(bare, training.labelled, len(catalogue.vocabulary), settings.familiar))
+    rows = _familiar(bare, training.labelled, len(catalogue.vocabulary), settings.familiar)
+    part = bare.take(np.sort(np.random.default_rng(settings.seed).permutation(rows)[: settings.scorer_sessions]))
     if not (part.lengths > 1).any():
         notice("fusion: no session of two items to teach the scorers; they are left out")
         return {}

@@ -34,6 +34,9 @@ class FusionSettings:
     familiar: float = option(
         0.5, "Share of a bare session's items that labelled sessions must hold for the scorers to learn from it."
     )
+    scorer_sessions: int = option(
+        150_000, "Most sessions that the scorers learn from, drawn where there are more.", minimum=1
+    )
     without: tuple[str, ...] = option((), "Sources, scorers and feature groups to switch off.")
     depth: int = option(300, "Candidates that a source proposes.", minimum=1)
     candidates: int = option(300, "Most candidates of a session.", minimum=1)
@@ -42,6 +45,9 @@ class FusionSettings:
     pair_decay: float = option(0.5, "A pair one place farther apart counts so much of the nearer one.", above=0)
     transductive: bool = option(False, "Whether sessions to rank for are in the counts, as --transductive says.")
     folds: int = option(5, "Parts of the labelled sessions; a part's features are made without its labels.", minimum=1)
+    label_last: bool = option(
+        False, "Where no session is labelled, take the last of three or more items for the label, if it is new there."
+    )
     grouped: bool = option(False, "Whether sessions that go on from one another are kept in one fold.")
     max_sessions: int = option(200_000, "Most labelled sessions that the trees learn from.", minimum=1)
     negatives: int = option(60, "Candidates kept of a training session beside its target.", minimum=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -19,7 +19,17 @@ from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.fusion.trees import Examples, Trees
 from llmrec.rankers.sessions import CodedSessions
 
-__all__ = ["Fold", "Judged", "draw_folds", "fold_examples", "known_to_fold", "order_scores", "repeats", "target_ranks"]
+__all__ = [
+    "Fold",
+    "Judged",
+    "draw_folds",
+    "fold_examples",
+    "known_to_fold",
+    "order_scores",
+    "repeats",
+    "target_ranks",
+    "with_last_as_label",
+]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -60,6 +70,18 @@ class Fold:
     judged: Judged | None
     num_sessions: int
     found: int
+
+
+def with_last_as_label(training: CodedSessions) -> CodedSessions:
+    """Bare sessions as labelled ones: those of three items or more whose last one is new to them; as is where labelled.
+
+    What such labels say differs from a ``next_item``: a session may have gone on.
+    """
+    if training.labelled is not None and training.labelled.any():
+        return training
+    lasts = np.repeat(training.items[np.maximum(training.offsets[1:] - 1, 0)], training.lengths)
+    times = np.bincount(training.rows[training.items == lasts], minlength=len(training))
+    return replace(training, labelled=(training.lengths > 2) & (times == 1))
 
 
 def draw_folds(training: CodedSessions, settings: FusionSettings) -> list[Ints]:

@@ -21,7 +21,7 @@ from llmrec.rankers.fusion.explain import explain_session
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.fusion.scorers import learn_scorers
 from llmrec.rankers.fusion.settings import FusionSettings
-from llmrec.rankers.fusion.training import draw_folds, known_to_fold
+from llmrec.rankers.fusion.training import draw_folds, known_to_fold, with_last_as_label
 from llmrec.rankers.job import RankJob
 from tests.rankers.contract import ITEMS, RankerContract, products, training_sessions
 
@@ -120,6 +120,17 @@ def test_histories_that_go_on_stay_in_one_fold_where_asked() -> None:
     assert all(set((fold // 3).tolist()).isdisjoint((other // 3).tolist()) for fold, other in combinations(folds, 2))
     apart = draw_folds(coded, FusionSettings(folds=4))
     assert not all(len(fold) == 3 * len(set((fold // 3).tolist())) for fold in apart)
+
+
+def test_the_last_item_labels_a_bare_session_where_asked() -> None:
+    lists = [["a", "b", "c"], ["a", "b"], ["c", "a", "c"]]
+    _, bare = catalogue_and_codes(TrainingSessions.of(lists, ["DE"] * 3, labelled=False))
+    assert with_last_as_label(bare).labelled.tolist() == [True, False, False]  # type: ignore[union-attr]
+    _, told = catalogue_and_codes(TrainingSessions.of(lists, ["DE"] * 3))
+    assert with_last_as_label(told) is told
+    training = training_sessions()
+    unlabelled = TrainingSessions(training.sequences, training.locales, np.zeros(len(training), dtype=np.bool_))
+    assert fitted(unlabelled, label_last=True).trees is not None
 
 
 def test_it_learns_what_the_sources_do_not_know() -> None:
