@@ -49,6 +49,9 @@ class FusionSettings:
         False, "Where no session is labelled, take the last of three or more items for the label, if it is new there."
     )
     grouped: bool = option(False, "Whether sessions that go on from one another are kept in one fold.")
+    cold_share: float = option(
+        0.0, "Share of a fold's targets that no count knows, so that the trees learn what a cold product is.", minimum=0
+    )
     max_sessions: int = option(200_000, "Most labelled sessions that the trees learn from.", minimum=1)
     negatives: int = option(60, "Candidates kept of a training session beside its target.", minimum=1)
     objective: Literal["lambdarank", "rank_xendcg", "binary"] = option("lambdarank", "What the trees optimise.")

@@ -29,6 +29,7 @@ __all__ = [
     "repeats",
     "target_ranks",
     "with_last_as_label",
+    "without_items",
 ]
 
 Ints = NDArray[np.int64]
@@ -120,6 +121,12 @@ def known_to_fold(training: CodedSessions, fold: Ints, transductive: bool) -> Co
     return training.without_last(inside) if transductive else training.take(np.flatnonzero(~inside))
 
 
+def without_items(training: CodedSessions, items: Ints) -> CodedSessions:
+    """The sessions that hold none of some items."""
+    held = np.isin(training.items, items)
+    return training.take(np.flatnonzero(np.bincount(training.rows[held], minlength=len(training)) == 0))
+
+
 def repeats(training: CodedSessions) -> bool:
     """Whether any labelled session holds its target before, so that seen items must be ranked in training."""
     if training.labelled is None or not training.labelled.any():
@@ -152,6 +159,9 @@ def fold_examples(
         rng: Draws the negatives.
     """
     known = known_to_fold(training, fold, settings.transductive)
+    if settings.cold_share:
+        targets = np.unique(training.items[training.offsets[1:][fold] - 1])
+        known = without_items(known, targets[rng.random(len(targets)) < settings.cold_share])
     if not len(known.items):
         return None
     sight = learn(known)

@@ -21,7 +21,7 @@ from llmrec.rankers.fusion.explain import explain_session
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.fusion.scorers import learn_scorers
 from llmrec.rankers.fusion.settings import FusionSettings
-from llmrec.rankers.fusion.training import draw_folds, known_to_fold, with_last_as_label
+from llmrec.rankers.fusion.training import draw_folds, known_to_fold, with_last_as_label, without_items
 from llmrec.rankers.job import RankJob
 from tests.rankers.contract import ITEMS, RankerContract, products, training_sessions
 
@@ -120,6 +120,17 @@ def test_histories_that_go_on_stay_in_one_fold_where_asked() -> None:
     assert all(set((fold // 3).tolist()).isdisjoint((other // 3).tolist()) for fold, other in combinations(folds, 2))
     apart = draw_folds(coded, FusionSettings(folds=4))
     assert not all(len(fold) == 3 * len(set((fold // 3).tolist())) for fold in apart)
+
+
+def test_a_share_of_a_folds_targets_is_cold_where_asked() -> None:
+    table = products(24)
+    titles = Fusion(FusionSettings(**QUICK, sources=(*NEAR, "title_vectors"), cold_share=1.0, negatives=500))
+    place = titles.folds_of(training_sessions(), table)[0]
+    known = place.examples.features[place.examples.labels == 1][:, place.names.index("item.count")]
+    assert len(known)
+    assert (known == 0).all()
+    _, coded = catalogue_and_codes(TrainingSessions.of([["a", "b"], ["b", "c"], ["c", "d"]], ["DE"] * 3))
+    assert without_items(coded, np.array([1])).offsets.tolist() == [0, 2]
 
 
 def test_the_last_item_labels_a_bare_session_where_asked() -> None:
