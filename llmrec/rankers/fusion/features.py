@@ -118,9 +118,10 @@ def _strength(evidence: Evidence, counts: Floats, items: Ints, codes: Ints) -> t
     """Pairs as shares of what the first item's pairs add up to, and the same in cosine form, both of any direction."""
     weights = np.array([0, 1, 0, LABEL_WEIGHT, 0.5, 0.5], dtype=np.float32)
     together = counts @ weights
-    totals = evidence.totals @ weights
-    share = together / np.maximum(totals[items], 1)
-    lift = together / np.sqrt(np.maximum(totals[items], 1) * np.maximum(totals[codes], 1))
+    # of these pairs alone: adding up the whole table for each call took a tenth of a session's time
+    whole, other = (np.maximum((evidence.totals[some] * weights).sum(axis=1), 1) for some in (items, codes))
+    share = together / whole
+    lift = together / np.sqrt(whole * other)
     return share, lift
 
 
