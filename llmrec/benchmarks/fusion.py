@@ -15,7 +15,9 @@ __all__ = ["fusion", "fusion_fit"]
 
 
 def fusion_fit(store: Path, folder: Path, labelled: int, limit: int | None) -> tuple[float, int]:
-    """Seconds to fit `fusion`, its recipe, without reading; and the number of training sessions. Saves it.
+    """Seconds to fit `fusion`, without reading; and the number of training sessions. Saves it.
+
+    Its recipe but for the scorers, which in inductive use are fitted for each fold and are measured as `neural`.
 
     Args:
         store: Store of sessions.
@@ -30,7 +32,7 @@ def fusion_fit(store: Path, folder: Path, labelled: int, limit: int | None) -> t
     training = read_training_files([store / name for name in TRAINING])
     if limit is not None:
         training = training.take(np.arange(min(limit, len(training))))
-    settings = ranker_settings("fusion", None, {"max_sessions": labelled})
+    settings = ranker_settings("fusion", None, {"max_sessions": labelled, "scorers": ()})
     started = time.perf_counter()
     ranker = Fusion(settings).fit(training)
     seconds = time.perf_counter() - started

@@ -1,17 +1,16 @@
-"""``llmrec blend``, ``explain``, ``ablate``: runs in one; why a product is listed; what each source is worth."""
+"""``llmrec blend`` and ``explain``: runs in one; why a product is listed."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from llmrec.console import notice
-from llmrec.console import out as out_console
-from llmrec.flags import assignments
 
-__all__ = ["ablate", "blend", "explain"]
+__all__ = ["blend", "explain"]
 
 
 def blend(
@@ -26,8 +25,10 @@ def blend(
     Example: llmrec blend runs/covisit.parquet runs/gru4rec.parquet --out runs/blend.parquet
     """
     from llmrec.evaluation.blend import blend_runs
+    from llmrec.evaluation.provenance import collect_provenance
 
-    blend_runs(runs, out, weight, damping, k)
+    started = time.monotonic()
+    blend_runs(runs, out, weight, damping, k, lambda: collect_provenance(None, None, None, started))
     notice(f"{len(runs)} runs in one: {out}; score it: llmrec evaluate {out} --targets FILE")
 
 
@@ -46,24 +47,3 @@ def explain(
 
     explain_file(model, sessions, out, k, limit)
     notice(f"explained in {out}")
-
-
-def ablate(
-    train: Annotated[list[Path], typer.Option(help="Sessions to learn from, labelled or bare; several files.")],
-    products: Annotated[Path | None, typer.Option(help="Products.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="Recipe by name or file; `fusion` if not given.")] = None,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting of the recipe, as name=value; may be repeated.")
-    ] = None,
-    transductive: Annotated[
-        bool, typer.Option("--transductive/--inductive", help="Whether sessions to rank for will be in the counts.")
-    ] = True,
-) -> None:
-    """Switch each source and each feature group of `fusion` off, and say what MRR and recall lose on a held-out fold.
-
-    Example: llmrec ablate --train train.parquet --train bare.parquet
-    """
-    from llmrec.rankers.fusion.ablation import ablate_files, render_ablation
-
-    settings = assignments(changes or []) | {"transductive": transductive}
-    out_console.print(render_ablation(ablate_files(train, products, recipe, settings)), markup=False)

@@ -92,6 +92,9 @@ def rank(
     atomic: Annotated[
         Path | None, typer.Option(help="Write the sessions as RecBole's atomic files here; nothing is learnt.")
     ] = None,
+    ablate: Annotated[
+        bool, typer.Option("--ablate", help="Of fusion: print what each source and feature group is worth, no more.")
+    ] = False,
 ) -> None:
     """Rank the next products of sessions: learn from files, or load a kept ranker.
 
@@ -119,7 +122,11 @@ def rank(
         resume=resume,
         limit=limit,
     )
-    if atomic is not None:
+    if ablate:
+        from llmrec.rankers.fusion.ablation import ablate_job, render_ablation
+
+        out_console.print(render_ablation(ablate_job(job)), markup=False)
+    elif atomic is not None:
         export_job(job, atomic)
     else:
         run_rank_job(job)

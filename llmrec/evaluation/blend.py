@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ def blend_runs(
     weights: Sequence[float] | None = None,
     damping: float = DAMPING,
     k: int = MAX_RANKED,
-    provenance: Mapping[str, Any] | None = None,
+    provenance: Callable[[], Mapping[str, Any]] = dict,
 ) -> None:
     """Blend ranked lists of the same sessions and write them as a run.
 
@@ -35,7 +35,8 @@ def blend_runs(
         weights: Weight of each run; all alike if not given.
         damping: What is added to a rank before it is turned around; a small one trusts the first places more.
         k: Most items of a list.
-        provenance: What to say of it in the sidecar, beside the names of the runs, weights and damping.
+        provenance: Told when the lists are made: what to say of them in the sidecar, beside the names of the runs,
+            weights and damping.
 
     Raises:
         ConfigError: fewer than two runs, or weights that do not fit them.
@@ -58,7 +59,7 @@ def blend_runs(
     lists = blend_lists([run.predictions for run in loaded], shares, damping, k)
     record = {"blend": [path.name for path in runs], "weights": shares, "damping": damping}
     partial = any(run.partial for run in loaded)
-    write_run(out, loaded[0].locales, lists, {**(provenance or {}), **record}, partial=partial)
+    write_run(out, loaded[0].locales, lists, {**provenance(), **record}, partial=partial)
 
 
 def blend_lists(runs: Sequence[Any], weights: Sequence[float], damping: float, k: int) -> Any:

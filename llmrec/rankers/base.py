@@ -40,6 +40,7 @@ class Ranker(ABC, Generic[SettingsT]):
         settings_class: Dataclass of its settings.
         product_columns: Columns of the products that it reads.
         fills_up: Whether short lists are filled with the locale's most frequent items.
+        needs_products: Whether it cannot be fitted without products.
         ranks_cold: Whether its catalogue has products that no training session holds.
         settings: Its settings.
         catalogue: Items and locales; there once it is fitted.
@@ -51,6 +52,7 @@ class Ranker(ABC, Generic[SettingsT]):
     settings_class: ClassVar[type[Any]]
     product_columns: ClassVar[tuple[str, ...]] = ("id", "locale")
     fills_up: ClassVar[bool] = True
+    needs_products: ClassVar[bool] = False
     ranks_cold: ClassVar[bool] = False
     catalogue: Catalogue
     watch: Callable[[int, float], None] | None = None

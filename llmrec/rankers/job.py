@@ -28,7 +28,7 @@ from llmrec.rankers.sessions import Sessions, TrainingSessions, read_session_fil
 from llmrec.rankers.storage import name_of_model
 from llmrec.schema import PRODUCT_COLUMNS
 
-__all__ = ["RankJob", "export_job", "ranker_settings", "read_products", "run_rank_job"]
+__all__ = ["RankJob", "export_job", "learning_material", "ranker_settings", "read_products", "run_rank_job"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,11 +154,7 @@ def _learn(job: RankJob, sessions: Sessions | None) -> Ranker[Any] | PerLocale:
     start = _load(job.load, job.ranker) if job.load is not None else None
     if start is not None and not job.train:
         return start
-    settings = _settings(job)
-    products = None if job.products is None else read_products(job.products, cls.product_columns)
-    training = read_training_files(job.train)
-    if job.transductive and sessions is not None:
-        training = training.joined(sessions.bare())
+    training, products, settings = learning_material(job, sessions)
     if start is None and not job.pretrain:
         fresh: Ranker[Any] | PerLocale = PerLocale(cls, settings) if job.per_locale else cls(settings)
         return fresh.fit(training, products, folder=job.folder, resume=job.resume)
@@ -166,6 +162,25 @@ def _learn(job: RankJob, sessions: Sessions | None) -> Ranker[Any] | PerLocale:
         before = None if job.folder is None else job.folder / "pretrain"
         start = cls(settings).fit(read_training_files(job.pretrain), products, folder=before, resume=job.resume)
     return _go_on(start, training, products, job)
+
+
+def learning_material(job: RankJob, sessions: Sessions | None) -> tuple[TrainingSessions, Any, Any]:
+    """What a ranker is fitted on: sessions, with the prefixes of those to rank for in transductive use; products or
+    None; and its settings.
+
+    Raises:
+        ConfigError: the settings do not fit together.
+        DataError: a file is missing or malformed.
+    """
+    if job.transductive and sessions is None:
+        raise ConfigError("--transductive learns from the sessions to rank for; give --sessions FILE")
+    settings = _settings(job)
+    columns = ranker_class(job.ranker).product_columns
+    products = None if job.products is None else read_products(job.products, columns)
+    training = read_training_files(job.train)
+    if job.transductive and sessions is not None:
+        training = training.joined(sessions.bare())
+    return training, products, settings
 
 
 def _go_on(

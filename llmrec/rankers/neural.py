@@ -139,6 +139,7 @@ class Gru4RecF(NeuralRanker[Gru4RecSettings]):
 
     name = "gru4recf"
     reads = ("text",)
+    needs_products = True
     settings_class = Gru4RecSettings
 
     def _build(self, num_items: int, features: Arrays) -> SessionModel:
@@ -158,6 +159,7 @@ class SrGnnF(NeuralRanker[SrGnnSettings]):
 
     name = "srgnnf"
     reads = ("text",)
+    needs_products = True
     settings_class = SrGnnSettings
 
     def _build(self, num_items: int, features: Arrays) -> SessionModel:
@@ -170,6 +172,7 @@ class Mgs(NeuralRanker[MgsSettings]):
     name = "mgs"
     product_columns = FEATURE_COLUMNS
     reads = ("attributes",)
+    needs_products = True
     settings_class = MgsSettings
 
     def _build(self, num_items: int, features: Arrays) -> SessionModel:

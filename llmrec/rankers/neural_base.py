@@ -15,19 +15,19 @@ from torch import Tensor
 
 from llmrec.errors import ConfigError
 from llmrec.rankers.base import Ranker, Seen
-from llmrec.rankers.catalogue import Catalogue, build_catalogue
+from llmrec.rankers.catalogue import build_catalogue
 from llmrec.rankers.initialise import align, svd_vectors
 from llmrec.rankers.item_text import rows_of
 from llmrec.rankers.models.base import SessionModel
 from llmrec.rankers.neural_items import Items, cold_vectors, read_items
+from llmrec.rankers.neural_scoring import pair_products, rank_codes, validation_mrr
 from llmrec.rankers.neural_settings import NeuralSettings
-from llmrec.rankers.prefixes import build_prefixes, padded_rows
+from llmrec.rankers.prefixes import build_prefixes
 from llmrec.rankers.scorer import Scorer
 from llmrec.rankers.sessions import CodedSessions, TrainingSessions
-from llmrec.rankers.streaming import Conditions, stream_top_k
 from llmrec.rankers.train import train_scorer
 
-__all__ = ["NeuralRanker", "hold_out", "item_prior", "rank_codes"]
+__all__ = ["NeuralRanker", "hold_out", "item_prior"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -35,7 +35,6 @@ Features = Mapping[str, NDArray[Any]]
 Held = tuple[CodedSessions, Ints]  # sessions to validate on, and the item that followed each
 SettingsT = TypeVar("SettingsT", bound=NeuralSettings)
 
-VALIDATION_K: Final = 100
 SMOOTHING: Final = 0.1
 ROW_UPDATES_FROM: Final = 200_000  # items; there Adam over the whole table takes longer than all the rest of a step
 
@@ -97,6 +96,18 @@ class NeuralRanker(Ranker[SettingsT]):
         grown._train(learn, held, folder, resume)
         grown._add_cold_items(items, learn, products)
         return grown
+
+    def pair_scores(self, sessions: CodedSessions, rows: Ints, codes: Ints) -> Floats:
+        """Scores of some (session, item) pairs as `rank` orders them, and their part without the prior, ``(2, C)``.
+
+        Args:
+            sessions: Sessions of known items alone.
+            rows: Shape ``(C,)``; session of each pair.
+            codes: Shape ``(C,)``; its item.
+        """
+        products = pair_products(self.scorer, self._items, sessions, rows, codes)
+        prior = 0 if self._prior is None else self._prior[sessions.locales[rows], codes]
+        return np.stack([products + prior, products])
 
     def untrained(self) -> Self:
         """Give the ranker, whose catalogue is set, its random first weights; what speed and memory are measured on."""
@@ -211,7 +222,7 @@ class NeuralRanker(Ranker[SettingsT]):
         epochs = itertools.count(1)
 
         def validate(scorer: Scorer, held: Held) -> float:
-            score = _validation_mrr(scorer, *held, self.catalogue, self._prior)
+            score = validation_mrr(scorer, *held, self.catalogue, self._prior)
             if self.watch is not None:
                 self.watch(next(epochs), score)
             return score
@@ -282,49 +293,6 @@ def item_prior(
     return prior
 
 
-def rank_codes(
-    scorer: Scorer,
-    items: Tensor,
-    sessions: CodedSessions,
-    k: int,
-    seen: Seen,
-    catalogue: Catalogue,
-    prior: Floats | None = None,
-) -> tuple[Ints, Floats]:
-    """Best items of sessions of known items, which may be empty.
-
-    Args:
-        scorer: In evaluation mode.
-        items: `Scorer.item_vectors` without the padding row, shape ``(N, D)``.
-        sessions: ``S`` sessions.
-        k: Most items of a list.
-        seen: Whether a session's own items are dropped.
-        catalogue: Says what is sold where.
-        prior: As `item_prior` gives it.
-
-    Returns:
-        Codes ``(S, k)``, -1 beyond the end of a list, and scores ``(S, k)``.
-    """
-    recent = sessions.last(scorer.max_length)
-    lengths = recent.lengths
-    filled = np.flatnonzero(lengths)
-    vectors = torch.zeros(len(sessions), items.shape[1], device=items.device)
-    with torch.inference_mode():
-        if len(filled):
-            rows = padded_rows(recent.items, recent.offsets[:-1][filled], lengths[filled])
-            read = (torch.from_numpy(rows), torch.from_numpy(lengths[filled]))
-            vectors[torch.from_numpy(filled)] = scorer.session_vectors(*(one.to(items.device) for one in read)).float()
-        none = np.zeros(0, dtype=np.int64)
-        given = Conditions(
-            catalogue.sold,
-            sessions.locales,
-            sessions.rows if seen == "drop" else none,
-            sessions.items if seen == "drop" else none,
-            prior,
-        )
-        return stream_top_k(vectors, items, k, given)
-
-
 def hold_out(training: CodedSessions, share: float, most: int, seed: int) -> tuple[CodedSessions, Held | None]:
     """Take the last item of some sessions away, to validate on; labelled sessions first, where there are any.
 
@@ -352,19 +320,3 @@ def hold_out(training: CodedSessions, share: float, most: int, seed: int) -> tup
     offsets = training.offsets - removed[training.offsets]
     cut = CodedSessions(offsets, training.items[~last], training.locales, training.labelled)
     return cut, (cut.take(held), training.items[last])
-
-
-def _validation_mrr(
-    scorer: Scorer, sessions: CodedSessions, targets: Ints, catalogue: Catalogue, prior: Floats | None
-) -> float:
-    """MRR@100 without the sessions' own items."""
-    with torch.inference_mode():
-        items = scorer.item_vectors()[1:].float()
-    total = 0.0
-    for start in range(0, len(sessions), 1024):
-        rows = np.arange(start, min(start + 1024, len(sessions)))
-        part, k = sessions.take(rows), min(VALIDATION_K, len(items))
-        ranked, _ = rank_codes(scorer, items, part, k, "drop", catalogue, prior)
-        hits = ranked == targets[rows, None]
-        total += float((hits.any(axis=1) / (hits.argmax(axis=1) + 1)).sum())
-    return total / len(sessions)

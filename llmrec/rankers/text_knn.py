@@ -50,6 +50,7 @@ class TextKnn(Ranker[TextKnnSettings]):
     name = "text_knn"
     settings_class = TextKnnSettings
     product_columns: ClassVar[tuple[str, ...]] = ("id", "locale", "title")
+    needs_products = True
     _vectors: Floats  # (N, D), 0 for an item without text
 
     def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:  # noqa: ARG002

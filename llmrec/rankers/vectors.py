@@ -122,14 +122,17 @@ class VectorRanker(Ranker[SettingsT], Generic[SettingsT]):
 
     def _nearest(self, wanted: Floats, sessions: CodedSessions, locale: int, k: int, seen: Seen) -> tuple[Ints, Floats]:
         codes, vectors, prior = self._items_of(locale)
-        scores = np.round((wanted @ vectors.T + prior) * _STEPS) / np.float32(_STEPS)
+        scores = wanted @ vectors.T
+        scores += prior
         if seen == "drop" and len(codes):
             places = np.minimum(np.searchsorted(codes, sessions.items), len(codes) - 1)
             own = codes[places] == sessions.items
             scores[sessions.rows[own], places[own]] = -np.inf
-        bar = scores if scores.shape[1] <= k else -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
+        # one step lower, so that what ties once it is rounded is all here
+        bar = -np.inf if scores.shape[1] <= k else np.partition(scores, -k, axis=1)[:, -k, None] - 1 / _STEPS
         rows, places = np.nonzero((scores >= bar) & (scores > -np.inf))
-        return top_k_candidates(rows, codes[places], scores[rows, places], len(sessions), k)
+        values = np.round(scores[rows, places] * _STEPS) / np.float32(_STEPS)
+        return top_k_candidates(rows, codes[places], values, len(sessions), k)
 
     def _state(self) -> Mapping[str, NDArray[Any]]:
         return {"vectors": self.vectors, "counts": self._counts}
@@ -174,6 +177,7 @@ class TitleVectors(VectorRanker[TitleVectorsSettings]):
     name = "title_vectors"
     settings_class = TitleVectorsSettings
     product_columns = ("id", "locale", "title")
+    needs_products = True
     ranks_cold = True
 
     def _learn(self, training: CodedSessions, products: Any) -> Floats:  # noqa: ARG002

@@ -18,7 +18,7 @@ import torch
 from llmrec.rankers import Ranker, Sessions, TrainingSessions
 from llmrec.rankers.atomic import export_atomic
 from llmrec.rankers.neural import Core, Gru4Rec, SrGnn
-from llmrec.rankers.neural_base import rank_codes
+from llmrec.rankers.neural_scoring import rank_codes
 from llmrec.rankers.prefixes import build_prefixes
 from llmrec.rankers.train import train_scorer
 

@@ -81,7 +81,7 @@ def learn_lessons(fusion: Fusion, training: TrainingSessions, products: Any, tab
             continue
         model = Trees(fusion.trees.texts[place : place + 1])
         known = known_to_fold(coded, fold.sessions, fusion.settings.transductive, family)
-        if fusion.settings.cold:
+        if fusion.settings.cold_share:
             known = known.without_items(coded.items[coded.offsets[fold.sessions + 1] - 1])
         spoken = _decoded(fusion, known)
         survival = count_survival(table.book, table.own_titles(spoken))

@@ -202,7 +202,7 @@ def ranker_settings_of(settings: SelectSettings) -> FusionSettings:
         candidates=settings.products,
         history=settings.history,
         transductive=settings.transductive,
-        cold=settings.cold,
+        cold_share=1.0 if settings.cold else 0.0,
         folds=settings.folds,
         grouped=True,
         max_sessions=settings.max_sessions,
@@ -215,6 +215,7 @@ def ranker_settings_of(settings: SelectSettings) -> FusionSettings:
         min_leaf=settings.min_leaf,
         feature_share=settings.feature_share,
         l2=settings.l2,
+        first_trees=0,
         threads=settings.threads,
         seed=settings.seed,
     )

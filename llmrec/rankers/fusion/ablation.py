@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.console import notice, track
-from llmrec.errors import DataError
+from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.bootstrap import Interval, paired_bootstrap_mean
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.fusion.sources import active_groups
 from llmrec.rankers.fusion.training import Fold, Judged, target_ranks
 from llmrec.rankers.fusion.trees import Examples, Trees, grow_trees
-from llmrec.rankers.job import read_products
-from llmrec.rankers.recipes import ranker_settings
-from llmrec.rankers.sessions import read_training_files
+from llmrec.rankers.job import RankJob, learning_material
+from llmrec.rankers.sessions import read_session_files
 
-__all__ = ["Ablation", "ablate_files", "ablate_folds", "render_ablation"]
+__all__ = ["Ablation", "ablate_folds", "ablate_job", "render_ablation"]
 
 Floats = NDArray[np.float64]
 LISTED = 100
@@ -48,15 +45,32 @@ class Ablation:
     num_sessions: int
 
 
-def ablate_files(
-    train: Sequence[Path], products: Path | None, recipe: str | None, changes: Mapping[str, Any]
-) -> list[Ablation]:
-    """Ablate on files; errors as `llmrec.rankers.job.run_rank_job`."""
-    settings = ranker_settings("fusion", recipe, {**changes, "boosters": 1})
-    table = None if products is None else read_products(products, Fusion.product_columns)
-    ranker = Fusion(settings)
-    folds = ranker.folds_of(read_training_files(train), table)
-    return ablate_folds(folds, ranker)
+def ablate_job(job: RankJob) -> list[Ablation]:
+    """Ablate what `llmrec.rankers.job.run_rank_job` would fit: the same files, recipe and settings.
+
+    Raises:
+        ConfigError: the job is for another ranker, asks for something to be written or loaded, or names no files to
+            learn from.
+        DataError: a file is missing or malformed, or the labelled sessions are too few.
+    """
+    if job.ranker != Fusion.name:
+        raise ConfigError(f"--ablate switches parts of 'fusion' off; '{job.ranker}' has none")
+    if not job.train:
+        raise ConfigError("nothing to ablate: give --train FILE with labelled sessions")
+    refused = {
+        "--out": job.out,
+        "--save": job.save,
+        "--load": job.load,
+        "--pretrain": job.pretrain,
+        "--per-locale": job.per_locale,
+    }
+    for flag, given in refused.items():
+        if given:
+            raise ConfigError(f"--ablate prints a table and keeps no ranker; leave {flag} out")
+    sessions = None if job.sessions is None else read_session_files(job.sessions)
+    training, products, settings = learning_material(job, sessions)
+    ranker = Fusion(replace(settings, boosters=1))
+    return ablate_folds(ranker.folds_of(training, products), ranker)
 
 
 def ablate_folds(folds: Sequence[Fold], ranker: Fusion) -> list[Ablation]:

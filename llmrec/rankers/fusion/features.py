@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +13,7 @@ from llmrec.rankers.base import Ranker
 from llmrec.rankers.fusion.candidates import Candidates
 from llmrec.rankers.fusion.evidence import ITEM_COUNTS, PAIR_COUNTS, Evidence
 from llmrec.rankers.fusion.product_features import ProductFacts, product_columns
+from llmrec.rankers.fusion.scorers import PairScorer
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.vectors import VectorRanker, session_vectors
 
@@ -23,7 +24,6 @@ Floats = NDArray[np.float32]
 Columns = dict[str, Floats]
 
 RECENCY: Final = 0.5  # weight of a session's item relative to the next one's, where counts of several are added
-AGES: Final = ("last", "before_last", "third_last")  # items whose counts stand in columns of their own
 LABEL_WEIGHT: Final = 2.0  # of a pair that ends in a label, where pairs of all kinds are one number
 
 
@@ -36,12 +36,14 @@ class Sight:
         evidence: Counts.
         products: Attributes of items; None where no products were given.
         history: Most recent items of a session that pairs are counted with.
+        scorers: Neural rankers that score the candidates, by name.
     """
 
     sources: dict[str, Ranker[Any]]
     evidence: Evidence
     products: ProductFacts | None
     history: int
+    scorers: dict[str, PairScorer] = field(default_factory=dict)
 
 
 def build_features(
@@ -82,34 +84,29 @@ def _source(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns
 
 
 def _pair(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
+    """Counts of the session's recent items with the candidate, added up; the last item's alone gained nothing more."""
     evidence, recent = sight.evidence, sessions.distinct().last(sight.history)
     number = len(found)
-    columns: Columns = {}
     sums = np.zeros((number, len(PAIR_COUNTS)), dtype=np.float32)
     parts = {name: np.zeros(number, dtype=np.float32) for name in ("share", "lift", "best_share", "best_lift", "links")}
     nearest = np.full(number, np.nan, dtype=np.float32)
-    for age in range(max(len(AGES), int(recent.lengths.max(initial=0)))):
+    for age in range(int(recent.lengths.max(initial=0))):
         places = np.flatnonzero(recent.lengths[found.rows] > age)
         items = recent.items[recent.offsets[found.rows[places] + 1] - 1 - age]
         codes = found.codes[places]
         counts = evidence.lookup(items, codes)
+        linked = np.flatnonzero(counts.any(axis=1))  # most pairs never stood together
+        places, items, codes, counts = places[linked], items[linked], codes[linked], counts[linked]
         share, lift = _strength(evidence, counts, items, codes)
-        if age < len(AGES):
-            for place, name in enumerate(PAIR_COUNTS):
-                columns[f"{AGES[age]}.{name}"] = _spread(counts[:, place], places, number)
-            columns[f"{AGES[age]}.share"] = _spread(share, places, number)
-            columns[f"{AGES[age]}.lift"] = _spread(lift, places, number)
         weight = np.float32(RECENCY**age)
         sums[places] += counts * weight
         parts["share"][places] += share * weight
         parts["lift"][places] += lift * weight
         parts["best_share"][places] = np.maximum(parts["best_share"][places], share)
         parts["best_lift"][places] = np.maximum(parts["best_lift"][places], lift)
-        linked = counts.any(axis=1)
-        parts["links"][places] += linked
-        fresh = places[linked & np.isnan(nearest[places])]
-        nearest[fresh] = age
-    columns |= {f"sum.{name}": sums[:, place] for place, name in enumerate(PAIR_COUNTS)}
+        parts["links"][places] += 1
+        nearest[places] = np.fmin(nearest[places], age)
+    columns: Columns = {f"sum.{name}": sums[:, place] for place, name in enumerate(PAIR_COUNTS)}
     columns |= {f"sum.{name}": column for name, column in parts.items()}
     columns["nearest_link"] = nearest
     columns["share_rank"] = _rank_within(found.rows, parts["share"])
@@ -121,9 +118,10 @@ def _strength(evidence: Evidence, counts: Floats, items: Ints, codes: Ints) -> t
     """Pairs as shares of what the first item's pairs add up to, and the same in cosine form, both of any direction."""
     weights = np.array([0, 1, 0, LABEL_WEIGHT, 0.5, 0.5], dtype=np.float32)
     together = counts @ weights
-    totals = evidence.totals @ weights
-    share = together / np.maximum(totals[items], 1)
-    lift = together / np.sqrt(np.maximum(totals[items], 1) * np.maximum(totals[codes], 1))
+    # of these pairs alone: adding up the whole table for each call took a tenth of a session's time
+    whole, other = (np.maximum((evidence.totals[some] * weights).sum(axis=1), 1) for some in (items, codes))
+    share = together / whole
+    lift = together / np.sqrt(whole * other)
     return share, lift
 
 
@@ -143,6 +141,20 @@ def _cosines(vectors: Floats, sessions: CodedSessions, found: Candidates) -> Col
         wanted = session_vectors(sessions, vectors, history, recency)
         columns[name] = np.round(np.einsum("cd,cd->c", own, wanted[found.rows]), 4)
     columns["session_rank"] = _rank_within(found.rows, columns["session"])
+    return columns
+
+
+def _neural(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
+    columns: Columns = {}
+    for name, scorer in sight.scorers.items():
+        score, product = scorer.scores(sessions, found.rows, found.codes)
+        best = np.full(len(sessions), -np.inf, dtype=np.float32)
+        np.fmax.at(best, found.rows, score)
+        columns[f"{name}.score"] = score
+        columns[f"{name}.product"] = product
+        columns[f"{name}.prior"] = score - product
+        columns[f"{name}.below_best"] = score - best[found.rows]
+        columns[f"{name}.rank"] = _rank_within(found.rows, np.where(np.isnan(score), -np.inf, score))
     return columns
 
 
@@ -210,17 +222,11 @@ def _rank_within(rows: Ints, values: Floats) -> Floats:
     return ranks
 
 
-def _spread(values: Floats, places: Ints, number: int) -> Floats:
-    """Values at some places among ``number``, NaN elsewhere."""
-    spread = np.full(number, np.nan, dtype=np.float32)
-    spread[places] = values
-    return spread
-
-
 GROUPS: Final[dict[str, Callable[[Sight, CodedSessions, Candidates], Columns]]] = {
     "source": _source,
     "pair": _pair,
     "vector": _vector,
+    "neural": _neural,
     "item": _item,
     "session": _session,
     "product": _product,

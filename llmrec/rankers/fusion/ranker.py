@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -12,21 +14,38 @@ from numpy.typing import NDArray
 
 from llmrec.console import notice
 from llmrec.errors import ModelError
-from llmrec.files import atomic_folder, sha256_of
+from llmrec.files import atomic_folder
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.catalogue import catalogue_and_codes
 from llmrec.rankers.features import FEATURE_COLUMNS
 from llmrec.rankers.fusion.candidates import Candidates, find_candidates
 from llmrec.rankers.fusion.evidence import Evidence
 from llmrec.rankers.fusion.features import Sight, build_features, feature_names
+from llmrec.rankers.fusion.parts import (
+    SCORERS,
+    SOURCES,
+    read_estimate,
+    read_scorers,
+    read_sources,
+    write_json,
+    write_parts,
+)
 from llmrec.rankers.fusion.product_features import ProductFacts
 from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.fusion.sources import active_groups, active_sources, learn_shared, learn_sight, make_sources
-from llmrec.rankers.fusion.training import Fold, draw_folds, families, fold_examples, repeats, target_ranks
-from llmrec.rankers.fusion.trees import Examples, Trees, grow_trees
-from llmrec.rankers.registry import load_ranker
+from llmrec.rankers.fusion.training import (
+    Fold,
+    draw_folds,
+    families,
+    fold_examples,
+    order_scores,
+    repeats,
+    target_ranks,
+    with_last_as_label,
+)
+from llmrec.rankers.fusion.trees import Examples, Trees, grow_trees, thread_count
 from llmrec.rankers.sessions import CodedSessions, TrainingSessions
-from llmrec.rankers.storage import ARRAYS, refuse_foreign, write_model
+from llmrec.rankers.storage import refuse_foreign, write_model
 from llmrec.rankers.topk import top_k_candidates
 
 __all__ = ["Fusion"]
@@ -34,9 +53,8 @@ __all__ = ["Fusion"]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
-SOURCES: Final = "sources"  # folder of the sources' models
-FINGERPRINTS: Final = "sources.json"
 IMPORTANCES: Final = "importances.json"
+LEAST_PART: Final = 128  # sessions that are worth a thread
 _STEPS: Final = 1 << 12  # scores are whole multiples of 1/4,096, so that what differs in the last bit ties
 
 
@@ -75,6 +93,7 @@ class Fusion(Ranker[FusionSettings]):
         return self._fit_folds(coded, products)
 
     def _fit_folds(self, training: CodedSessions, products: Any) -> list[Fold]:
+        training = self._labelled(training)
         learn = self._learner(training, products)
         folds = self._folds(training, learn)
         self._learn_order(folds)
@@ -84,7 +103,11 @@ class Fusion(Ranker[FusionSettings]):
     def folds_of(self, training: TrainingSessions, products: Any = None) -> list[Fold]:
         """The examples that `fit` would learn from, the first folds with sessions to judge on."""
         self.catalogue, coded = catalogue_and_codes(training, products, cold=True)
+        coded = self._labelled(coded)
         return self._folds(coded, self._learner(coded, products))
+
+    def _labelled(self, training: CodedSessions) -> CodedSessions:
+        return with_last_as_label(training) if self.settings.label_last else training
 
     def _learner(self, training: CodedSessions, products: Any) -> Callable[[CodedSessions], Sight]:
         made = make_sources(self.settings, products)  # a wrong name is told at once
@@ -124,14 +147,25 @@ class Fusion(Ranker[FusionSettings]):
             texts.append(grow_trees(examples, left_out.names, self.settings, self.settings.seed + place))
             if left_out.judged is not None and left_out not in others and place < len(taught):
                 judged = left_out.judged
-                ranks.append(target_ranks(judged, Trees(texts[-1:]).scores(judged.features, self.settings.threads)))
+                scores = order_scores(Trees(texts[-1:]), judged.candidates, judged.features, self.settings)
+                ranks.append(target_ranks(judged, scores))
         self.trees = Trees(texts)
         if ranks:
             self.estimate = _estimate(np.concatenate(ranks), taught)
-            scores = [f"{name} {value:.4f}" for name, value in self.estimate.items() if name != "sessions"]
-            notice(f"out of fold, {int(self.estimate['sessions']):,} sessions: {', '.join(scores)}")
+            told = [f"{name} {value:.4f}" for name, value in self.estimate.items() if name != "sessions"]
+            notice(f"out of fold, {int(self.estimate['sessions']):,} sessions: {', '.join(told)}")
 
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
+        threads = min(thread_count(self.settings.threads), len(sessions) // LEAST_PART)
+        if threads <= 1:
+            return self._rank_part(sessions, k, seen)
+        ends = np.linspace(0, len(sessions), threads + 1).astype(np.int64)
+        parts = [sessions.slice(int(a), int(b - a)) for a, b in itertools.pairwise(ends)]
+        with ThreadPoolExecutor(threads) as pool:
+            ranked = list(pool.map(lambda part: self._rank_part(part, k, seen), parts))
+        return np.concatenate([codes for codes, _ in ranked]), np.concatenate([scores for _, scores in ranked])
+
+    def _rank_part(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
         found, features = self.seen_by_trees(sessions, seen)
         return top_k_candidates(found.rows, found.codes, self.scores(found, features), len(sessions), k)
 
@@ -147,9 +181,8 @@ class Fusion(Ranker[FusionSettings]):
         """What candidates ``(C,)`` are ordered by; higher is better."""
         if self.trees is None or not len(found):
             return found.prior
-        threads = 1 if found.rows[-1] == 0 else self.settings.threads  # one session is not worth a second thread
-        scores: NDArray[np.floating] = np.round(self.trees.scores(features, threads) * _STEPS) / _STEPS
-        return scores
+        scores: NDArray[np.floating] = np.round(order_scores(self.trees, found, features, self.settings) * _STEPS)
+        return scores / _STEPS
 
     def save(self, folder: Path) -> None:
         """Write the trees and counts as every ranker, each source's model in ``sources/``, and what splits gain.
@@ -167,13 +200,10 @@ class Fusion(Ranker[FusionSettings]):
                 self.catalogue.locales,
                 {**self.catalogue.arrays(), **self._state()},
             )
-            prints = {}
-            for place, (name, source) in enumerate(self.sight.sources.items()):
-                source.save(temporary / SOURCES / str(place))
-                prints[name] = sha256_of(temporary / SOURCES / str(place) / ARRAYS)
-            _write_json(temporary / FINGERPRINTS, prints)
+            for kind, models in ((SOURCES, self.sight.sources), (SCORERS, self.sight.scorers)):
+                write_parts(temporary, kind, models)
             report = {"estimate": self.estimate, "importances": self.trees.importances() if self.trees else {}}
-            _write_json(temporary / IMPORTANCES, report)
+            write_json(temporary / IMPORTANCES, report)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -184,9 +214,12 @@ class Fusion(Ranker[FusionSettings]):
                 fitted with.
         """
         ranker = super().load(folder)
-        ranker.sight = Sight(
-            _load_sources(ranker, folder), ranker.sight.evidence, ranker.sight.products, ranker.sight.history
+        ranker.sight = replace(
+            ranker.sight,
+            sources=read_sources(folder, ranker.catalogue),
+            scorers=read_scorers(folder, ranker.catalogue),
         )
+        ranker.estimate = read_estimate(folder / IMPORTANCES)
         names = feature_names(ranker.sight, active_groups(ranker.settings))
         if ranker.trees is not None and ranker.trees.feature_names() != names:
             raise ModelError(
@@ -216,28 +249,3 @@ def _estimate(ranks: Ints, folds: list[Fold]) -> dict[str, float]:
         "candidate_recall": round(sum(fold.found for fold in folds) / sum(fold.num_sessions for fold in folds), 6),
         "sessions": len(ranks),
     }
-
-
-def _load_sources(ranker: Fusion, folder: Path) -> dict[str, Ranker[Any]]:
-    try:
-        prints = dict(json.loads((folder / FINGERPRINTS).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{folder / FINGERPRINTS}: missing or damaged; fit it again with --save {folder}") from error
-    sources: dict[str, Ranker[Any]] = {}
-    for place, (name, fingerprint) in enumerate(prints.items()):
-        held = folder / SOURCES / str(place)
-        if not (held / ARRAYS).is_file():
-            raise ModelError(f"{held}: the model of the source '{name}' is missing; fit it again with --save {folder}")
-        if sha256_of(held / ARRAYS) != fingerprint:
-            raise ModelError(
-                f"{held}: not the '{name}' that the trees were fitted with; fit it again with --save {folder}"
-            )
-        sources[name] = load_ranker(held)
-        sources[name].catalogue = ranker.catalogue  # the same; one copy is enough
-    if not sources:
-        raise ModelError(f"{folder / FINGERPRINTS}: names no source; fit it again with --save {folder}")
-    return sources
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -28,7 +28,16 @@ class FusionSettings:
     unlabelled: tuple[str, ...] = option(
         ("item_vectors",), "Sources that learn without labels where use is transductive: once, and not in each fold."
     )
-    without: tuple[str, ...] = option((), "Sources and feature groups to switch off.")
+    scorers: tuple[str, ...] = option(
+        (), "Neural rankers that score what the sources propose, each by the name of its recipe."
+    )
+    familiar: float = option(
+        0.5, "Share of a bare session's items that labelled sessions must hold for the scorers to learn from it."
+    )
+    scorer_sessions: int = option(
+        150_000, "Most sessions that the scorers learn from, drawn where there are more.", minimum=1
+    )
+    without: tuple[str, ...] = option((), "Sources, scorers and feature groups to switch off.")
     depth: int = option(300, "Candidates that a source proposes.", minimum=1)
     candidates: int = option(300, "Most candidates of a session.", minimum=1)
     history: int = option(8, "Most recent items of a session that pairs are counted with.", minimum=1)
@@ -36,8 +45,13 @@ class FusionSettings:
     pair_decay: float = option(0.5, "A pair one place farther apart counts so much of the nearer one.", above=0)
     transductive: bool = option(False, "Whether sessions to rank for are in the counts, as --transductive says.")
     folds: int = option(5, "Parts of the labelled sessions; a part's features are made without its labels.", minimum=1)
+    label_last: bool = option(
+        False, "Where no session is labelled, take the last of three or more items for the label, if it is new there."
+    )
     grouped: bool = option(False, "Keep sessions that go on from one another in one fold; their labels go together.")
-    cold: bool = option(False, "Learn for targets that no session holds: a fold's targets are taken out of its counts.")
+    cold_share: float = option(
+        0.0, "Share of a fold's targets taken out of its counts, so that trees learn what a cold product is.", minimum=0
+    )
     max_sessions: int = option(200_000, "Most labelled sessions that the trees learn from.", minimum=1)
     negatives: int = option(60, "Candidates kept of a training session beside its target.", minimum=1)
     objective: Literal["lambdarank", "rank_xendcg", "binary"] = option("lambdarank", "What the trees optimise.")
@@ -51,5 +65,7 @@ class FusionSettings:
     feature_share: float = option(0.5, "Share of the features that a tree sees.", above=0)
     l2: float = option(5.0, "Penalty on the leaves' values.", minimum=0)
     truncation: int = option(100, "Places of the list that lambdarank looks at.", minimum=1)
-    threads: int = option(0, "Threads of the trees; 0 for all that OpenMP gives.", minimum=0)
+    first_trees: int = option(30, "Trees that all candidates pass; 0 for all of them.", minimum=0)
+    finalists: int = option(150, "Candidates of a session that the other trees see.", minimum=1)
+    threads: int = option(0, "Threads of trees and of ranking in batch; 0 for all that OpenMP gives.", minimum=0)
     seed: int = option(0, "Seed of folds, draws and trees.", minimum=0)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any
 
 from llmrec.console import notice
 from llmrec.errors import ConfigError, DataError, nearest
@@ -12,14 +13,26 @@ from llmrec.rankers.catalogue import Catalogue, recounted
 from llmrec.rankers.fusion.evidence import count_evidence
 from llmrec.rankers.fusion.features import GROUPS, Sight
 from llmrec.rankers.fusion.product_features import ProductFacts
+from llmrec.rankers.fusion.scorers import PairScorer, learn_scorers
 from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.recipes import ranker_settings, recipe_ranker
 from llmrec.rankers.registry import ranker_class
 from llmrec.rankers.sessions import CodedSessions
 
-__all__ = ["active_groups", "active_sources", "learn_shared", "learn_sight", "make_sources"]
+__all__ = ["Shared", "active_groups", "active_sources", "learn_shared", "learn_sight", "make_sources"]
 
-READS_PRODUCTS: Final = frozenset({"title_vectors", "text_knn", "gru4recf", "srgnnf", "mgs"})
+
+@dataclass(frozen=True)
+class Shared:
+    """What is fitted once for all folds.
+
+    Attributes:
+        sources: Sources that learn without labels, by name.
+        scorers: Scorers by name; None where each fold fits its own.
+    """
+
+    sources: Mapping[str, Ranker[Any]]
+    scorers: Mapping[str, PairScorer] | None
 
 
 def active_groups(settings: FusionSettings) -> tuple[str, ...]:
@@ -35,8 +48,9 @@ def active_sources(settings: FusionSettings) -> tuple[str, ...]:
             itself, or none is left.
     """
     for name in settings.without:
-        if name not in settings.sources and name not in GROUPS:
-            raise ConfigError(f"fusion: 'without' names '{name}'{nearest(name, [*settings.sources, *GROUPS])}")
+        known = [*settings.sources, *settings.scorers, *GROUPS]
+        if name not in known:
+            raise ConfigError(f"fusion: 'without' names '{name}'{nearest(name, known)}")
     sources = tuple(name for name in settings.sources if name not in settings.without)
     if not sources:
         raise ConfigError("fusion: no source is left to propose candidates; name one in 'sources'")
@@ -58,18 +72,15 @@ def make_sources(settings: FusionSettings, products: Any) -> dict[str, Ranker[An
         ranker = recipe_ranker(name)
         if ranker == "fusion":
             raise ConfigError("fusion: it cannot be a source of its own; take 'fusion' out of 'sources'")
-        if products is None and ranker in READS_PRODUCTS:
-            continue
-        sources[name] = ranker_class(ranker)(ranker_settings(ranker, name))
+        if products is not None or not ranker_class(ranker).needs_products:
+            sources[name] = ranker_class(ranker)(ranker_settings(ranker, name))
     if not sources:
         raise ConfigError("fusion: every source reads products; give their file with --products")
     return sources
 
 
-def learn_shared(
-    settings: FusionSettings, catalogue: Catalogue, training: CodedSessions, products: Any
-) -> dict[str, Ranker[Any]]:
-    """Fit, once for all folds, the sources that learn without any label; none where use is inductive.
+def learn_shared(settings: FusionSettings, catalogue: Catalogue, training: CodedSessions, products: Any) -> Shared:
+    """Fit, once for all folds, the sources and scorers that learn without any label; none where use is inductive.
 
     In inductive use a session to rank for is in no count, so a fold's sessions must not be either.
 
@@ -77,12 +88,13 @@ def learn_shared(
         ConfigError: as `make_sources`.
     """
     if not settings.transductive or training.labelled is None:
-        return {}
+        return Shared({}, None)
     bare = training.without_last(training.labelled)
     if not len(bare.items):
-        return {}
+        return Shared({}, None)
     wanted = {name: one for name, one in make_sources(settings, products).items() if name in settings.unlabelled}
-    return _fitted(wanted, recounted(catalogue, bare), bare, products)
+    sources = _fitted(wanted, recounted(catalogue, bare), bare, products)
+    return Shared(sources, learn_scorers(settings, catalogue, training))
 
 
 def learn_sight(
@@ -91,7 +103,7 @@ def learn_sight(
     training: CodedSessions,
     products: Any,
     facts: ProductFacts | None,
-    shared: Mapping[str, Ranker[Any]],
+    shared: Shared,
 ) -> Sight:
     """Fit every source and count, on some training sessions.
 
@@ -101,7 +113,7 @@ def learn_sight(
         training: Sessions to learn from, and nothing else is.
         products: Product table or None.
         facts: Attributes of the items.
-        shared: Sources that are fitted already.
+        shared: Sources and scorers that are fitted already.
 
     Raises:
         ConfigError: as `make_sources`.
@@ -109,18 +121,19 @@ def learn_sight(
     """
     made = make_sources(settings, products)
     own = _fitted(
-        {name: one for name, one in made.items() if name not in shared},
+        {name: one for name, one in made.items() if name not in shared.sources},
         recounted(catalogue, training),
         training,
         products,
     )
-    ready = {**shared, **own}
+    ready = {**shared.sources, **own}
     fitted = {name: ready[name] for name in made if name in ready}
     if not fitted:
         raise DataError("fusion: no source could learn from these sessions; see the lines above")
     num_items, num_locales = len(catalogue.vocabulary), len(catalogue.locales)
     evidence = count_evidence(training, num_items, num_locales, settings.window, settings.pair_decay)
-    return Sight(fitted, evidence, facts, settings.history)
+    scorers = learn_scorers(settings, catalogue, training) if shared.scorers is None else shared.scorers
+    return Sight(fitted, evidence, facts, settings.history, dict(scorers))
 
 
 def _fitted(

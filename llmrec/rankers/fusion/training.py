@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
@@ -16,10 +16,21 @@ from llmrec.rankers.base import CHUNK, Seen
 from llmrec.rankers.fusion.candidates import Candidates, find_candidates
 from llmrec.rankers.fusion.features import Sight, build_features, feature_names
 from llmrec.rankers.fusion.settings import FusionSettings
-from llmrec.rankers.fusion.trees import Examples
+from llmrec.rankers.fusion.trees import Examples, Trees
 from llmrec.rankers.sessions import CodedSessions
 
-__all__ = ["Fold", "Judged", "draw_folds", "families", "fold_examples", "known_to_fold", "repeats", "target_ranks"]
+__all__ = [
+    "Fold",
+    "Judged",
+    "draw_folds",
+    "families",
+    "fold_examples",
+    "known_to_fold",
+    "order_scores",
+    "repeats",
+    "target_ranks",
+    "with_last_as_label",
+]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -62,6 +73,18 @@ class Fold:
     num_sessions: int
     found: int
     sessions: Ints
+
+
+def with_last_as_label(training: CodedSessions) -> CodedSessions:
+    """Bare sessions as labelled ones: those of three items or more whose last one is new to them; as is where labelled.
+
+    What such labels say differs from a ``next_item``: a session may have gone on.
+    """
+    if training.labelled is not None and training.labelled.any():
+        return training
+    lasts = np.repeat(training.items[np.maximum(training.offsets[1:] - 1, 0)], training.lengths)
+    times = np.bincount(training.rows[training.items == lasts], minlength=len(training))
+    return replace(training, labelled=(training.lengths > 2) & (times == 1))
 
 
 def draw_folds(training: CodedSessions, settings: FusionSettings, family: Ints | None = None) -> list[Ints]:
@@ -140,8 +163,9 @@ def fold_examples(
     known = known_to_fold(training, fold, settings.transductive, family)
     sessions = training.take(fold)
     targets = sessions.items[sessions.offsets[1:] - 1]
-    if settings.cold:
-        known = known.without_items(targets)
+    if settings.cold_share:
+        wanted = np.unique(targets)
+        known = known.without_items(wanted[rng.random(len(wanted)) < settings.cold_share])
     if not len(known.items):
         return None
     sight = learn(known)
@@ -207,6 +231,12 @@ def _joined(parts: list[Judged]) -> Judged:
     others = (np.concatenate([getattr(one, name) for one in found]) for name in ("codes", "scores", "ranks", "prior"))
     features = np.concatenate([part.features for part in parts])
     return Judged(features, Candidates(rows, *others), np.concatenate([part.targets for part in parts]))
+
+
+def order_scores(trees: Trees, found: Candidates, features: Floats, settings: FusionSettings) -> NDArray[np.float64]:
+    """What candidates ``(C,)`` are ordered by, on one thread: whole chunks are what threads share."""
+    stages = (settings.first_trees, settings.finalists)
+    return trees.staged_scores(found.rows, found.codes, features, *stages, threads=1)
 
 
 def target_ranks(judged: Judged, scores: NDArray[np.floating]) -> Ints:

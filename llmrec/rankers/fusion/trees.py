@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, Self
@@ -12,12 +13,13 @@ from numpy.typing import NDArray
 from llmrec.errors import require
 from llmrec.rankers.fusion.settings import FusionSettings
 
-__all__ = ["Examples", "TreeShape", "Trees", "grow_trees", "grow_values"]
+__all__ = ["Examples", "TreeShape", "Trees", "grow_trees", "grow_values", "thread_count"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
+FIRST_STEPS: Final = 1 << 16
 BINS: Final = 127  # distinct values of a feature; twice as many cost time and gained nothing
 
 
@@ -83,6 +85,39 @@ class Trees:
             sums += model.predict(features, raw_score=True, num_threads=threads)
         return sums / len(self._models)
 
+    def staged_scores(
+        self, rows: Ints, codes: Ints, features: Floats, first_trees: int, finalists: int, threads: int = 0
+    ) -> Doubles:
+        """`scores` of the candidates of each session that the first trees like best; the others follow below them.
+
+        Most of the time goes into trees, and most candidates are far from any list.
+
+        Args:
+            rows: Shape ``(C,)``; session of each candidate, ascending.
+            codes: Shape ``(C,)``; its item.
+            features: Shape ``(C, F)``.
+            first_trees: Trees of the first model that all candidates pass; 0 for all trees of all models.
+            finalists: Candidates of a session that pass all trees.
+            threads: Threads.
+        """
+        sizes = np.bincount(rows)
+        if not first_trees or sizes.max(initial=0) <= finalists:
+            return self.scores(features, threads)
+        first: Doubles = self._models[0].predict(
+            features, raw_score=True, num_threads=threads, num_iteration=first_trees
+        )
+        first = np.round(first * FIRST_STEPS) / FIRST_STEPS  # a batch and a session alone cut alike
+        order = np.lexsort((codes, -first, rows))
+        place = np.arange(len(order)) - np.searchsorted(rows[order], rows[order])
+        best = np.sort(order[place < finalists])
+        scores = np.empty(len(features))
+        scores[best] = self.scores(features[best], threads)
+        lowest = np.full(len(sizes), np.inf)
+        np.minimum.at(lowest, rows[best], scores[best])
+        rest = order[place >= finalists]
+        scores[rest] = lowest[rows[rest]] - place[place >= finalists]
+        return scores
+
     def contributions(self, features: Floats) -> Doubles:
         """What each feature adds to the mean score, shape ``(C, F + 1)``, the last being what all share (TreeSHAP)."""
         each = [model.predict(features, pred_contrib=True) for model in self._models]
@@ -119,6 +154,14 @@ class Trees:
             return cls(texts) if texts else None
         except require("lightgbm", "rank").basic.LightGBMError as error:
             raise ValueError(f"not a LightGBM model: {error}") from error
+
+
+def thread_count(wanted: int) -> int:
+    """Threads to use: ``wanted``, or where it is 0 as many as OpenMP would."""
+    if wanted:
+        return wanted
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return int(told) if told.isdecimal() and int(told) else (os.cpu_count() or 1)
 
 
 def grow_trees(examples: Examples, names: Sequence[str], settings: FusionSettings, seed: int) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,13 @@ import pytest
 from llmrec.errors import ConfigError, ModelError
 from llmrec.rankers import Sessions, TrainingSessions, load_ranker
 from llmrec.rankers.catalogue import catalogue_and_codes
-from llmrec.rankers.fusion.ablation import ablate_folds, render_ablation
+from llmrec.rankers.fusion.ablation import ablate_folds, ablate_job, render_ablation
 from llmrec.rankers.fusion.explain import explain_session
 from llmrec.rankers.fusion.ranker import Fusion
+from llmrec.rankers.fusion.scorers import learn_scorers
 from llmrec.rankers.fusion.settings import FusionSettings
-from llmrec.rankers.fusion.training import draw_folds, families, known_to_fold
+from llmrec.rankers.fusion.training import draw_folds, families, known_to_fold, with_last_as_label
+from llmrec.rankers.job import RankJob
 from tests.rankers.contract import ITEMS, RankerContract, products, training_sessions
 
 QUICK: dict[str, Any] = {"rounds": 20, "min_leaf": 5, "threads": 1, "folds": 3}
@@ -35,6 +39,11 @@ class TestTransductiveFusion(RankerContract):
     settings = FusionSettings(**QUICK, transductive=True, sources=(*NEAR, "item_vectors"), boosters=2)
 
 
+class TestScoredFusion(RankerContract):
+    ranker = Fusion
+    settings = FusionSettings(**QUICK, transductive=True, sources=NEAR, scorers=("stamp_scorer",))
+
+
 def fitted(training: TrainingSessions | None = None, table: Any = None, **changes: Any) -> Fusion:
     settings = FusionSettings(**QUICK | {"sources": NEAR} | changes)
     return Fusion(settings).fit(training or training_sessions(), table)
@@ -43,10 +52,15 @@ def fitted(training: TrainingSessions | None = None, table: Any = None, **change
 PLANTED = "Z99"  # the target of one session; no other session holds it
 
 
+@pytest.mark.parametrize("scorers", [(), ("stamp_scorer",)])
 @pytest.mark.parametrize("transductive", [True, False])
-def test_a_target_that_stands_nowhere_else_is_unknown_to_its_own_features(transductive: bool) -> None:
+def test_a_target_that_stands_nowhere_else_is_unknown_to_its_own_features(
+    transductive: bool, scorers: tuple[str, ...]
+) -> None:
     planted = TrainingSessions.of([["B03", "B04", PLANTED]], ["DE"])
-    ranker = Fusion(FusionSettings(**QUICK, sources=(*NEAR, "item_vectors"), transductive=transductive, negatives=500))
+    sources = (*NEAR, "item_vectors")
+    changes = {"sources": sources, "transductive": transductive, "negatives": 500, "scorers": scorers}
+    ranker = Fusion(FusionSettings(**QUICK | changes))
     without = ranker.folds_of(training_sessions().joined(planted))
     code = ranker.catalogue.vocabulary.encode_list([PLANTED])[0]
     for fold in without:
@@ -57,18 +71,19 @@ def test_a_target_that_stands_nowhere_else_is_unknown_to_its_own_features(transd
     assert PLANTED in ranker.fit(training_sessions().joined(planted)).rank_session(["B03", "B04"], "DE")[0]
 
 
-def test_features_of_a_session_do_not_change_with_its_target() -> None:
+@pytest.mark.parametrize("scorers", [(), ("stamp_scorer",)])
+def test_features_of_a_session_do_not_change_with_its_target(scorers: tuple[str, ...]) -> None:
     others = training_sessions()
     features = []
     for target in ("B05", "B20"):
         training = others.joined(TrainingSessions.of([["B03", "B04", target]], ["DE"]))
-        ranker = Fusion(FusionSettings(**QUICK, sources=NEAR, transductive=True))
+        ranker = Fusion(FusionSettings(**QUICK, sources=NEAR, scorers=scorers, transductive=True))
         ranker.catalogue, coded = catalogue_and_codes(training)
         last = np.array([len(training) - 1])
         sight = ranker._learner(coded, None)(known_to_fold(coded, last, transductive=True))
         ranker.sight, ranker.trees = sight, None
         prefix = coded.take(last).without_last(np.ones(1, dtype=np.bool_))
-        ranker.trees = fitted().trees  # any, so that features are made
+        ranker.trees = fitted(scorers=scorers).trees  # any, so that features are made
         found, values = ranker.seen_by_trees(prefix, "drop")
         features.append((found.codes.tolist(), values))
     assert features[0][0] == features[1][0]
@@ -123,6 +138,36 @@ def test_folds_part_the_labelled_sessions_and_hold_no_more_than_asked() -> None:
     assert coded.labelled[rows].all()
 
 
+def test_histories_that_go_on_stay_in_one_fold_where_asked() -> None:
+    lists = [[f"{history}-{place}" for place in range(length)] for history in range(20) for length in (3, 4, 5)]
+    _, coded = catalogue_and_codes(TrainingSessions.of(lists, ["DE"] * len(lists)))
+    folds = draw_folds(coded, FusionSettings(folds=4), families(coded))
+    assert sorted(np.concatenate(folds).tolist()) == list(range(60))
+    assert all(set((fold // 3).tolist()).isdisjoint((other // 3).tolist()) for fold, other in combinations(folds, 2))
+    apart = draw_folds(coded, FusionSettings(folds=4))
+    assert not all(len(fold) == 3 * len(set((fold // 3).tolist())) for fold in apart)
+
+
+def test_a_share_of_a_folds_targets_is_cold_where_asked() -> None:
+    table = products(24)
+    titles = Fusion(FusionSettings(**QUICK, sources=(*NEAR, "title_vectors"), cold_share=1.0, negatives=500))
+    place = titles.folds_of(training_sessions(), table)[0]
+    known = place.examples.features[place.examples.labels == 1][:, place.names.index("item.count")]
+    assert len(known)
+    assert (known == 0).all()
+
+
+def test_the_last_item_labels_a_bare_session_where_asked() -> None:
+    lists = [["a", "b", "c"], ["a", "b"], ["c", "a", "c"]]
+    _, bare = catalogue_and_codes(TrainingSessions.of(lists, ["DE"] * 3, labelled=False))
+    assert with_last_as_label(bare).labelled.tolist() == [True, False, False]  # type: ignore[union-attr]
+    _, told = catalogue_and_codes(TrainingSessions.of(lists, ["DE"] * 3))
+    assert with_last_as_label(told) is told
+    training = training_sessions()
+    unlabelled = TrainingSessions(training.sequences, training.locales, np.zeros(len(training), dtype=np.bool_))
+    assert fitted(unlabelled, label_last=True).trees is not None
+
+
 def test_it_learns_what_the_sources_do_not_know() -> None:
     """Sources see a and b follow x alike often; labels say that it is b in FR and a in DE."""
     sequences, locales = [], []
@@ -159,6 +204,25 @@ def test_a_session_without_candidates_gets_what_its_locale_has_most() -> None:
     assert ranker.rank_session(["UNKNOWN"], "FR", 5)[0] == ranker.catalogue.vocabulary.decode(popular).to_pylist()
 
 
+def test_a_source_that_proposes_nothing_leaves_the_others_to_it() -> None:
+    """No pair of items ever stood together, so co-visitation knows no neighbour of anything; vectors do."""
+    alone = TrainingSessions.of([[item] for item in ITEMS], ["DE"] * len(ITEMS), labelled=False)
+    ranker = fitted(alone, sources=("covisit_near", "item_vectors"))
+    coded = ranker.catalogue.encode(Sessions.of([["B03"]], ["DE"]))
+    found = ranker.seen_by_trees(coded, "drop")[0]
+    assert np.isnan(found.ranks[:, 0]).all()
+    assert (found.ranks[:, 1] >= 1).all()
+    assert len(ranker.rank_session(["B03"], "DE", 5)[0]) == 5
+
+
+def test_labels_that_are_all_one_product_are_learnt() -> None:
+    training = training_sessions()
+    lists = [[*items[:-1], "ONE"] for items in training.sequences.to_pylist()]
+    ranker = fitted(TrainingSessions.of(lists, training.locales.to_pylist()))
+    assert ranker.trees is not None
+    assert ranker.rank_session(["B03", "B04"], "DE", 1)[0] == ["ONE"]
+
+
 def test_a_single_locale_is_enough() -> None:
     training = training_sessions()
     ranker = fitted(TrainingSessions(training.sequences, training.locales.take([0] * len(training)), training.labelled))
@@ -173,9 +237,10 @@ def test_a_single_locale_is_enough() -> None:
         ({"sources": ("demo",)}, "not for a ranker"),
         ({"sources": ("covisit", "covisit")}, "named twice"),
         ({"sources": ("title_vectors",)}, "every source reads products"),
+        ({"scorers": ("covisit",)}, "'covisit' in 'scorers' is no neural ranker"),
         ({"without": ("pairs",)}, "did you mean 'pair'"),
         ({"without": NEAR}, "no source is left"),
-        ({"without": ("source", "pair", "vector", "item", "session", "product")}, "every feature group"),
+        ({"without": ("source", "pair", "vector", "neural", "item", "session", "product")}, "every feature group"),
     ],
 )
 def test_wrong_settings_are_one_line(changes: dict[str, Any], message: str) -> None:
@@ -187,6 +252,48 @@ def test_a_group_that_is_switched_off_gives_no_feature() -> None:
     trees = fitted(without=("pair", "vector")).trees
     assert trees is not None
     assert {name.split(".")[0] for name in trees.feature_names()} == {"source", "item", "session"}
+
+
+def test_a_scorer_learns_from_bare_sessions_that_look_like_the_labelled_ones() -> None:
+    labelled = TrainingSessions.of([["a", "b", "c"]], ["DE"])
+    bare = TrainingSessions.of([["a", "x"], ["a", "y", "z"], ["c", "w"]], ["DE", "DE", "DE"], labelled=False)
+    catalogue, coded = catalogue_and_codes(labelled.joined(bare))
+    settings = FusionSettings(scorers=("stamp_scorer",), familiar=0.5)
+    scorer = learn_scorers(settings, catalogue, coded)["stamp_scorer"]
+    assert scorer.ranker.catalogue.vocabulary.ids.to_pylist() == [
+        "a",
+        "b",
+        "x",
+    ]  # c is a label, of which nothing is read
+    codes = catalogue.vocabulary.encode_list(["b", "y"])
+    values = scorer.scores(coded.take(np.array([1])), np.array([0, 0]), codes)
+    assert np.isfinite(values[:, 0]).all()
+    assert np.isnan(values[:, 1]).all()
+
+
+def test_candidates_that_the_first_trees_drop_stand_below_the_others() -> None:
+    ranker = fitted(training_sessions(count=600), rounds=40)
+    trees = ranker.trees
+    assert trees is not None
+    sessions = ranker.catalogue.encode(Sessions.of([["B03", "B04"], ["B10"]], ["DE", "FR"]))
+    found, features = ranker.seen_by_trees(sessions, "drop")
+    whole = trees.scores(features, 1)
+    staged = trees.staged_scores(found.rows, found.codes, features, 10, 5, 1)
+    first = trees.staged_scores(found.rows, found.codes, features, 0, 5, 1)
+    np.testing.assert_array_equal(first, whole)
+    for row in (0, 1):
+        own = found.rows == row
+        kept = own & (staged == whole)
+        assert 5 <= kept.sum() < own.sum()
+        assert staged[kept].min() > staged[own & ~kept].max()
+
+
+def test_threads_rank_as_one_does() -> None:
+    ranker = fitted(threads=1)
+    sessions = Sessions.of([[ITEMS[place % 24], ITEMS[(place * 7) % 24]] for place in range(300)], ["DE"] * 300)
+    alone = ranker.rank(sessions, 10)
+    ranker.settings = replace(ranker.settings, threads=2)
+    assert ranker.rank(sessions, 10) == alone
 
 
 class TestSaved:
@@ -206,6 +313,20 @@ class TestSaved:
         other.sight.sources["covisit_near"].save(folder / "sources" / "0")
         with pytest.raises(ModelError, match="not the 'covisit_near' that the trees were fitted with"):
             load_ranker(folder)
+
+    def test_a_scorer_of_other_data_is_refused(self, tmp_path: Path) -> None:
+        fitted(scorers=("stamp_scorer",)).save(tmp_path / "model")
+        fitted(training_sessions(seed=1), scorers=("stamp_scorer",)).save(tmp_path / "other")
+        shutil.rmtree(tmp_path / "model" / "scorers")
+        with pytest.raises(ModelError, match="scorer 'stamp_scorer' is missing"):
+            load_ranker(tmp_path / "model")
+        shutil.copytree(tmp_path / "other" / "scorers", tmp_path / "model" / "scorers")
+        with pytest.raises(ModelError, match="not the 'stamp_scorer' that"):
+            load_ranker(tmp_path / "model")
+
+    def test_the_estimate_is_read_back(self, folder: Path) -> None:
+        report = json.loads((folder / "importances.json").read_text())
+        assert load_ranker(folder).estimate == report["estimate"]  # type: ignore[attr-defined]
 
     def test_importances_add_up_to_one(self, folder: Path) -> None:
         report = json.loads((folder / "importances.json").read_text())
@@ -237,6 +358,22 @@ def test_an_ablation_has_a_row_for_each_source_and_group() -> None:
         assert row.mrr_change is not None
         assert row.mrr - rows[0].mrr == pytest.approx(row.mrr_change.difference)
     assert render_ablation(rows).count("\n") == len(rows) + 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ranker": "covisit"}, "'covisit' has none"),
+        ({"train": ()}, "give --train FILE"),
+        ({"out": Path("run.parquet")}, "leave --out out"),
+        ({"save": Path("model")}, "leave --save out"),
+        ({"transductive": True}, "give --sessions FILE"),
+    ],
+)
+def test_an_ablation_writes_nothing_and_is_of_fusion(changes: dict[str, Any], message: str) -> None:
+    job = RankJob(**{"ranker": "fusion", "train": (Path("train.parquet"),)} | changes)
+    with pytest.raises(ConfigError, match=message):
+        ablate_job(job)
 
 
 def test_the_ring_is_learnt() -> None:

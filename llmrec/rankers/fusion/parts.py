@@ -1,0 +1,82 @@
+"""The models that a saved fusion is made of: sources and scorers, each in a folder, each known by its fingerprint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from llmrec.errors import ModelError
+from llmrec.files import sha256_of
+from llmrec.rankers.base import Ranker
+from llmrec.rankers.catalogue import Catalogue
+from llmrec.rankers.fusion.scorers import PairScorer
+from llmrec.rankers.registry import load_ranker
+from llmrec.rankers.storage import ARRAYS
+
+__all__ = ["SCORERS", "SOURCES", "read_estimate", "read_scorers", "read_sources", "write_json", "write_parts"]
+
+SOURCES: Final = "sources"  # a folder of models, and with .json their fingerprints by name
+SCORERS: Final = "scorers"
+
+
+def write_parts(folder: Path, kind: str, models: Mapping[str, Ranker[Any] | PairScorer]) -> None:
+    """Write models and their fingerprints; ``kind`` is `SOURCES` or `SCORERS`."""
+    prints = {}
+    for place, (name, model) in enumerate(models.items()):
+        held = folder / kind / str(place)
+        model.save(held)
+        prints[name] = sha256_of(held / ARRAYS)
+    write_json(folder / f"{kind}.json", prints)
+
+
+def read_sources(folder: Path, catalogue: Catalogue) -> dict[str, Ranker[Any]]:
+    """Read the sources, which share a catalogue.
+
+    Raises:
+        ModelError: one is missing, or another than was written, or there is none.
+    """
+    sources = {}
+    for name, held in _parts(folder, SOURCES):
+        sources[name] = load_ranker(held)
+        sources[name].catalogue = catalogue  # the same; one copy is enough
+    if not sources:
+        raise ModelError(f"{folder / SOURCES}.json: names no source; fit it again with --save {folder}")
+    return sources
+
+
+def read_scorers(folder: Path, catalogue: Catalogue) -> dict[str, PairScorer]:
+    """Read the scorers; errors as `read_sources`, but there may be none."""
+    return {name: PairScorer.load(held, catalogue.vocabulary) for name, held in _parts(folder, SCORERS)}
+
+
+def read_estimate(report: Path) -> dict[str, float]:
+    """The estimate that a report of importances holds; empty where there is no such file or it is damaged."""
+    try:
+        held = json.loads(report.read_text(encoding="utf-8"))["estimate"]
+        return {str(name): float(value) for name, value in held.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON for people to read."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _parts(folder: Path, kind: str) -> Iterator[tuple[str, Path]]:
+    what, file = kind.removesuffix("s"), folder / f"{kind}.json"
+    try:
+        prints = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{file}: missing or damaged; fit it again with --save {folder}") from error
+    for place, (name, fingerprint) in enumerate(prints.items()):
+        held = folder / kind / str(place)
+        if not (held / ARRAYS).is_file():
+            raise ModelError(f"{held}: the model of the {what} '{name}' is missing; fit it again with --save {folder}")
+        if sha256_of(held / ARRAYS) != fingerprint:
+            raise ModelError(
+                f"{held}: not the '{name}' that the trees were fitted with; fit it again with --save {folder}"
+            )
+        yield name, held
