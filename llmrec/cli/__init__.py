@@ -6,7 +6,7 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
@@ -42,25 +42,34 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-app.add_typer(data.app, name="data")
-app.add_typer(prompts.app, name="prompts")
-app.add_typer(embed.app, name="embed")
-app.command()(ranking.evaluate)
-app.command(no_args_is_help=True)(results.results)
-app.command(no_args_is_help=True)(statistics.stats)
-app.command(no_args_is_help=True)(ranking.rank)
-app.command(no_args_is_help=True)(ranking.tune)
-for verb in (retrieval.index, retrieval.similar, retrieval.ground, alignment.evaluate_alignment, alignment.impute):
-    app.command(no_args_is_help=True)(verb)
-app.command(no_args_is_help=True)(models.trim)
-app.command(no_args_is_help=True)(select.select)
-app.command(no_args_is_help=True)(fusion.blend)
-app.command(no_args_is_help=True)(fusion.explain)
-app.command(no_args_is_help=True)(reproduce.reproduce)
-app.command(no_args_is_help=True)(reproduce.last_title)
-app.command(no_args_is_help=True)(generation.plan)
-app.command(no_args_is_help=True)(generation.sweep)
-app.command(no_args_is_help=True)(generation.merge_adapter)
+PANELS: Final = {
+    "Data": (data.app, statistics.stats),
+    "The next product": (ranking.rank, ranking.tune, fusion.blend, fusion.explain),
+    "The next title": (
+        prompts.app,
+        select.select,
+        reproduce.last_title,
+        generation.plan,
+        generation.sweep,
+        generation.merge_adapter,
+        models.trim,
+    ),
+    "Text": (
+        embed.app,
+        retrieval.index,
+        retrieval.similar,
+        retrieval.ground,
+        alignment.evaluate_alignment,
+        alignment.impute,
+    ),
+    "Scores": (ranking.evaluate, results.results, reproduce.reproduce),
+}
+for _panel, _verbs in PANELS.items():
+    for _verb in _verbs:
+        if isinstance(_verb, typer.Typer):
+            app.add_typer(_verb, rich_help_panel=_panel)
+        else:
+            app.command(no_args_is_help=True, rich_help_panel=_panel)(_verb)
 
 
 def _version(wanted: bool) -> None:

@@ -13,7 +13,7 @@ from llmrec.console import out as out_console
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Raw files to a checked store; synthetic data.")
+app = typer.Typer(name="data", no_args_is_help=True, help="Raw files to a checked store; synthetic data.")
 app.command()(get)
 
 

@@ -30,6 +30,7 @@ class _Embed(TyperGroup):
 
 
 app = typer.Typer(
+    name="embed",
     cls=_Embed,
     no_args_is_help=True,
     help="""Write the vectors of products' titles, ready to be searched: `llmrec embed PRODUCTS --out DIR`.

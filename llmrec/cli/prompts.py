@@ -13,7 +13,7 @@ from llmrec.errors import require
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Prompts: list, render, compare, build a dataset of them.")
+app = typer.Typer(name="prompts", no_args_is_help=True, help="Prompts: list, render, compare, build a dataset of them.")
 
 
 @app.command("list")
