@@ -27,8 +27,8 @@ demo: install ## From raw files to generated titles on built-in data; leaves run
 	$(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml scripts/gen.py --recipe demo --output-dir runs/demo --overwrite
 	@echo "open runs/demo/report.html"
 
-test: install ## Run the tests, the slow ones left out
-	$(BIN)/python -m pytest
+test: install ## Run the tests on two processes, the slow ones left out
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 
 test-slow: install ## Run the slow tests alone
 	$(BIN)/python -m pytest -m slow

@@ -128,11 +128,12 @@ def restore(model: Any, tokenizer: Any, full_model: Any, full_tokenizer: Any) ->
         ModelError: ``model`` was not trimmed from it.
     """
     place, own = full_tokenizer.get_vocab(), tokenizer.get_vocab()
-    foreign = next((piece for piece in own if piece not in place), None)
+    pieces = sorted(own, key=own.__getitem__)  # the tokenizer's own order differs from run to run
+    foreign = next((piece for piece in pieces if piece not in place), None)
     if foreign is not None:
         raise ModelError(f"the full model has no token '{foreign}'; give the model that this one was trimmed from")
     weights, full = model.state_dict(), full_model.state_dict()
-    rows = torch.tensor([place[piece] for piece in sorted(own, key=own.__getitem__)])
+    rows = torch.tensor([place[piece] for piece in pieces])
     for name in sorted(set(weights) | set(full)):
         fits = name in weights and name in full and _fits(weights[name].shape, full[name].shape, len(rows))
         if not fits:
