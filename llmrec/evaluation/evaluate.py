@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -59,36 +60,24 @@ def evaluate_run(
     _check_rows(loaded, goals)
     other = _read_other(compare, loaded) if compare is not None else None
     locales = loaded.locales.to_pylist()
-    groupings = group_sessions(by, goals, len(loaded), locales, sessions, train)
+    settings: dict[str, Any] = {
+        "groupings": group_sessions(by, goals, len(loaded), locales, sessions, train),
+        "partial": loaded.partial,
+        "provenance": loaded.provenance,
+        "samples": samples,
+        "seed": seed,
+    }
     if loaded.kind == "ranking":
-        result = score_rankings(
-            run.name,
-            locales,
-            loaded.predictions,
-            _wanted_items(goals).slice(0, len(loaded)),
-            baseline=None if other is None else (other.path.name, other.predictions),
-            trained=items_of_sessions(train) if train else None,
-            hits=hits,
-            groupings=groupings,
-            partial=loaded.partial,
-            provenance=loaded.provenance,
-            samples=samples,
-            seed=seed,
-        )
-        return replace(result, targets=targets.name)
-    _refuse_for_titles(run, hits, by, train)
-    result = score_titles(
-        run.name,
-        locales,
-        loaded.predictions.to_pylist(),
-        _wanted_titles(loaded, goals, products).to_pylist(),
-        baseline=None if other is None else (other.path.name, other.predictions.to_pylist()),
-        groupings=groupings,
-        partial=loaded.partial,
-        provenance=loaded.provenance,
-        samples=samples,
-        seed=seed,
-    )
+        wanted = _wanted_items(goals).slice(0, len(loaded))
+        baseline = None if other is None else (other.path.name, other.predictions)
+        trained = items_of_sessions(train) if train else None
+        settings |= {"baseline": baseline, "trained": trained, "hits": hits}
+        result = score_rankings(run.name, locales, loaded.predictions, wanted, **settings)
+    else:
+        _refuse_for_titles(run, hits, by, train)
+        titles = _wanted_titles(loaded, goals, products).to_pylist()
+        settings["baseline"] = None if other is None else (other.path.name, other.predictions.to_pylist())
+        result = score_titles(run.name, locales, loaded.predictions.to_pylist(), titles, **settings)
     return replace(result, targets=targets.name)
 
 

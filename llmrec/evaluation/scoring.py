@@ -63,6 +63,23 @@ def score_titles(
     written = [predictions[row] for row in kept]
     groups = _rows_by_locale([locales[row] for row in kept], run)
     stats = bleu_stats(written, wanted)
+    comparison, other = None, None
+    if baseline is not None:
+        other = bleu_stats([baseline[1][row] for row in kept], wanted)
+        comparison = _compare_bleu(baseline[0], stats, other, groups, samples, seed)
+    metrics_of = _title_metrics(written, wanted, stats)
+    result = _result(
+        run, "titles", len(targets), groups, metrics_of, _signatures(groups), comparison, partial, provenance
+    )
+    return replace(
+        result,
+        breakdowns=break_down(_of_kept(groupings, kept), len(kept), title_part(stats, other, samples), seed),
+    )
+
+
+def _title_metrics(
+    written: Sequence[str], wanted: Sequence[str], stats: NDArray[np.int64]
+) -> Callable[[Rows, str | None], dict[str, float]]:
     exact = np.array([left == right for left, right in zip(written, wanted, strict=True)], dtype=np.float64)
 
     def metrics_of(rows: Rows, locale: str | None) -> dict[str, float]:
@@ -79,17 +96,7 @@ def score_titles(
             "exact_match": float(exact[rows].mean()),
         }
 
-    comparison, other = None, None
-    if baseline is not None:
-        other = bleu_stats([baseline[1][row] for row in kept], wanted)
-        comparison = _compare_bleu(baseline[0], stats, other, groups, samples, seed)
-    result = _result(
-        run, "titles", len(targets), groups, metrics_of, _signatures(groups), comparison, partial, provenance
-    )
-    return replace(
-        result,
-        breakdowns=break_down(_of_kept(groupings, kept), len(kept), title_part(stats, other, samples), seed),
-    )
+    return metrics_of
 
 
 def _compare_bleu(
@@ -152,12 +159,11 @@ def score_rankings(
         DataError: the numbers of rows differ, a list is too long or holds an id twice, or no session has a target.
     """
     _check_lengths(run, len(locales), len(ranked), len(targets), *([len(baseline[1])] if baseline else []))
-    k = MAX_RANKED
     kept = [row for row, target in enumerate(targets.to_pylist()) if target]
     groups = _rows_by_locale([locales[row] for row in kept], run)
     ranks = ranks_of_targets(ranked, targets, run)[kept]
 
-    names = [*(f"{name}@{k}" for name in RANKING_METRICS), *(f"hit@{cutoff}" for cutoff in sorted({*hits}))]
+    names = [*(f"{name}@{MAX_RANKED}" for name in RANKING_METRICS), *(f"hit@{cutoff}" for cutoff in sorted({*hits}))]
     tables = {name: metric_by_rank(name) for name in names}
 
     def metrics_of(rows: Rows, _: str | None) -> dict[str, float]:
@@ -167,16 +173,8 @@ def score_rankings(
     comparison, other = None, None
     if baseline is not None:
         other = ranks_of_targets(baseline[1], targets, baseline[0])[kept]
-        ours, theirs = reciprocal_ranks(ranks, k), reciprocal_ranks(other, k)
-        comparison = _compare(
-            baseline[0],
-            f"mrr@{k}",
-            {**groups, **{part: rows for part, rows in sets.items() if len(rows)}},
-            len(ranks),
-            lambda rows: float(theirs[rows].mean()),
-            lambda rows: paired_bootstrap_mean(ours[rows], theirs[rows], samples, seed),
-            lambda rows: randomisation_p_mean(ours[rows], theirs[rows], samples, seed),
-        )
+        held = {**groups, **{part: rows for part, rows in sets.items() if len(rows)}}
+        comparison = _compare_ranks(baseline[0], ranks, other, held, samples, seed)
     result = _result(run, "ranking", len(targets), groups, metrics_of, {}, comparison, partial, provenance)
     part_of = ranking_part(ranks, other, names, samples)
     if trained is not None:
@@ -185,6 +183,21 @@ def score_rankings(
         parts = {part: part_of(rows, seed)[0] if len(rows) else empty for part, rows in sets.items()}
         result = replace(result, parts=parts)
     return replace(result, breakdowns=break_down(_of_kept(groupings, kept), len(kept), part_of, seed))
+
+
+def _compare_ranks(
+    baseline: str, ours: Rows, theirs: Rows, groups: Mapping[str, Rows], samples: int, seed: int
+) -> Comparison:
+    mine, others = reciprocal_ranks(ours, MAX_RANKED), reciprocal_ranks(theirs, MAX_RANKED)
+    return _compare(
+        baseline,
+        f"mrr@{MAX_RANKED}",
+        groups,
+        len(ours),
+        lambda rows: float(others[rows].mean()),
+        lambda rows: paired_bootstrap_mean(mine[rows], others[rows], samples, seed),
+        lambda rows: randomisation_p_mean(mine[rows], others[rows], samples, seed),
+    )
 
 
 def _of_kept(groupings: Groupings | None, kept: list[int]) -> dict[str, dict[str, NDArray[np.bool_]]]:

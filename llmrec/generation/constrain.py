@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import LogitsProcessor
 
-from llmrec.generation.batches import pad
+from llmrec.generation.decode import pad_prompts
 from llmrec.generation.trie import Prefix, TitleTrie
 
 __all__ = ["TitleConstraint", "decode_constrained"]
@@ -81,8 +81,7 @@ def decode_constrained(
         max_tokens: Most tokens of a title.
         num_beams: Beams; 1 is greedy.
     """
-    inputs = torch.from_numpy(pad(prompts, PADDING)).to(model.device)
-    mask = torch.from_numpy(pad([[1] * len(row) for row in prompts], PADDING)).to(model.device)
+    inputs, mask = pad_prompts(prompts, model.device)
     with torch.inference_mode():
         tokens = model.generate(
             input_ids=inputs,

@@ -21,7 +21,13 @@ from llmrec.files import disk_errors
 from llmrec.generation.batches import decoding_batches, pad, read_tokens, token_lengths
 from llmrec.generation.causal import continue_prompts, is_causal
 
-__all__ = ["decode_batch", "validation_bleu", "write_titles"]
+__all__ = ["decode_batch", "pad_prompts", "validation_bleu", "write_titles"]
+
+
+def pad_prompts(prompts: Sequence[Sequence[int]], device: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prompts for a model with an encoder, and which of their tokens are theirs; both of shape ``(B, longest)``."""
+    ids, mask = pad(prompts, 0), pad([[1] * len(row) for row in prompts], 0)
+    return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
 
 
 def decode_batch(
@@ -45,8 +51,7 @@ def decode_batch(
     """
     if is_causal(model):
         return continue_prompts(model, tokenizer, prompts, max_tokens=max_tokens, num_beams=num_beams, synced=synced)
-    inputs = torch.from_numpy(pad(prompts, 0)).to(model.device)
-    mask = torch.from_numpy(pad([[1] * len(row) for row in prompts], 0)).to(model.device)
+    inputs, mask = pad_prompts(prompts, model.device)
     with torch.inference_mode():
         tokens = model.generate(
             input_ids=inputs,

@@ -27,7 +27,7 @@ from llmrec.console import notice, progress_bar
 from llmrec.errors import ConfigError, DataError
 from llmrec.generation.batches import BatchPlan, pad, read_tokens, token_lengths
 from llmrec.generation.causal import IGNORED, causal_title_loss, check_packing, is_causal
-from llmrec.generation.decode import validation_bleu
+from llmrec.generation.decode import pad_prompts, validation_bleu
 from llmrec.generation.model import ModelCard, save_model
 from llmrec.generation.prompt_sessions import TrainingSessions
 from llmrec.training import checkpoint
@@ -55,11 +55,10 @@ def title_loss(model: Any, rows: Mapping[str, list[list[int]]], device: Any) -> 
         rows: ``input_ids`` and ``labels`` of ``B`` sessions.
         device: Where the model is.
     """
-    inputs = torch.from_numpy(pad(rows["input_ids"], 0)).to(device)
+    inputs, mask = pad_prompts(rows["input_ids"], device)
     labels = torch.from_numpy(pad(rows["labels"], IGNORED)).to(device)
     read = torch.zeros_like(labels)
     read[:, 1:] = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, 0)
-    mask = torch.from_numpy(pad([[1] * len(row) for row in rows["input_ids"]], 0)).to(device)
     logits = model(input_ids=inputs, attention_mask=mask, decoder_input_ids=read, use_cache=False).logits
     return functional.cross_entropy(
         logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
