@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from llmrec.rankers.vocabulary import UNKNOWN
 
-__all__ = ["fill_up", "grouped", "is_among", "sum_candidates", "top_k_candidates"]
+__all__ = ["fill_up", "grouped", "is_among", "rank_within", "sum_candidates", "top_k_candidates"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -52,8 +52,7 @@ def top_k_candidates(
 
 def _sorted_as_one_number(rows: Ints, codes: Ints, values: Floats, code_bits: int) -> tuple[Ints, Ints, Floats]:
     """Candidates by session, falling score, code: sorting one whole number each is many times faster than lexsort."""
-    bits = values.view(np.uint32)
-    falling = np.where(bits & _SIGN, bits, ~(bits | _SIGN))  # IEEE 754 order, turned around
+    falling = _falling(values)
     key = (rows.astype(np.uint64) << np.uint64(_SCORE_BITS + code_bits)) | (
         (falling.astype(np.uint64) << np.uint64(code_bits)) | codes.astype(np.uint64)
     )
@@ -63,6 +62,34 @@ def _sorted_as_one_number(rows: Ints, codes: Ints, values: Floats, code_bits: in
     code_mask = np.uint64((1 << code_bits) - 1)
     sorted_rows = (key >> np.uint64(_SCORE_BITS + code_bits)).astype(np.int64)
     return sorted_rows, (key & code_mask).astype(np.int64), bits.view(np.float32)
+
+
+def _falling(values: Floats) -> NDArray[np.uint32]:
+    """Whole numbers that rise as the values fall: IEEE 754 order, turned around."""
+    bits = values.view(np.uint32)
+    falling: NDArray[np.uint32] = np.where(bits & _SIGN, bits, ~(bits | _SIGN))
+    return falling
+
+
+def rank_within(rows: Ints, values: NDArray[np.floating]) -> Floats:
+    """Rank of each candidate in its session by falling value, from 1, shape ``(C,)``; equals share the best rank.
+
+    Args:
+        rows: Shape ``(C,)``; session of each candidate, ascending.
+        values: Shape ``(C,)``; as float32, no NaN.
+    """
+    falling = _falling(values.astype(np.float32) + np.float32(0))  # -0.0 becomes 0.0, so that the two tie
+    key = (rows.astype(np.uint64) << np.uint64(_SCORE_BITS)) | falling.astype(np.uint64)
+    order = np.argsort(key)  # one whole number each: twice as quick as lexsort
+    ordered = key[order]
+    places = np.arange(len(key))
+    fresh = np.ones(len(key), dtype=np.bool_)
+    fresh[1:] = ordered[1:] != ordered[:-1]
+    sizes = np.bincount(rows)
+    firsts = np.repeat(np.cumsum(sizes) - sizes, sizes)
+    ranks = np.empty(len(key), dtype=np.float32)
+    ranks[order] = np.maximum.accumulate(np.where(fresh, places, 0)) - firsts + 1
+    return ranks
 
 
 def sum_candidates(

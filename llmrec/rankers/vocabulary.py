@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,8 @@ UNKNOWN = -1
 
 Ints = NDArray[np.int64]
 
+_OTHER: Final = re.compile(r"[^0-9A-Za-z]+")
+_LONGEST: Final = 64  # characters of an id that are read as a number
 _DICT_SHARE = 8  # looking up fewer than 1/8 of the vocabulary's size goes through a dict, more through Arrow
 
 
@@ -54,6 +57,11 @@ class Vocabulary:
     def _codes(self) -> Mapping[str, int]:
         return {item: code for code, item in enumerate(self.ids.to_pylist())}
 
+    @cached_property
+    def numbers(self) -> NDArray[np.float64]:
+        """Ids read as numbers of base 36, shape ``(N,)``; what is neither a letter nor a digit of ASCII is skipped."""
+        return np.fromiter((_number(item) for item in self.ids.to_pylist()), np.float64, len(self))
+
     def encode(self, items: Any) -> Ints:
         """Codes of an Arrow string array, shape ``(T,)``; `UNKNOWN` for an id that is not in the vocabulary."""
         if len(items) * _DICT_SHARE < len(self):
@@ -75,3 +83,8 @@ class Vocabulary:
         """Both vocabularies in one, and the new codes of this one's items, shape ``(N,)``."""
         together = Vocabulary.of(self.ids, other.ids)
         return together, together.encode(self.ids)
+
+
+def _number(text: str) -> float:
+    kept = text if text.isascii() and text.isalnum() else _OTHER.sub("", text)
+    return float(int(kept[:_LONGEST] or "0", 36))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from llmrec.rankers.csr import NO_WEIGHTS, Csr
-from llmrec.rankers.topk import fill_up, is_among, sum_candidates, top_k_candidates
+from llmrec.rankers.topk import fill_up, is_among, rank_within, sum_candidates, top_k_candidates
 
 
 def test_best_first_ties_to_the_smaller_code() -> None:
@@ -27,6 +27,16 @@ def test_top_k_equals_sorting_each_session(largest_code: int) -> None:
     for row in range(20):
         expected = sorted(zip(-scores[rows == row], codes[rows == row], strict=True))[:10]
         assert list(zip(-values[row], ranked[row], strict=True)) == expected
+
+
+def test_ranks_within_a_session_count_the_better_ones() -> None:
+    chance = np.random.default_rng(1)
+    rows = np.sort(chance.integers(0, 12, 300)) * 2  # some sessions have none
+    values = np.where(chance.random(300) < 0.1, -np.inf, chance.integers(-3, 4, size=300) / 2)
+    values[:2] = 0.0, -0.0
+    better = (rows[:, None] == rows) & (values.astype("float32")[:, None] < values.astype("float32"))
+    assert rank_within(rows, values).tolist() == (better.sum(axis=1) + 1).tolist()
+    assert not len(rank_within(rows[:0], values[:0]))
 
 
 def test_no_candidates_give_empty_lists() -> None:

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from llmrec.rankers.base import Ranker
 from llmrec.rankers.fusion.candidates import Candidates
 from llmrec.rankers.fusion.evidence import ITEM_COUNTS, PAIR_COUNTS, Evidence
+from llmrec.rankers.fusion.id_features import id_columns
 from llmrec.rankers.fusion.product_features import ProductFacts, product_columns
 from llmrec.rankers.fusion.scorers import PairScorer
 from llmrec.rankers.sessions import CodedSessions
+from llmrec.rankers.topk import rank_within
 from llmrec.rankers.vectors import VectorRanker, session_vectors
 
 __all__ = ["GROUPS", "Sight", "build_features", "feature_names"]
@@ -24,6 +26,7 @@ Floats = NDArray[np.float32]
 Columns = dict[str, Floats]
 
 RECENCY: Final = 0.5  # weight of a session's item relative to the next one's, where counts of several are added
+ID_HISTORY: Final = 5  # most recent items of a session whose ids are compared
 LABEL_WEIGHT: Final = 2.0  # of a pair that ends in a label, where pairs of all kinds are one number
 
 
@@ -35,6 +38,7 @@ class Sight:
         sources: Fitted rankers by name, in the order of the candidates' scores.
         evidence: Counts.
         products: Attributes of items; None where no products were given.
+        numbers: Shape ``(N,)``; the items' ids as numbers.
         history: Most recent items of a session that pairs are counted with.
         scorers: Neural rankers that score the candidates, by name.
     """
@@ -42,6 +46,7 @@ class Sight:
     sources: dict[str, Ranker[Any]]
     evidence: Evidence
     products: ProductFacts | None
+    numbers: NDArray[np.float64]
     history: int
     scorers: dict[str, PairScorer] = field(default_factory=dict)
 
@@ -72,7 +77,7 @@ def feature_names(sight: Sight, groups: Sequence[str]) -> list[str]:
 
 def _source(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
     columns: Columns = {"prior": found.prior, "votes": (~np.isnan(found.ranks)).sum(axis=1).astype(np.float32)}
-    columns["prior_rank"] = _rank_within(found.rows, found.prior)
+    columns["prior_rank"] = rank_within(found.rows, found.prior)
     for place, name in enumerate(sight.sources):
         scores = found.scores[:, place]
         best = np.full(len(sessions), np.finfo(np.float32).tiny, dtype=np.float32)
@@ -109,8 +114,8 @@ def _pair(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
     columns: Columns = {f"sum.{name}": sums[:, place] for place, name in enumerate(PAIR_COUNTS)}
     columns |= {f"sum.{name}": column for name, column in parts.items()}
     columns["nearest_link"] = nearest
-    columns["share_rank"] = _rank_within(found.rows, parts["share"])
-    columns["lift_rank"] = _rank_within(found.rows, parts["lift"])
+    columns["share_rank"] = rank_within(found.rows, parts["share"])
+    columns["lift_rank"] = rank_within(found.rows, parts["lift"])
     return columns
 
 
@@ -140,7 +145,7 @@ def _cosines(vectors: Floats, sessions: CodedSessions, found: Candidates) -> Col
     for name, history, recency in (("last", 1, 1.0), ("session", 10, 0.6), ("mean", 20, 1.0)):
         wanted = session_vectors(sessions, vectors, history, recency)
         columns[name] = np.round(np.einsum("cd,cd->c", own, wanted[found.rows]), 4)
-    columns["session_rank"] = _rank_within(found.rows, columns["session"])
+    columns["session_rank"] = rank_within(found.rows, columns["session"])
     return columns
 
 
@@ -154,7 +159,7 @@ def _neural(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns
         columns[f"{name}.product"] = product
         columns[f"{name}.prior"] = score - product
         columns[f"{name}.below_best"] = score - best[found.rows]
-        columns[f"{name}.rank"] = _rank_within(found.rows, np.where(np.isnan(score), -np.inf, score))
+        columns[f"{name}.rank"] = rank_within(found.rows, np.where(np.isnan(score), -np.inf, score))
     return columns
 
 
@@ -169,7 +174,7 @@ def _item(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
     columns["end_share"] = evidence.items[codes, 2] / every
     columns["first_share"] = evidence.items[codes, 3] / every
     columns["label_share"] = evidence.items[codes, 1] / every
-    columns["here_rank"] = _rank_within(found.rows, here)
+    columns["here_rank"] = rank_within(found.rows, here)
     return columns
 
 
@@ -210,16 +215,8 @@ def _product(sight: Sight, sessions: CodedSessions, found: Candidates) -> Column
     return {} if sight.products is None else product_columns(sight.products, sessions, found)
 
 
-def _rank_within(rows: Ints, values: Floats) -> Floats:
-    """Rank of each candidate in its session by falling value, from 1; equals share the best rank."""
-    order = np.lexsort((-values, rows))
-    own, sorted_values = rows[order], values[order]
-    fresh = np.ones(len(order), dtype=np.bool_)
-    fresh[1:] = (own[1:] != own[:-1]) | (sorted_values[1:] != sorted_values[:-1])
-    starts = np.maximum.accumulate(np.where(fresh, np.arange(len(order)), 0))
-    ranks = np.empty(len(order), dtype=np.float32)
-    ranks[order] = starts - np.searchsorted(own, own) + 1
-    return ranks
+def _id(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
+    return id_columns(sight.numbers, sessions, found, ID_HISTORY)
 
 
 GROUPS: Final[dict[str, Callable[[Sight, CodedSessions, Candidates], Columns]]] = {
@@ -230,4 +227,5 @@ GROUPS: Final[dict[str, Callable[[Sight, CodedSessions, Candidates], Columns]]] 
     "item": _item,
     "session": _session,
     "product": _product,
+    "id": _id,
 }

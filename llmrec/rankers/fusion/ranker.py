@@ -235,7 +235,8 @@ class Fusion(Ranker[FusionSettings]):
     def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         num_items, num_locales = len(self.catalogue.vocabulary), len(self.catalogue.locales)
         evidence = Evidence.from_arrays(arrays, num_items, num_locales)
-        self.sight = Sight({}, evidence, ProductFacts.from_arrays(arrays, num_items), self.settings.history)
+        facts, numbers = ProductFacts.from_arrays(arrays, num_items), self.catalogue.vocabulary.numbers
+        self.sight = Sight({}, evidence, facts, numbers, self.settings.history)
         self.trees, self.estimate = Trees.from_arrays(arrays), {}
 
 

@@ -133,7 +133,7 @@ def learn_sight(
     num_items, num_locales = len(catalogue.vocabulary), len(catalogue.locales)
     evidence = count_evidence(training, num_items, num_locales, settings.window, settings.pair_decay)
     scorers = learn_scorers(settings, catalogue, training) if shared.scorers is None else shared.scorers
-    return Sight(fitted, evidence, facts, settings.history, dict(scorers))
+    return Sight(fitted, evidence, facts, catalogue.vocabulary.numbers, settings.history, dict(scorers))
 
 
 def _fitted(

@@ -18,6 +18,7 @@ from llmrec.rankers import Sessions, TrainingSessions, load_ranker
 from llmrec.rankers.catalogue import catalogue_and_codes
 from llmrec.rankers.fusion.ablation import ablate_folds, ablate_job, render_ablation
 from llmrec.rankers.fusion.explain import explain_session
+from llmrec.rankers.fusion.features import GROUPS
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.fusion.scorers import learn_scorers
 from llmrec.rankers.fusion.settings import FusionSettings
@@ -240,7 +241,7 @@ def test_a_single_locale_is_enough() -> None:
         ({"scorers": ("covisit",)}, "'covisit' in 'scorers' is no neural ranker"),
         ({"without": ("pairs",)}, "did you mean 'pair'"),
         ({"without": NEAR}, "no source is left"),
-        ({"without": ("source", "pair", "vector", "neural", "item", "session", "product")}, "every feature group"),
+        ({"without": tuple(GROUPS)}, "every feature group"),
     ],
 )
 def test_wrong_settings_are_one_line(changes: dict[str, Any], message: str) -> None:
@@ -251,7 +252,7 @@ def test_wrong_settings_are_one_line(changes: dict[str, Any], message: str) -> N
 def test_a_group_that_is_switched_off_gives_no_feature() -> None:
     trees = fitted(without=("pair", "vector")).trees
     assert trees is not None
-    assert {name.split(".")[0] for name in trees.feature_names()} == {"source", "item", "session"}
+    assert {name.split(".")[0] for name in trees.feature_names()} == {"source", "item", "session", "id"}
 
 
 def test_a_scorer_learns_from_bare_sessions_that_look_like_the_labelled_ones() -> None:
