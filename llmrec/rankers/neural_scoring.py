@@ -22,7 +22,8 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
 VALIDATION_K: Final = 100
-PAIRS: Final = 1 << 17  # pairs whose item vectors are in memory at once
+PAIRS: Final = 1 << 12  # pairs whose item vectors are gathered at once: more would leave a processor's cache
+ALIKE: Final = 128  # sessions of like length that are encoded together
 
 
 def rank_codes(
@@ -87,10 +88,12 @@ def _session_vectors(scorer: Scorer, items: Tensor, sessions: CodedSessions) -> 
     lengths = recent.lengths
     filled = np.flatnonzero(lengths)
     vectors = torch.zeros(len(sessions), items.shape[1], device=items.device)
-    if len(filled):
-        rows = padded_rows(recent.items, recent.offsets[:-1][filled], lengths[filled])
-        read = (torch.from_numpy(rows), torch.from_numpy(lengths[filled]))
-        vectors[torch.from_numpy(filled)] = scorer.session_vectors(*(one.to(items.device) for one in read)).float()
+    filled = filled[np.argsort(lengths[filled], kind="stable")]
+    for start in range(0, len(filled), ALIKE):
+        some = filled[start : start + ALIKE]
+        rows = padded_rows(recent.items, recent.offsets[:-1][some], lengths[some])
+        read = (torch.from_numpy(rows), torch.from_numpy(lengths[some]))
+        vectors[torch.from_numpy(some)] = scorer.session_vectors(*(one.to(items.device) for one in read)).float()
     return vectors
 
 

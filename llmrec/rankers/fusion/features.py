@@ -27,6 +27,7 @@ Columns = dict[str, Floats]
 
 RECENCY: Final = 0.5  # weight of a session's item relative to the next one's, where counts of several are added
 ID_HISTORY: Final = 5  # most recent items of a session whose ids are compared
+PAIRS: Final = 1 << 12  # pairs whose vectors are gathered at once: more would leave a processor's cache
 LABEL_WEIGHT: Final = 2.0  # of a pair that ends in a label, where pairs of all kinds are one number
 
 
@@ -140,11 +141,14 @@ def _vector(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns
 
 def _cosines(vectors: Floats, sessions: CodedSessions, found: Candidates) -> Columns:
     """Similarity to the last item, the recency-weighted and the plain mean; rounded, for sums differ with a batch."""
-    own = vectors[found.codes]
-    columns = {}
-    for name, history, recency in (("last", 1, 1.0), ("session", 10, 0.6), ("mean", 20, 1.0)):
-        wanted = session_vectors(sessions, vectors, history, recency)
-        columns[name] = np.round(np.einsum("cd,cd->c", own, wanted[found.rows]), 4)
+    kinds = (("last", 1, 1.0), ("session", 10, 0.6), ("mean", 20, 1.0))
+    wanted = np.stack([session_vectors(sessions, vectors, history, recency) for _, history, recency in kinds], axis=1)
+    values = np.empty((len(found), len(kinds)), dtype=np.float32)
+    for start in range(0, len(found), PAIRS):
+        part = slice(start, start + PAIRS)
+        values[part] = np.einsum("cd,ckd->ck", vectors[found.codes[part]], wanted[found.rows[part]])
+    values = np.round(values, 4)
+    columns = {name: values[:, place] for place, (name, _, _) in enumerate(kinds)}
     columns["session_rank"] = rank_within(found.rows, columns["session"])
     return columns
 

@@ -352,7 +352,7 @@ def test_an_explanation_adds_up_to_the_score() -> None:
 def test_an_ablation_has_a_row_for_each_source_and_group() -> None:
     ranker = Fusion(FusionSettings(**QUICK | {"sources": NEAR}))
     rows = ablate_folds(ranker.folds_of(training_sessions(count=400)), ranker)
-    assert [row.off for row in rows] == ["", *NEAR, "source", "pair", "item", "session"]
+    assert [row.off for row in rows] == ["", *NEAR, "source", "pair", "item", "session", "id"]
     assert rows[0].mrr_change is None
     assert all(row.mrr_change is not None and row.mrr_change.low <= row.mrr_change.high for row in rows[1:])
     for row in rows[1:]:
