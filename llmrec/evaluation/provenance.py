@@ -16,8 +16,9 @@ from typing import Any, Final
 
 import llmrec
 
-__all__ = ["collect_provenance", "command_line", "git_commit", "without_credentials"]
+__all__ = ["RECORDS", "collect_provenance", "command_line", "git_commit", "without_credentials"]
 
+RECORDS: Final = "llmrec/recipes/paper/measured"  # in a checkout; see `llmrec.reproduction.records`
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/\s]*@")
 
 PACKAGES: Final = (
@@ -93,12 +94,15 @@ def _without_machine_path(argument: str) -> str:
 
 
 def git_commit(folder: Path) -> str | None:
-    """Commit of the checkout that holds ``folder``, with ``-dirty`` for changes not committed; None outside of one."""
+    """Commit of the checkout that holds ``folder``, with ``-dirty`` for changes not committed; None outside of one.
+
+    Records of measurements are results of the code and no part of it: new ones make nothing dirty.
+    """
     commit = _git(folder, "rev-parse", "HEAD")
     # a folder that git ignores is an installed copy inside somebody else's checkout
     if not commit or _git(folder, "ls-files", ".") == "":
         return None
-    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ":/", f":(top,exclude){RECORDS}")
     return f"{commit}-dirty" if changed else commit
 
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from llmrec.evaluation.provenance import collect_provenance, command_line, git_commit
+from llmrec.evaluation.provenance import RECORDS, collect_provenance, command_line, git_commit
 
 IDENTITY = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
 
@@ -62,11 +62,16 @@ def test_a_commit_is_marked_dirty_once_a_tracked_file_changes(tmp_path, monkeypa
         subprocess.run(["git", "init", "-q", str(tmp_path)], check=True, capture_output=True)
     except FileNotFoundError:
         pytest.skip("git is not installed")
-    for command in (["add", "code.py"], ["commit", "-q", "-m", "first"]):
+    record = tmp_path / RECORDS / "table1" / "row.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{}", encoding="utf-8")
+    for command in (["add", "."], ["commit", "-q", "-m", "first"]):
         subprocess.run(["git", "-C", str(tmp_path), *IDENTITY, *command], check=True, capture_output=True)
     clean = git_commit(tmp_path)
     assert clean is not None
     assert len(clean) == 40
+    record.write_text("[]", encoding="utf-8")
+    assert git_commit(tmp_path) == clean
     file.write_text("a = 2\n", encoding="utf-8")
     assert git_commit(tmp_path) == f"{clean}-dirty"
     installed = tmp_path / "site-packages"
