@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-__all__ = ["UNKNOWN", "Vocabulary"]
+__all__ = ["ID_BASE", "UNKNOWN", "Vocabulary"]
 
 UNKNOWN = -1
 
 Ints = NDArray[np.int64]
 
+ID_BASE: Final = 36  # ids are read as numbers of digits and letters
 _OTHER: Final = re.compile(r"[^0-9A-Za-z]+")
 _LONGEST: Final = 64  # characters of an id that are read as a number
 _DICT_SHARE = 8  # looking up fewer than 1/8 of the vocabulary's size goes through a dict, more through Arrow
@@ -59,7 +60,7 @@ class Vocabulary:
 
     @cached_property
     def numbers(self) -> NDArray[np.float64]:
-        """Ids read as numbers of base 36, shape ``(N,)``; what is neither a letter nor a digit of ASCII is skipped."""
+        """Ids read as numbers of base `ID_BASE`, shape ``(N,)``, without what is no letter or digit of ASCII."""
         return np.fromiter((_number(item) for item in self.ids.to_pylist()), np.float64, len(self))
 
     def encode(self, items: Any) -> Ints:
@@ -87,4 +88,4 @@ class Vocabulary:
 
 def _number(text: str) -> float:
     kept = text if text.isascii() and text.isalnum() else _OTHER.sub("", text)
-    return float(int(kept[:_LONGEST] or "0", 36))
+    return float(int(kept[:_LONGEST] or "0", ID_BASE))

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from llmrec.evaluation.provenance import RECORDS, collect_provenance, command_line, git_commit
+from llmrec.reproduction.records import RECORDED
 
 IDENTITY = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
 
@@ -82,3 +83,7 @@ def test_a_commit_is_marked_dirty_once_a_tracked_file_changes(tmp_path, monkeypa
 def test_outside_a_checkout_there_is_no_commit(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert git_commit(tmp_path) is None
+
+
+def test_records_lie_where_they_make_nothing_dirty():
+    assert RECORDED.as_posix().endswith(RECORDS)

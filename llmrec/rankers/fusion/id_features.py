@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from llmrec.rankers.fusion.candidates import Candidates
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.topk import rank_within
+from llmrec.rankers.vocabulary import ID_BASE
 
 __all__ = ["id_columns"]
 
 Doubles = NDArray[np.float64]
 Columns = dict[str, NDArray[np.float32]]
 
-BASE: Final = 36  # digits and letters
 CLOSE: Final = 5.0  # of Amazon's ten places, the first five are equal
 FAR: Final = 8.0  # beyond this many differing places nothing is told
 
@@ -24,7 +24,7 @@ FAR: Final = 8.0  # beyond this many differing places nothing is told
 def id_columns(numbers: Doubles, sessions: CodedSessions, found: Candidates, history: int) -> Columns:
     """Columns ``(C,)`` of a candidate's number against those of the session's most recent items.
 
-    A distance is the logarithm of the difference to base 36: how many of the last places of the two ids differ.
+    A distance is the logarithm of the difference to base `ID_BASE`: how many of the last places of the two ids differ.
 
     Args:
         numbers: Shape ``(N,)``; the items' ids as numbers.
@@ -42,7 +42,7 @@ def id_columns(numbers: Doubles, sessions: CodedSessions, found: Candidates, his
         places = np.flatnonzero(recent.lengths[found.rows] > age)
         items = recent.items[recent.offsets[found.rows[places] + 1] - 1 - age]
         gap = own[places] - numbers[items]
-        distance = (np.log1p(np.abs(gap)) / np.log(BASE)).astype(np.float32)
+        distance = (np.log1p(np.abs(gap)) / np.log(ID_BASE)).astype(np.float32)
         if age == 0:
             last[places] = distance
             signed[places] = np.sign(gap) * (FAR - distance)

@@ -90,18 +90,19 @@ def with_last_as_label(training: CodedSessions) -> CodedSessions:
 def draw_folds(training: CodedSessions, settings: FusionSettings, family: Ints | None = None) -> list[Ints]:
     """Labelled sessions of at least two items, at most ``max_sessions``, in parts of nearly equal size.
 
-    With ``family``, the group of each session, those of one group are in one part.
+    With ``family``, the group of each session, those of one group are in one part. A part stands in drawn order: its
+    first sessions are judged, and in the order of a file they would be of one locale.
     """
     labelled = np.zeros(len(training), np.bool_) if training.labelled is None else training.labelled
     rows = np.random.default_rng(settings.seed).permutation(np.flatnonzero(labelled & (training.lengths > 1)))
     rows = rows[: settings.max_sessions]
     parts = min(settings.folds, max(1, len(rows)))
     if family is None:
-        return [np.sort(part) for part in np.array_split(rows, parts) if len(part)]
+        return [part for part in np.array_split(rows, parts) if len(part)]
     _, numbers = np.unique(family[rows], return_inverse=True)
     order = np.random.default_rng(settings.seed).permutation(int(numbers.max(initial=0)) + 1)
     place = order[numbers] % parts
-    return [np.sort(rows[place == part]) for part in np.unique(place)]
+    return [rows[place == part] for part in np.unique(place)]
 
 
 def families(training: CodedSessions) -> Ints:

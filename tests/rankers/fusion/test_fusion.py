@@ -139,6 +139,15 @@ def test_folds_part_the_labelled_sessions_and_hold_no_more_than_asked() -> None:
     assert coded.labelled[rows].all()
 
 
+@pytest.mark.parametrize("grouped", [False, True])
+def test_the_first_sessions_of_a_fold_are_of_every_locale_of_a_sorted_file(grouped: bool) -> None:
+    number = 300
+    training = TrainingSessions.of([["a", str(row)] for row in range(number)], ["DE"] * 200 + ["FR"] * 100)
+    _, coded = catalogue_and_codes(training)
+    folds = draw_folds(coded, FusionSettings(folds=3), np.arange(number) if grouped else None)
+    assert [len(set(coded.locales[fold[:30]])) for fold in folds] == [2, 2, 2]
+
+
 def test_histories_that_go_on_stay_in_one_fold_where_asked() -> None:
     lists = [[f"{history}-{place}" for place in range(length)] for history in range(20) for length in (3, 4, 5)]
     _, coded = catalogue_and_codes(TrainingSessions.of(lists, ["DE"] * len(lists)))
