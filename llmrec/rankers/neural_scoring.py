@@ -78,7 +78,8 @@ def pair_products(scorer: Scorer, items: Tensor, sessions: CodedSessions, rows: 
         for start in range(0, len(rows), PAIRS):
             part = slice(start, start + PAIRS)
             left, right = (torch.from_numpy(one[part]).to(items.device) for one in (rows, codes))
-            products[part] = (vectors[left] * items[right]).sum(dim=1).cpu().numpy()
+            pairs = vectors.index_select(0, left).mul_(items.index_select(0, right))
+            products[part] = pairs.sum(dim=1).cpu().numpy()
     return products
 
 

@@ -7,15 +7,25 @@ from numpy.typing import NDArray
 
 from llmrec.rankers.vocabulary import UNKNOWN
 
-__all__ = ["fill_up", "grouped", "is_among", "rank_within", "sum_candidates", "top_k_candidates"]
+__all__ = [
+    "fill_up",
+    "grouped",
+    "is_among",
+    "order_within",
+    "rank_within",
+    "sum_candidates",
+    "top_k_candidates",
+]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
+Keys = NDArray[np.uint64]
 
 _SIGN = np.uint32(1 << 31)
-_SCORE_BITS = 32
-_KEY_BITS = 64
+_LAST = np.uint64((1 << 64) - 1)  # above every key
+_LOW_BITS = np.uint64(32)
+_LOW = np.uint64((1 << 32) - 1)
 
 
 def top_k_candidates(
@@ -24,8 +34,8 @@ def top_k_candidates(
     """Best k candidates of each session; ties, as float32, go to the smaller code.
 
     Args:
-        rows: Shape ``(C,)``; session of each candidate.
-        codes: Shape ``(C,)``; its item, at least 0. A session has each item at most once.
+        rows: Shape ``(C,)``; session of each candidate. Quickest where they ascend.
+        codes: Shape ``(C,)``; its item, from 0 to 2^32 - 1. A session has each item at most once.
         scores: Shape ``(C,)``; higher is better.
         num_sessions: ``S``.
         k: Most items of a list.
@@ -33,42 +43,38 @@ def top_k_candidates(
     Returns:
         Codes ``(S, k)``, -1 beyond a session's candidates, and scores ``(S, k)``, ``-inf`` there.
     """
-    values = scores.astype(np.float32) + np.float32(0)  # -0.0 becomes 0.0, so that the two tie
-    code_bits = int(codes.max(initial=0)).bit_length()
-    if max(0, num_sessions - 1).bit_length() + _SCORE_BITS + code_bits <= _KEY_BITS:
-        rows, codes, values = _sorted_as_one_number(rows, codes, values, code_bits)
-    else:
-        order = np.lexsort((codes, -values, rows))
-        rows, codes, values = rows[order], codes[order], values[order]
-    place = np.arange(len(rows)) - np.searchsorted(rows, np.arange(num_sessions))[rows]
+    if (rows[1:] < rows[:-1]).any():
+        order = np.argsort(rows, kind="stable")
+        rows, codes, scores = rows[order], codes[order], scores[order]
+    sizes = np.bincount(rows, minlength=num_sessions)
+    keys = _sorted_by_session(_keys(scores, codes), sizes)
+    place = _places(sizes)
     best = place < k
-    rows, place = rows[best], place[best]
+    keys, rows, place = keys[best], rows[best], place[best]
     ranked = np.full((num_sessions, k), UNKNOWN)
     kept = np.full((num_sessions, k), -np.inf, dtype=np.float32)
-    ranked[rows, place] = codes[best]
-    kept[rows, place] = values[best]
+    ranked[rows, place] = (keys & _LOW).astype(np.int64)
+    falling = (keys >> _LOW_BITS).astype(np.uint32)
+    kept[rows, place] = np.where(falling & _SIGN, falling, ~falling & ~_SIGN).view(np.float32)
     return ranked, kept
 
 
-def _sorted_as_one_number(rows: Ints, codes: Ints, values: Floats, code_bits: int) -> tuple[Ints, Ints, Floats]:
-    """Candidates by session, falling score, code: sorting one whole number each is many times faster than lexsort."""
-    falling = _falling(values)
-    key = (rows.astype(np.uint64) << np.uint64(_SCORE_BITS + code_bits)) | (
-        (falling.astype(np.uint64) << np.uint64(code_bits)) | codes.astype(np.uint64)
-    )
-    key.sort()
-    falling = (key >> np.uint64(code_bits)).astype(np.uint32)
-    bits = np.where(falling & _SIGN, falling, ~falling & ~_SIGN)
-    code_mask = np.uint64((1 << code_bits) - 1)
-    sorted_rows = (key >> np.uint64(_SCORE_BITS + code_bits)).astype(np.int64)
-    return sorted_rows, (key & code_mask).astype(np.int64), bits.view(np.float32)
+def order_within(rows: Ints, values: NDArray[np.floating]) -> tuple[Ints, Ints]:
+    """The order of candidates by session and falling value, and the place of each in that order within its session.
 
+    Equals, as float32, stay as they were given.
 
-def _falling(values: Floats) -> NDArray[np.uint32]:
-    """Whole numbers that rise as the values fall: IEEE 754 order, turned around."""
-    bits = values.view(np.uint32)
-    falling: NDArray[np.uint32] = np.where(bits & _SIGN, bits, ~(bits | _SIGN))
-    return falling
+    Args:
+        rows: Shape ``(C,)``; session of each candidate, ascending.
+        values: Shape ``(C,)``; no NaN.
+
+    Returns:
+        Order and places from 0, both ``(C,)``; the n-th of the order is at the n-th place.
+    """
+    sizes = np.bincount(rows)
+    place = _places(sizes)
+    keys = _sorted_by_session(_keys(values, place), sizes)
+    return (keys & _LOW).astype(np.int64) + np.repeat(np.cumsum(sizes) - sizes, sizes), place
 
 
 def rank_within(rows: Ints, values: NDArray[np.floating]) -> Floats:
@@ -78,18 +84,50 @@ def rank_within(rows: Ints, values: NDArray[np.floating]) -> Floats:
         rows: Shape ``(C,)``; session of each candidate, ascending.
         values: Shape ``(C,)``; as float32, no NaN.
     """
-    falling = _falling(values.astype(np.float32) + np.float32(0))  # -0.0 becomes 0.0, so that the two tie
-    key = (rows.astype(np.uint64) << np.uint64(_SCORE_BITS)) | falling.astype(np.uint64)
-    order = np.argsort(key)  # one whole number each: twice as quick as lexsort
-    ordered = key[order]
-    places = np.arange(len(key))
-    fresh = np.ones(len(key), dtype=np.bool_)
-    fresh[1:] = ordered[1:] != ordered[:-1]
-    sizes = np.bincount(rows)
-    firsts = np.repeat(np.cumsum(sizes) - sizes, sizes)
-    ranks = np.empty(len(key), dtype=np.float32)
-    ranks[order] = np.maximum.accumulate(np.where(fresh, places, 0)) - firsts + 1
+    order, place = order_within(rows, values)
+    ordered = values.astype(np.float32)[order]
+    fresh = place == 0
+    fresh[1:] |= ordered[1:] != ordered[:-1]
+    places = np.arange(len(order))
+    ranks = np.empty(len(order), dtype=np.float32)
+    ranks[order] = place - (places - np.maximum.accumulate(np.where(fresh, places, 0))) + 1
     return ranks
+
+
+def _keys(values: NDArray[np.floating], low: Ints) -> Keys:
+    """One whole number for each candidate, rising as its value falls, then as ``low`` does: quicker than lexsort."""
+    bits = (values.astype(np.float32) + np.float32(0)).view(np.uint32)  # -0.0 becomes 0.0, so that the two tie
+    falling = np.where(bits & _SIGN, bits, ~(bits | _SIGN))  # IEEE 754 order, turned around
+    keys: Keys = (falling.astype(np.uint64) << _LOW_BITS) | low.astype(np.uint64)
+    return keys
+
+
+def _sorted_by_session(keys: Keys, sizes: Ints) -> Keys:
+    """Keys ``(C,)``, session after session, each session's sorted.
+
+    Short rows of a table sort several times quicker than one long array. Sessions of like size share a table, so that
+    it is never twice as large as what it holds.
+    """
+    if not len(keys) or (sizes == sizes[0]).all():
+        return np.sort(keys.reshape(len(sizes), -1), axis=1).ravel() if len(keys) else keys
+    starts, classes = np.cumsum(sizes) - sizes, np.frexp(sizes)[1]
+    found = np.empty_like(keys)
+    for one in np.unique(classes[sizes > 0]):
+        some = np.flatnonzero(classes == one)
+        columns = np.arange(sizes[some].max())
+        held = columns < sizes[some, None]
+        places = (starts[some, None] + columns)[held]
+        table = np.full(held.shape, _LAST)
+        table[held] = keys[places]
+        table.sort(axis=1)
+        found[places] = table[held]
+    return found
+
+
+def _places(sizes: Ints) -> Ints:
+    """Places from 0 within each of several groups that follow one another."""
+    places: Ints = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return places
 
 
 def sum_candidates(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from llmrec.rankers.csr import NO_WEIGHTS, Csr
-from llmrec.rankers.topk import fill_up, is_among, rank_within, sum_candidates, top_k_candidates
+from llmrec.rankers.topk import fill_up, is_among, order_within, rank_within, sum_candidates, top_k_candidates
 
 
 def test_best_first_ties_to_the_smaller_code() -> None:
@@ -16,17 +16,19 @@ def test_best_first_ties_to_the_smaller_code() -> None:
     assert scores.tolist() == [[2, 1], [-np.inf, -np.inf], [0, 0]]
 
 
-@pytest.mark.parametrize("largest_code", [50, 1 << 40])  # the second leaves no room for sorting one number
-def test_top_k_equals_sorting_each_session(largest_code: int) -> None:
+@pytest.mark.parametrize("largest_code", [50, (1 << 32) - 1])
+@pytest.mark.parametrize("sizes", [[30] * 20, [0, 1, 50, 2, 3, 17, 33, 0, 32, 31, 49, 8, 7, 50, 1, 0, 5, 44, 12, 0]])
+def test_top_k_equals_sorting_each_session(largest_code: int, sizes: list[int]) -> None:
     chance = np.random.default_rng(0)
-    rows = np.repeat(np.arange(20), 30)
-    codes = np.concatenate([chance.permutation(50)[:30] for _ in range(20)]) * (largest_code // 50)
-    scores = chance.integers(-3, 4, size=600) / 2
-    shuffled = chance.permutation(600)
+    rows = np.repeat(np.arange(20), sizes)
+    codes = np.concatenate([chance.permutation(50)[:size] for size in sizes]) * (largest_code // 50)
+    scores = chance.integers(-3, 4, size=len(rows)) / 2
+    shuffled = chance.permutation(len(rows))
     ranked, values = top_k_candidates(rows[shuffled], codes[shuffled], scores[shuffled], 20, 10)
     for row in range(20):
         expected = sorted(zip(-scores[rows == row], codes[rows == row], strict=True))[:10]
-        assert list(zip(-values[row], ranked[row], strict=True)) == expected
+        assert list(zip(-values[row], ranked[row], strict=True))[: len(expected)] == expected
+        assert (ranked[row, len(expected) :] == -1).all()
 
 
 def test_ranks_within_a_session_count_the_better_ones() -> None:
@@ -37,6 +39,14 @@ def test_ranks_within_a_session_count_the_better_ones() -> None:
     better = (rows[:, None] == rows) & (values.astype("float32")[:, None] < values.astype("float32"))
     assert rank_within(rows, values).tolist() == (better.sum(axis=1) + 1).tolist()
     assert not len(rank_within(rows[:0], values[:0]))
+
+
+def test_order_within_sessions_is_stable() -> None:
+    chance = np.random.default_rng(2)
+    rows, values = np.sort(chance.integers(0, 9, 200)), chance.integers(-3, 4, size=200) / 2
+    order, place = order_within(rows, values)
+    assert order.tolist() == np.lexsort((np.arange(200), -values, rows)).tolist()
+    assert place.tolist() == [index - rows.tolist().index(row) for index, row in enumerate(rows.tolist())]
 
 
 def test_no_candidates_give_empty_lists() -> None:

@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.rankers.topk import top_k_candidates
-from llmrec.rankers.vocabulary import UNKNOWN
+from llmrec.rankers.topk import order_within
 
 __all__ = ["Candidates", "find_candidates"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
+_COLUMN_BITS: Final = np.uint64(32)
+_COLUMN: Final = np.uint64((1 << 32) - 1)
+_UNKNOWN: Final = ~_COLUMN  # code -1 in the upper half
 _DAMPING: Final = 20.0  # a source's n-th candidate adds 1 / (this + n) to its prior (Cormack et al. 2009 take 60)
 
 
@@ -61,37 +63,32 @@ def find_candidates(
         most: Candidates kept of a session: those of the highest prior, ties to the smaller code.
         seen: Whether a session's own items are left out.
     """
-    num_items = len(sources[0].catalogue.vocabulary)
-    found = []
-    for source in sources:
-        ranked, scores = source.propose(sessions, depth, seen)
-        rows, places = np.nonzero(ranked != UNKNOWN)
-        found.append((rows * num_items + ranked[rows, places], scores[rows, places], places + 1))
-    together = np.concatenate([one[0] for one in found])
-    order = np.argsort(together, kind="stable")
-    ordered = together[order]
-    fresh = np.ones(len(ordered), dtype=np.bool_)
-    fresh[1:] = ordered[1:] != ordered[:-1]
-    keys = ordered[fresh]
-    at = np.empty(len(order), dtype=np.int64)
-    at[order] = np.cumsum(fresh) - 1
-    values = np.full((len(keys), len(sources)), np.nan, dtype=np.float32)
-    ranks = np.full((len(keys), len(sources)), np.nan, dtype=np.float32)
-    prior = np.zeros(len(keys), dtype=np.float32)
-    start = 0
-    for place, (own, scores, positions) in enumerate(found):
-        here = at[start : start + len(own)]
-        start += len(own)
-        values[here, place], ranks[here, place] = scores, positions
-        prior[here] += (1 / (_DAMPING + positions)).astype(np.float32)
-    every = Candidates(keys // num_items, keys % num_items, values, ranks, prior)
-    return _cut(every, len(sessions), most, num_items)
+    proposed = [source.propose(sessions, depth, seen) for source in sources]
+    table = np.concatenate([ranked for ranked, _ in proposed], axis=1)
+    columns = np.arange(table.shape[1])
+    # item and column in one number: short rows of these sort quickest, and unknown ones, -1, come last
+    keys = (table.astype(np.uint64) << _COLUMN_BITS) | columns.astype(np.uint64)
+    keys.sort(axis=1)
+    rows, places = np.nonzero(keys < _UNKNOWN)
+    ordered = keys[rows, places]
+    codes, column = (ordered >> _COLUMN_BITS).astype(np.int64), (ordered & _COLUMN).astype(np.int64)
+    fresh = np.ones(len(rows), dtype=np.bool_)
+    fresh[1:] = (codes[1:] != codes[:-1]) | (rows[1:] != rows[:-1])
+    at = np.cumsum(fresh) - 1
+    rows, codes, proposals = rows[fresh], codes[fresh], (rows, column)
+    values = np.full((len(rows), len(sources)), np.nan, dtype=np.float32)
+    ranks = np.full((len(rows), len(sources)), np.nan, dtype=np.float32)
+    widths = [ranked.shape[1] for ranked, _ in proposed]
+    source = np.repeat(np.arange(len(sources)), widths)[column]
+    position = np.concatenate([np.arange(1, width + 1) for width in widths])[column]
+    values[at, source] = np.concatenate([scores for _, scores in proposed], axis=1)[proposals]
+    ranks[at, source] = position
+    prior = np.bincount(at, 1 / (_DAMPING + position), len(rows)).astype(np.float32)
+    return _cut(Candidates(rows, codes, values, ranks, prior), len(sessions), most)
 
 
-def _cut(every: Candidates, num_sessions: int, most: int, num_items: int) -> Candidates:
+def _cut(every: Candidates, num_sessions: int, most: int) -> Candidates:
     if np.bincount(every.rows, minlength=num_sessions).max(initial=0) <= most:
         return every
-    best, _ = top_k_candidates(every.rows, every.codes, every.prior, num_sessions, most)
-    rows, places = np.nonzero(best != UNKNOWN)
-    kept = np.sort(rows * num_items + best[rows, places])
-    return every.take(np.searchsorted(every.rows * num_items + every.codes, kept))
+    order, place = order_within(every.rows, every.prior)
+    return every.take(np.sort(order[place < most]))

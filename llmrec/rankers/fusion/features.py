@@ -63,8 +63,10 @@ def build_features(
             names.append(f"{group}.{name}")
             columns.append(column)
     values = np.empty((len(candidates), len(names)), dtype=np.float32)
-    for place, column in enumerate(columns):
-        values[:, place] = column
+    for start in range(0, len(candidates), PAIRS):
+        part = slice(start, start + PAIRS)
+        for place, column in enumerate(columns):
+            values[part, place] = column[part]
     return names, values
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -54,7 +53,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
 IMPORTANCES: Final = "importances.json"
-LEAST_PART: Final = 128  # sessions that are worth a thread
+PART: Final = 256  # sessions ranked at once: what is made of more would leave a processor's cache
 _STEPS: Final = 1 << 12  # scores are whole multiples of 1/4,096, so that what differs in the last bit ties
 
 
@@ -156,12 +155,10 @@ class Fusion(Ranker[FusionSettings]):
             notice(f"out of fold, {int(self.estimate['sessions']):,} sessions: {', '.join(told)}")
 
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
-        threads = min(thread_count(self.settings.threads), len(sessions) // LEAST_PART)
-        if threads <= 1:
+        parts = [sessions.slice(start, PART) for start in range(0, len(sessions), PART)]
+        if len(parts) <= 1:
             return self._rank_part(sessions, k, seen)
-        ends = np.linspace(0, len(sessions), threads + 1).astype(np.int64)
-        parts = [sessions.slice(int(a), int(b - a)) for a, b in itertools.pairwise(ends)]
-        with ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(thread_count(self.settings.threads)) as pool:
             ranked = list(pool.map(lambda part: self._rank_part(part, k, seen), parts))
         return np.concatenate([codes for codes, _ in ranked]), np.concatenate([scores for _, scores in ranked])
 

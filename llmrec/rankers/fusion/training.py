@@ -18,6 +18,7 @@ from llmrec.rankers.fusion.features import Sight, build_features, feature_names
 from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.fusion.trees import Examples, Trees
 from llmrec.rankers.sessions import CodedSessions
+from llmrec.rankers.topk import order_within
 
 __all__ = [
     "Fold",
@@ -237,14 +238,13 @@ def _joined(parts: list[Judged]) -> Judged:
 def order_scores(trees: Trees, found: Candidates, features: Floats, settings: FusionSettings) -> NDArray[np.float64]:
     """What candidates ``(C,)`` are ordered by, on one thread: whole chunks are what threads share."""
     stages = (settings.first_trees, settings.finalists)
-    return trees.staged_scores(found.rows, found.codes, features, *stages, threads=1)
+    return trees.staged_scores(found.rows, features, *stages, threads=1)
 
 
 def target_ranks(judged: Judged, scores: NDArray[np.floating]) -> Ints:
     """Rank of each session's target by score, shape ``(S,)``, 0 where it is no candidate; ties to the smaller code."""
     rows, codes = judged.candidates.rows, judged.candidates.codes
-    order = np.lexsort((codes, -scores, rows))
-    place = np.arange(len(order)) - np.searchsorted(rows[order], rows[order])
+    order, place = order_within(rows, scores)
     hit = codes[order] == judged.targets[rows[order]]
     ranks = np.zeros(len(judged.targets), dtype=np.int64)
     ranks[rows[order][hit]] = place[hit] + 1

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from llmrec.errors import require
 from llmrec.rankers.fusion.settings import FusionSettings
+from llmrec.rankers.topk import order_within
 
 __all__ = ["Examples", "TreeShape", "Trees", "grow_trees", "grow_values", "thread_count"]
 
@@ -86,15 +87,14 @@ class Trees:
         return sums / len(self._models)
 
     def staged_scores(
-        self, rows: Ints, codes: Ints, features: Floats, first_trees: int, finalists: int, threads: int = 0
+        self, rows: Ints, features: Floats, first_trees: int, finalists: int, threads: int = 0
     ) -> Doubles:
         """`scores` of the candidates of each session that the first trees like best; the others follow below them.
 
         Most of the time goes into trees, and most candidates are far from any list.
 
         Args:
-            rows: Shape ``(C,)``; session of each candidate, ascending.
-            codes: Shape ``(C,)``; its item.
+            rows: Shape ``(C,)``; session of each candidate, ascending; what ties stays as it was given.
             features: Shape ``(C, F)``.
             first_trees: Trees of the first model that all candidates pass; 0 for all trees of all models.
             finalists: Candidates of a session that pass all trees.
@@ -107,8 +107,7 @@ class Trees:
             features, raw_score=True, num_threads=threads, num_iteration=first_trees
         )
         first = np.round(first * FIRST_STEPS) / FIRST_STEPS  # a batch and a session alone cut alike
-        order = np.lexsort((codes, -first, rows))
-        place = np.arange(len(order)) - np.searchsorted(rows[order], rows[order])
+        order, place = order_within(rows, first)
         best = np.sort(order[place < finalists])
         scores = np.empty(len(features))
         scores[best] = self.scores(features[best], threads)

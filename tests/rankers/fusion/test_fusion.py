@@ -288,8 +288,8 @@ def test_candidates_that_the_first_trees_drop_stand_below_the_others() -> None:
     sessions = ranker.catalogue.encode(Sessions.of([["B03", "B04"], ["B10"]], ["DE", "FR"]))
     found, features = ranker.seen_by_trees(sessions, "drop")
     whole = trees.scores(features, 1)
-    staged = trees.staged_scores(found.rows, found.codes, features, 10, 5, 1)
-    first = trees.staged_scores(found.rows, found.codes, features, 0, 5, 1)
+    staged = trees.staged_scores(found.rows, features, 10, 5, 1)
+    first = trees.staged_scores(found.rows, features, 0, 5, 1)
     np.testing.assert_array_equal(first, whole)
     for row in (0, 1):
         own = found.rows == row
