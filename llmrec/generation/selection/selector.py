@@ -104,7 +104,7 @@ class Selector:
         scores = self.fusion.scores(found, features)
         kept = coded.lengths[found.rows] > 0
         ids, depth = self.fusion.catalogue.vocabulary.ids, self.settings.products
-        return likely_titles(found.take(kept), scores[kept], ids, sessions.locales, table, depth)
+        return likely_titles(found.take(np.flatnonzero(kept)), scores[kept], ids, sessions.locales, table, depth)
 
     def select(
         self,

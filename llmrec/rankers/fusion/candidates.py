@@ -45,10 +45,10 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def take(self, places: Any) -> Candidates:
-        """Some of the candidates, by places or by a mask."""
-        parts = (self.rows, self.codes, self.scores, self.ranks, self.prior)
-        return Candidates(*(part[places] for part in parts))
+    def take(self, places: Ints) -> Candidates:
+        """Some of the candidates."""
+        parts: list[Any] = [self.rows, self.codes, self.scores, self.ranks, self.prior]
+        return Candidates(*(part.take(places, axis=0) for part in parts))
 
 
 def find_candidates(

@@ -148,7 +148,8 @@ def _cosines(vectors: Floats, sessions: CodedSessions, found: Candidates) -> Col
     values = np.empty((len(found), len(kinds)), dtype=np.float32)
     for start in range(0, len(found), PAIRS):
         part = slice(start, start + PAIRS)
-        values[part] = np.einsum("cd,ckd->ck", vectors[found.codes[part]], wanted[found.rows[part]])
+        own, asked = vectors.take(found.codes[part], axis=0), wanted.take(found.rows[part], axis=0)
+        values[part] = np.einsum("cd,ckd->ck", own, asked)
     values = np.round(values, 4)
     columns = {name: values[:, place] for place, (name, _, _) in enumerate(kinds)}
     columns["session_rank"] = rank_within(found.rows, columns["session"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
@@ -42,9 +41,10 @@ from llmrec.rankers.fusion.training import (
     target_ranks,
     with_last_as_label,
 )
-from llmrec.rankers.fusion.trees import Examples, Trees, grow_trees, thread_count
+from llmrec.rankers.fusion.trees import Examples, Trees, grow_trees
 from llmrec.rankers.sessions import CodedSessions, TrainingSessions
 from llmrec.rankers.storage import refuse_foreign, write_model
+from llmrec.rankers.threads import map_in_threads, thread_count
 from llmrec.rankers.topk import top_k_candidates
 
 __all__ = ["Fusion"]
@@ -155,11 +155,9 @@ class Fusion(Ranker[FusionSettings]):
             notice(f"out of fold, {int(self.estimate['sessions']):,} sessions: {', '.join(told)}")
 
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
-        parts = [sessions.slice(start, PART) for start in range(0, len(sessions), PART)]
-        if len(parts) <= 1:
-            return self._rank_part(sessions, k, seen)
-        with ThreadPoolExecutor(thread_count(self.settings.threads)) as pool:
-            ranked = list(pool.map(lambda part: self._rank_part(part, k, seen), parts))
+        parts = [sessions.slice(start, PART) for start in range(0, max(len(sessions), 1), PART)]
+        threads = thread_count(self.settings.threads)
+        ranked = map_in_threads(lambda part: self._rank_part(part, k, seen), parts, threads)
         return np.concatenate([codes for codes, _ in ranked]), np.concatenate([scores for _, scores in ranked])
 
     def _rank_part(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, Self
@@ -14,7 +13,7 @@ from llmrec.errors import require
 from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.topk import order_within
 
-__all__ = ["Examples", "TreeShape", "Trees", "grow_trees", "grow_values", "thread_count"]
+__all__ = ["Examples", "TreeShape", "Trees", "grow_trees", "grow_values"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -110,7 +109,7 @@ class Trees:
         order, place = order_within(rows, first)
         best = np.sort(order[place < finalists])
         scores = np.empty(len(features))
-        scores[best] = self.scores(features[best], threads)
+        scores[best] = self.scores(features.take(best, axis=0), threads)
         lowest = np.full(len(sizes), np.inf)
         np.minimum.at(lowest, rows[best], scores[best])
         rest = order[place >= finalists]
@@ -153,14 +152,6 @@ class Trees:
             return cls(texts) if texts else None
         except require("lightgbm", "rank").basic.LightGBMError as error:
             raise ValueError(f"not a LightGBM model: {error}") from error
-
-
-def thread_count(wanted: int) -> int:
-    """Threads to use: ``wanted``, or where it is 0 as many as OpenMP would."""
-    if wanted:
-        return wanted
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return int(told) if told.isdecimal() and int(told) else (os.cpu_count() or 1)
 
 
 def grow_trees(examples: Examples, names: Sequence[str], settings: FusionSettings, seed: int) -> str:
