@@ -74,6 +74,7 @@ class Trees:
         lightgbm = require("lightgbm", "rank")
         self.texts = list(texts)
         self._models = [lightgbm.Booster(model_str=text) for text in self.texts]
+        self._first: dict[int, Any] = {}  # the first trees of the first model, by their number
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -102,9 +103,7 @@ class Trees:
         sizes = np.bincount(rows)
         if not first_trees or sizes.max(initial=0) <= finalists:
             return self.scores(features, threads)
-        first: Doubles = self._models[0].predict(
-            features, raw_score=True, num_threads=threads, num_iteration=first_trees
-        )
+        first: Doubles = self._first_trees(first_trees).predict(features, raw_score=True, num_threads=threads)
         first = np.round(first * FIRST_STEPS) / FIRST_STEPS  # a batch and a session alone cut alike
         order, place = order_within(rows, first)
         best = np.sort(order[place < finalists])
@@ -115,6 +114,13 @@ class Trees:
         rest = order[place >= finalists]
         scores[rest] = lowest[rows[rest]] - place[place >= finalists]
         return scores
+
+    def _first_trees(self, number: int) -> Any:
+        """A model of its own: LightGBM keeps ``num_iteration`` in the model, where another thread would read it too."""
+        if number not in self._first:
+            text = self._models[0].model_to_string(num_iteration=number)
+            self._first[number] = require("lightgbm", "rank").Booster(model_str=text)
+        return self._first[number]
 
     def contributions(self, features: Floats) -> Doubles:
         """What each feature adds to the mean score, shape ``(C, F + 1)``, the last being what all share (TreeSHAP)."""
