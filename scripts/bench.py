@@ -33,7 +33,7 @@
     python scripts/bench.py stats
 """
 
-from llmrec.benchmarks import app
+from bench import app
 
 if __name__ == "__main__":
     app()

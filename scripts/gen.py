@@ -16,8 +16,8 @@ With nothing but --k it runs the `demo` recipe: built-in synthetic data and a ti
 """
 
 from llmrec.cli import run
-from llmrec.config import GenerateConfig
-from llmrec.generation import generate_titles
+from llmrec.selection.generated import generate_titles
+from llmrec.titles.settings import GenerateConfig
 
 if __name__ == "__main__":
     raise SystemExit(run(GenerateConfig, generate_titles))

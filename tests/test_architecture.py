@@ -5,30 +5,31 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "llmrec"
+from tests.places import ROOT
+
+PACKAGE = ROOT / "llmrec"
 # Each name may import those before it, and itself.
 LAYERS = [
     {"__init__"},
     {"errors"},
     {"schema"},
     {"files", "console"},
-    {"config"},
-    {"flags"},
-    {"data", "evaluation"},
-    {"prompts", "training", "metrics"},
-    {"embeddings"},
-    {"retrieval"},
-    {"rankers"},
-    {"generation"},  # the title selector reads rankers
-    {"statistics"},
-    {"reproduction"},
-    {"app"},
+    {"settings"},
+    {"data"},
+    {"synth"},
+    {"evaluation"},
+    {"reporting"},
+    {"training"},
+    {"text"},
+    {"rankers", "titles"},  # neither imports the other
+    {"selection"},
+    {"paper"},
     {"cli"},
-    {"benchmarks"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -52,21 +53,25 @@ def imported_parts(path: Path) -> set[str]:
 def test_imports_point_to_lower_layers_only(path: Path) -> None:
     own = part_of(path)
     for other in imported_parts(path):
-        assert other == own or LEVEL[other] < LEVEL[own] or {own, other} == {"data", "evaluation"}, (
-            f"{own} imports {other}"
-        )
+        assert other == own or LEVEL[other] < LEVEL[own], f"{own} imports {other}"
 
 
-def test_data_and_evaluation_do_not_import_each_other_both_ways() -> None:
-    reads = {own: set() for own in ("data", "evaluation")}
-    for path in FILES:
-        if part_of(path) in reads:
-            reads[part_of(path)] |= imported_parts(path)
-    assert not ("evaluation" in reads["data"] and "data" in reads["evaluation"])
+def test_every_layer_exists_and_every_part_has_a_layer() -> None:
+    assert {part_of(path) for path in FILES} == set(LEVEL)
+
+
+def test_no_folder_holds_more_than_sixteen_modules() -> None:
+    floors = Counter(path.parent for path in FILES if path.name != "__init__.py")
+    assert {str(folder): number for folder, number in floors.items() if number > 16} == {}
+
+
+def test_bench_and_measurements_stay_outside_the_package() -> None:
+    assert not [path for path in PACKAGE.rglob("*") if path.name in ("bench", "benchmarks", "measured")]
 
 
 @pytest.mark.parametrize(
-    "module", ["llmrec", "llmrec.cli", "llmrec.config", "llmrec.generation", "llmrec.rankers", "llmrec.rankers.covisit"]
+    "module",
+    ["llmrec", "llmrec.cli", "llmrec.settings", "llmrec.titles", "llmrec.rankers", "llmrec.rankers.counting.covisit"],
 )
 def test_import_stays_light(module: str) -> None:
     code = f"import sys, {module}; print({{'torch', 'transformers', 'datasets', 'faiss', 'openai'}} & set(sys.modules))"
@@ -76,8 +81,13 @@ def test_import_stays_light(module: str) -> None:
 
 def test_training_never_names_test_targets() -> None:
     training = [
-        PACKAGE / "generation" / name
-        for name in ("train.py", "tokenizer.py", "prompt_sessions.py", "recent_products.py")
+        PACKAGE / "titles" / name
+        for name in (
+            "training/train.py",
+            "models/tokenizer.py",
+            "prompting/prompt_sessions.py",
+            "prompting/recent_products.py",
+        )
     ]
     training += [path for path in FILES if part_of(path) in ("rankers", "training")]
     for path in training:
@@ -98,16 +108,16 @@ def test_library_never_prints_asserts_or_evaluates() -> None:
 @pytest.mark.parametrize(
     ("package", "only"),
     [
-        ("recbole", "rankers/recbole.py"),
-        ("pyspark", "rankers/engine.py"),
+        ("recbole", "rankers/neural/recbole.py"),
+        ("pyspark", "rankers/counting/engine.py"),
         ("lightgbm", "rankers/fusion/trees.py"),
-        ("faiss", "retrieval/index.py"),
-        ("sentence_transformers", "embeddings/sentence.py"),
-        ("model2vec", "embeddings/pretrained_static.py"),
-        ("onnxruntime", "embeddings/onnx.py"),
-        ("openai", "generation/compare/server.py"),
-        ("ctranslate2", "generation/ctranslate.py"),
-        ("deepspeed", "generation/plan.py"),
+        ("faiss", "text/search/index.py"),
+        ("sentence_transformers", "text/encoders/sentence.py"),
+        ("model2vec", "text/encoders/pretrained_static.py"),
+        ("onnxruntime", "text/encoders/onnx.py"),
+        ("openai", "titles/lab/server.py"),
+        ("ctranslate2", "titles/decoding/ctranslate.py"),
+        ("deepspeed", "titles/models/plan.py"),
     ],
 )
 def test_one_file_knows_a_package(package: str, only: str) -> None:

@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from llmrec.config import recipe_names
+from llmrec.evaluation.modules import METRICS
 from llmrec.files import shipped_folder
-from llmrec.metrics import METRICS
-from llmrec.reproduction.recipe import table_names
-
-ROOT = Path(__file__).parents[1]
+from llmrec.paper.reproduction.recipe import table_names
+from llmrec.settings import recipe_names
+from tests.places import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +32,9 @@ def test_the_wheel_holds_prompts_configurations_recipes_and_types(wheel: Path) -
         for file in shipped_folder(folder).rglob("*.yaml"):
             assert f"llmrec/shipped/{folder}/{file.relative_to(shipped_folder(folder)).as_posix()}" in names
     assert {f"llmrec/recipes/{name}.yaml" for name in recipe_names()} <= names
-    assert {f"llmrec/recipes/paper/{name}.yaml" for name in (*table_names(), "methods", "protocols")} <= names
-    assert {"llmrec/py.typed", "llmrec/data/synth/words.yaml", "llmrec/data/synth/families.yaml"} <= names
-    assert {f"llmrec/metrics/{name}/{name}.py" for name in METRICS} <= names
+    assert {f"llmrec/paper/recipes/{name}.yaml" for name in (*table_names(), "methods", "protocols")} <= names
+    assert {"llmrec/py.typed", "llmrec/synth/words.yaml", "llmrec/synth/families.yaml"} <= names
+    assert {f"llmrec/evaluation/modules/{name}/{name}.py" for name in METRICS} <= names
     assert not [name for name in names if name.startswith(("tests/", "scripts/"))]
 
 

@@ -26,9 +26,9 @@ from llmrec.cli import (
     select,
     statistics,
 )
+from llmrec.cli.flags import as_command, spread
 from llmrec.console import stderr
 from llmrec.errors import LlmrecError
-from llmrec.flags import as_command, spread
 
 __all__ = ["app", "main", "run"]
 

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from llmrec.cli.flags import choice
 from llmrec.console import notice
 from llmrec.console import out as out_console
 from llmrec.errors import require
-from llmrec.flags import choice
 
 __all__ = ["evaluate_alignment", "impute"]
 
@@ -32,9 +32,9 @@ def evaluate_alignment(
     from dataclasses import asdict
     from json import dumps
 
-    from llmrec.embeddings.folder import open_embeddings
     from llmrec.files import write_text
-    from llmrec.retrieval.alignment import align_locales, render_alignment
+    from llmrec.text.encoders.embeddings_folder import open_embeddings
+    from llmrec.text.products.alignment import align_locales, render_alignment
 
     shown = _METRICS[choice(metric, "--metric", tuple(_METRICS))]
     embeddings = open_embeddings(folder)
@@ -44,7 +44,7 @@ def evaluate_alignment(
         record = {"encoder": embeddings.manifest["encoder"], "queries": queries, "seed": seed, "pairs": pairs}
         write_text(json, dumps(record, indent=2, ensure_ascii=False) + "\n")
     if plot is not None:
-        from llmrec.evaluation.plots import plot_heatmap, save_figure
+        from llmrec.reporting.plots import plot_heatmap, save_figure
 
         name = embeddings.manifest["encoder"]["name"]
         figure = plot_heatmap(alignment.matrix(shown), alignment.locales, f"{shown}, {name}: the same product abroad")
@@ -72,9 +72,9 @@ def impute(
     require("faiss", "text")
     import pyarrow.parquet as pq
 
-    from llmrec.embeddings.folder import open_embeddings
     from llmrec.files import atomic_file
-    from llmrec.retrieval.impute import impute_attributes
+    from llmrec.text.encoders.embeddings_folder import open_embeddings
+    from llmrec.text.products.impute import impute_attributes
 
     names = [{"colour": "color"}.get(name, name) for name in attribute or ("brand", "color", "material")]
     embeddings = open_embeddings(folder)
@@ -97,8 +97,8 @@ def _attributes(keys: Any, products: Path, names: list[str]) -> Any:
     from llmrec.data.products import read_products_file
     from llmrec.data.sessions import connect
     from llmrec.errors import DataError
-    from llmrec.retrieval.impute import ATTRIBUTES
-    from llmrec.retrieval.keys import key_rows
+    from llmrec.text.products.impute import ATTRIBUTES
+    from llmrec.text.search.keys import key_rows
 
     for name in names:
         choice(name, "--attribute", ATTRIBUTES)

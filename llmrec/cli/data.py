@@ -46,7 +46,7 @@ def synth(
 
     Example: llmrec data synth raw/small --size small --report
     """
-    from llmrec.data.synth import measure_synthetic, render_report, synthesize, write_report
+    from llmrec.synth import measure_synthetic, render_report, synthesize, write_report
 
     synthesize(out, size=size, seed=seed)
     if report:

@@ -12,7 +12,7 @@ from llmrec.console import out as out_console
 from llmrec.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from llmrec.data.verify import Checked
+    from llmrec.data.download.verify import Checked
 
 __all__ = ["get"]
 
@@ -32,8 +32,8 @@ def get(
 
     Example: llmrec data get --from authors --out raw/amazon-m2
     """
-    from llmrec.data.fetch import clone, copy_folder
-    from llmrec.data.official import AUTHORS_URL
+    from llmrec.data.download.fetch import clone, copy_folder
+    from llmrec.data.download.official import AUTHORS_URL
 
     if check is not None:
         if source not in (None, "aicrowd", "authors"):
@@ -53,7 +53,7 @@ def get(
 
 
 def _show_sources() -> None:
-    from llmrec.data.official import AICROWD_PAGE, AUTHORS_URL, SHARED
+    from llmrec.data.download.official import AICROWD_PAGE, AUTHORS_URL, SHARED
 
     rows = [
         ("aicrowd", "products, training sessions, test sessions of three tasks", "after login, in a browser"),
@@ -68,7 +68,7 @@ def _show_sources() -> None:
 
 
 def _show_aicrowd(out: Path) -> None:
-    from llmrec.data.official import AICROWD_FILES, AICROWD_PAGE, TASK_1_FILES
+    from llmrec.data.download.official import AICROWD_FILES, AICROWD_PAGE, TASK_1_FILES
 
     rows = [(name, " or ".join(f"{count:,}" for count in counts), what) for name, counts, what in AICROWD_FILES]
     out_console.print(table("Files of the challenge", ("file", "rows", "what"), rows))
@@ -80,9 +80,9 @@ def _show_aicrowd(out: Path) -> None:
 
 def _report(folder: Path, sums: bool) -> None:
     """Show every file with what is known of it, and end in an error where one is not what it should be."""
-    from llmrec.data.official import missing_files
+    from llmrec.data.download.official import missing_files
+    from llmrec.data.download.verify import check_folder, is_synthetic, write_sums
     from llmrec.data.sources import find_source
-    from llmrec.data.verify import check_folder, is_synthetic, write_sums
 
     checked = check_folder(folder)
     out_console.print(table(str(folder), ("file", "MB", "rows", "official", "SHA-256", "state"), map(_row, checked)))

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from llmrec.cli.flags import assignments, choice
 from llmrec.errors import require
-from llmrec.flags import assignments, choice
 
 __all__ = ["app"]
 
@@ -67,11 +67,11 @@ def products(
 
     Example: llmrec embed products.parquet --out runs/titles --encoder intfloat/multilingual-e5-small
     """
-    from llmrec.embeddings.job import EmbedJob, run_embed_job
+    from llmrec.text.encoders.embed import EmbedJob, run_embed_job
 
     if index:
         require("faiss", "text")  # before hours of encoding, not after
-    from llmrec.retrieval.build import build_for_folder
+    from llmrec.text.search.build import build_for_folder
 
     job = EmbedJob(
         products=products,
@@ -108,7 +108,7 @@ def train(
 
     Example: llmrec embed train --train train.parquet --products products.parquet --out models/encoder
     """
-    from llmrec.embeddings.train_job import TrainEncoderJob, run_train_encoder_job
+    from llmrec.text.encoders.learning.train_encoder import TrainEncoderJob, run_train_encoder_job
 
     named = {"base": base, "lora_rank": lora_rank, "seed": seed}
     job = TrainEncoderJob(
@@ -127,6 +127,6 @@ def train(
 def _finder(vectors: Any) -> Any:
     """An index of vectors, loaded when a training asks for one."""
     require("faiss", "text")
-    from llmrec.retrieval.index import nearest_rows
+    from llmrec.text.search.index import nearest_rows
 
     return nearest_rows(vectors)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from llmrec.cli.flags import assignments
 from llmrec.errors import require
-from llmrec.flags import assignments
 
 __all__ = ["merge_adapter", "plan", "sweep"]
 
@@ -28,7 +28,7 @@ def plan(
     """
     for package in ("torch", "transformers"):
         require(package, "generate")
-    from llmrec.generation.plan import run_plan
+    from llmrec.titles.models.plan import run_plan
 
     run_plan(recipe, assignments(changes or []), gpus=gpus, memory_gib=memory_gb, per_node=gpus_per_node)
 
@@ -51,7 +51,7 @@ def sweep(
     """
     for package in ("torch", "transformers", "accelerate", "datasets"):
         require(package, "generate")
-    from llmrec.generation.sweep import SweepJob, run_sweep
+    from llmrec.titles.sweep import SweepJob, run_sweep
 
     fixed = assignments(changes or [])
     run_sweep(SweepJob(recipe=recipe, data=data, out=out, grid=grid, settings=fixed, hardware=hardware))
@@ -70,6 +70,6 @@ def merge_adapter(
     """
     for package in ("torch", "transformers"):
         require(package, "generate")
-    from llmrec.generation.lora import merge_adapter as merge
+    from llmrec.titles.models.lora import merge_adapter as merge
 
     merge(adapter, out, base_model)

@@ -35,7 +35,7 @@ def trim(
     if restore is not None and prompt:
         raise ConfigError("--prompt says what a trimmed model keeps; --restore keeps everything")
     from llmrec.data.store import Store
-    from llmrec.generation.trim_job import restore_folder, trim_folder
+    from llmrec.titles.models.trim_job import restore_folder, trim_folder
 
     if restore is not None:
         restore_folder(model, restore, out)

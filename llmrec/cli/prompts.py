@@ -22,7 +22,7 @@ def list_prompts() -> None:
 
     Example: llmrec prompts list
     """
-    from llmrec.prompts import prompt_table
+    from llmrec.text.prompts import prompt_table
 
     out_console.print(prompt_table())
 
@@ -42,9 +42,9 @@ def render(
     Example: llmrec prompts render instruct --data STORE --split test --session 12
     """
     from llmrec.data.store import Store
-    from llmrec.generation.compare.messages import render_chat
-    from llmrec.generation.recent_products import render_session
-    from llmrec.prompts import load_prompt
+    from llmrec.text.prompts import load_prompt
+    from llmrec.titles.lab.messages import render_chat
+    from llmrec.titles.prompting.recent_products import render_session
 
     prompt, store = load_prompt(name), Store.load(data)
     if prompt.system or shots:
@@ -88,8 +88,8 @@ def compare(
 
     Example: llmrec prompts compare plain instruct --data STORE --model runs/mt5/model --k 1 --k 3 --out runs/compared
     """
-    from llmrec.generation.compare.job import compare_prompts
-    from llmrec.generation.compare.settings import CompareSettings
+    from llmrec.titles.lab.compare import compare_prompts
+    from llmrec.titles.lab.settings import CompareSettings
 
     compare_prompts(
         CompareSettings(
@@ -131,9 +131,9 @@ def export(
     from tempfile import TemporaryDirectory
 
     from llmrec.data.store import Store
-    from llmrec.generation.prompt_export import export_prompt_sessions
-    from llmrec.generation.prompt_sessions import build_prompt_sessions
-    from llmrec.prompts import load_prompt
+    from llmrec.text.prompts import load_prompt
+    from llmrec.titles.prompting.prompt_export import export_prompt_sessions
+    from llmrec.titles.prompting.prompt_sessions import build_prompt_sessions
 
     store, prompt = Store.load(data), load_prompt(name)
     with TemporaryDirectory(prefix="llmrec-") as cache:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from llmrec.cli.flags import assignments, choice
 from llmrec.console import out as out_console
-from llmrec.flags import assignments, choice
 
 __all__ = ["evaluate", "rank", "tune"]
 
@@ -43,7 +43,7 @@ def evaluate(
     """
     from llmrec.evaluation.evaluate import evaluate_run
     from llmrec.evaluation.results import write_result
-    from llmrec.evaluation.tables import render_markdown
+    from llmrec.reporting.tables import render_markdown
 
     result = evaluate_run(
         run,
@@ -100,7 +100,7 @@ def rank(
 
     Example: llmrec rank covisit --train train.parquet --sessions test.parquet --out runs/covisit.parquet
     """
-    from llmrec.rankers.job import RankJob, export_job, run_rank_job
+    from llmrec.rankers.rank import RankJob, export_job, run_rank_job
 
     job = RankJob(
         ranker=ranker,

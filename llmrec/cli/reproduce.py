@@ -49,10 +49,10 @@ def reproduce(
     Example: llmrec reproduce all --data stores/m2 --launch accelerate_configs/a6000x8.yaml --resume
     """
     from llmrec.errors import ConfigError
-    from llmrec.reproduction.docs import write_docs_page
-    from llmrec.reproduction.job import ReproduceJob
-    from llmrec.reproduction.records import RECORDED
-    from llmrec.reproduction.report import reproduce_and_report
+    from llmrec.paper.reproduction.docs import write_docs_page
+    from llmrec.paper.reproduction.records import RECORDED
+    from llmrec.paper.reproduction.report import reproduce_and_report
+    from llmrec.paper.reproduction.reproduce import ReproduceJob
 
     if not tables and write_docs is None:
         raise ConfigError("nothing to reproduce: name a table, for instance table10, or all")
@@ -90,7 +90,7 @@ def last_title(
     Example: llmrec last-title stores/m2 --split test_task3_phase1 --out runs/last_title.parquet
     """
     from llmrec.data.store import Store
-    from llmrec.generation.last_title import write_last_titles
+    from llmrec.titles.last_title import write_last_titles
 
     number = write_last_titles(Store.load(store), split, out)
     notice(f"{number:,} titles in {out}; score them: llmrec evaluate {out} --targets FILE --products FILE")

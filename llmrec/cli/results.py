@@ -25,9 +25,9 @@ def results(
 
     Example: llmrec results runs/covisit1.json runs/covisit2.json CORE=runs/core1.json --metrics mrr@100
     """
-    from llmrec.evaluation.standings import read_entry, standings
-    from llmrec.evaluation.tables import markdown_table
     from llmrec.files import write_text
+    from llmrec.reporting.standings import read_entry, standings
+    from llmrec.reporting.tables import markdown_table
 
     lines: list[str] = []
     for title, header, rows in standings([read_entry(file) for file in files], metrics or ()):

@@ -33,7 +33,7 @@ def index(
     Example: llmrec index runs/titles --kind ivf --memory-mb 600 --recall 0.95
     """
     require("faiss", "text")
-    from llmrec.retrieval.build import add_products, build_for_folder, remove_products
+    from llmrec.text.search.build import add_products, build_for_folder, remove_products
 
     if remove is not None:
         remove_products(folder, remove)
@@ -58,7 +58,7 @@ def similar(
     Example: llmrec similar runs/titles "wireless headphones black" --locale DE --k 10
     """
     require("faiss", "text")
-    from llmrec.retrieval.similar import SimilarProducts
+    from llmrec.text.search.similar import SimilarProducts
 
     if sum(given is not None for given in (title, product, session)) != 1:
         raise ConfigError("give one of a title, --product ID and --session 'ID ID ID'")
@@ -86,7 +86,7 @@ def ground(
     Example: llmrec ground runs/titles_validation.parquet --index runs/titles --out runs/grounded.parquet
     """
     require("faiss", "text")
-    from llmrec.retrieval.ground import ground_run
+    from llmrec.text.products.ground import ground_run
 
     ground_run(run, index, out, k, sessions)
 

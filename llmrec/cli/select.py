@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from llmrec.cli.flags import assignments
 from llmrec.console import out as out_console
-from llmrec.flags import assignments
 
 __all__ = ["select"]
 
@@ -51,8 +51,8 @@ def select(
 
     Example: llmrec select --data STORE --split test --out runs/titles.parquet
     """
-    from llmrec.generation.selection.ablation import render_ablation
-    from llmrec.generation.selection.job import SelectJob, run_ablation_job, run_select_job
+    from llmrec.selection.ablation import render_ablation
+    from llmrec.selection.select_titles import SelectJob, run_ablation_job, run_select_job
 
     settings = assignments(changes or [])
     job = SelectJob(

@@ -26,7 +26,7 @@ def stats(
 
     Example: llmrec stats stores/m2 --out runs/stats
     """
-    from llmrec.statistics.job import StatisticsJob, next_command, render_numbers, run_statistics_job
+    from llmrec.paper.statistics.describe import StatisticsJob, next_command, render_numbers, run_statistics_job
 
     job = StatisticsJob(data=store, out=out, split=split, sknn_sample=sknn_sample, seed=seed)
     numbers = run_statistics_job(job)

@@ -28,11 +28,10 @@ from llmrec.data.findings import (
 from llmrec.data.products import no_products, stage_products, unique_products
 from llmrec.data.raw import explained, literal
 from llmrec.data.sessions import connect, stage_sessions
-from llmrec.data.sources import Source, TestSource, find_source, is_store
+from llmrec.data.sources import SYNTHETIC, Source, TestSource, find_source, is_store
 from llmrec.data.splits import in_validation, validation_limits
+from llmrec.data.staged_targets import attach_targets, targets_table
 from llmrec.data.summary import Finding, ImportSummary, TableSummary
-from llmrec.data.synth.build import SETTINGS
-from llmrec.data.targets import attach_targets, targets_table
 from llmrec.errors import ConfigError
 from llmrec.files import atomic_folder, sha256_of
 from llmrec.schema import PRODUCT_COLUMNS, STORE_VERSION
@@ -179,7 +178,7 @@ def _manifest(folder: Path, found: Source, summary: ImportSummary, settings: dic
         "llmrec": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "source": found.folder.resolve().name,
-        "synthetic": (found.folder / SETTINGS).is_file(),
+        "synthetic": (found.folder / SYNTHETIC).is_file(),
         **settings,
         "tables": {
             one.name: {

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from llmrec.errors import ConfigError, DataError
 
-__all__ = ["Source", "TestSource", "find_source", "is_store", "test_split"]
+__all__ = ["SYNTHETIC", "Source", "TestSource", "find_source", "is_store", "test_split"]
 
+SYNTHETIC = "synth.json"  # what `llmrec data synth` leaves beside its files
 _MAX_DEPTH = 3
 _PHASES = {"public": 1, "private": 2}  # how the authors' repository names the two phases
 _WANTED = (

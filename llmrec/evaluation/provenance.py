@@ -18,7 +18,7 @@ import llmrec
 
 __all__ = ["RECORDS", "collect_provenance", "command_line", "git_commit", "without_credentials"]
 
-RECORDS: Final = "llmrec/recipes/paper/measured"  # in a checkout; see `llmrec.reproduction.records`
+RECORDS: Final = "docs/measured"  # in a checkout; see `llmrec.paper.reproduction.records`
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/\s]*@")
 
 PACKAGES: Final = (

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from llmrec.config import load_recipe, recipe_names, resolve
 from llmrec.errors import ConfigError
 from llmrec.rankers.registry import ranker_class
+from llmrec.settings import load_recipe, recipe_names, resolve
 
 __all__ = ["ranker_settings", "recipe_ranker", "yaml_value"]
 

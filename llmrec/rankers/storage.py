@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from llmrec.config import resolve
 from llmrec.errors import ConfigError, ModelError
 from llmrec.files import atomic_folder, sha256_of
+from llmrec.settings import resolve
 
 __all__ = ["name_of_model", "read_model", "refuse_foreign", "write_model"]
 

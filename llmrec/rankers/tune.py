@@ -14,15 +14,15 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
-from llmrec.config import RECIPES
 from llmrec.console import notice
 from llmrec.errors import ConfigError, DataError, nearest, require
 from llmrec.evaluation.metrics import mrr_at_k, ranks_of_targets
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.files import disk_errors, write_text
-from llmrec.rankers.job import ranker_settings, read_products
+from llmrec.rankers.rank import ranker_settings, read_products
 from llmrec.rankers.registry import ranker_class
 from llmrec.rankers.sessions import Sessions, TrainingSessions, read_training_files
+from llmrec.settings import RECIPES
 
 __all__ = ["SearchSpace", "TuneJob", "load_space", "run_tune_job", "space_names"]
 

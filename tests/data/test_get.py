@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from llmrec.cli import main
-from llmrec.data import official
-from llmrec.data.fetch import clone, copy_folder
-from llmrec.data.official import known_files, missing_files
+from llmrec.data.download import official
+from llmrec.data.download.fetch import clone, copy_folder
+from llmrec.data.download.official import known_files, missing_files
+from llmrec.data.download.verify import check_folder, impostor, write_sums
 from llmrec.data.sources import find_source
-from llmrec.data.verify import check_folder, impostor, write_sums
 from llmrec.errors import ConfigError, DataError
 
 SESSION = "\"['A' 'B']\",UK\n"
@@ -197,7 +197,7 @@ def test_sums_are_written_and_compared(tmp_path: Path, capfd: pytest.CaptureFixt
 
 
 def test_synthetic_data_does_not_pass_for_the_real(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from llmrec.data.synth import synthesize
+    from llmrec.synth import synthesize
 
     synthesize(tmp_path / "raw", size="tiny", seed=0)
     assert run("--check", tmp_path / "raw") == 2  # its row counts are not the official ones

@@ -2,7 +2,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +13,7 @@ from llmrec.data.store import Store
 from llmrec.data.summary import render_summary
 from llmrec.errors import ConfigError, DataError, StoreError
 from llmrec.schema import PRODUCT_COLUMNS
+from tests.places import ROOT
 
 # ibis 12 still calls what DuckDB 2 renamed
 pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
@@ -208,6 +208,6 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(source, tmp_path):
     )
     mounted = f'mount -t tmpfs -o size=1m none "$2" && exec "{sys.executable}" -c "$3" "$1" "$2"'
     command = ["unshare", "-Urm", "sh", "-c", mounted, "sh", str(source), str(tmp_path / "disk"), script]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert "the disk is full; free some space" in done.stdout
     assert done.stdout.strip().endswith("[]")

@@ -1,16 +1,13 @@
 """The real files, where they are at hand: figures that anybody can count again."""
 
-import os
-from pathlib import Path
-
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from llmrec.data.importing import import_dataset
 from llmrec.data.store import Store
+from tests.places import REAL
 
-REAL = Path(os.environ.get("LLMREC_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 pytestmark = [
     pytest.mark.skipif(not REAL.is_dir(), reason="no real data; set LLMREC_REAL_DATA"),
     # ibis 12 still calls what DuckDB 2 renamed

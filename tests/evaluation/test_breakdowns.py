@@ -22,7 +22,7 @@ from llmrec.evaluation.metrics import MAX_RANKED, metric_by_rank
 from llmrec.evaluation.results import read_result, write_result
 from llmrec.evaluation.runs import write_run
 from llmrec.evaluation.scoring import score_rankings, score_titles
-from llmrec.evaluation.tables import breakdown_tables, render_markdown
+from llmrec.reporting.tables import breakdown_tables, render_markdown
 
 SESSIONS = [
     (["a", "b"], "UK", "c"),

@@ -1,11 +1,9 @@
 import csv
 import json
 import math
-import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +15,9 @@ from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.evaluate import evaluate_run
 from llmrec.evaluation.results import read_result, write_result
 from llmrec.evaluation.runs import write_run
-from llmrec.evaluation.tables import render_markdown
+from llmrec.reporting.tables import render_markdown
+from tests.places import REAL
 
-REAL = Path(os.environ.get("LLMREC_REAL_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 TASK2 = REAL / "amazon-m2" / "task2_phase1.parquet"
 
 LOCALES = ["JP", "UK", "UK", "JP"]
@@ -196,8 +194,8 @@ def test_a_table_of_ranks_holds_a_row_for_each_locale(ranked):
 
 def test_to_evaluate_loads_no_model_library():
     code = (
-        "import sys, llmrec.evaluation.evaluate, llmrec.evaluation.tables; "
-        "raise SystemExit(bool({'torch', 'transformers', 'llmrec.generation'} & set(sys.modules)))"
+        "import sys, llmrec.evaluation.evaluate, llmrec.reporting.tables; "
+        "raise SystemExit(bool({'torch', 'transformers', 'llmrec.titles'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

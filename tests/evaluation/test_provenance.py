@@ -7,7 +7,7 @@ import time
 import pytest
 
 from llmrec.evaluation.provenance import RECORDS, collect_provenance, command_line, git_commit
-from llmrec.reproduction.records import RECORDED
+from llmrec.paper.reproduction.records import RECORDED
 
 IDENTITY = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from llmrec.embeddings.folder import ENCODER, FORMAT, MANIFEST, PRODUCTS, VECTORS, VERSION
-from llmrec.embeddings.tfidf import TfidfEncoder
+from llmrec.text.encoders.embeddings_folder import ENCODER, FORMAT, MANIFEST, PRODUCTS, VECTORS, VERSION
+from llmrec.text.encoders.tfidf import TfidfEncoder
 
 
 def embed(products: Any, folder: Path, dim: int = 12) -> Path:

@@ -16,7 +16,7 @@ import yaml
 from llmrec.cli import main
 from llmrec.evaluation.runs import read_run
 from llmrec.rankers import RANKERS, load_ranker
-from llmrec.rankers.job import ranker_settings
+from llmrec.rankers.rank import ranker_settings
 from llmrec.rankers.registry import ranker_class
 from llmrec.rankers.tune import load_space, space_names
 from tests.rankers.contract import SESSIONS, products, training_sessions

@@ -15,7 +15,7 @@ from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.fusion.sources import active_groups
 from llmrec.rankers.fusion.training import Fold, Judged, target_ranks
 from llmrec.rankers.fusion.trees import Examples, Trees, grow_trees
-from llmrec.rankers.job import RankJob, learning_material
+from llmrec.rankers.rank import RankJob, learning_material
 from llmrec.rankers.sessions import read_session_files
 
 __all__ = ["Ablation", "ablate_folds", "ablate_job", "render_ablation"]
@@ -46,7 +46,7 @@ class Ablation:
 
 
 def ablate_job(job: RankJob) -> list[Ablation]:
-    """Ablate what `llmrec.rankers.job.run_rank_job` would fit: the same files, recipe and settings.
+    """Ablate what `llmrec.rankers.rank.run_rank_job` would fit: the same files, recipe and settings.
 
     Raises:
         ConfigError: the job is for another ranker, asks for something to be written or loaded, or names no files to

@@ -17,7 +17,7 @@ from llmrec.rankers.fusion.product_features import ProductFacts, product_columns
 from llmrec.rankers.fusion.scorers import PairScorer
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.topk import rank_within
-from llmrec.rankers.vectors import VectorRanker, session_vectors
+from llmrec.rankers.vectors.item_vectors import VectorRanker, session_vectors
 
 __all__ = ["GROUPS", "Sight", "build_features", "feature_names"]
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llmrec.errors import DataError
-from llmrec.rankers.features import ATTRIBUTES, attribute_features
+from llmrec.rankers.attributes import ATTRIBUTES, attribute_features
 from llmrec.rankers.fusion.candidates import Candidates
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.vocabulary import Vocabulary

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from llmrec.console import notice
 from llmrec.errors import ModelError
 from llmrec.files import atomic_folder
+from llmrec.rankers.attributes import FEATURE_COLUMNS
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.catalogue import catalogue_and_codes
-from llmrec.rankers.features import FEATURE_COLUMNS
 from llmrec.rankers.fusion.candidates import Candidates, find_candidates
 from llmrec.rankers.fusion.evidence import Evidence
 from llmrec.rankers.fusion.features import Sight, build_features, feature_names

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from llmrec.config import option
+from llmrec.settings import option
 
 __all__ = ["FusionSettings"]
 

@@ -23,7 +23,7 @@ from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.fusion.scorers import learn_scorers
 from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.fusion.training import draw_folds, families, known_to_fold, with_last_as_label
-from llmrec.rankers.job import RankJob
+from llmrec.rankers.rank import RankJob
 from tests.rankers.contract import ITEMS, RankerContract, products, training_sessions
 
 QUICK: dict[str, Any] = {"rounds": 20, "min_leaf": 5, "threads": 1, "folds": 3}

@@ -1,0 +1,1 @@
+"""Where the files of the paper come from: fetched, and checked."""

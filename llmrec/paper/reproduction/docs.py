@@ -1,0 +1,128 @@
+"""``docs/reproduction.md``: what was measured and recorded, never typed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from llmrec.errors import ConfigError
+from llmrec.files import write_text
+from llmrec.paper.reproduction.recipe import FOLDER, Row, TableRecipe, load_table, table_names
+from llmrec.paper.reproduction.records import Measurement, read_folder
+from llmrec.paper.reproduction.report import NOTHING, made_by, markdown_table, shown_number
+
+__all__ = ["render_docs_page", "write_docs_page"]
+
+_INTRODUCTION = """# Reproduction: what was measured
+
+Generated from the records in [docs/measured](../docs/measured) by `llmrec reproduce`;
+nothing here is typed, and a test holds that the page is what the records give. To measure again, and to add what is
+missing:
+
+```bash
+llmrec reproduce public --data ../shared/data/amazon-m2 --resume --record --write-docs docs/reproduction.md
+llmrec reproduce industrial --data ../shared/data/industrial --resume --record --write-docs docs/reproduction.md
+llmrec reproduce all --data stores/m2 --resume --record --write-docs docs/reproduction.md
+```
+
+Each goes on where it was stopped, runs one row alone with `--only ROW`, trains on several devices with `--launch
+accelerate_configs/a6000x8.yaml`, and ends in status 1 if a number left its band. Fractions, as the paper prints them
+(BLEU too); brackets are 95 % bootstrap intervals over sessions. A number of another protocol than the paper's is held
+against our own record of it, never against the paper. Seconds are of machines that did other things beside. Which
+files a table needs, and where they are got, is said by `llmrec reproduce TABLE` without data.
+"""
+
+
+def write_docs_page(path: Path, recorded: Path, recipes: Path = FOLDER) -> None:
+    """Write the page.
+
+    Raises:
+        DataError: a record is malformed.
+        DiskError: the page cannot be written.
+    """
+    write_text(path, render_docs_page(recorded, recipes))
+
+
+def render_docs_page(recorded: Path, recipes: Path = FOLDER) -> str:
+    """The page of all recorded measurements, by recipe and row.
+
+    Raises:
+        ConfigError: a record is of a row that no recipe has.
+        DataError: a record is malformed.
+    """
+    records = read_folder(recorded)
+    parts = [_INTRODUCTION.strip()]
+    known = set()
+    for name in table_names(recipes):
+        recipe = load_table(name, recipes)
+        rows = [(row, records[key]) for row in recipe.rows.values() for key in _keys(recipe, row) if key in records]
+        known |= {key for row in recipe.rows.values() for key in _keys(recipe, row)}
+        if rows:
+            parts += _section(recipe, rows)
+    if left := [key for key in records if key not in known]:
+        raise ConfigError(f"{recorded}: {' '.join(left[0])} is of no recipe; remove its record")
+    return "\n\n".join(parts) + "\n"
+
+
+def _keys(recipe: TableRecipe, row: Row) -> list[tuple[str, str, str]]:
+    return [(recipe.name, row.name, protocol.name) for protocol in row.protocols]
+
+
+def _section(recipe: TableRecipe, rows: Sequence[tuple[Row, Measurement]]) -> list[str]:
+    parts = [f"## {recipe.title}", f"{recipe.place}."] + ([recipe.note.strip()] if recipe.note else [])
+    groups: dict[tuple[str, tuple[str, ...]], list[tuple[Row, Measurement]]] = {}
+    for row, one in rows:
+        groups.setdefault((one.protocol, row.columns), []).append((row, one))
+    said: set[str] = set()  # what several panels of a figure share is said once
+    for (name, columns), members in groups.items():
+        protocol = next(one for one in members[0][0].protocols if one.name == name)
+        parts += _new([protocol.summary.strip() + _sessions(members)], said)
+        shown = [column for column in columns if any(column in one.cells for _, one in members)]
+        header = ["", *(column.replace("/overall", "").replace("/", " ") for column in shown)]
+        parts.append(markdown_table(header, [line for row, one in members for line in _lines(row, one, shown)]))
+        notes = [text for _, one in members for text in one.differs]
+        notes += [f"{row.label}: {text}" for row, _ in members for text in row.doubts]
+        if fresh := _new([f"- {' '.join(text.split())}" for text in notes], said):
+            parts += ["What differs from the paper:", "\n".join(fresh)]
+        parts += _how(members, said)
+    return parts
+
+
+def _new(texts: Sequence[str], said: set[str]) -> list[str]:
+    """Those that were not said yet; they are now."""
+    fresh = [text for text in dict.fromkeys(texts) if text not in said]
+    said.update(fresh)
+    return fresh
+
+
+def _sessions(members: Sequence[tuple[Row, Measurement]]) -> str:
+    """How many sessions a scored protocol has."""
+    sizes = {cell.n for _, one in members for key, cell in one.cells.items() if key.endswith("/overall") and cell.n}
+    return f" Sessions: {', '.join(f'{size:,}' for size in sorted(sizes))}." if sizes else ""
+
+
+def _lines(row: Row, measured: Measurement, columns: Sequence[str]) -> list[list[str]]:
+    """Our line, and the paper's below it where it has one."""
+    ours = [row.label]
+    for column in columns:
+        cell = measured.cells.get(column)
+        interval = ""
+        if cell is not None and cell.low is not None and cell.high is not None:
+            interval = f" [{shown_number(cell.low)}, {shown_number(cell.high)}]"
+        ours.append(NOTHING if cell is None else shown_number(cell.value) + interval)
+    if all(value is None for value in row.published):
+        return [ours]
+    return [ours, ["… in the paper", *(shown_number(row.paper_value(column)) for column in columns)]]
+
+
+def _how(members: Sequence[tuple[Row, Measurement]], said: set[str]) -> list[str]:
+    """Commands: those that every row shares once, then each row's own, with how it was made."""
+    shared = [command for command in members[0][1].commands if all(command in one.commands for _, one in members)]
+    lines = _new(shared, said) if len(members) > 1 else []
+    for row, one in members:
+        if own := [command for command in one.commands if command not in said]:
+            said.update(own)
+            lines += [f"# {row.label}: {made_by(one)}", *own]
+    if len(members) > 1 and lines == shared:  # counted at once
+        lines.append(f"# {made_by(max((one for _, one in members), key=lambda one: one.seconds))}")
+    return ["```bash\n" + "\n".join(lines) + "\n```"] if lines else []

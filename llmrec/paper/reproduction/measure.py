@@ -1,0 +1,152 @@
+"""From a row of a recipe to its measurement: run its commands, score what they wrote, or count the data."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from llmrec.evaluation.evaluate import evaluate_run
+from llmrec.evaluation.parts import ALL_SESSIONS
+from llmrec.evaluation.provenance import collect_provenance
+from llmrec.evaluation.results import Result, refuse_partial
+from llmrec.evaluation.runs import read_run
+from llmrec.evaluation.scoring import OVERALL
+from llmrec.evaluation.targets import join_titles, read_targets
+from llmrec.paper.reproduction.counted import count_cells
+from llmrec.paper.reproduction.recipe import Protocol, Row, TableRecipe
+from llmrec.paper.reproduction.records import Cell, Measurement
+from llmrec.paper.reproduction.source import DataFolder, differences
+from llmrec.paper.reproduction.steps import Workshop, shown
+from llmrec.paper.reproduction.templates import fill
+
+__all__ = ["cells_of", "measure_row"]
+
+_EXAMPLES: Final = 4  # as many as Figure 3 shows
+
+
+def measure_row(shop: Workshop, recipe: TableRecipe, row: Row, protocol: Protocol, data: DataFolder) -> Measurement:
+    """Measure one row.
+
+    Raises:
+        StepFailed: a command failed.
+        ConfigError: a run is partial, which stands in no table.
+        DataError: run and targets do not belong together.
+    """
+    started = time.monotonic()
+    values = _values(shop.out, row, protocol, data.path)
+    prepared = [shop.run(step, values).command for step in _needed(protocol, row, values)]
+    steps = [shop.run(step, values) for step in row.method.steps]
+    scoring = time.monotonic()
+    examples: Sequence[Sequence[str]] = ()
+    if row.method.kind == "statistics":
+        (cells, seconds), last = count_cells(row, data.path), shown(["llmrec", "stats", str(data.path)])
+    elif row.method.kind == "examples":
+        examples, last = _examples(protocol, values), ""
+        cells, seconds = {"examples": Cell(len(examples))}, 0.0
+    else:
+        result, last = _scored(row, protocol, values)
+        cells, seconds = cells_of(result, row.columns), time.monotonic() - scoring
+    seconds += sum(step.seconds for step in steps)
+    made = collect_provenance(row.method.recipe, None, data.fingerprint, started)
+    return Measurement(
+        table=recipe.name,
+        row=row.name,
+        protocol=protocol.name,
+        data=data.path.resolve().name,
+        fingerprint=data.fingerprint_of({*protocol.needs, *row.method.needs}),
+        cells=cells,
+        commands=[one for one in (*prepared, *(step.command for step in steps), last) if one],
+        differs=differences(protocol, row.method, data),
+        seconds=round(seconds, 1),
+        commit=made["git_commit"],
+        device=made["device"],
+        versions=made["versions"],
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        examples=examples,
+    )
+
+
+def _needed(protocol: Protocol, row: Row, values: Mapping[str, Any]) -> list[str]:
+    """Those preparing commands that write something which the row's commands or its scoring read."""
+    read = [word for step in (*row.method.steps, protocol.targets) for word in fill(step, values)]
+    return [
+        step
+        for step in protocol.prepare
+        if any(word.startswith(made) for made in _made_by(step, values) for word in read)
+    ]
+
+
+def _made_by(step: str, values: Mapping[str, Any]) -> list[str]:
+    return [word for word in fill(step, values) if word.startswith(values["work"])]
+
+
+def _values(out: Path, row: Row, protocol: Protocol, data: Path) -> dict[str, Any]:
+    """What the places of the row's commands stand for."""
+    shared = str(protocol.values.get("work_name", protocol.name))  # what is learnt once and ranked for several splits
+    return {
+        **protocol.values,
+        "data": str(data),
+        "work": str(out / "work" / shared),
+        "run": str(out / "runs" / protocol.name / f"{row.method.name}.parquet"),
+        "model": str(out / "models" / shared / row.method.name),
+        "method": row.method.name,
+        "resume": (),
+        "overwrite": (),
+    }
+
+
+def _scored(row: Row, protocol: Protocol, values: Mapping[str, Any]) -> tuple[Result, str]:
+    """The result of a run, and the command that prints it."""
+    (run,), (targets,) = fill("{run}", values), fill(protocol.targets, values)
+    train = fill("{train}", values) if row.method.kind == "ranking" and "train" in values else []
+    looked_up = Path(fill("{store}/products.parquet", values)[0]) if row.method.kind == "titles" else None
+    result = evaluate_run(
+        Path(run), Path(targets), products=looked_up, train=[Path(one) for one in train], by=("locale",)
+    )
+    refuse_partial(result)
+    flags = ["--products", str(looked_up)] if looked_up else []
+    return result, shown(
+        ["llmrec", "evaluate", run, "--targets", targets, *flags, *_several("--train", train), "--by", "locale"]
+    )
+
+
+def _several(flag: str, values: Sequence[str]) -> list[str]:
+    return [flag, *values] if values else []
+
+
+def _examples(protocol: Protocol, values: Mapping[str, Any]) -> list[list[str]]:
+    """Written titles and truths of some Spanish sessions, at even distances (Fig. 3 shows Spanish ones)."""
+    (run,), (targets,), (products,) = (
+        fill(one, values) for one in ("{run}", protocol.targets, "{store}/products.parquet")
+    )
+    written, goals = read_run(Path(run)), read_targets(Path(targets))
+    titles = goals.titles
+    if titles is None and goals.items is not None:
+        titles = join_titles(written.locales, goals.items, Path(products))
+    truths = [] if titles is None else titles.to_pylist()
+    spanish = [row for row, name in enumerate(written.locales.to_pylist()) if name == "ES" and truths[row]]
+    chosen = [spanish[len(spanish) * place // _EXAMPLES] for place in range(min(_EXAMPLES, len(spanish)))]
+    return [[written.predictions[row].as_py(), truths[row]] for row in chosen]
+
+
+def cells_of(result: Result, columns: Sequence[str]) -> dict[str, Cell]:
+    """Cells of a result, for those of ``columns`` (``METRIC/LOCALE``, ``overall``, ``warm`` or ``cold``) that it has.
+
+    BLEU becomes a fraction, as the paper prints it.
+    """
+    cells = {}
+    by_locale = result.breakdowns.get("locale", {})
+    for column in columns:
+        metric, _, where = column.partition("/")
+        part = result.parts.get(where) or by_locale.get(ALL_SESSIONS if where == OVERALL else where)
+        scores = result.overall if where == OVERALL else result.locales.get(where, part)
+        if scores is None or metric not in scores.metrics:
+            continue
+        scale = 0.01 if metric.startswith("bleu") else 1.0
+        interval = part.intervals.get(metric) if part is not None else None
+        low, high = (None, None) if interval is None else (interval.low * scale, interval.high * scale)
+        cells[column] = Cell(scores.metrics[metric] * scale, scores.num_sessions, low, high)
+    return cells

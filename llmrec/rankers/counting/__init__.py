@@ -1,0 +1,1 @@
+"""Rankers that count: popularity, co-visitation, session neighbours."""

@@ -1,0 +1,165 @@
+"""What sells most: after the last item (the paper's Popularity), or in the whole locale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import ibis.expr.types as ir
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrec.rankers.base import Ranker, Seen
+from llmrec.rankers.counting.base import CountingRanker
+from llmrec.rankers.counting.counts import followers, steps_of
+from llmrec.rankers.counting.engine import counted
+from llmrec.rankers.csr import Csr, flat_ranges
+from llmrec.rankers.sessions import CodedSessions
+from llmrec.rankers.topk import fill_up
+from llmrec.rankers.vocabulary import UNKNOWN
+from llmrec.settings import option
+
+__all__ = ["GlobalPopularity", "GlobalPopularitySettings", "Popularity", "PopularitySettings"]
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PopularitySettings:
+    """Settings of `Popularity`; the defaults are the authors'."""
+
+    padding: int = option(200, "Most frequent followers of all items that a short list is padded from.", minimum=1)
+    engine: Literal["duckdb", "spark"] = option("duckdb", "Where pairs are counted: duckdb, or spark.")
+
+
+class Popularity(CountingRanker[PopularitySettings]):
+    """The paper's Popularity, clause by clause as its authors' ``popular.py``.
+
+    * Followers are counted over consecutive pairs of the training sessions, the pair that ends with ``next_item``
+      included, an item that follows itself too; bare sessions (transductive use) count alike. No locale is looked at.
+    * The list is the last item's followers, most frequent first. With ``seen="keep"``, the authors' form, the session's
+      own items stay; ``drop`` passes them over.
+    * A shorter list is padded from the items that follow most often at all, without those in the list or the session.
+    * After a last item that nothing followed in training, known or not, or where there is none, the list is the most
+      frequent followers from the first, as they are.
+
+    Equal counts go to the smaller id (the authors' order there is that of their pandas version). Each session is padded
+    by itself, where the authors' script pads the stored list, so that later sessions with the same last item meet it
+    padded. Where products are given, items that the locale does not sell are left out, which the authors do not do.
+    """
+
+    name = "popularity"
+    settings_class = PopularitySettings
+    fills_up = False  # it pads by its own rule
+    _followers: Csr  # falling by weight
+    _padding: Ints  # (P,)
+
+    def _count(self, training: CodedSessions) -> None:
+        def sorted_followers(steps: ir.Table) -> ir.Table:
+            pairs = followers(steps)
+            return pairs.order_by(pairs.source, pairs.weight.desc(), pairs.target)
+
+        table = counted(self.settings.engine, steps_of(training), sorted_followers)
+        num_items = len(self.catalogue.vocabulary)
+        self._followers = Csr.of(table, "source", "target", num_items, "weight")
+        counts = np.bincount(self._followers.codes, weights=self._followers.weights, minlength=num_items)
+        if not counts.any():  # no session of two items: what there is, by how often it is there
+            counts = np.bincount(training.items, minlength=num_items).astype(np.float64)
+        best = np.lexsort((np.arange(num_items), -counts))[: self.settings.padding]
+        self._padding = best[counts[best] > 0]
+
+    def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
+        last = np.full(len(sessions), UNKNOWN)
+        filled = sessions.lengths > 0
+        last[filled] = sessions.items[sessions.offsets[1:][filled] - 1]
+        starts = np.where(last == UNKNOWN, 0, self._followers.offsets[last])
+        lengths = np.where(last == UNKNOWN, 0, self._followers.offsets[last + 1] - starts)
+        rows = np.repeat(np.arange(len(sessions)), lengths)
+        places = flat_ranges(starts, lengths)
+        codes = self._followers.codes[places].astype(np.int64)
+        weights = self._followers.weights[places]
+        usable = self._allowed(rows, codes, sessions, seen)
+        ranked, scores = _first_of_each(rows[usable], codes[usable], weights[usable], len(sessions), k)
+        self._pad(ranked, scores, sessions, lengths == 0, seen)
+        return ranked, scores
+
+    def _pad(
+        self, ranked: Ints, scores: Floats, sessions: CodedSessions, unseen: NDArray[np.bool_], seen: Seen
+    ) -> None:
+        """Append the padding to short lists, in place."""
+        short = np.flatnonzero(ranked[:, -1] == UNKNOWN)
+        if not len(short):
+            return
+        excluded = sessions.take(short).padded()
+        if seen == "keep":
+            excluded[unseen[short]] = UNKNOWN
+        locales = sessions.locales[short]
+        fillers = self._sold_or_unknown(np.broadcast_to(self._padding, (len(short), len(self._padding))), locales)
+        lists, values = ranked[short], scores[short]
+        fill_up(lists, values, fillers, excluded)
+        ranked[short], scores[short] = lists, values
+
+    def _state(self) -> Mapping[str, NDArray[Any]]:
+        return {**self._followers.arrays("followers"), "padding": self._padding}
+
+    def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        num_items = len(self.catalogue.vocabulary)
+        self._followers = Csr.from_arrays(arrays, "followers", num_items, num_items)
+        if not ((arrays["padding"] >= 0) & (arrays["padding"] < num_items)).all():
+            raise ValueError("padding holds items that the catalogue does not have")
+        self._padding = arrays["padding"].astype(np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobalPopularitySettings:
+    """`GlobalPopularity` has nothing to set."""
+
+
+class GlobalPopularity(Ranker[GlobalPopularitySettings]):
+    """The items that stand most often in a locale's training sessions; in all of them, for an unknown locale.
+
+    It holds `llmrec.rankers.catalogue.NUM_POPULAR` items a locale, so lists are no longer than that.
+    """
+
+    name = "global_popularity"
+    settings_class = GlobalPopularitySettings
+    fills_up = False  # the fillers are its list
+    _counts: NDArray[np.int32]  # as catalogue.popular
+
+    def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:  # noqa: ARG002
+        popular = self.catalogue.popular
+        locale_of_item = np.repeat(training.locales, training.lengths)
+        self._counts = np.zeros(popular.shape, dtype=np.int32)
+        for row, codes in enumerate(popular):
+            items = training.items if row == len(popular) - 1 else training.items[locale_of_item == row]
+            held = np.bincount(items, minlength=len(self.catalogue.vocabulary))
+            self._counts[row] = np.where(codes == UNKNOWN, 0, held[codes])
+
+    def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
+        codes = self.catalogue.popular[sessions.locales]
+        rows, places = np.nonzero(codes != UNKNOWN)
+        items, counts = codes[rows, places], self._counts[sessions.locales[rows], places]
+        allowed = self._allowed(rows, items, sessions, seen)
+        rows, items, counts = rows[allowed], items[allowed], counts[allowed]
+        return _first_of_each(rows, items, counts.astype(np.float32), len(sessions), k)
+
+    def _state(self) -> Mapping[str, NDArray[Any]]:
+        return {"counts": self._counts}
+
+    def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        if arrays["counts"].shape != self.catalogue.popular.shape:
+            raise ValueError("counts and popular items differ in shape")
+        self._counts = arrays["counts"]
+
+
+def _first_of_each(rows: Ints, codes: Ints, scores: Floats, num_sessions: int, k: int) -> tuple[Ints, Floats]:
+    """The first k candidates of each session, given best first and session after session."""
+    place = np.arange(len(rows)) - np.searchsorted(rows, np.arange(num_sessions))[rows]
+    ranked, values = np.full((num_sessions, k), UNKNOWN), np.full((num_sessions, k), -np.inf, dtype=np.float32)
+    best = place < k
+    ranked[rows[best], place[best]] = codes[best]
+    values[rows[best], place[best]] = scores[best]
+    return ranked, values

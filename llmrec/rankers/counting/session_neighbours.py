@@ -1,0 +1,119 @@
+"""Sessions that resemble a session: the index that both session-neighbour rankers read."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+import ibis.expr.types as ir
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrec.rankers.base import Seen
+from llmrec.rankers.counting.base import CountingRanker
+from llmrec.rankers.counting.counts import newest_sessions
+from llmrec.rankers.csr import NO_WEIGHTS, Csr
+from llmrec.rankers.sessions import CodedSessions
+from llmrec.rankers.topk import grouped, sum_candidates, top_k_candidates
+from llmrec.rankers.vocabulary import UNKNOWN
+
+__all__ = ["Neighbours", "SessionNeighbours"]
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Neighbours = tuple[Ints, Ints, Doubles]  # row of the session to rank for, neighbour, similarity
+
+
+class _IndexSettings(Protocol):
+    @property
+    def sample(self) -> int: ...
+    @property
+    def engine(self) -> Literal["duckdb", "spark"]: ...
+
+
+SettingsT = TypeVar("SettingsT", bound=_IndexSettings)
+
+
+class SessionNeighbours(CountingRanker[SettingsT], Generic[SettingsT]):
+    """Holds training sessions as sets of items, and each item's newest sessions.
+
+    A training session's number counts from the newest, so that ties among neighbours go to the newer one. Where
+    sessions have no time the order of the files stands for it.
+    """
+
+    _sessions: Csr  # session → its distinct items
+    _index: Csr  # item → its newest sessions, the newest first
+
+    def _count(self, training: CodedSessions) -> None:
+        num_items, num_sessions = len(self.catalogue.vocabulary), len(training)
+
+        def newest(events: ir.Table) -> ir.Table:
+            held = newest_sessions(events, self.settings.sample)
+            return held.order_by(held.item, held.session.desc())
+
+        table = self._counted(training, newest)
+        by_item = Csr.of(table, "item", "session", num_items)
+        self._index = Csr(by_item.offsets, (num_sessions - 1 - by_item.codes).astype(np.int32), NO_WEIGHTS)
+        keys = np.unique((num_sessions - 1 - training.rows) * num_items + training.items)
+        offsets = np.searchsorted(keys, np.arange(num_sessions + 1) * num_items)
+        self._sessions = Csr(offsets, (keys % num_items).astype(np.int32), NO_WEIGHTS)
+
+    def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
+        rows, neighbours, weights = self._neighbours(sessions)
+        lengths, places = self._sessions.places(neighbours)
+        rows, codes = np.repeat(rows, lengths), self._sessions.codes[places].astype(np.int64)
+        found = sum_candidates(rows, codes, np.repeat(weights, lengths), len(self.catalogue.vocabulary))
+        allowed = self._allowed(found[0], found[1], sessions, seen)
+        rows, codes, scores = found[0][allowed], found[1][allowed], found[2][allowed]
+        return top_k_candidates(rows, codes, self._weighed(codes, scores), len(sessions), k)
+
+    def _shared(self, sessions: CodedSessions, weights: Doubles) -> tuple[Neighbours, Ints]:
+        """Training sessions that share items with some sessions.
+
+        Args:
+            sessions: ``S`` sessions, each item once.
+            weights: Shape ``(T,)``; an item's weight.
+
+        Returns:
+            The sharing sessions with the sum of the shared items' weights, and the place among the ``T`` items of the
+            newest shared one.
+        """
+        lengths, places = self._index.places(sessions.items)
+        rows, holders = np.repeat(sessions.rows, lengths), self._index.codes[places].astype(np.int64)
+        order, starts = grouped(rows, holders, self._num_sessions)
+        if not len(order):
+            return (rows, holders, np.zeros(0)), rows
+        sums = np.add.reduceat(np.repeat(weights, lengths)[order], starts)
+        newest = order[np.append(starts[1:], len(order)) - 1]  # items come in time order, and grouping keeps it
+        firsts = order[starts]
+        return (rows[firsts], holders[firsts], sums), np.repeat(np.arange(len(lengths)), lengths)[newest]
+
+    def _nearest(self, found: Neighbours, num_rows: int, number: int) -> Neighbours:
+        """The ``number`` most similar of each row, ties to the newer."""
+        ranked, similarity = top_k_candidates(*found, num_rows, number)
+        rows, places = np.nonzero(ranked != UNKNOWN)
+        return rows, ranked[rows, places], similarity[rows, places].astype(np.float64)
+
+    @property
+    def _num_sessions(self) -> int:
+        return len(self._sessions.offsets) - 1
+
+    @abstractmethod
+    def _neighbours(self, sessions: CodedSessions) -> Neighbours:
+        """Neighbours of sessions, and what each adds to the score of its items."""
+
+    def _weighed(self, codes: Ints, scores: Doubles) -> Doubles:
+        """Scores ``(C,)`` once more by item; as they are, unless a subclass says otherwise."""
+        del codes
+        return scores
+
+    def _state(self) -> Mapping[str, NDArray[Any]]:
+        return {**self._sessions.arrays("sessions"), **self._index.arrays("index")}
+
+    def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        num_items = len(self.catalogue.vocabulary)
+        num_sessions = len(arrays["sessions.offsets"]) - 1
+        self._sessions = Csr.from_arrays(arrays, "sessions", num_sessions, num_items)
+        self._index = Csr.from_arrays(arrays, "index", num_items, num_sessions)

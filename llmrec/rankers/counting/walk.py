@@ -1,0 +1,109 @@
+"""A walk over the co-visitation graph: what is reached from the session's items in one, two and three steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from llmrec.rankers.base import Seen
+from llmrec.rankers.counting.base import CountingRanker
+from llmrec.rankers.counting.covisit import Covisit, CovisitSettings
+from llmrec.rankers.csr import Csr
+from llmrec.rankers.sessions import CodedSessions
+from llmrec.rankers.topk import top_k_candidates
+from llmrec.settings import option
+
+__all__ = ["CovisitWalk", "CovisitWalkSettings"]
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CovisitWalkSettings(CovisitSettings):
+    """Settings of `CovisitWalk`: those of `Covisit`, whose second hop it takes for every session, and then more."""
+
+    hop_weight: float = option(0.3, "Weight of each further step relative to the one before.", minimum=0)
+    hop_items: int = option(150, "Best items of a step from which the next one starts.", minimum=1)
+    steps: int = option(3, "Steps of the walk.", minimum=1)
+
+
+class CovisitWalk(CountingRanker[CovisitWalkSettings]):
+    """Sum, over steps, of the share of walks from the session's recent items that stand on an item.
+
+    A step goes from an item to a neighbour by the neighbour's share of all its weights. A session is offered what its
+    locale's sessions hold, where there is any; the locale's share of an item raises its score.
+    """
+
+    name = "covisit_walk"
+    settings_class = CovisitWalkSettings
+    _graph: Any  # sparse (N, N), rows add up to 1
+    _counts: NDArray[np.int32]  # (L + 1, N); how often a locale's sessions hold an item
+
+    def _count(self, training: CodedSessions) -> None:
+        counting = Covisit(self.settings).fit_coded(self.catalogue, training)
+        num_locales, num_items = len(self.catalogue.locales), len(self.catalogue.vocabulary)
+        keys = np.repeat(training.locales, training.lengths) * num_items + training.items
+        counts = np.bincount(keys, minlength=(num_locales + 1) * num_items).reshape(num_locales + 1, num_items)
+        self._set(counting.neighbours, counts.astype(np.int32))
+
+    def _set(self, neighbours: Csr, counts: NDArray[np.int32]) -> None:
+        rows = np.repeat(np.arange(len(neighbours.offsets) - 1), np.diff(neighbours.offsets))
+        totals = np.bincount(rows, weights=neighbours.weights, minlength=len(neighbours.offsets) - 1)
+        shares = (neighbours.weights / totals[rows]).astype(np.float32)
+        self._neighbours, self._counts = neighbours, counts
+        self._unseen = np.array([not row.any() for row in counts])
+        self._totals = np.maximum(counts.sum(axis=0), 1)
+        size = len(neighbours.offsets) - 1
+        self._graph = sparse.csr_array((shares, neighbours.codes, neighbours.offsets), shape=(size, size))
+
+    def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
+        number = len(sessions)
+        rows, codes, scores = self._walked(sessions.last(self.settings.history))
+        usable = self._allowed(rows, codes, sessions, seen)
+        locales = sessions.locales[rows]
+        here = self._counts[locales, codes]
+        usable &= (here > 0) | self._unseen[locales]
+        scores = scores * (1 + self.settings.locale_weight * here / self._totals[codes])
+        return top_k_candidates(rows[usable], codes[usable], scores[usable], number, k)
+
+    def _walked(self, recent: CodedSessions) -> tuple[Ints, Ints, Floats]:
+        """Session, item and weight of all that is reached."""
+        weights = np.power(self.settings.recency, recent.ages).astype(np.float32)
+        shape = (len(recent), self._graph.shape[0])
+        at = sparse.csr_array((weights, recent.items, recent.offsets), shape=shape)
+        reached = sparse.csr_array(shape, dtype=np.float32)
+        weight = np.float32(1)
+        for step in range(self.settings.steps):
+            at = at @ self._graph
+            reached = reached + weight * at
+            weight *= np.float32(self.settings.hop_weight)
+            if step + 1 < self.settings.steps:
+                at = _best_of_rows(at, self.settings.hop_items)
+        rows = np.repeat(np.arange(len(recent)), np.diff(reached.indptr))
+        return rows, reached.indices.astype(np.int64), reached.data
+
+    def _state(self) -> Mapping[str, NDArray[Any]]:
+        return {**self._neighbours.arrays("neighbours"), "counts": self._counts}
+
+    def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        num_items = len(self.catalogue.vocabulary)
+        if arrays["counts"].shape != (len(self.catalogue.locales) + 1, num_items):
+            raise ValueError(f"counts have the shape {arrays['counts'].shape}")
+        self._set(Csr.from_arrays(arrays, "neighbours", num_items, num_items), arrays["counts"])
+
+
+def _best_of_rows(matrix: Any, number: int) -> Any:
+    """The ``number`` largest entries of each row of a sparse matrix, ties to the smaller column."""
+    if np.diff(matrix.indptr).max(initial=0) <= number:
+        return matrix
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    best, values = top_k_candidates(rows, matrix.indices.astype(np.int64), matrix.data, matrix.shape[0], number)
+    kept = best >= 0
+    offsets = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
+    return sparse.csr_array((values[kept], best[kept], offsets), shape=matrix.shape)

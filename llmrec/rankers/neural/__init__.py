@@ -1,0 +1,1 @@
+"""Neural session rankers."""

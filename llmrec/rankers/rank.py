@@ -1,0 +1,245 @@
+"""One command: learn or load a ranker, rank a file of sessions, write the run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from llmrec.console import notice
+from llmrec.data.products import read_products_file
+from llmrec.data.sessions import connect
+from llmrec.errors import ConfigError
+from llmrec.evaluation.metrics import MAX_RANKED
+from llmrec.evaluation.provenance import collect_provenance
+from llmrec.evaluation.runs import write_run
+from llmrec.files import sha256_of
+from llmrec.rankers.atomic import export_atomic
+from llmrec.rankers.base import Ranker, Seen
+from llmrec.rankers.per_locale import PerLocale
+from llmrec.rankers.recipes import ranker_settings
+from llmrec.rankers.registry import load_ranker, ranker_class
+from llmrec.rankers.sessions import Sessions, TrainingSessions, read_session_files, read_training_files
+from llmrec.rankers.storage import name_of_model
+from llmrec.schema import PRODUCT_COLUMNS
+from llmrec.settings import recipe_names
+
+__all__ = ["RankJob", "export_job", "learning_material", "ranker_settings", "read_products", "run_rank_job"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankJob:
+    """What ``llmrec rank`` was asked for.
+
+    Attributes:
+        ranker: Name of the ranker.
+        train: Files to learn from.
+        pretrain: Files to learn from before those of ``train``.
+        sessions: File to rank for; None to learn and save alone.
+        out: Run file to write.
+        products: Product file: availability by locale, and text and attributes for rankers that read them.
+        k: Most items of a list.
+        seen: Whether a session's own items are dropped from its list.
+        transductive: Learn from the sessions' own prefixes too.
+        per_locale: One ranker for each locale instead of one for all.
+        save: Folder to save the ranker in.
+        load: Folder of a saved ranker; with ``train`` it goes on learning.
+        recipe: Recipe of settings; the ranker's own where not given.
+        settings: Settings by name that win over the recipe's.
+        seed: Seed of a ranker that draws; one that counts has no use for it.
+        folder: Folder for checkpoints and logs of a ranker that trains for long.
+        resume: Go on from the newest checkpoint there.
+        limit: Only the first sessions; the run is stamped partial.
+    """
+
+    ranker: str
+    train: Sequence[Path] = ()
+    pretrain: Sequence[Path] = ()
+    sessions: Path | None = None
+    out: Path | None = None
+    products: Path | None = None
+    k: int = MAX_RANKED
+    seen: Seen = "drop"
+    transductive: bool = False
+    per_locale: bool = False
+    save: Path | None = None
+    load: Path | None = None
+    recipe: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    folder: Path | None = None
+    resume: bool = False
+    limit: int | None = None
+
+
+def run_rank_job(job: RankJob) -> Ranker[Any] | PerLocale:
+    """Learn or load, rank, write; returns the ranker.
+
+    Raises:
+        ConfigError: the settings do not fit together.
+        DataError: a file is missing or malformed.
+        ModelError: the saved ranker cannot be used.
+    """
+    started = time.monotonic()
+    _check(job)
+    sessions = read_session_files(job.sessions) if job.sessions else None
+    if sessions is not None and job.limit is not None:
+        sessions = sessions.slice(0, job.limit)
+    ranker = _learn(job, sessions)
+    if int(os.environ.get("RANK", "0")):  # under `accelerate launch` one process writes for all
+        return ranker
+    if job.save is not None:
+        ranker.save(job.save)
+        notice(f"saved; rank other sessions: llmrec rank {job.ranker} --load {job.save} --sessions FILE --out RUN")
+    if sessions is not None and job.out is not None:
+        ids, _ = ranker.rank(sessions, job.k, job.seen)
+        write_run(job.out, sessions.locales, ids, _provenance(job, ranker, started), partial=job.limit is not None)
+        notice(f"{len(sessions):,} lists in {job.out}; score them: llmrec evaluate {job.out} --targets FILE")
+    return ranker
+
+
+def export_job(job: RankJob, folder: Path) -> None:
+    """Write the job's sessions as RecBole's atomic files for somebody who wants to run stock RecBole on them.
+
+    Raises:
+        ConfigError: there is nothing to learn from.
+        DataError: a file is missing or malformed.
+    """
+    if not job.train:
+        raise ConfigError("nothing to export: give --train FILE")
+    sessions = read_session_files(job.sessions) if job.sessions else None
+    products = None if job.products is None else read_products(job.products, PRODUCT_COLUMNS)
+    training = read_training_files(job.train)
+    if job.transductive and sessions is not None:
+        training = training.joined(sessions.bare())
+    export_atomic(training, sessions, folder, products)
+    notice(f"atomic files in {folder}; RecBole reads them with data_path: {folder.parent} and dataset: {folder.name}")
+
+
+def _check(job: RankJob) -> None:
+    if job.resume and job.folder is None:
+        raise ConfigError("--resume needs --checkpoints, the folder of the training that was killed")
+    if (job.sessions is None) != (job.out is None):
+        raise ConfigError("--sessions and --out go together: a file to rank for and the run to write")
+    if job.sessions is None and job.save is None:
+        raise ConfigError("nothing to do: give --sessions FILE --out RUN, or --save DIR to keep the ranker")
+    if not job.train and job.load is None:
+        raise ConfigError("nothing to learn from: give --train FILE, or --load DIR for a saved ranker")
+    if job.k > MAX_RANKED and job.out is not None:
+        raise ConfigError(f"a run holds at most {MAX_RANKED} ids a session; got --k {job.k}")
+    if job.k < 1:
+        raise ConfigError(f"k must be at least 1; got {job.k}")
+    if job.load is not None and job.pretrain:
+        raise ConfigError("--load and --pretrain exclude each other: a saved ranker is already trained")
+    if job.load is not None and not job.train:
+        for given, flag in (
+            (job.transductive, "--transductive"),
+            (job.recipe, "--recipe"),
+            (job.settings, "--set"),
+            (job.products, "--products"),
+        ):
+            if given:
+                raise ConfigError(f"{flag} cannot change a saved ranker; leave it out, or give --train FILE to go on")
+    if job.transductive and job.sessions is None:
+        raise ConfigError("--transductive learns from the sessions to rank for; give --sessions FILE")
+
+
+def _learn(job: RankJob, sessions: Sessions | None) -> Ranker[Any] | PerLocale:
+    """Load the ranker, or fit one, or go on with one."""
+    cls = ranker_class(job.ranker)
+    start = _load(job.load, job.ranker) if job.load is not None else None
+    if start is not None and not job.train:
+        return start
+    training, products, settings = learning_material(job, sessions)
+    if start is None and not job.pretrain:
+        fresh: Ranker[Any] | PerLocale = PerLocale(cls, settings) if job.per_locale else cls(settings)
+        return fresh.fit(training, products, folder=job.folder, resume=job.resume)
+    if start is None:
+        before = None if job.folder is None else job.folder / "pretrain"
+        start = cls(settings).fit(read_training_files(job.pretrain), products, folder=before, resume=job.resume)
+    return _go_on(start, training, products, job)
+
+
+def learning_material(job: RankJob, sessions: Sessions | None) -> tuple[TrainingSessions, Any, Any]:
+    """What a ranker is fitted on: sessions, with the prefixes of those to rank for in transductive use; products or
+    None; and its settings.
+
+    Raises:
+        ConfigError: the settings do not fit together.
+        DataError: a file is missing or malformed.
+    """
+    if job.transductive and sessions is None:
+        raise ConfigError("--transductive learns from the sessions to rank for; give --sessions FILE")
+    settings = _settings(job)
+    columns = ranker_class(job.ranker).product_columns
+    products = None if job.products is None else read_products(job.products, columns)
+    training = read_training_files(job.train)
+    if job.transductive and sessions is not None:
+        training = training.joined(sessions.bare())
+    return training, products, settings
+
+
+def _go_on(
+    start: Ranker[Any] | PerLocale, training: TrainingSessions, products: Any, job: RankJob
+) -> Ranker[Any] | PerLocale:
+    settings = _settings(job, finetune=True)
+    folder = None if job.folder is None else job.folder / "finetune"
+    if isinstance(start, PerLocale):
+        raise ConfigError("a ranker for each locale cannot go on learning; load or pretrain a joint one")
+    if job.per_locale:
+        return PerLocale(type(start), settings).finetune(start, training, products, folder=folder, resume=job.resume)
+    return start.finetuned(settings, training, products, folder=folder, resume=job.resume)
+
+
+def _settings(job: RankJob, finetune: bool = False) -> Any:
+    changes = dict(job.settings)
+    known = {one.name for one in fields(ranker_class(job.ranker).settings_class)}
+    if job.seed is not None and "seed" in known:
+        changes["seed"] = job.seed
+    if job.transductive and "transductive" in known:
+        changes["transductive"] = True
+    return ranker_settings(job.ranker, job.recipe, changes, finetune)
+
+
+def _load(folder: Path, name: str) -> Ranker[Any] | PerLocale:
+    if PerLocale.is_at(folder):
+        return PerLocale.load(folder, name)
+    if name_of_model(folder) != name:
+        ranker_class(name).load(folder)  # says which ranker it is
+    return load_ranker(folder)
+
+
+def read_products(path: Path, columns: Sequence[str]) -> Any:
+    """Some columns of a product file as an Arrow table, one row for each ``(locale, id)``.
+
+    Raises:
+        DataError: the file is missing or malformed.
+    """
+    con = connect()
+    try:
+        return con.to_pyarrow(read_products_file(con, path).select(*columns))
+    finally:
+        con.disconnect()
+
+
+def _provenance(job: RankJob, ranker: Ranker[Any] | PerLocale, started: float) -> dict[str, Any]:
+    files = [file for file in (*job.pretrain, *job.train, job.products) if file is not None]
+    if job.load is not None:
+        files += sorted(job.load.rglob("*.safetensors"))
+    digest = hashlib.sha256("".join(sha256_of(file) for file in files).encode()).hexdigest()
+    settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(ranker.settings).items()}
+    recipe = job.recipe or (job.ranker if job.load is None and job.ranker in recipe_names() else None)
+    record = collect_provenance(recipe, getattr(ranker.settings, "seed", None), digest, started)
+    return record | {
+        "ranker": job.ranker,
+        "settings": settings,
+        "transductive": job.transductive,
+        "per_locale": job.per_locale,
+        "seen": job.seen,
+        "train": [file.name for file in job.train],
+        "pretrain": [file.name for file in job.pretrain],
+    }

@@ -1,0 +1,1 @@
+"""Rankers by vectors: of co-occurrence, and of texts."""

@@ -1,0 +1,118 @@
+"""From sessions to offers: what learning and choosing share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from llmrec.rankers.fusion.candidates import Candidates
+from llmrec.selection.features import describe, expected_matches
+from llmrec.selection.linear import Prices
+from llmrec.selection.ngrams import NO_TITLE, TitleBook, agreement
+from llmrec.selection.offers import Evidence, Offers, make_offers
+from llmrec.selection.settings import SelectSettings
+from llmrec.selection.survival import Survival
+from llmrec.selection.table import OwnTitles, TitleTable
+
+__all__ = ["Offered", "likely_titles", "localised", "matches_of", "offered"]
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Offered:
+    """Titles that ``S`` sessions can choose from.
+
+    Attributes:
+        book: Titles.
+        own: Titles of the sessions' items.
+        evidence: What offers are held against.
+        offers: Titles that can be chosen, ``C``.
+        expected: Shape ``(C, 4)``; matches that minimum Bayes risk expects.
+    """
+
+    book: TitleBook
+    own: OwnTitles
+    evidence: Evidence
+    offers: Offers
+    expected: Floats
+
+    @property
+    def lengths(self) -> Ints:
+        """Tokens of each offer."""
+        lengths: Ints = self.book.lengths[self.offers.titles]
+        return lengths
+
+    def features(self, survival: Survival, prices: Prices) -> tuple[list[str], NDArray[np.float32]]:
+        """Names ``F`` and values ``(C, F)``, as `describe` gives them."""
+        return describe(self.book, self.own, self.offers, self.evidence, self.expected, survival, prices)
+
+
+def likely_titles(
+    found: Candidates, scores: NDArray[np.floating], ids: Any, locales: Any, table: TitleTable, depth: int
+) -> Evidence:
+    """Titles of likely products, weighed by the softmax of their scores over each session's ``depth`` best.
+
+    Args:
+        found: Candidates, sorted by session.
+        scores: Shape ``(C,)``; logarithms of odds.
+        ids: Arrow strings; id of each code.
+        locales: Arrow strings; locale of each session.
+        table: Titles.
+        depth: Products of a session that weigh at all.
+    """
+    order = np.lexsort((np.arange(len(found)), -scores, found.rows))
+    place = np.arange(len(order)) - np.searchsorted(found.rows[order], found.rows[order])
+    kept = np.sort(order[place < depth])
+    rows, values = found.rows[kept], np.asarray(scores, dtype=np.float64)[kept]
+    highest = np.full(len(locales), -np.inf)
+    np.maximum.at(highest, rows, values)
+    weights = np.exp(values - highest[rows])
+    weights /= np.bincount(rows, weights=weights, minlength=len(locales))[rows]
+    titles = table.titles_of(locales.take(pa.array(rows)), ids.take(pa.array(found.codes[kept])))
+    votes = (~np.isnan(found.ranks[kept])).mean(axis=1) if len(kept) else np.zeros(0)
+    return Evidence(rows, titles, weights, votes).taken(titles != NO_TITLE)
+
+
+def offered(
+    book: TitleBook,
+    own: OwnTitles,
+    evidence: Evidence,
+    given: Sequence[Evidence],
+    settings: SelectSettings,
+    share: float,
+) -> Offered:
+    """Offers of some sessions, and what they are expected to match.
+
+    Args:
+        book: Titles, those of the given runs among them.
+        own: Titles of the sessions' items.
+        evidence: Titles of likely products.
+        given: What runs given by the user say.
+        settings: Settings.
+        share: What the given runs weigh together.
+    """
+    every = evidence if "given" in settings.without else evidence.joined(given, share)
+    offers, book = make_offers(book, own, every, settings)
+    return Offered(book, own, every, offers, expected_matches(book, offers, every))
+
+
+def matches_of(one: Offered, targets: Ints) -> Floats:
+    """n-grams that each offer shares with its session's target, shape ``(C, 4)``; `NO_TITLE` shares none."""
+    known = np.flatnonzero(targets != NO_TITLE)
+    return agreement(one.book, one.offers.rows, one.offers.titles, known, targets[known], np.ones(len(known)))
+
+
+def localised(
+    book: TitleBook, own: OwnTitles, evidence: Sequence[Evidence]
+) -> tuple[TitleBook, OwnTitles, list[Evidence]]:
+    """The same with a book of the titles in use alone, so that work does not grow with the catalogue."""
+    used = np.unique(np.concatenate([own.titles, *(one.titles for one in evidence)]))
+    small = [Evidence(one.rows, np.searchsorted(used, one.titles), one.weights, one.votes) for one in evidence]
+    return book.taken(used), OwnTitles(own.offsets, np.searchsorted(used, own.titles)), small

@@ -1,0 +1,105 @@
+"""Runs given as sources of candidates: titles that a model wrote, or ids that a ranker listed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from llmrec.errors import DataError
+from llmrec.evaluation.runs import Run, read_run
+from llmrec.rankers.csr import flat_ranges
+from llmrec.selection.ngrams import NO_TITLE
+from llmrec.selection.offers import Evidence
+from llmrec.selection.table import TitleTable
+
+__all__ = ["given_titles", "read_given"]
+
+Ints = NDArray[np.int64]
+
+_DAMPING: Final = 10.0  # a listed id weighs 1 / (this + rank), as in `llmrec blend`
+
+
+def read_given(paths: Sequence[Path], locales: Any, table: TitleTable, limited: bool = False) -> list[Run]:
+    """Read runs of the sessions to choose for.
+
+    Args:
+        paths: Run files.
+        locales: Arrow strings; locale of each session.
+        table: Titles of the store's products.
+        limited: Whether these are only a split's first sessions, so that a run may go on.
+
+    Raises:
+        DataError: a run is malformed, of another length or order, lists nothing for a session, or names no product of
+            the store.
+    """
+    return [_checked(read_run(path), locales, table, limited) for path in paths]
+
+
+def _checked(run: Run, locales: Any, table: TitleTable, limited: bool) -> Run:
+    if limited and len(run) > len(locales):
+        names, predictions = run.locales.slice(0, len(locales)), run.predictions.slice(0, len(locales))
+        run = replace(run, locales=names, predictions=predictions)
+    if len(run) != len(locales):
+        raise DataError(f"{run.path}: {len(run):,} rows for {len(locales):,} sessions; give a run of the same split")
+    differs = pc.not_equal(run.locales.combine_chunks(), locales)
+    if pc.any(differs).as_py():
+        row = pc.index(differs, True).as_py()
+        raise DataError(
+            f"{run.path}, row {row + 1}: locale '{run.locales[row]}' where the session's is '{locales[row]}'; give a "
+            "run of the same split in its order"
+        )
+    if run.kind == "ranking":
+        _refuse_foreign(run, table)
+    return run
+
+
+def _refuse_foreign(run: Run, table: TitleTable) -> None:
+    lists = run.predictions.combine_chunks()
+    empty = pc.equal(pc.list_value_length(lists), 0)
+    if pc.any(empty).as_py():
+        row = pc.index(empty, True).as_py()
+        raise DataError(
+            f"{run.path}, row {row + 1}: an empty list of candidates; rank again with a ranker that fills up"
+        )
+    listed = lists.flatten()
+    if not (table.vocabulary.encode(pc.unique(listed)) >= 0).any():
+        raise DataError(
+            f"{run.path}, row 1: '{listed[0]}' and all other ids are no products of this store; another's run?"
+        )
+
+
+def given_titles(run: Run, start: int, count: int, table: TitleTable, first: int) -> tuple[Evidence, list[str]]:
+    """What a run says of sessions ``start`` to ``start + count``.
+
+    Args:
+        run: A checked run.
+        start: First session.
+        count: Number of sessions.
+        table: Titles of the store's products.
+        first: Place that the first title which is no product's will have in the book.
+
+    Returns:
+        The evidence, a session's weights adding up to 1, and the titles that are no product's.
+    """
+    rows = run.predictions.slice(start, count).combine_chunks()
+    if run.kind == "titles":
+        written = [" ".join((text or "").split()) for text in rows.to_pylist()]
+        told = np.array([place for place, text in enumerate(written) if text], dtype=np.int64)
+        ones = np.ones(len(told))
+        return Evidence(told, np.arange(len(told)) + first, ones, ones), [text for text in written if text]
+    lengths = pc.list_value_length(rows).to_numpy(zero_copy_only=False).astype(np.int64)
+    sessions = np.repeat(np.arange(len(rows)), lengths)
+    ranks = flat_ranges(np.zeros(len(lengths), dtype=np.int64), lengths) + 1
+    locales = run.locales.slice(start, count).combine_chunks()
+    titles = table.titles_of(locales.take(pa.array(sessions)), rows.flatten())
+    known = titles != NO_TITLE
+    sessions, weights = sessions[known], 1 / (_DAMPING + ranks[known])
+    sums = np.bincount(sessions, weights=weights, minlength=len(rows))
+    return Evidence(sessions, titles[known], weights / sums[sessions], np.ones(len(sessions))), []

@@ -1,0 +1,251 @@
+"""What the selector learns: from folds whose sessions are known to nothing that describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from llmrec.console import notice, track
+from llmrec.evaluation.bleu import bleu_from_stats
+from llmrec.rankers.fusion.ranker import Fusion
+from llmrec.rankers.fusion.training import Fold, families, known_to_fold
+from llmrec.rankers.fusion.trees import Trees, grow_values
+from llmrec.rankers.sessions import Sessions, TrainingSessions
+from llmrec.selection.choice import Policy, Trial, choose, choose_by_risk, trusted, tune_policy
+from llmrec.selection.chunk import Offered, likely_titles, matches_of, offered
+from llmrec.selection.linear import prices_at
+from llmrec.selection.ngrams import NO_TITLE
+from llmrec.selection.offers import Evidence, last_offers
+from llmrec.selection.settings import SelectSettings
+from llmrec.selection.survival import Survival, count_survival
+from llmrec.selection.table import OwnTitles, TitleTable
+
+__all__ = ["Learnt", "Lesson", "Lessons", "learn_choice", "learn_lessons"]
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+_SETTLING: Final = 3  # rounds of choosing at prices and pricing the choice; the third moves nothing
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Sessions of one fold: what is known of them without their targets, and the targets' titles."""
+
+    own: OwnTitles
+    evidence: Evidence
+    survival: Survival
+    targets: Ints
+
+    def offered(self, table: TitleTable, settings: SelectSettings) -> Offered:
+        """Its offers."""
+        return offered(table.book, self.own, self.evidence, (), settings, 0.0)
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """All folds, and what is told of the outcome.
+
+    Attributes:
+        parts: The folds.
+        num_sessions: Sessions whose target has a title.
+        with_target: Share of them whose target is among the likely products.
+    """
+
+    parts: Sequence[Lesson]
+    num_sessions: int
+    with_target: float
+
+
+def learn_lessons(fusion: Fusion, training: TrainingSessions, products: Any, table: TitleTable) -> Lessons:
+    """Fit the ranker of likely products, and keep what each fold's sessions look like to the trees without them.
+
+    Args:
+        fusion: An unfitted ranker with as many boosters as folds.
+        training: Sessions to learn from.
+        products: Their products.
+        table: Titles.
+    """
+    folds = fusion.fit_folds(training, products)
+    taught = [fold for fold in folds if fold.found]
+    coded = fusion.catalogue.encode_training(training)
+    family = families(coded) if fusion.settings.grouped else None
+    parts = []
+    for place, fold in enumerate(track(taught, "folds", len(taught))):
+        if fold.judged is None or fusion.trees is None:
+            continue
+        model = Trees(fusion.trees.texts[place : place + 1])
+        known = known_to_fold(coded, fold.sessions, fusion.settings.transductive, family)
+        if fusion.settings.cold_share:
+            known = known.without_items(coded.items[coded.offsets[fold.sessions + 1] - 1])
+        spoken = _decoded(fusion, known)
+        survival = count_survival(table.book, table.own_titles(spoken))
+        rows = fold.sessions[: len(fold.judged.targets)]
+        parts.append(_lesson(fusion, fold, model, training.take(rows), survival, table))
+    if len(parts) < 2:
+        return Lessons([], 0, 0.0)  # nothing is left to judge one by the others
+    titled = sum(int((part.targets != NO_TITLE).sum()) for part in parts)
+    return Lessons(parts, titled, sum(fold.found for fold in taught) / max(1, sum(f.num_sessions for f in taught)))
+
+
+def _lesson(
+    fusion: Fusion, fold: Fold, model: Trees, sessions: TrainingSessions, survival: Survival, table: TitleTable
+) -> Lesson:
+    judged = fold.judged
+    if judged is None:
+        raise ValueError("a fold without sessions to judge on")
+    scores = model.scores(judged.features, fusion.settings.threads)
+    depth = fusion.settings.candidates
+    ids = fusion.catalogue.vocabulary.ids
+    evidence = likely_titles(judged.candidates, scores, ids, sessions.locales, table, depth)
+    targets = table.titles_of(sessions.locales, ids.take(pa.array(judged.targets)))
+    return Lesson(table.own_titles(_prefixes(sessions)), evidence, survival, targets)
+
+
+def _prefixes(sessions: TrainingSessions) -> Sessions:
+    """Labelled sessions without their targets."""
+    lists = sessions.sequences
+    lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    kept = np.ones(int(offsets[-1]), dtype=np.bool_)
+    kept[offsets[1:] - 1] = False
+    starts = pa.array((offsets - np.arange(len(offsets))).astype(np.int32))
+    return Sessions(pa.ListArray.from_arrays(starts, lists.flatten().filter(pa.array(kept))), sessions.locales)
+
+
+def _decoded(fusion: Fusion, coded: Any) -> Sessions:
+    """Training sessions as ids again."""
+    names = pa.array([*fusion.catalogue.locales, ""], pa.string())
+    lists = pa.ListArray.from_arrays(
+        pa.array(coded.offsets.astype(np.int32)), fusion.catalogue.vocabulary.decode(coded.items)
+    )
+    return Sessions(lists, names.take(pa.array(coded.locales)))
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What `learn_choice` gives.
+
+    Attributes:
+        trees: What adds to the worth of titles; None where there was nothing to learn from.
+        policy: How to choose.
+        estimate: How it did on sessions that the trees had not seen.
+        stats: Shape ``(S, 10)``; BLEU's statistics there, None where there was nothing to learn from.
+    """
+
+    trees: Trees | None
+    policy: Policy
+    estimate: dict[str, Any]
+    stats: Floats | None = None
+
+
+def learn_choice(lessons: Lessons, table: TitleTable, settings: SelectSettings) -> Learnt:
+    """Learn what titles are worth, each fold judged by trees of the others, and tune the choice on all of them."""
+    prices = prices_at(np.ones((1, 10)))
+    if not lessons.num_sessions:
+        notice("select: no session to learn the choice from; the last title stays")
+        return Learnt(None, Policy(prices, 0.0, np.inf, 0.0), {})
+    titled = [_titled(part) for part in lessons.parts]
+    offers = [part.offered(table, settings) for part in titled]
+    trial = _trial(offers, titled, table)
+    expected = np.concatenate([one.expected for one in offers])
+    prices = prices_at(trial.stats(trial.last))
+    for _ in range(_SETTLING):
+        token = float(prices.written.sum())
+        chosen = choose_by_risk(trial, expected, prices, token)
+        prices = prices_at(trial.stats(chosen))
+    described = [one.features(part.survival, prices) for one, part in zip(offers, titled, strict=True)]
+    lacking = prices.worth(trial.matches) - prices.worth(expected)
+    texts, added = _cross_fitted(described, lacking, settings)
+    policy, gain = tune_policy(trial, expected, added, prices, seed=settings.seed)
+    by_risk, risk_gain = tune_policy(trial, expected, added, prices, (0.0,), settings.seed)
+    estimate = _estimate(trial, expected, added, policy) | {
+        "gain": [gain.difference, gain.low, gain.high],
+        "by_risk_alone": _bleu(trial, expected, added, by_risk),
+        "by_risk_gain": [risk_gain.difference, risk_gain.low, risk_gain.high],
+        "target_proposed": lessons.with_target,
+    }
+    stats = trial.stats(_chosen(trial, expected, added, policy))
+    return Learnt(Trees(texts), policy, estimate, stats)
+
+
+def _titled(part: Lesson) -> Lesson:
+    """Its sessions whose target has a title; the others say nothing of BLEU."""
+    kept = np.flatnonzero(part.targets != NO_TITLE)
+    place = np.full(len(part.targets), -1)
+    place[kept] = np.arange(len(kept))
+    counts = np.diff(part.own.offsets)
+    titles = part.own.titles[np.isin(part.own.rows, kept)]
+    own = OwnTitles(np.concatenate([[0], np.cumsum(counts[kept])]), titles)
+    said = place[part.evidence.rows] >= 0
+    evidence = part.evidence.taken(said)
+    moved = Evidence(place[evidence.rows], evidence.titles, evidence.weights, evidence.votes)
+    return Lesson(own, moved, part.survival, part.targets[kept])
+
+
+def _trial(parts: Sequence[Offered], lessons: Sequence[Lesson], table: TitleTable) -> Trial:
+    rows, last, matches, sessions, offers = [], [], [], 0, 0
+    for one, lesson in zip(parts, lessons, strict=True):
+        rows.append(one.offers.rows + sessions)
+        places = last_offers(one.offers, one.own.last)
+        last.append(np.where(places >= 0, places + offers, -1))
+        matches.append(matches_of(one, lesson.targets))
+        sessions += len(lesson.targets)
+        offers += len(one.offers)
+    targets = np.concatenate([table.book.lengths[lesson.targets] for lesson in lessons])
+    lengths = np.concatenate([one.lengths for one in parts])
+    return Trial(np.concatenate(rows), lengths, np.concatenate(matches), np.concatenate(last), targets)
+
+
+def _cross_fitted(
+    parts: Sequence[tuple[list[str], NDArray[np.float32]]], values: Floats, settings: SelectSettings
+) -> tuple[list[str], Floats]:
+    """A model for each fold, learnt from the others, and what it says of the fold.
+
+    Args:
+        parts: Names and features of each fold's offers.
+        values: Shape ``(C,)``; what to estimate, of all folds' offers.
+        settings: Settings.
+    """
+    names, features = parts[0][0], np.concatenate([part for _, part in parts])
+    bounds = np.cumsum([0, *(len(part) for _, part in parts)])
+    texts, estimates = [], np.zeros(len(values))
+    for place in track(range(len(parts)), "choice", len(parts)):
+        inside = np.zeros(len(values), dtype=np.bool_)
+        inside[bounds[place] : bounds[place + 1]] = True
+        others = ~inside
+        seed = settings.seed + place
+        texts.append(grow_values(features[others], values[others], names, settings, settings.choice_rounds, seed))
+        estimates[inside] = Trees(texts[-1:]).scores(features[inside], settings.threads)
+    return texts, estimates
+
+
+def _chosen(trial: Trial, expected: Floats, added: Floats, policy: Policy) -> Ints:
+    return choose(trial.rows, trial.lengths, trusted(expected, added, policy), trial.last, policy)
+
+
+def _bleu(trial: Trial, expected: Floats, added: Floats, policy: Policy) -> float:
+    return float(bleu_from_stats(trial.stats(_chosen(trial, expected, added, policy)).sum(axis=0)))
+
+
+def _estimate(trial: Trial, expected: Floats, added: Floats, policy: Policy) -> dict[str, Any]:
+    chosen = _chosen(trial, expected, added, policy)
+    stats = trial.stats(chosen)
+    value = policy.prices.worth(trial.matches)
+    oracle = choose(trial.rows, trial.lengths, value, trial.last, replace(policy, margin=-np.inf))
+    return {
+        "sessions": len(trial.targets),
+        "bleu": float(bleu_from_stats(stats.sum(axis=0))),
+        "last_title": float(bleu_from_stats(trial.stats(trial.last).sum(axis=0))),
+        "oracle": float(bleu_from_stats(trial.stats(oracle).sum(axis=0))),
+        "length_ratio": float(stats[:, 8].sum() / max(1.0, stats[:, 9].sum())),
+        "changed": float((chosen != trial.last).mean()),
+        "trust": policy.trust,
+        "length_price": policy.length_price / float(policy.prices.written.sum()),
+        "margin": policy.margin if np.isfinite(policy.margin) else None,
+    }

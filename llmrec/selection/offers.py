@@ -1,0 +1,197 @@
+"""Titles that can be chosen for sessions, and the evidence that they are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from llmrec.selection.ngrams import NO_TITLE, TitleBook, summed
+from llmrec.selection.settings import SelectSettings
+from llmrec.selection.table import OwnTitles
+
+__all__ = ["Evidence", "Offers", "last_offers", "make_offers", "rank_in_rows"]
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+_SHORTEST: Final = 0.3  # share of the last title's words that its shortest form keeps
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Titles that may be the next one, with their probabilities; of ``S`` sessions, sorted by session.
+
+    Attributes:
+        rows: Shape ``(E,)``.
+        titles: Shape ``(E,)``; places in a book.
+        weights: Shape ``(E,)``; a session's add up to at most 1.
+        votes: Shape ``(E,)``; share of the sources that propose it.
+    """
+
+    rows: Ints
+    titles: Ints
+    weights: Floats
+    votes: Floats
+
+    def taken(self, kept: NDArray[Any]) -> Evidence:
+        """Some of it."""
+        return Evidence(self.rows[kept], self.titles[kept], self.weights[kept], self.votes[kept])
+
+    def joined(self, others: Sequence[Evidence], share: float) -> Evidence:
+        """This and what other sources say, which together weigh ``share`` where they say something."""
+        if not others or not share:
+            return self
+        number = int(max([*(int(one.rows.max(initial=-1)) for one in (self, *others))])) + 1
+        said = np.zeros(number)
+        for one in others:
+            said += np.bincount(one.rows, weights=one.weights, minlength=number)
+        heard = np.where(said > 0, share, 0.0)
+        scales = [(1 - heard)[self.rows], *((heard / np.maximum(said, 1e-12))[one.rows] for one in others)]
+        parts = (self, *others)
+        rows = np.concatenate([one.rows for one in parts])
+        order = np.argsort(rows, kind="stable")
+        return Evidence(
+            rows[order],
+            np.concatenate([one.titles for one in parts])[order],
+            np.concatenate([one.weights * scale for one, scale in zip(parts, scales, strict=True)])[order],
+            np.concatenate([one.votes for one in parts])[order],
+        )
+
+
+@dataclass(frozen=True)
+class Offers:
+    """Titles that can be chosen, sorted by session and title, each pair once.
+
+    Attributes:
+        rows: Shape ``(C,)``.
+        titles: Shape ``(C,)``; places in a book.
+        age: Shape ``(C,)``; how many titles of the session came after it; NaN for a title that it does not hold.
+        kept: Shape ``(C,)``; share of the last title's words that a shortened form keeps; NaN for any other.
+        likely: Shape ``(C,)``; probability of the products of that title; 0 where it is no likely product's.
+        votes: Shape ``(C,)``; the highest share of sources that propose one of them.
+    """
+
+    rows: Ints
+    titles: Ints
+    age: Floats
+    kept: Floats
+    likely: Floats
+    votes: Floats
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def make_offers(
+    book: TitleBook, own: OwnTitles, evidence: Evidence, settings: SelectSettings
+) -> tuple[Offers, TitleBook]:
+    """Offer a session its own titles, shortened forms of the last one, and the likeliest titles.
+
+    Returns:
+        The offers, and the book with the shortened forms added.
+    """
+    recent = own.ages < (1 if "own" in settings.without else settings.own)  # the last title always stays
+    parts = [_part(own.rows[recent], own.titles[recent], age=own.ages[recent])]
+    if settings.cuts and "cut" not in settings.without:
+        rows, texts, kept = _cuts(book, own.last, settings.cuts)
+        parts.append(_part(rows, np.arange(len(rows)) + len(book), kept=kept))
+        book = book.joined(TitleBook.of(texts))
+    merged = _merged(evidence, len(book))
+    if "likely" not in settings.without:
+        best = merged.taken(_first_of_rows(merged.rows, merged.weights, settings.titles))
+        parts.append(_part(best.rows, best.titles, likely=best.weights, votes=best.votes))
+    offers = _distinct(parts, len(book))
+    return _with_evidence(offers, merged, len(book)), book
+
+
+def _part(rows: Ints, titles: Ints, **values: Any) -> Offers:
+    unset = {"age": np.nan, "kept": np.nan, "likely": 0.0, "votes": 0.0}
+    columns = {name: np.full(len(rows), unset[name]) for name in unset} | {
+        name: np.asarray(value, dtype=np.float64) for name, value in values.items()
+    }
+    return Offers(rows, titles, **columns)
+
+
+def _distinct(parts: Sequence[Offers], num_titles: int) -> Offers:
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])}
+    keys = columns["rows"] * num_titles + columns["titles"]
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    starts = np.flatnonzero(np.concatenate([np.ones(min(1, len(keys)), np.bool_), keys[1:] != keys[:-1]]))
+    if not len(starts):
+        return parts[0]
+    joined = {
+        name: (np.fmin if name == "age" else np.fmax).reduceat(columns[name][order], starts)
+        for name in ("age", "kept", "likely", "votes")
+    }
+    firsts = order[starts]
+    return Offers(columns["rows"][firsts], columns["titles"][firsts], **joined)
+
+
+def _merged(evidence: Evidence, num_titles: int) -> Evidence:
+    """Products of one title together."""
+    keys, where = np.unique(evidence.rows * num_titles + evidence.titles, return_inverse=True)
+    votes = np.zeros(len(keys))
+    np.maximum.at(votes, where, evidence.votes)
+    weights = summed(where, evidence.weights, len(keys))
+    return Evidence(keys // num_titles, keys % num_titles, weights, votes)
+
+
+def _with_evidence(offers: Offers, merged: Evidence, num_titles: int) -> Offers:
+    """Give own and shortened titles the probability that evidence has for them too."""
+    held = merged.rows * num_titles + merged.titles
+    if not len(held):
+        return offers
+    keys = offers.rows * num_titles + offers.titles
+    places = np.minimum(np.searchsorted(held, keys), len(held) - 1)
+    same = held[places] == keys
+    likely = np.where(same, merged.weights[places], offers.likely)
+    votes = np.where(same, merged.votes[places], offers.votes)
+    return Offers(offers.rows, offers.titles, offers.age, offers.kept, likely, votes)
+
+
+def _first_of_rows(rows: Ints, values: Floats, count: int) -> Ints:
+    """Places of the ``count`` highest values of each row, ascending."""
+    order = np.lexsort((np.arange(len(rows)), -values, rows))
+    place = np.arange(len(order)) - np.searchsorted(rows[order], rows[order])
+    return np.sort(order[place < count])
+
+
+def _cuts(book: TitleBook, last: Ints, count: int) -> tuple[Ints, list[str], Floats]:
+    """Last titles without their final words: session, text and share of the words kept of each, no two alike."""
+    rows, texts, kept = [], [], []
+    shares = np.linspace(_SHORTEST, 1, count + 1)[:-1]
+    held = np.flatnonzero(last != NO_TITLE)
+    for row, text in zip(held.tolist(), book.texts.take(pa.array(last[held])).to_pylist(), strict=True):
+        words = text.split()
+        for length in sorted({max(1, round(share * len(words))) for share in shares}):
+            if length < len(words):
+                rows.append(row)
+                texts.append(" ".join(words[:length]).rstrip(" ,;:-–(|/&"))
+                kept.append(length / len(words))
+    return np.array(rows, dtype=np.int64), texts, np.array(kept, dtype=np.float64)
+
+
+def rank_in_rows(rows: Ints, values: Floats) -> Floats:
+    """Rank of each value in its row from 1, the highest first; equals share the best rank. Rows are ascending."""
+    order = np.lexsort((-values, rows))
+    own, sorted_values = rows[order], values[order]
+    fresh = np.ones(len(order), dtype=np.bool_)
+    fresh[1:] = (own[1:] != own[:-1]) | (sorted_values[1:] != sorted_values[:-1])
+    starts = np.maximum.accumulate(np.where(fresh, np.arange(len(order)), 0))
+    ranks = np.empty(len(order))
+    ranks[order] = starts - np.searchsorted(own, own) + 1
+    return ranks
+
+
+def last_offers(offers: Offers, last: Ints) -> Ints:
+    """Place of each session's last title among the offers, shape ``(S,)``; -1 where it has none."""
+    places = np.full(len(last), -1, dtype=np.int64)
+    found = np.flatnonzero(last[offers.rows] == offers.titles)
+    places[offers.rows[found]] = found
+    return places

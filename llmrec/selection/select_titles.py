@@ -1,0 +1,276 @@
+"""One command: learn or load a selector, choose a title for every session, write the run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from llmrec.console import notice, track
+from llmrec.data.store import Store
+from llmrec.errors import ConfigError
+from llmrec.evaluation.provenance import collect_provenance
+from llmrec.evaluation.runs import Run, write_run
+from llmrec.files import atomic_file, disk_errors, sha256_of
+from llmrec.rankers.fusion.ranker import Fusion
+from llmrec.rankers.rank import read_products
+from llmrec.rankers.recipes import yaml_value
+from llmrec.rankers.sessions import Sessions, TrainingSessions, read_session_files, read_training_files
+from llmrec.selection.ablation import Ablation, ablate_selector
+from llmrec.selection.given import given_titles, read_given
+from llmrec.selection.ngrams import NO_TITLE
+from llmrec.selection.selector import RECORD, Selector
+from llmrec.selection.settings import SelectSettings
+from llmrec.selection.table import TitleTable
+from llmrec.settings import load_recipe, resolve
+
+__all__ = ["SelectJob", "run_ablation_job", "run_select_job", "select_settings"]
+
+CHUNK: Final = 1024  # sessions chosen for at once, so that memory does not grow with their number
+RECIPE: Final = "select"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectJob:
+    """What ``llmrec select`` was asked for: a store and a split, or the files themselves.
+
+    Attributes:
+        data: Store.
+        split: Split to choose titles for; the store's other sessions are learnt from.
+        train: Files to learn from, where there is no store.
+        sessions: File to choose for, likewise.
+        products: Product file, likewise.
+        out: Run file to write; None to learn and save alone.
+        last_title: Run file for the last titles, to compare with.
+        candidates: Runs of the same sessions whose titles or ids can be chosen too.
+        recipe: Recipe of settings.
+        settings: Settings by name that win over the recipe's.
+        transductive: Count in the prefixes of the sessions to choose for.
+        cold: Choose for targets that no training session holds.
+        save: Folder to keep the selector in.
+        load: Folder of a kept selector; nothing is learnt.
+        resume: Go on with what a killed run of the same command left.
+        limit: Only the first sessions; the run is stamped partial.
+        seed: Seed; the recipe's if not given.
+    """
+
+    data: Path | None = None
+    split: str = "test"
+    train: Sequence[Path] = ()
+    sessions: Path | None = None
+    products: Path | None = None
+    out: Path | None = None
+    last_title: Path | None = None
+    candidates: Sequence[Path] = ()
+    recipe: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    transductive: bool = False
+    cold: bool = False
+    save: Path | None = None
+    load: Path | None = None
+    resume: bool = False
+    limit: int | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class _Files:
+    train: tuple[Path, ...]
+    sessions: Path
+    products: Path
+
+
+def run_select_job(job: SelectJob) -> Selector:
+    """Learn or load, choose, write; returns the selector.
+
+    Raises:
+        ConfigError: the settings do not fit together.
+        DataError: a file is missing or malformed.
+        ModelError: the kept selector cannot be used.
+        StoreError: there is no such store or split.
+    """
+    started = time.monotonic()
+    _check(job)
+    files = _files(job)
+    sessions = read_session_files(files.sessions)
+    products = read_products(files.products, Fusion.product_columns)
+    table = TitleTable(products)
+    chosen = sessions if job.limit is None else sessions.slice(0, job.limit)
+    given = read_given(job.candidates, chosen.locales, table, limited=job.limit is not None)
+    selector = _learn(job, files, sessions, products, table)
+    if job.save is not None:
+        selector.save(job.save)
+        notice(
+            f"saved; choose for other sessions: llmrec select --load {job.save} --data STORE --split SPLIT --out RUN"
+        )
+    sessions = chosen
+    if job.out is not None:
+        provenance = _provenance(job, files, selector, started)
+        titles = _titles(job, selector, sessions, table, given, _key(job, files, selector))
+        write_run(job.out, sessions.locales, titles, provenance, partial=job.limit is not None)
+        notice(f"{len(sessions):,} titles in {job.out}; score them: llmrec evaluate {job.out} --targets FILE")
+        shutil.rmtree(_parts(job.out), ignore_errors=True)
+    if job.last_title is not None:
+        provenance = _provenance(job, files, selector, started) | {"method": "Last Product Title"}
+        write_run(job.last_title, sessions.locales, _last_titles(sessions, table), provenance, job.limit is not None)
+    return selector
+
+
+def run_ablation_job(job: SelectJob, names: Sequence[str]) -> list[Ablation]:
+    """Switch each of some kinds of titles and rankers off, and say what BLEU loses out of fold.
+
+    Raises:
+        LlmrecError: as `run_select_job`.
+    """
+    files = _files(job)
+    products = read_products(files.products, Fusion.product_columns)
+    settings, training = _settings(job), _training(job, files, read_session_files(files.sessions))
+    return ablate_selector(settings, training, products, TitleTable(products), names)
+
+
+def select_settings(recipe: str | None, changes: Mapping[str, Any]) -> SelectSettings:
+    """Settings of the selector: defaults < recipe < ``changes``.
+
+    Raises:
+        ConfigError: an unknown recipe or key, or a value out of range.
+    """
+    loaded = load_recipe(recipe or RECIPE)
+    if not loaded.select:
+        raise ConfigError(f"{loaded.path}: not a recipe for llmrec select; one says 'select: true'")
+    return resolve(SelectSettings, {key: yaml_value(value) for key, value in changes.items()}, loaded)
+
+
+def _check(job: SelectJob) -> None:
+    if job.out is None and job.save is None:
+        raise ConfigError("nothing to do: give --out RUN, or --save DIR to keep the selector")
+    if (job.data is None) == (job.sessions is None):
+        raise ConfigError("give --data STORE with --split, or --train, --sessions and --products")
+    if job.data is None and (job.products is None or not (job.train or job.load)):
+        raise ConfigError("without --data give all of --train FILE, --sessions FILE and --products FILE")
+    if job.load is not None and (job.recipe or job.settings or job.transductive or job.cold or job.save):
+        raise ConfigError("--load takes a selector as it is; leave --recipe, --set, --transductive, --cold, --save out")
+    if job.split == "development" and job.data is not None and job.load is None:
+        raise ConfigError("the selector learns from development; choose another --split")
+
+
+def _files(job: SelectJob) -> _Files:
+    if job.data is None:
+        if job.sessions is None or job.products is None:
+            raise ConfigError("without --data give all of --train FILE, --sessions FILE and --products FILE")
+        return _Files(tuple(job.train), job.sessions, job.products)
+    store = Store.load(job.data)
+    if job.split in ("development", "validation"):
+        held, train = store.labelled(job.split).files[0], store.labelled("development").files
+    else:
+        held, train = store.test(store.resolve_test(job.split, task=3)).file, store.labelled("train").files
+    return _Files(train, held, store.products)
+
+
+def _learn(job: SelectJob, files: _Files, sessions: Sessions, products: Any, table: TitleTable) -> Selector:
+    if job.load is not None:
+        return Selector.load(job.load)
+    selector = Selector(_settings(job)).fit(_training(job, files, sessions), products, table)
+    notice(describe_estimate(selector.estimate))
+    return selector
+
+
+def _settings(job: SelectJob) -> SelectSettings:
+    changes = dict(job.settings) | {"transductive": job.transductive, "cold": job.cold}
+    return select_settings(job.recipe, changes | ({} if job.seed is None else {"seed": job.seed}))
+
+
+def _training(job: SelectJob, files: _Files, sessions: Sessions) -> TrainingSessions:
+    training = read_training_files(files.train)
+    return training.joined(sessions.bare()) if job.transductive else training
+
+
+def describe_estimate(estimate: Mapping[str, Any]) -> str:
+    """How the selector did on sessions that it had not learnt from, in one line."""
+    if not estimate:
+        return "select: nothing to learn from, so the last title stays everywhere"
+    difference, low, high = estimate["gain"]
+    return (
+        f"out of fold, {estimate['sessions']:,} sessions: BLEU {estimate['bleu']:.2f}, last title "
+        f"{estimate['last_title']:.2f}, gain {difference:+.2f} [{low:+.2f}, {high:+.2f}]; by risk alone "
+        f"{estimate['by_risk_alone']:.2f}, oracle {estimate['oracle']:.2f}; {estimate['changed']:.0%} changed"
+    )
+
+
+def _titles(
+    job: SelectJob, selector: Selector, sessions: Sessions, table: TitleTable, given: Sequence[Run], key: str
+) -> list[str]:
+    """Titles of all sessions; each finished chunk is on disk, so that a killed run goes on behind it."""
+    if job.out is None:
+        return []
+    parts = _parts(job.out)
+    if not job.resume:
+        shutil.rmtree(parts, ignore_errors=True)
+    with disk_errors(parts):
+        parts.mkdir(parents=True, exist_ok=True)
+    titles: list[str] = []
+    for start in track(range(0, len(sessions), CHUNK), "select", -(-len(sessions) // CHUNK)):
+        part = parts / f"{key}-{start:09d}.parquet"
+        if not part.is_file():
+            chosen = _chunk_titles(selector, sessions, table, given, start)
+            with atomic_file(part) as temporary:
+                pq.write_table(pa.table({"title": pa.array(chosen, pa.string())}), temporary)
+        titles += pq.read_table(part)["title"].to_pylist()
+    return titles
+
+
+def _chunk_titles(
+    selector: Selector, sessions: Sessions, table: TitleTable, given: Sequence[Run], start: int
+) -> list[str]:
+    texts: list[str] = []
+    evidence = []
+    count = min(CHUNK, len(sessions) - start)
+    for run in given:
+        said, new = given_titles(run, start, count, table, len(table.book) + len(texts))
+        evidence.append(said)
+        texts += new
+    return selector.select(sessions.slice(start, count), table, evidence, texts)
+
+
+def _last_titles(sessions: Sessions, table: TitleTable) -> list[str]:
+    last = table.own_titles(sessions).last
+    texts = table.book.texts.take(pa.array([max(0, place) for place in last.tolist()], pa.int64())).to_pylist()
+    return [text if place != NO_TITLE else "" for text, place in zip(texts, last.tolist(), strict=True)]
+
+
+def _parts(out: Path) -> Path:
+    return out.with_name(f"{out.stem}.parts")
+
+
+def _digests(job: SelectJob, files: _Files) -> Iterator[str]:
+    for file in (*files.train, files.sessions, files.products, *job.candidates):
+        yield sha256_of(file)
+    if job.load is not None:
+        yield sha256_of(job.load / RECORD)
+
+
+def _key(job: SelectJob, files: _Files, selector: Selector) -> str:
+    """Names everything that decides a title, so that ``--resume`` never mixes two selectors' titles."""
+    parts = [*_digests(job, files), json.dumps(vars(selector.settings), sort_keys=True)]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def _provenance(job: SelectJob, files: _Files, selector: Selector, started: float) -> dict[str, Any]:
+    digest = hashlib.sha256("".join(_digests(job, files)).encode()).hexdigest()
+    recipe = None if job.load else job.recipe or RECIPE
+    record = collect_provenance(recipe, selector.settings.seed, digest, started)
+    return record | {
+        "method": "title selector",
+        "settings": vars(selector.settings),
+        "estimate": selector.estimate,
+        "split": job.split if job.data else files.sessions.name,
+        "train": [file.name for file in files.train],
+        "candidates": [file.name for file in job.candidates],
+    }

@@ -1,0 +1,73 @@
+"""How often a word of one title stands in the next one too, learnt from consecutive products of training sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrec.selection.ngrams import TitleBook, token_support
+from llmrec.selection.table import OwnTitles
+
+__all__ = ["Survival", "count_survival"]
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+_PRIOR: Final = 5.0  # a word counts as if it had been seen so often more, surviving as an average one does
+
+
+@dataclass(frozen=True)
+class Survival:
+    """Rates by token.
+
+    Attributes:
+        tokens: Shape ``(V,)``, ascending; hashes as in `TitleBook`.
+        rates: Shape ``(V,)``.
+        average: Rate of a token that was never seen.
+    """
+
+    tokens: NDArray[np.uint64]
+    rates: Floats
+    average: float
+
+    def of(self, tokens: NDArray[np.uint64]) -> Floats:
+        """Rates of some tokens."""
+        if not len(self.tokens):
+            return np.full(len(tokens), self.average)
+        places = np.minimum(np.searchsorted(self.tokens, tokens), len(self.tokens) - 1)
+        return np.where(self.tokens[places] == tokens, self.rates[places], self.average)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Its arrays by name, for a file."""
+        return {
+            "survival.tokens": self.tokens,
+            "survival.rates": self.rates,
+            "survival.average": np.array([self.average]),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Survival:
+        """What `arrays` gave; KeyError where it was not called."""
+        average = float(arrays["survival.average"][0])
+        return cls(arrays["survival.tokens"], arrays["survival.rates"], average)
+
+
+def count_survival(book: TitleBook, own: OwnTitles) -> Survival:
+    """Count over consecutive titles of sessions."""
+    follows = own.ages > 0
+    before = own.titles[follows]
+    after = own.titles[np.flatnonzero(follows) + 1]
+    pairs = np.arange(len(before))
+    owner, support = token_support(book, pairs, before, pairs, after, np.ones(len(after)))
+    _, tokens = book.flat_tokens(before)
+    if not len(owner):
+        return Survival(np.zeros(0, np.uint64), np.zeros(0), 0.0)
+    distinct, where = np.unique(tokens, return_inverse=True)
+    seen = np.bincount(where, minlength=len(distinct))
+    kept = np.bincount(where, weights=support, minlength=len(distinct))
+    average = float(kept.sum() / seen.sum())
+    return Survival(distinct, (kept + _PRIOR * average) / (seen + _PRIOR), average)

@@ -1,0 +1,109 @@
+"""Titles of a store's products by locale and id, and of the items of sessions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from llmrec.errors import DataError
+from llmrec.rankers.sessions import Sessions
+from llmrec.rankers.vocabulary import UNKNOWN, Vocabulary
+from llmrec.selection.ngrams import NO_TITLE, TitleBook
+
+__all__ = ["OwnTitles", "TitleTable"]
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class OwnTitles:
+    """Titles of sessions' items, oldest first; items without a title are passed over.
+
+    Attributes:
+        offsets: Shape ``(S + 1,)``.
+        titles: Shape ``(T,)``; places in the book.
+    """
+
+    offsets: Ints
+    titles: Ints
+
+    @property
+    def rows(self) -> Ints:
+        """Session of each title, shape ``(T,)``."""
+        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+
+    @property
+    def ages(self) -> Ints:
+        """How many titles of its session come after each, shape ``(T,)``."""
+        ages: Ints = np.repeat(self.offsets[1:], np.diff(self.offsets)) - 1 - np.arange(len(self.titles))
+        return ages
+
+    @property
+    def last(self) -> Ints:
+        """Last title of each session, shape ``(S,)``; `NO_TITLE` where it has none."""
+        filled = np.diff(self.offsets) > 0
+        last = np.full(len(filled), NO_TITLE)
+        last[filled] = self.titles[self.offsets[1:][filled] - 1]
+        return last
+
+
+class TitleTable:
+    """Titles of products, one row for each locale and id that has one.
+
+    Attributes:
+        book: The titles.
+        vocabulary: Ids of the products, titled or not.
+        locales: Locales of the products, ascending.
+    """
+
+    def __init__(self, products: Any) -> None:
+        """Read ``id``, ``locale`` and ``title`` of an Arrow table.
+
+        Raises:
+            DataError: no product has a title.
+        """
+        titles = pc.fill_null(products["title"].combine_chunks().cast(pa.string()), "")
+        titled = pc.not_equal(pc.utf8_trim_whitespace(titles), "")
+        if not pc.any(titled).as_py():
+            raise DataError("no product of the store has a title to choose; import products with titles")
+        kept = products.filter(titled)
+        self.vocabulary = Vocabulary.of(products["id"].combine_chunks())
+        self.locales = tuple(sorted(set(products["locale"].unique().to_pylist())))
+        keys = self._keys(
+            self._places(kept["locale"].combine_chunks()), self.vocabulary.encode(kept["id"].combine_chunks())
+        )
+        order = np.argsort(keys, kind="stable")
+        self._held = keys[order]
+        self.book = TitleBook.of(titles.filter(titled).take(pa.array(order)))
+
+    def titles_of(self, locales: Any, items: Any) -> Ints:
+        """Titles of items in locales, both Arrow strings ``(C,)``; `NO_TITLE` where there is none."""
+        return self._found(self._places(locales), self.vocabulary.encode(items))
+
+    def own_titles(self, sessions: Sessions) -> OwnTitles:
+        """Titles of sessions' items."""
+        lists = sessions.prev_items
+        lengths = pc.fill_null(lists.value_lengths(), 0).to_numpy(zero_copy_only=False)
+        rows = np.repeat(np.arange(len(sessions)), lengths)
+        found = self._found(self._places(sessions.locales)[rows], self.vocabulary.encode(lists.flatten()))
+        known = found != NO_TITLE
+        counts = np.bincount(rows[known], minlength=len(sessions))
+        return OwnTitles(np.concatenate([[0], np.cumsum(counts)]), found[known])
+
+    def _places(self, locales: Any) -> Ints:
+        found = pc.index_in(locales, value_set=pa.array(self.locales, pa.string()))
+        places: Ints = pc.fill_null(found, len(self.locales)).to_numpy(zero_copy_only=False).astype(np.int64)
+        return places
+
+    def _keys(self, locales: Ints, codes: Ints) -> Ints:
+        return locales * np.int64(len(self.vocabulary)) + codes
+
+    def _found(self, locales: Ints, codes: Ints) -> Ints:
+        keys = np.where(codes == UNKNOWN, -1, self._keys(locales, codes))
+        places = np.minimum(np.searchsorted(self._held, keys), len(self._held) - 1)
+        return np.where(self._held[places] == keys, places, NO_TITLE)

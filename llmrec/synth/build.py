@@ -1,0 +1,200 @@
+"""Write a synthetic data set: the official CSV files, and the tests' targets beside them."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from llmrec.console import progress_bar
+from llmrec.data.sources import SYNTHETIC
+from llmrec.errors import ConfigError
+from llmrec.files import atomic_folder
+from llmrec.schema import PRODUCT_COLUMNS
+from llmrec.synth.product_lines import Catalogue, Ints, build_catalogue
+from llmrec.synth.products import product_ids, product_rows
+from llmrec.synth.sizes import LocalePlan, plan, test_name
+from llmrec.synth.walks import LocaleGraph, Walks, build_graph, draw_lengths, walk
+from llmrec.synth.words import Vocabulary, load_vocabulary
+from llmrec.synth.writer import printed_lists, write_header, write_rows
+
+__all__ = ["is_current", "read_settings", "synthesize"]
+
+_KIND: Final = "llmrec synthetic Amazon-M2"
+_VERSION: Final = 2  # raised when the same size and seed give other bytes
+_CHUNK: Final = 100_000  # sessions walked at once
+_UNKNOWN_RATE: Final = 0.0003  # share of training items whose product has no row
+_SESSION_COLUMNS: Final = ("prev_items", "next_item", "locale")
+
+
+def synthesize(out: Path, size: str = "tiny", seed: int = 0) -> Path:
+    """Write synthetic Amazon-M2 data in the official CSV layout; the same size and seed give the same bytes.
+
+    Args:
+        out: Folder to write. One that an earlier call wrote is replaced.
+        size: ``tiny`` (1/1000 of the paper's Table 2, at least 150 sessions and 100 of each Task-3 test a locale, fewer
+            kinds of product), ``small`` (1/50) or ``full``.
+        seed: Seed, at least 0.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        ConfigError: the size or seed is wrong, or ``out`` holds something else.
+        DiskError: the disk is full or the place cannot be written.
+    """
+    plans = plan(size)
+    if seed < 0:
+        raise ConfigError(f"seed {seed} is below 0; give 0 or more")
+    _refuse_foreign(out)
+    vocabulary = load_vocabulary()
+    catalogue = build_catalogue(plans, vocabulary, _chance(seed, "catalogue"))
+    with atomic_folder(out) as folder, progress_bar() as bar:
+        rows = bar.add_task("products", total=sum(one.products for one in plans), note="")
+        ids = _ids(catalogue, vocabulary)
+        _write_products(folder, plans, catalogue, ids, vocabulary, seed, lambda done: bar.advance(rows, done))
+        total = sum(one.sessions + sum(test.sessions for test in one.tests) for one in plans)
+        sessions = bar.add_task("sessions", total=total, note="")
+        _write_sessions(folder, plans, catalogue, ids, vocabulary, seed, lambda done: bar.advance(sessions, done))
+        settings = {
+            "kind": _KIND,
+            "version": _VERSION,
+            "size": size,
+            "seed": seed,
+            "sessions": {one.locale: one.sessions for one in plans},
+            "products": {one.locale: one.products for one in plans},
+        }
+        (folder / SYNTHETIC).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    return out
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Size, seed and planned counts of a synthetic data set.
+
+    Raises:
+        ConfigError: ``folder`` holds no synthetic data set.
+    """
+    try:
+        settings = json.loads((folder / SYNTHETIC).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        settings = None
+    if not isinstance(settings, dict) or settings.get("kind") != _KIND:
+        raise ConfigError(f"{folder}: no synthetic data set; write one with llmrec data synth")
+    return settings
+
+
+def is_current(folder: Path, size: str, seed: int) -> bool:
+    """Whether ``folder`` holds what `synthesize` would write there now; an earlier version wrote other data."""
+    try:
+        settings = read_settings(folder)
+    except ConfigError:
+        return False
+    return all(settings.get(name) == value for name, value in (("version", _VERSION), ("size", size), ("seed", seed)))
+
+
+def _refuse_foreign(out: Path) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    try:
+        read_settings(out)
+    except ConfigError:
+        raise ConfigError(f"{out}: exists and holds no synthetic data; choose another folder or remove it") from None
+
+
+def _chance(seed: int, *purpose: str) -> np.random.Generator:
+    """Source of chance of its own for each purpose: a change to one part leaves the others as they were."""
+    return np.random.default_rng([seed, *(zlib.crc32(word.encode()) for word in purpose)])
+
+
+def _ids(catalogue: Catalogue, vocabulary: Vocabulary) -> pa.Array:
+    """Ids of all products, then some that no catalogue has: a few session items lack their product row."""
+    books = np.array([family.department == vocabulary.books for family in vocabulary.families])
+    count = catalogue.num_products
+    return product_ids(count + _unknown(count), np.repeat(books[catalogue.lines.family], catalogue.lines.size))
+
+
+def _unknown(products: int) -> int:
+    return max(3, products // 5_000)
+
+
+def _write_products(
+    folder: Path,
+    plans: tuple[LocalePlan, ...],
+    catalogue: Catalogue,
+    ids: pa.Array,
+    vocabulary: Vocabulary,
+    seed: int,
+    advance: Callable[[int], None],
+) -> None:
+    with (folder / "products_train.csv").open("wb") as handle:
+        write_header(handle, PRODUCT_COLUMNS)
+        for one in plans:
+            chance = _chance(seed, "products", one.locale)
+            for table in product_rows(catalogue, one.locale, ids, vocabulary, chance):
+                write_rows(handle, [table[name] for name in PRODUCT_COLUMNS])
+                advance(len(table))
+
+
+def _write_sessions(
+    folder: Path,
+    plans: tuple[LocalePlan, ...],
+    catalogue: Catalogue,
+    ids: pa.Array,
+    vocabulary: Vocabulary,
+    seed: int,
+    advance: Callable[[int], None],
+) -> None:
+    (folder / "targets").mkdir()
+    names = sorted({test_name(test.task, test.phase) for one in plans for test in one.tests})
+    with ExitStack() as stack:
+        train = stack.enter_context((folder / "sessions_train.csv").open("wb"))
+        write_header(train, _SESSION_COLUMNS)
+        tests = {name: stack.enter_context((folder / name).open("wb")) for name in names}
+        targets = {name: stack.enter_context((folder / "targets" / name).open("wb")) for name in names}
+        for name in names:
+            write_header(tests[name], ("prev_items", "locale"))
+            write_header(targets[name], _SESSION_COLUMNS)
+        for one in plans:
+            graph = build_graph(catalogue, one.locale, vocabulary, _chance(seed, "graph", one.locale))
+            chance = _chance(seed, "train", one.locale)
+            for walks in _walks(graph, one.sessions, one.mean_length, chance):
+                _lose_products(walks.items, catalogue.num_products, chance)
+                write_rows(train, _columns(walks, ids, one.locale))
+                advance(len(walks.targets))
+            for test in one.tests:
+                name = test_name(test.task, test.phase)
+                chance = _chance(seed, name, one.locale)
+                for walks in _walks(graph, test.sessions, test.mean_length, chance, cold=test.task == 3):
+                    columns = _columns(walks, ids, one.locale)
+                    write_rows(tests[name], [columns[0], columns[2]])
+                    write_rows(targets[name], columns)
+                    advance(len(walks.targets))
+
+
+def _walks(
+    graph: LocaleGraph, count: int, mean: float, chance: np.random.Generator, cold: bool = False
+) -> Iterator[Walks]:
+    for start in range(0, count, _CHUNK):
+        lengths = draw_lengths(min(_CHUNK, count - start), mean, chance)
+        yield walk(graph, lengths, chance, cold)
+
+
+def _lose_products(items: Ints, products: int, chance: np.random.Generator) -> None:
+    """Put products without a row in the place of a few items, at least one."""
+    places = chance.integers(0, len(items), size=max(1, round(len(items) * _UNKNOWN_RATE)))
+    items[places] = products + chance.integers(0, _unknown(products), size=len(places))
+
+
+def _columns(walks: Walks, ids: pa.Array, locale: str) -> list[pa.Array]:
+    count = len(walks.targets)
+    return [
+        printed_lists(ids, walks.items, walks.offsets),
+        ids.take(pa.array(walks.targets)),
+        pa.array([locale]).take(pa.array(np.zeros(count, dtype=np.int64))),
+    ]

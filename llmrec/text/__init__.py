@@ -1,0 +1,1 @@
+"""Titles as vectors, and what is found with them."""

@@ -1,0 +1,283 @@
+"""One command: the vectors of a product file, on disk with all that is needed to search them.
+
+The work is done in a hidden folder beside the target. A killed run leaves it there, and the same command goes on from
+the last rows that reached the disk; the target appears, or is replaced, when everything is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from llmrec.console import notice, progress_bar
+from llmrec.data.digests import content_digest
+from llmrec.data.products import read_products_file
+from llmrec.data.sessions import connect
+from llmrec.errors import ConfigError, DataError, StoreError
+from llmrec.evaluation.provenance import collect_provenance
+from llmrec.files import atomic_file, atomic_folder, disk_errors, put_in_place, write_text
+from llmrec.text.encoders.base import Encoder, Floats
+from llmrec.text.encoders.embeddings_folder import (
+    COLUMNS,
+    ENCODER,
+    FORMAT,
+    MANIFEST,
+    PRODUCTS,
+    VECTORS,
+    VERSION,
+    Embeddings,
+    open_embeddings,
+    read_manifest,
+    refuse_odd_vectors,
+)
+from llmrec.text.encoders.registry import DEFAULT_ENCODER, Precision, load_encoder, load_saved_encoder
+from llmrec.text.encoders.shares import Shares
+from llmrec.text.encoders.texts import DEFAULT_TEMPLATE, load_template, render_texts, template_columns
+from llmrec.text.encoders.tfidf import FIT_TITLES
+from llmrec.text.encoders.tfidf import NAME as TFIDF
+from llmrec.text.prompts import Prompt
+
+__all__ = ["EmbedJob", "run_embed_job"]
+
+SOURCE: Final = "source.parquet"
+SETTINGS: Final = "settings.json"
+PROGRESS: Final = "progress.json"
+CHUNK: Final = 4_096  # products encoded between two looks at the clock
+SAVE_EVERY_S: Final = 5.0
+_SCHEMA: Final = pa.schema([(name, pa.string()) for name in COLUMNS])
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedJob:
+    """What ``llmrec embed`` was asked for.
+
+    Attributes:
+        products: Product file, CSV in the official form or Parquet.
+        out: Folder to write.
+        encoder: Name or folder of the encoder.
+        template: What it reads of a product.
+        dim: Width of the vectors; the encoder's own where not given.
+        precision: Of a sentence-transformers model.
+        batch_size: Texts that such a model reads at once.
+        seed: Of the fit of ``tfidf-svd``.
+    """
+
+    products: Path
+    out: Path
+    encoder: str = DEFAULT_ENCODER
+    template: str = DEFAULT_TEMPLATE
+    dim: int | None = None
+    precision: Precision = "auto"
+    batch_size: int = 32
+    seed: int = 0
+
+
+def run_embed_job(job: EmbedJob) -> Embeddings:
+    """Encode all products of a file; a run that was killed goes on where it was.
+
+    Raises:
+        ConfigError: a setting is wrong, or ``out`` holds something else.
+        DataError: the file is missing or malformed, holds no product, or a vector is not finite.
+        DiskError: the disk is full or the place cannot be written.
+        ModelError: the encoder cannot be read.
+    """
+    started = time.monotonic()
+    _refuse_foreign(job.out)
+    template, shares = load_template(job.template), Shares.here()
+    given = None if job.encoder == TFIDF else _load(job)
+    work = job.out.with_name(f".{job.out.name}.partial")
+    with disk_errors(job.out):
+        if shares.is_main:
+            _prepare(job, work, template, given)
+        shares.wait()
+        if not work.is_dir():  # all was there already
+            return open_embeddings(job.out)
+        encoder = given or _fitted(job, work, template, shares)
+        _encode(work, encoder, template, shares)
+        if shares.is_main:
+            _finish(job, work, encoder, template, started)
+        shares.wait()
+    return open_embeddings(job.out)
+
+
+def _refuse_foreign(out: Path) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    try:
+        read_manifest(out)
+    except StoreError:
+        raise ConfigError(f"{out}: exists and holds no embeddings; choose another folder or remove it") from None
+
+
+def _load(job: EmbedJob, texts: Any = None) -> Encoder:
+    return load_encoder(
+        job.encoder, texts=texts, dim=job.dim, precision=job.precision, batch_size=job.batch_size, seed=job.seed
+    )
+
+
+def _prepare(job: EmbedJob, work: Path, template: Prompt, encoder: Encoder | None) -> None:
+    """Leave ``work`` ready, with the rows a killed run wrote; no ``work`` where ``out`` is what was asked for."""
+    con = connect()
+    try:
+        products = read_products_file(con, job.products)
+        fingerprint, locales = content_digest(con, products)
+        num = sum(locales.values())
+        if not num:
+            raise DataError(f"{job.products.name}: no product with an id and a locale; there is nothing to encode")
+        settings = {
+            "encoder": job.encoder if encoder is None else encoder.fingerprint(),
+            "dim": job.dim,
+            "precision": job.precision,
+            "seed": job.seed,
+            "template": template.hash,
+            "products": fingerprint,
+            "num": num,
+        }
+        if job.out.exists() and _same(job.out, settings):
+            shutil.rmtree(work, ignore_errors=True)
+            notice(f"{job.out} holds these embeddings already")
+            return
+        if work.is_dir():
+            if _read(work / SETTINGS) == settings and (work / SOURCE).is_file():
+                notice(f"going on at product {_read(work / PROGRESS).get('rows', 0):,} of {num:,}")
+                return
+            notice("an unfinished run with other settings, encoder or products is thrown away")
+            shutil.rmtree(work)
+        work.mkdir(parents=True)
+        con.to_parquet(products.select(*dict.fromkeys((*COLUMNS, *template_columns(template)))), work / SOURCE)
+        write_text(work / SETTINGS, json.dumps(settings, indent=2))
+    finally:
+        con.disconnect()
+
+
+def _same(out: Path, settings: dict[str, Any]) -> bool:
+    try:
+        return bool(open_embeddings(out).manifest.get("settings") == settings)
+    except StoreError:
+        return False
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """A JSON mapping; empty where there is none."""
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _fitted(job: EmbedJob, work: Path, template: Prompt, shares: Shares) -> Encoder:
+    """The built-in encoder, fitted on the products by one process; the one of a killed run if there is one."""
+    folder = work / ENCODER
+    if shares.is_main and not folder.is_dir():
+        notice("fitting the encoder on the products' texts")
+        encoder = _load(job, lambda: _sample(work, template, job.seed))
+        with atomic_folder(folder) as temporary:
+            encoder.save(temporary)
+    shares.wait()
+    return load_saved_encoder(folder)
+
+
+def _sample(work: Path, template: Prompt, seed: int) -> list[str]:
+    """Texts of products drawn at random, as many as the fit reads, without holding all of them."""
+    num = _read(work / SETTINGS)["num"]
+    drawn = np.random.default_rng(seed).permutation(num)[:FIT_TITLES] if num > FIT_TITLES else np.arange(num)
+    wanted = np.zeros(num, dtype=np.bool_)
+    wanted[drawn] = True
+    texts: list[str] = []
+    for start, batch in _batches(work, 0, 1 << 16):
+        texts += render_texts(template, batch.filter(pa.array(wanted[start : start + len(batch)])))
+    return texts
+
+
+def _batches(work: Path, first: int, size: int) -> Iterator[tuple[int, Any]]:
+    """Products from row ``first`` on, ``size`` or fewer at once, with the row of the first of them."""
+    start = 0
+    for batch in pq.ParquetFile(work / SOURCE).iter_batches(size):
+        skipped = min(max(0, first - start), len(batch))
+        if skipped < len(batch):
+            yield start + skipped, batch.slice(skipped)
+        start += len(batch)
+
+
+def _encode(work: Path, encoder: Encoder, template: Prompt, shares: Shares) -> None:
+    """Write the vectors of all rows that are not on the disk yet."""
+    num = _read(work / SETTINGS)["num"]
+    first = _read(work / PROGRESS).get("rows", 0)
+    file = work / VECTORS
+    if shares.is_main and not file.is_file():
+        _make_vectors(file, num, encoder.dim)
+    shares.wait()
+    with contextlib.ExitStack() as stack:
+        bar = stack.enter_context(progress_bar())
+        task = bar.add_task("products → vectors", total=num, completed=first, note="", visible=shares.is_main)
+        handle = stack.enter_context(file.open("r+b")) if shares.is_main else None
+        saved = time.monotonic()
+        for start, batch in _batches(work, first, CHUNK * shares.num_processes):
+            texts = render_texts(template, batch)
+            distinct = list(dict.fromkeys(texts))  # a title that several products have is encoded once
+            place = {text: number for number, text in enumerate(distinct)}
+            vectors = shares.encode(encoder, distinct)
+            refuse_odd_vectors(vectors, encoder.name)
+            if handle is not None:
+                _write_rows(handle, vectors[[place[text] for text in texts]], start, num)
+                if time.monotonic() - saved > SAVE_EVERY_S:
+                    _save_progress(work, handle, start + len(batch))
+                    saved = time.monotonic()
+            bar.update(task, completed=start + len(batch))
+        if handle is not None:
+            _save_progress(work, handle, num)
+
+
+def _make_vectors(file: Path, num: int, dim: int) -> None:
+    with atomic_file(file) as temporary, temporary.open("wb") as handle:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (num, dim)}
+        np.lib.format.write_array_header_1_0(handle, header)
+        handle.truncate(handle.tell() + num * dim * 4)
+
+
+def _write_rows(handle: IO[bytes], vectors: Floats, start: int, num: int) -> None:
+    """Write rows at their place: a memory map would count as memory of this process."""
+    width = vectors.shape[1] * 4
+    handle.seek(-(num - start) * width, os.SEEK_END)
+    handle.write(np.ascontiguousarray(vectors, dtype="<f4").data)
+
+
+def _save_progress(work: Path, handle: IO[bytes], rows: int) -> None:
+    handle.flush()
+    os.fsync(handle.fileno())
+    write_text(work / PROGRESS, json.dumps({"rows": rows}))
+
+
+def _finish(job: EmbedJob, work: Path, encoder: Encoder, template: Prompt, started: float) -> None:
+    settings = _read(work / SETTINGS)
+    with pq.ParquetWriter(work / PRODUCTS, _SCHEMA, compression="zstd") as writer:
+        for _, batch in _batches(work, 0, 1 << 16):
+            writer.write_table(pa.Table.from_batches([batch]).select(list(COLUMNS)).cast(_SCHEMA))
+    if not (work / ENCODER).is_dir():
+        with atomic_folder(work / ENCODER) as folder:
+            encoder.save(folder)
+    manifest = {
+        "format": FORMAT,
+        "version": VERSION,
+        "encoder": {"name": encoder.name, "dim": encoder.dim, "fingerprint": encoder.fingerprint()},
+        "template": {"name": template.name, "sha256": template.hash},
+        "products": {"num": settings["num"], "fingerprint": settings["products"]},
+        "settings": settings,
+        **collect_provenance(None, job.seed, settings["products"], started),
+    }
+    write_text(work / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+    for name in (SOURCE, SETTINGS, PROGRESS):
+        (work / name).unlink()
+    put_in_place(work, job.out)
+    notice(f"{settings['num']:,} vectors of {encoder.dim} numbers in {job.out}")

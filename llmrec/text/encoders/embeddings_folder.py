@@ -1,0 +1,154 @@
+"""An embeddings folder: vectors, the products they belong to, the encoder that made them, and a manifest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from llmrec.errors import DataError, ModelError, StoreError
+from llmrec.text.encoders.base import Encoder, Floats
+
+__all__ = [
+    "ENCODER",
+    "INDEX",
+    "MANIFEST",
+    "PRODUCTS",
+    "VECTORS",
+    "Embeddings",
+    "open_embeddings",
+    "read_manifest",
+    "refuse_odd_vectors",
+]
+
+MANIFEST: Final = "manifest.json"
+VECTORS: Final = "vectors.npy"
+PRODUCTS: Final = "products.parquet"
+ENCODER: Final = "encoder"
+INDEX: Final = "index"
+FORMAT: Final = "llmrec embeddings"
+VERSION: Final = 1
+COLUMNS: Final = ("locale", "id", "title")
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """What `llmrec embed` wrote.
+
+    Attributes:
+        path: Its folder.
+        vectors: Shape ``(N, D)``, memory-mapped; rows of length 1, a row of zeros for a product without text.
+        products: Arrow table of ``locale``, ``id`` and ``title``; row ``i`` belongs to vector ``i``.
+        manifest: ``encoder``, ``template``, ``products`` and where they come from.
+    """
+
+    path: Path
+    vectors: Floats
+    products: Any
+    manifest: dict[str, Any]
+
+    def encoder(self) -> Encoder:
+        """Load the encoder that made the vectors, for queries.
+
+        Raises:
+            ModelError: it is damaged, or not the one that made these vectors.
+        """
+        from llmrec.text.encoders.registry import load_saved_encoder
+
+        encoder = load_saved_encoder(self.path / ENCODER)
+        if encoder.fingerprint() != self.manifest["encoder"]["fingerprint"]:
+            raise ModelError(
+                f"{self.path / ENCODER}: another encoder ('{encoder.name}') than the one that made these vectors "
+                f"('{self.manifest['encoder']['name']}'); {_again(self.path)}"
+            )
+        return encoder
+
+
+def open_embeddings(path: Path) -> Embeddings:
+    """Open a folder that `llmrec embed` wrote, without reading its vectors.
+
+    Raises:
+        StoreError: there is none, it is of another version, or its files are cut short or do not belong together.
+    """
+    manifest = read_manifest(path)
+    vectors, products = _vectors(path), _products(path)
+    shape = (manifest["products"]["num"], manifest["encoder"]["dim"])
+    if vectors.shape != shape:
+        raise StoreError(f"{path / VECTORS}: shape {vectors.shape}, where the manifest says {shape}; {_again(path)}")
+    if len(products) != shape[0]:
+        raise StoreError(
+            f"{path / PRODUCTS}: {len(products):,} products, where the manifest says {shape[0]:,}; {_again(path)}"
+        )
+    return Embeddings(path, vectors, products, manifest)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Manifest of an embeddings folder.
+
+    Raises:
+        StoreError: there is none, or it is damaged or of another version.
+    """
+    file = path / MANIFEST
+    if not file.is_file():
+        raise StoreError(f"{path}: no embeddings here (no {MANIFEST}); make them: llmrec embed PRODUCTS --out {path}")
+    try:
+        manifest = dict(json.loads(file.read_text(encoding="utf-8")))
+        if manifest["format"] != FORMAT:
+            raise ValueError(manifest["format"])
+        version = manifest["version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{file}: not a manifest of embeddings; {_again(path)}") from error
+    if version != VERSION:
+        raise StoreError(f"{path}: embeddings of version {version}, this llmrec reads {VERSION}; {_again(path)}")
+    try:
+        _ = int(manifest["products"]["num"]), int(manifest["encoder"]["dim"])
+        _ = str(manifest["encoder"]["fingerprint"]), str(manifest["encoder"]["name"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{file}: damaged; {_again(path)}") from error
+    return manifest
+
+
+def refuse_odd_vectors(vectors: NDArray[Any], where: str, first: int = 0) -> None:
+    """Refuse numbers that no search can order.
+
+    Args:
+        vectors: Shape ``(N, D)``.
+        where: What to name: a file or an encoder.
+        first: Number of the first row, from 0.
+
+    Raises:
+        DataError: a row holds a NaN or an infinite number; the first one is named.
+    """
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        row = first + int(np.argmin(finite))
+        raise DataError(f"{where}: the vector of product {row + 1} holds NaN or infinite numbers; use another encoder")
+
+
+def _vectors(path: Path) -> Floats:
+    file = path / VECTORS
+    try:
+        vectors: Floats = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{file}: missing or cut short; {_again(path)}") from error
+    if vectors.dtype != np.float32 or vectors.ndim != 2:
+        raise StoreError(f"{file}: {vectors.dtype} of shape {vectors.shape}, not float32 (N, D); {_again(path)}")
+    return vectors
+
+
+def _products(path: Path) -> Any:
+    file = path / PRODUCTS
+    try:
+        return pq.read_table(file, columns=list(COLUMNS)).cast(pa.schema([(name, pa.string()) for name in COLUMNS]))
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{file}: missing, cut short or without {', '.join(COLUMNS)}; {_again(path)}") from error
+
+
+def _again(path: Path) -> str:
+    return f"make it again: llmrec embed PRODUCTS --out {path}"

@@ -1,0 +1,1 @@
+"""Encoders that learn from sessions which titles belong together."""

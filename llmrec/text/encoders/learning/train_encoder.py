@@ -1,0 +1,172 @@
+"""One command: an encoder that learns from sessions which titles belong together."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmrec.console import notice
+from llmrec.data.products import read_products_file
+from llmrec.data.sessions import connect
+from llmrec.errors import ConfigError, DataError, require
+from llmrec.files import atomic_folder
+from llmrec.settings import load_recipe, resolve
+from llmrec.text.encoders.base import Encoder
+from llmrec.text.encoders.learning.pairs import (
+    HeldSessions,
+    SessionItems,
+    product_keys,
+    read_session_items,
+    session_pairs,
+    without_futures,
+)
+from llmrec.text.encoders.learning.session_recall import target_hits
+from llmrec.text.encoders.learning.settings import EncoderSettings
+from llmrec.text.encoders.storage import RECORD
+from llmrec.text.encoders.texts import load_template, render_texts, template_columns
+
+__all__ = ["TrainEncoderJob", "encoder_settings", "run_train_encoder_job"]
+
+RECIPE = "encoder_static"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainEncoderJob:
+    """What ``llmrec embed train`` was asked for.
+
+    Attributes:
+        train: Sessions to learn from, labelled or bare.
+        products: Product file.
+        out: Folder for the encoder.
+        recipe: Recipe by name or file.
+        settings: Settings by name that win over the recipe's.
+        checkpoints: Folder for checkpoints and logs; ``OUT.training`` where not given.
+        resume: Go on from what a killed training left there.
+        overwrite: Throw that away.
+    """
+
+    train: Sequence[Path]
+    products: Path
+    out: Path
+    recipe: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    checkpoints: Path | None = None
+    resume: bool = False
+    overwrite: bool = False
+
+
+def encoder_settings(recipe: str | None, changes: Mapping[str, Any]) -> EncoderSettings:
+    """Settings of a recipe, `RECIPE` where none is named, with changes.
+
+    Raises:
+        ConfigError: there is no such recipe, it is for something else, or a setting is wrong.
+    """
+    loaded = load_recipe(recipe or RECIPE)
+    if not loaded.encoder:
+        raise ConfigError(f"{loaded.path}: not a recipe of an encoder (no 'encoder: true'); the shipped one: {RECIPE}")
+    return resolve(EncoderSettings, changes, loaded)
+
+
+def run_train_encoder_job(job: TrainEncoderJob, finder: Callable[[Any], Any] | None = None) -> Encoder:
+    """Train an encoder and save it.
+
+    Args:
+        job: What to train, and on what.
+        finder: Makes an index of vectors; for ``hard_negatives``.
+
+    Raises:
+        ConfigError: a setting is wrong, or a folder holds something else.
+        DataError: a file is missing or malformed, or there is nothing to learn.
+        ModelError: the encoder to start from cannot be read.
+    """
+    require("torch", "text")
+    from llmrec.text.encoders.learning.contrastive import train_encoder
+
+    settings = encoder_settings(job.recipe, job.settings)
+    folder = job.checkpoints or job.out.with_name(f"{job.out.name}.training")
+    _check(job, folder)
+    corpus, keys = _texts(job.products, settings)
+    sessions = read_session_items(job.train, keys)
+    seen, items = np.unique(sessions.items, return_inverse=True)
+    texts = [corpus[place] for place in seen]
+    sessions, held = _validation(replace(sessions, items=items.astype(np.int64)), settings)
+    pairs = session_pairs(sessions, len(seen), window=settings.window, decay=settings.decay)
+    notice(f"{len(pairs):,} pairs of {len(seen):,} products; {len(held.targets):,} sessions to validate on")
+    k = min(100, max(1, len(seen) // 10))  # of a few products, the first 100 are all of them
+    student = _student(settings, texts, corpus)
+    _, same_text = np.unique(np.array(texts, dtype=object), return_inverse=True)
+    train_encoder(
+        student,
+        pairs,
+        same_text.astype(np.int64),
+        settings,
+        validate=lambda now: float(target_hits(now.vectors(), held, k, settings.decay).mean()),
+        folder=folder,
+        resume=job.resume,
+        finder=finder,
+    )
+    encoder: Encoder = student.encoder()
+    if not int(os.environ.get("RANK", "0")):
+        with atomic_folder(job.out) as temporary:
+            encoder.save(temporary)
+        template = f" --template {settings.template}"
+        notice(f"saved; use it: llmrec embed {job.products} --encoder {job.out}{template} --out DIR")
+    return encoder
+
+
+def _check(job: TrainEncoderJob, folder: Path) -> None:
+    if job.out.exists() and not (job.out / RECORD).is_file() and (not job.out.is_dir() or any(job.out.iterdir())):
+        raise ConfigError(f"{job.out}: exists and holds no encoder; choose another folder")
+    if job.overwrite and not job.resume and not int(os.environ.get("RANK", "0")):
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    if not job.resume and not job.overwrite and any(folder.glob("checkpoints/step-*")):
+        raise ConfigError(
+            f"{folder}: holds an unfinished training; go on with --resume, or start over with --overwrite"
+        )
+
+
+def _texts(products: Path, settings: EncoderSettings) -> tuple[list[str], Any]:
+    """Texts of all products, and the keys that sessions know them by."""
+    template = load_template(settings.template)
+    con = connect()
+    try:
+        table = con.to_pyarrow(read_products_file(con, products).select(*template_columns(template))).combine_chunks()
+    finally:
+        con.disconnect()
+    texts = render_texts(template, table)
+    if not any(texts):
+        raise DataError(f"{products.name}: no product has a text by the template '{settings.template}'")
+    return texts, product_keys(table["locale"], table["id"]).combine_chunks()
+
+
+def _validation(sessions: SessionItems, settings: EncoderSettings) -> tuple[SessionItems, HeldSessions]:
+    """Part the last items of some sessions; what came before them is still learnt from."""
+    num = max(1, round(settings.validation_share * len(sessions)))
+    if num >= len(sessions):
+        raise DataError(f"{len(sessions)} sessions are too few to learn from and validate on; give more to --train")
+    drawn = np.zeros(len(sessions), dtype=np.bool_)
+    drawn[np.random.default_rng(settings.seed).permutation(len(sessions))[:num]] = True
+    held = HeldSessions.of(sessions.take(np.flatnonzero(drawn)))
+    kept = without_futures(sessions.take(np.flatnonzero(~drawn)), held)
+    offsets = np.concatenate([kept.offsets, kept.offsets[-1] + held.prefixes.offsets[1:]])
+    return SessionItems(offsets, np.concatenate([kept.items, held.prefixes.items])), held
+
+
+def _student(settings: EncoderSettings, texts: list[str], corpus: list[str]) -> Any:
+    require("tokenizers", "text")
+    from llmrec.text.encoders.learning.students import StaticStudent, learn_tokenizer
+
+    if settings.base == "static":
+        if settings.lora_rank:
+            raise ConfigError("lora_rank is for transformers; leave it out, or name one with base")
+        tokenizer = learn_tokenizer(corpus, settings.vocabulary, settings.seed)
+        return StaticStudent(tokenizer, texts, corpus, settings.dim, settings.token_dropout, settings.seed)
+    from llmrec.text.encoders.registry import open_sentence_student
+
+    return open_sentence_student(settings.base, texts, lora_rank=settings.lora_rank)

@@ -1,0 +1,237 @@
+"""Encoders by name or folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from llmrec.errors import ConfigError, LlmrecError, ModelError, nearest, require
+from llmrec.text.encoders.base import Encoder
+from llmrec.text.encoders.storage import RECORD, read_record
+from llmrec.text.encoders.tfidf import NAME as TFIDF
+from llmrec.text.encoders.tfidf import TfidfEncoder
+
+__all__ = ["DEFAULT_ENCODER", "load_encoder", "load_saved_encoder", "open_sentence_student"]
+
+DEFAULT_ENCODER: Final = TFIDF
+DEFAULT_DIM: Final = 256
+
+Precision = Literal["auto", "fp32", "bf16", "int8"]
+
+
+def load_encoder(
+    name: str = DEFAULT_ENCODER,
+    *,
+    texts: Sequence[str] | Callable[[], Sequence[str]] | None = None,
+    dim: int | None = None,
+    precision: Precision = "auto",
+    batch_size: int = 32,
+    seed: int = 0,
+) -> Encoder:
+    """Load an encoder, or fit the built-in one.
+
+    Args:
+        name: ``tfidf-svd``; a folder with an encoder of `llmrec embed train`, an embeddings folder, a model2vec or a
+            sentence-transformers model; or the hub name of one of the last two.
+        texts: What ``tfidf-svd`` is fitted on, or what gives it; the others do not read it.
+        dim: Width of the vectors. ``tfidf-svd`` has 256 where not given; a sentence-transformers model is cut to it;
+            the others have their own.
+        precision: Of sentence-transformers models: ``auto`` is bf16 where the processor has it, else fp32.
+        batch_size: Texts that a sentence-transformers model reads at once.
+        seed: Of the fit.
+
+    Raises:
+        ConfigError: there is no such encoder, or it has no such ``dim`` or ``precision``.
+        MissingExtraError: the package that reads it is not installed.
+        ModelError: it cannot be read or fetched.
+    """
+    if dim is not None and dim < 1:
+        raise ConfigError(f"--dim must be at least 1; got {dim}")
+    if name == TFIDF:
+        _refuse_precision(name, precision)
+        if texts is None:
+            raise ConfigError(f"{name} learns from product texts; give products, or a folder where it was saved")
+        return TfidfEncoder.fit(texts() if callable(texts) else texts, dim or DEFAULT_DIM, seed)
+    folder = Path(name).expanduser()
+    kind = _kind_of_folder(folder) if folder.is_dir() else _kind_of_hub_name(name)
+    source = str(folder) if folder.is_dir() else name
+    if kind == "sentence-transformers":
+        return _open_sentence(source, name, dim, precision, batch_size)
+    if kind == "saved":
+        saved = folder / "encoder" if (folder / "encoder" / RECORD).is_file() else folder
+        encoder = _with_precision(saved, name, dim, precision, batch_size)
+    else:
+        _refuse_precision(name, precision)
+        encoder = _open_model2vec(source, name)
+    if dim is not None and dim != encoder.dim:
+        raise ConfigError(f"--dim {dim}: the vectors of '{name}' have {encoder.dim} numbers; leave --dim out")
+    return encoder
+
+
+def load_saved_encoder(folder: Path) -> Encoder:
+    """Load an encoder that `Encoder.save` wrote.
+
+    Raises:
+        ModelError: there is none, or it is damaged or of another version.
+        MissingExtraError: the package that reads it is not installed.
+    """
+    kind = read_record(folder)["kind"]
+    if kind not in _SAVED:
+        raise ModelError(f"{folder}: an encoder of the unknown kind '{kind}'{nearest(kind, _SAVED)}")
+    return _SAVED[kind](folder)
+
+
+def open_sentence_student(name: str, texts: list[str], lora_rank: int) -> Any:
+    """A sentence-transformers model that learns; see `llmrec.text.encoders.sentence.SentenceStudent`.
+
+    Raises:
+        ConfigError: ``name`` is an encoder of another kind, or there is none.
+        ModelError: it cannot be read or fetched.
+    """
+    folder = Path(name).expanduser()
+    kind = _kind_of_folder(folder) if folder.is_dir() else _kind_of_hub_name(name)
+    if kind == "saved" and read_record(folder)["kind"] == "sentence-transformers":
+        folder /= "model"
+    elif kind != "sentence-transformers":
+        raise ConfigError(f"base {name}: only sentence-transformers models are fine-tuned; or base static")
+    require("sentence_transformers", "text")
+    from llmrec.text.encoders.sentence import SentenceStudent
+
+    try:
+        return SentenceStudent(str(folder) if folder.is_dir() else name, name, texts, lora_rank)
+    except LlmrecError:
+        raise
+    except Exception as error:
+        raise _unreadable(name, name, error) from error
+
+
+def _load_static(folder: Path) -> Encoder:
+    require("tokenizers", "text")
+    from llmrec.text.encoders.static import StaticEncoder
+
+    return StaticEncoder.load(folder)
+
+
+def _load_sentence(folder: Path) -> Encoder:
+    require("sentence_transformers", "text")
+    from llmrec.text.encoders.sentence import SentenceEncoder
+
+    return SentenceEncoder.load(folder)
+
+
+_SAVED: Final[dict[str, Callable[[Path], Encoder]]] = {
+    TFIDF: TfidfEncoder.load,
+    "static": _load_static,
+    "sentence-transformers": _load_sentence,
+}
+
+
+def _with_precision(folder: Path, name: str, dim: int | None, precision: Precision, batch_size: int) -> Encoder:
+    """A saved encoder; one that has several precisions in the one asked for."""
+    record = read_record(folder)
+    if record["kind"] != "sentence-transformers":
+        _refuse_precision(name, precision)
+        return load_saved_encoder(folder)
+    require("sentence_transformers", "text")
+    from llmrec.text.encoders.sentence import MODEL
+
+    prefixes = (str(record["settings"]["query"]), str(record["settings"]["document"]))
+    return _open_sentence(
+        str(folder / MODEL), name, dim or int(record["settings"]["dim"]), precision, batch_size, prefixes
+    )
+
+
+def _refuse_precision(name: str, precision: str) -> None:
+    if precision not in ("auto", "fp32"):
+        raise ConfigError(
+            f"--precision {precision}: '{name}' is quick in fp32; only sentence-transformers models have it"
+        )
+
+
+def _kind_of_folder(folder: Path) -> str:
+    """What a folder holds: ``saved``, ``model2vec`` or ``sentence-transformers``."""
+    if (folder / RECORD).is_file() or (folder / "encoder" / RECORD).is_file():
+        return "saved"
+    if (folder / "modules.json").is_file() and not _is_model2vec(folder / "config.json"):
+        return "sentence-transformers"
+    if (folder / "config.json").is_file():
+        return "model2vec" if _is_model2vec(folder / "config.json") else "sentence-transformers"
+    raise ModelError(
+        f"{folder}: no encoder in this folder (no {RECORD}, modules.json or config.json); "
+        f"make one: llmrec embed train, or use --encoder {DEFAULT_ENCODER}"
+    )
+
+
+def _is_model2vec(file: Path) -> bool:
+    try:
+        return bool(json.loads(file.read_text(encoding="utf-8")).get("model_type") == "model2vec")
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _kind_of_hub_name(name: str) -> str:
+    """What a hub name stands for, told by its ``config.json``, which is fetched or in the cache."""
+    if "/" not in name and (hint := nearest(name, [DEFAULT_ENCODER])).startswith("; did"):
+        raise ConfigError(f"no encoder '{name}'{hint}")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or not name.strip():
+        raise ConfigError(f"--encoder {name}: no such folder; known by name: {DEFAULT_ENCODER}, or a hub name")
+    hub = require("huggingface_hub", "text")
+    full = name if "/" in name else f"sentence-transformers/{name}"
+    try:
+        config = Path(hub.hf_hub_download(full, "config.json"))
+    except Exception as error:
+        raise _not_fetched(name, error) from error
+    return "model2vec" if _is_model2vec(config) else "sentence-transformers"
+
+
+def _open_sentence(
+    source: str,
+    name: str,
+    dim: int | None,
+    precision: Precision,
+    batch_size: int,
+    prefixes: tuple[str, str] | None = None,
+) -> Encoder:
+    require("sentence_transformers", "text")
+    from llmrec.text.encoders.sentence import SentenceEncoder
+
+    if precision == "int8":
+        require("onnxruntime", "onnx")
+    try:
+        return SentenceEncoder.open(
+            source, name, precision=precision, dim=dim, batch_size=batch_size, prefixes=prefixes
+        )
+    except LlmrecError:
+        raise
+    except Exception as error:
+        raise _unreadable(source, name, error) from error
+
+
+def _open_model2vec(source: str, name: str) -> Encoder:
+    require("model2vec", "text")
+    from llmrec.text.encoders.pretrained_static import load_model2vec
+
+    try:
+        return load_model2vec(source, name)
+    except Exception as error:
+        raise _unreadable(source, name, error) from error
+
+
+def _unreadable(source: str, name: str, error: Exception) -> LlmrecError:
+    if not Path(source).is_dir():
+        return _not_fetched(name, error)
+    return ModelError(f"{source}: this encoder cannot be read ({_first_line(error)}); copy its folder again")
+
+
+def _not_fetched(name: str, error: Exception) -> LlmrecError:
+    return ModelError(
+        f"encoder '{name}' cannot be fetched from the hub ({_first_line(error)}); check the name and the connection, "
+        f"give a folder, or use --encoder {DEFAULT_ENCODER}"
+    )
+
+
+def _first_line(error: Any) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].strip().rstrip(".")[:120]

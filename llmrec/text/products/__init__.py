@@ -1,0 +1,1 @@
+"""Products by their texts: grounding of titles, alignment across locales, missing attributes."""

@@ -1,0 +1,222 @@
+"""An index on disk: ``DIR/index`` of an embeddings folder, which appears and changes whole or not at all.
+
+``index.json`` says what the index is, which vectors it is of, and which two folders hold the rest: ``main-*`` the rows'
+locales and a file for each shard, ``changes-*`` what was added and removed since. Both are written under new names; the
+rename of ``index.json`` makes them count, and only then do the old ones go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from llmrec.errors import StoreError
+from llmrec.files import atomic_folder, disk_errors, write_text
+from llmrec.text.encoders.embeddings_folder import INDEX, Embeddings
+from llmrec.text.search.index import Index, Shard, read_structure, write_structure
+from llmrec.text.search.vectors import Vectors
+
+__all__ = ["SavedIndex", "index_size", "made_of", "read_index", "write_changes", "write_index"]
+
+RECORD: Final = "index.json"
+FORMAT: Final = "llmrec index"
+VERSION: Final = 1
+SAMPLED_ROWS: Final = 64  # each is a page and its neighbours read from a cold disk
+_GROUPS, _GONE, _VECTORS, _PRODUCTS = "groups.npy", "gone.npy", "vectors.npy", "products.parquet"
+
+
+@dataclass(frozen=True)
+class SavedIndex:
+    """What `read_index` found.
+
+    Attributes:
+        index: Ready to be searched.
+        locales: Names of its groups.
+        products: Arrow table of ``locale``, ``id`` and ``title`` of the added rows.
+        record: Content of ``index.json``.
+    """
+
+    index: Index
+    locales: tuple[str, ...]
+    products: Any
+    record: dict[str, Any]
+
+
+def made_of(embeddings: Embeddings) -> dict[str, Any]:
+    """What an index must have been made of to fit a folder: encoder, products, and a sample of the vectors' bytes."""
+    vectors = np.asarray(embeddings.vectors)
+    rows = np.unique(np.linspace(0, len(vectors) - 1, min(len(vectors), SAMPLED_ROWS)).astype(np.int64))
+    manifest = embeddings.manifest
+    return {
+        "encoder": manifest["encoder"]["fingerprint"],
+        "products": manifest["products"].get("fingerprint"),
+        "num": len(vectors),
+        "dim": int(vectors.shape[1]),
+        "sampled_vectors_sha256": hashlib.sha256(vectors[rows].tobytes()).hexdigest(),
+    }
+
+
+def index_size(folder: Path) -> int:
+    """Bytes of the index in an embeddings folder, without the vectors that it reads beside it."""
+    return sum(path.stat().st_size for path in (folder / INDEX).rglob("*") if path.is_file())
+
+
+def write_index(
+    embeddings: Embeddings, index: Index, locales: Sequence[str], settings: dict[str, Any], old: SavedIndex | None
+) -> None:
+    """Put an index into an embeddings folder; the one before stays until this one is complete.
+
+    Args:
+        embeddings: The folder.
+        index: Built over the folder's vectors and what ``old`` had added.
+        locales: Names of its groups.
+        settings: What it was asked to be: kind, memory, recall.
+        old: The index before, whose added products go along; None where there is none.
+
+    Raises:
+        DiskError: the place cannot be written.
+    """
+    folder = embeddings.path / INDEX
+    name = f"main-{uuid.uuid4().hex[:8]}"
+    shards = []
+    with atomic_folder(folder / name) as temporary:
+        np.save(temporary / _GROUPS, index.groups)
+        np.save(temporary / _GONE, np.flatnonzero(index.removed))
+        for shard in index.shards:
+            entry: dict[str, Any] = {"locale": shard.group, "kind": shard.kind, "effort": shard.effort}
+            if shard.structure is not None:
+                file = f"shard-{shard.group}.{'hnsw' if shard.kind == 'hnsw' else 'ivf'}"
+                write_structure(shard.structure, temporary / file)
+                entry |= {"file": file, "bytes": (temporary / file).stat().st_size}
+            shards.append(entry)
+    record = {
+        "format": FORMAT,
+        "version": VERSION,
+        "made_of": made_of(embeddings),
+        "settings": settings,
+        "built": index.built,
+        "locales": list(locales),
+        "shards": shards,
+        "main": name,
+        "changes": None if old is None else old.record["changes"],
+    }
+    _commit(folder, record)
+
+
+def write_changes(embeddings: Embeddings, saved: SavedIndex, index: Index, locales: Sequence[str], added: Any) -> None:
+    """Write what was added and removed since the index was built; the built part is left as it is.
+
+    Args:
+        embeddings: The folder.
+        saved: The index as it is on disk.
+        index: The same with the changes.
+        locales: Names of its groups; those of ``saved`` come first.
+        added: Arrow table of all added products, in the order of their rows.
+
+    Raises:
+        DiskError: the place cannot be written.
+    """
+    folder = embeddings.path / INDEX
+    name = f"changes-{uuid.uuid4().hex[:8]}"
+    with atomic_folder(folder / name) as temporary:
+        np.save(temporary / _VECTORS, index.vectors.added)
+        np.save(temporary / _GROUPS, index.groups[len(embeddings.vectors) :])
+        np.save(temporary / _GONE, np.flatnonzero(index.removed))
+        pq.write_table(added, temporary / _PRODUCTS, compression="zstd")
+    _commit(folder, saved.record | {"locales": list(locales), "changes": name})
+
+
+def read_index(embeddings: Embeddings) -> SavedIndex:
+    """Read the index of an embeddings folder; its parts are mapped into memory.
+
+    Raises:
+        StoreError: there is none, it is of another encoder, catalogue or version, or a file is damaged.
+    """
+    folder = embeddings.path / INDEX
+    record = _record(embeddings)
+    try:
+        added, products, late, gone = _changes(folder, record, embeddings)
+        main = folder / record["main"]
+        groups = np.load(main / _GROUPS, allow_pickle=False)
+        groups = np.concatenate([groups[: len(embeddings.vectors)], late])
+        left_out = np.load(main / _GONE, allow_pickle=False)  # at the build: in no shard
+        removed = np.zeros(len(groups), dtype=np.bool_)
+        removed[left_out if gone is None else gone] = True
+        built = int(record["built"])
+        sharded = groups[:built].copy()
+        sharded[left_out[left_out < built]] = -1
+        vectors = Vectors(np.asarray(embeddings.vectors), added)
+        if len(vectors) != len(groups) or built > len(groups):
+            raise ValueError(f"{len(vectors)} vectors, {len(groups)} locales")
+        shards = tuple(_shard(main, entry, sharded) for entry in record["shards"])
+    except (OSError, ValueError, KeyError, TypeError, IndexError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise StoreError(f"{folder}: damaged index ({reason}); build it again: {_mend(embeddings)}") from error
+    return SavedIndex(Index(vectors, groups, removed, shards, built), tuple(record["locales"]), products, record)
+
+
+def _changes(folder: Path, record: dict[str, Any], embeddings: Embeddings) -> tuple[Any, Any, Any, Any]:
+    """Added vectors, products and groups, and rows not to be found (None where nothing changed)."""
+    if record["changes"] is None:
+        nothing = np.zeros((0, embeddings.vectors.shape[1]), dtype=np.float32)
+        return nothing, embeddings.products.schema.empty_table(), np.zeros(0, dtype=np.int32), None
+    changes = folder / record["changes"]
+    arrays = [np.load(changes / name, allow_pickle=False) for name in (_VECTORS, _GROUPS, _GONE)]
+    return arrays[0], pq.read_table(changes / _PRODUCTS), arrays[1], arrays[2]
+
+
+def _shard(main: Path, entry: dict[str, Any], groups: Any) -> Shard:
+    rows = np.flatnonzero(groups == entry["locale"])
+    if "file" not in entry:
+        return Shard(entry["locale"], entry["kind"], rows)
+    file = main / entry["file"]
+    held = file.stat().st_size
+    if held != entry["bytes"]:
+        raise ValueError(f"{file.name} has {held:,} of {entry['bytes']:,} bytes")
+    try:
+        structure = read_structure(file)
+    except StoreError as error:
+        raise ValueError(f"{file.name} cannot be read") from error
+    return Shard(entry["locale"], entry["kind"], rows, structure, int(entry["effort"]))
+
+
+def _record(embeddings: Embeddings) -> dict[str, Any]:
+    file = embeddings.path / INDEX / RECORD
+    if not file.is_file():
+        raise StoreError(f"{embeddings.path}: no index here; build it: {_mend(embeddings)}")
+    try:
+        record = dict(json.loads(file.read_text(encoding="utf-8")))
+        fits = record["format"] == FORMAT and record["version"] == VERSION
+        ours, found = made_of(embeddings), dict(record["made_of"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{file}: not an index's record; build it again: {_mend(embeddings)}") from error
+    if not fits:
+        raise StoreError(f"{file}: an index of another version; build it again: {_mend(embeddings)}")
+    if found != ours:
+        differing = ("encoder", "products", "num", "dim", "sampled_vectors_sha256")
+        first = next((name for name in differing if found.get(name) != ours[name]), "what it was made of")
+        what = {"encoder": "another encoder", "products": "another catalogue"}.get(first, "other vectors")
+        raise StoreError(f"{file.parent}: made with {what} than the vectors beside it; build it: {_mend(embeddings)}")
+    return record
+
+
+def _commit(folder: Path, record: dict[str, Any]) -> None:
+    write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    for path in folder.iterdir():
+        if path.is_dir() and path.name not in (record["main"], record["changes"]):
+            with disk_errors(path):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _mend(embeddings: Embeddings) -> str:
+    return f"llmrec index {embeddings.path} (or make both again: llmrec embed PRODUCTS --out {embeddings.path})"

@@ -1,0 +1,201 @@
+"""Products like a title, like a product, or like what a session looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+import pyarrow as pa
+
+from llmrec.errors import ConfigError, DataError, nearest
+from llmrec.text.encoders.base import Encoder, unit_rows
+from llmrec.text.encoders.embeddings_folder import Embeddings, open_embeddings
+from llmrec.text.search.index_folder import SavedIndex, read_index
+from llmrec.text.search.keys import rows_of_ids
+from llmrec.text.search.vectors import NONE, Floats, Ints
+
+__all__ = ["Hit", "SimilarProducts"]
+
+RECENCY: Final = 0.7  # weight of a session's item against the one after it
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A product that was found.
+
+    Attributes:
+        rank: Place in its list, from 1.
+        score: Cosine with what was looked for.
+        locale: Locale of the product.
+        id: Its id.
+        title: Its title.
+    """
+
+    rank: int
+    score: float
+    locale: str
+    id: str
+    title: str
+
+
+class SimilarProducts:
+    """An embeddings folder with its index, ready to be asked.
+
+    Lists hold each title once, and each id once where no locale was asked for: of products that are the same to
+    somebody who looks at them, the nearest stays.
+    """
+
+    def __init__(self, embeddings: Embeddings, saved: SavedIndex) -> None:
+        self._embeddings = embeddings
+        self.index = saved.index
+        self.locales = saved.locales
+        self.products = pa.concat_tables([embeddings.products, saved.products.cast(embeddings.products.schema)])
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Self:
+        """Open what `llmrec embed` wrote.
+
+        Raises:
+            StoreError: there is none, its index is missing, damaged, or of another encoder or catalogue.
+        """
+        embeddings = open_embeddings(Path(folder))
+        return cls(embeddings, read_index(embeddings))
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The encoder that made the vectors, for queries."""
+        return self._embeddings.encoder()
+
+    def search(self, titles: Sequence[str], k: int = 10, locale: str | None = None) -> list[list[Hit]]:
+        """Products like each title.
+
+        Args:
+            titles: Any text; Jinja and HTML in it are text. One that the encoder knows nothing of has no list.
+            k: Most products of a list.
+            locale: Only products of this locale; None for all.
+
+        Raises:
+            ConfigError: ``k`` is below 1, or the locale has no products.
+            DataError: a title holds nothing but blanks.
+        """
+        for place, title in enumerate(titles):
+            if not title.strip():
+                which = "" if len(titles) == 1 else f" {place + 1}"
+                raise DataError(f"title{which}: empty; give a title with words in it")
+        self.group_of(locale)
+        return self._lists(self.encoder.encode_queries(list(titles)), k, locale, [np.zeros(0, np.int64)] * len(titles))
+
+    def by_product(self, ids: Sequence[str], k: int = 10, locale: str | None = None) -> list[list[Hit]]:
+        """Products like each of some products, which are not in their own lists.
+
+        Args:
+            ids: Ids; one that several locales have is looked up in ``locale`` first.
+            k: Most products of a list.
+            locale: Only products of this locale; None for all.
+
+        Raises:
+            ConfigError: ``k`` is below 1, or the locale has no products.
+            DataError: an id is not in the index, or has no text.
+        """
+        self.group_of(locale)
+        rows = self._rows_of(ids)
+        for item in ids:
+            if item not in rows:
+                raise DataError(f"no product '{item}' with a text in {self._embeddings.path}; give an id it holds")
+        own = np.array([self._preferred(rows[item], locale) for item in ids], dtype=np.int64)
+        return self._lists(self.index.vectors.take(own), k, locale, [rows[item] for item in ids])
+
+    def by_session(
+        self, items: Sequence[str], k: int = 10, locale: str | None = None, recency: float = RECENCY
+    ) -> list[Hit]:
+        """Products like what a session looked at, later items weighing more; its own items are left out.
+
+        Args:
+            items: Ids in time order; those that are not in the index are passed over.
+            k: Most products.
+            locale: Only products of this locale; None for all.
+            recency: Weight of an item against the one after it, above 0 and at most 1.
+
+        Raises:
+            ConfigError: ``k`` is below 1, the locale has no products, or ``recency`` is out of range.
+            DataError: none of the items is in the index with a text.
+        """
+        if not 0 < recency <= 1:
+            raise ConfigError(f"recency must be above 0 and at most 1; got {recency:g}")
+        self.group_of(locale)
+        rows = self._rows_of(items)
+        known = [item for item in dict.fromkeys(reversed(items)) if item in rows]  # latest first, each once
+        if not known:
+            raise DataError(f"none of the session's {len(items)} items is in {self._embeddings.path} with a text")
+        vectors = self.index.vectors.take(np.array([self._preferred(rows[item], locale) for item in known]))
+        weights = (recency ** np.arange(len(known), dtype=np.float32))[:, None]
+        query = unit_rows((weights * vectors).sum(axis=0, keepdims=True))
+        return self._lists(query, k, locale, [np.concatenate([rows[item] for item in known])])[0]
+
+    def group_of(self, locale: str | None) -> int | None:
+        """Number of a locale in the index; None for None.
+
+        Raises:
+            ConfigError: it has no products there.
+        """
+        if locale is None:
+            return None
+        if locale not in self._counts:
+            raise ConfigError(f"no products of locale '{locale}' in the index{nearest(locale, self._counts)}")
+        return self.locales.index(locale)
+
+    @cached_property
+    def _counts(self) -> dict[str, int]:
+        counts = np.bincount(self.index.groups[~self.index.removed], minlength=len(self.locales))
+        return {name: int(count) for name, count in zip(self.locales, counts, strict=True) if count}
+
+    def _rows_of(self, ids: Sequence[str]) -> dict[str, Ints]:
+        rows = rows_of_ids(self.products, pa.array(list(ids), pa.string()), ~self.index.removed)
+        found: dict[str, list[int]] = {}
+        for row, item in zip(rows.tolist(), self.products.column("id").take(pa.array(rows)).to_pylist(), strict=True):
+            found.setdefault(item, []).append(row)
+        return {item: np.array(places, dtype=np.int64) for item, places in found.items()}
+
+    def _preferred(self, rows: Ints, locale: str | None) -> int:
+        group = self.group_of(locale)
+        return next((int(row) for row in rows if self.index.groups[row] == group), int(rows[0]))
+
+    def _lists(self, queries: Floats, k: int, locale: str | None, without: Sequence[Ints]) -> list[list[Hit]]:
+        """Lists of ``k`` distinct products; more rows are asked for until they are there or no more are left."""
+        if k < 1:
+            raise ConfigError(f"--k must be at least 1; got {k}")
+        group = self.group_of(locale)
+        most = len(self.index) if locale is None else self._counts[locale]
+        lists: list[list[Hit]] = [[] for _ in range(len(queries))]
+        pending = np.flatnonzero(queries.any(axis=1))
+        wanted = 2 * k + 16
+        while len(pending):
+            count = min(wanted, most)
+            groups = None if group is None else np.full(len(pending), group)
+            scores, rows = self.index.search(queries[pending], count, groups)
+            for place, found, values in zip(pending.tolist(), rows, scores, strict=True):
+                lists[place] = self._distinct(found, values, k, locale is None, without[place])
+            pending = np.array([place for place in pending if len(lists[place]) < k and count < most], dtype=np.int64)
+            wanted *= 4
+        return lists
+
+    def _distinct(self, rows: Ints, scores: Floats, k: int, ids_once: bool, without: Ints) -> list[Hit]:
+        keep = (rows != NONE) & ~np.isin(rows, without)
+        table = self.products.take(pa.array(rows[keep]))
+        columns = [table.column(name).to_pylist() for name in ("locale", "id", "title")]
+        hits: list[Hit] = []
+        seen: set[tuple[str, str]] = set()
+        for score, locale, item, title in zip(scores[keep].tolist(), *columns, strict=True):
+            text = " ".join((title or "").casefold().split())
+            names = {("title", text)} if text else set()
+            names |= {("id", item)} if ids_once else set()
+            if not names & seen:
+                hits.append(Hit(len(hits) + 1, round(score, 6), locale, item, title or ""))
+            seen |= names
+            if len(hits) == k:
+                break
+        return hits

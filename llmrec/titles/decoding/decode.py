@@ -1,0 +1,154 @@
+"""Titles from a trained model: length-sorted batches, shared by all processes, safe against a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from accelerate.utils import gather_object
+from datasets import Dataset
+
+from llmrec.console import progress_bar
+from llmrec.evaluation.bleu import corpus_bleu
+from llmrec.files import disk_errors
+from llmrec.titles.models.causal import continue_prompts, is_causal
+from llmrec.titles.settings import GenerateConfig
+from llmrec.titles.training.batches import decoding_batches, pad, read_tokens, token_lengths
+
+__all__ = ["decode_batch", "pad_prompts", "validation_bleu", "write_titles"]
+
+
+def pad_prompts(prompts: Sequence[Sequence[int]], device: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prompts for a model with an encoder, and which of their tokens are theirs; both of shape ``(B, longest)``."""
+    ids, mask = pad(prompts, 0), pad([[1] * len(row) for row in prompts], 0)
+    return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
+
+
+def decode_batch(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_tokens: int,
+    num_beams: int = 1,
+    synced: bool = False,
+) -> list[str]:
+    """Titles of some prompts.
+
+    Args:
+        model: A `transformers` sequence-to-sequence or causal model.
+        tokenizer: Its tokenizer.
+        prompts: Token ids of ``B`` prompts, each ended by the end token, or in the frame of a causal model.
+        max_tokens: Most tokens of a title.
+        num_beams: Beams; 1 is greedy.
+        synced: Whether every process must take every decoding step (ZeRO-3).
+    """
+    if is_causal(model):
+        return continue_prompts(model, tokenizer, prompts, max_tokens=max_tokens, num_beams=num_beams, synced=synced)
+    inputs, mask = pad_prompts(prompts, model.device)
+    with torch.inference_mode():
+        tokens = model.generate(
+            input_ids=inputs,
+            attention_mask=mask,
+            max_new_tokens=max_tokens,
+            num_beams=num_beams,
+            do_sample=False,
+            synced_gpus=synced,
+        )
+    return [" ".join(text.split()) for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+
+
+def validation_bleu(
+    accelerator: Any, model: Any, tokenizer: Any, sessions: Dataset, *, config: GenerateConfig, max_tokens: int
+) -> float:
+    """Corpus BLEU (0-100) of a model in training on sessions with a title, the same on every process."""
+    plain = accelerator.unwrap_model(model)
+    plain.eval()
+    plugin = accelerator.state.deepspeed_plugin
+    synced = plugin is not None and plugin.zero_stage == 3
+    batches = decoding_batches(token_lengths(sessions, "input_ids"), config.generate_batch_size)
+    turns = -(-len(batches) // accelerator.num_processes)
+    written: list[tuple[int, str]] = []
+    for turn in range(turns):  # every process takes every turn, as ZeRO-3 needs; a batch done twice counts once
+        rows = batches[(turn * accelerator.num_processes + accelerator.process_index) % len(batches)]
+        tokens = read_tokens(sessions, rows)["input_ids"]
+        with accelerator.autocast():
+            titles = decode_batch(
+                plain, tokenizer, tokens, max_tokens=max_tokens, num_beams=config.num_beams, synced=synced
+            )
+        written += zip(rows.tolist(), titles, strict=True)
+    titles_by_row = dict(gather_object(written))
+    targets = sessions.data.column("target_title").to_pylist()
+    scored = [row for row, target in enumerate(targets) if target]
+    return float(corpus_bleu([titles_by_row[row] for row in scored], [targets[row] for row in scored]).score)
+
+
+def write_titles(
+    accelerator: Any,
+    decode: Callable[[Sequence[Sequence[int]], Sequence[str]], list[list[str]]],
+    sessions: Dataset,
+    *,
+    config: GenerateConfig,
+    parts: Path,
+    key: str,
+) -> list[list[str]] | None:
+    """Write the titles of every session; each finished batch is on disk at once, so a killed run goes on behind it.
+
+    Args:
+        accelerator: `accelerate.Accelerator`; every process calls this and does its share of the batches.
+        decode: From `llmrec.titles.decoding.backends.build_decoder`.
+        sessions: Prompt sessions, in the order of the split.
+        config: Settings; ``config.resume`` keeps what ``parts`` holds of the same ``key``.
+        parts: Folder for the unfinished titles.
+        key: Names model, prompt and decoding; parts of another key are thrown away.
+
+    Returns:
+        On the main process the titles of each session, the best first, in their order; None on the others.
+    """
+    if accelerator.is_main_process:
+        if not config.resume:
+            shutil.rmtree(parts, ignore_errors=True)
+        with disk_errors(parts):
+            parts.mkdir(parents=True, exist_ok=True)
+    accelerator.wait_for_everyone()
+    done = _read_parts(parts, key)
+    batches = decoding_batches(token_lengths(sessions, "input_ids"), config.generate_batch_size)
+    mine = batches[accelerator.process_index :: accelerator.num_processes]
+    locales = sessions.data.column("locale")
+    file = parts / f"{accelerator.process_index}-of-{accelerator.num_processes}-{os.getpid()}.jsonl"
+    with disk_errors(file), file.open("a", encoding="utf-8") as handle, progress_bar() as bar:
+        task = bar.add_task("write titles", total=sum(map(len, mine)), note="")
+        for rows in mine:
+            if not all(row in done for row in rows.tolist()):
+                tokens = read_tokens(sessions, rows)["input_ids"]
+                titles = decode(tokens, locales.take(pa.array(rows)).to_pylist())
+                lines = [json.dumps([key, row, some]) for row, some in zip(rows.tolist(), titles, strict=True)]
+                handle.write("\n".join(lines) + "\n")
+                handle.flush()
+                os.fsync(handle.fileno())
+            bar.advance(task, len(rows))
+    accelerator.wait_for_everyone()
+    if not accelerator.is_main_process:
+        return None
+    done = _read_parts(parts, key)
+    return [done[row] for row in range(len(sessions))]
+
+
+def _read_parts(parts: Path, key: str) -> dict[int, list[str]]:
+    """Titles by row from all parts; the last line of a killed process may be torn and is then left out."""
+    done: dict[int, list[str]] = {}
+    for file in sorted(parts.glob("*.jsonl")):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            try:
+                written_key, row, titles = json.loads(line)
+            except ValueError:
+                continue
+            if written_key == key:
+                done[row] = titles
+    return done

@@ -1,0 +1,44 @@
+"""Titles that a model was held to, as the products that have them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain, islice
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from llmrec.data.sessions import connect
+from llmrec.data.store import Store
+from llmrec.evaluation.metrics import MAX_RANKED
+from llmrec.titles.prompting.recent_products import titled_products
+
+__all__ = ["products_of_titles"]
+
+
+def products_of_titles(store: Store, locales: Sequence[str], titles: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Ids of the products that some titles name, in the titles' order; of products with the same title by id.
+
+    Args:
+        store: Whose products they are.
+        locales: Locale of each of ``S`` sessions.
+        titles: ``S`` lists of titles, the best first.
+
+    Returns:
+        ``S`` lists of at most 100 ids, none twice.
+    """
+    con = connect()
+    try:
+        products = titled_products(con, store, ("title",)).order_by("locale", "id").to_pyarrow()
+    finally:
+        con.disconnect()
+    wanted = pa.array(set(chain.from_iterable(titles)), pa.string())
+    rows = products.filter(pc.is_in(products.column("title"), value_set=wanted)).to_pylist()
+    ids: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        ids.setdefault((row["locale"], row["title"]), []).append(row["id"])
+    named = (
+        chain.from_iterable(ids.get((locale, title), ()) for title in some)
+        for locale, some in zip(locales, titles, strict=True)
+    )
+    return [list(islice(dict.fromkeys(items), MAX_RANKED)) for items in named]

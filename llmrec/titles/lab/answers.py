@@ -1,0 +1,84 @@
+"""What a model said, and the one title in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from llmrec.text.prompts import one_line
+
+__all__ = ["Answer", "Written", "clean_title"]
+
+_QUOTES: Final = ('""', "''", "“”", "„“", "””", "‘’", "«»", "»«", "「」", "『』", "``", "**")
+_LABEL: Final = re.compile(
+    r"\**(?:(?:next|predicted|product|nächster|produkt|prochain|próximo|siguiente|prossimo)\s+)*"
+    r"(?:product[- ]?title|title|produkttitel|titel|título|titre|titolo|タイトル)\**\s*[:：]\s*\**\s*",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model's answer as it came, with its cost.
+
+    Attributes:
+        text: What the model said, uncleaned.
+        prompt_tokens: Tokens that it read; None where a server does not say.
+        completion_tokens: Tokens that it wrote; None where a server does not say.
+        seconds: From the request to the answer, without failed attempts; a batch's seconds are shared evenly.
+    """
+
+    text: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a cell gave.
+
+    Attributes:
+        answers: One for each session of the sample.
+        num_new: Answers that were written now, not read from the cache.
+        num_cut: Prompts that lost their oldest titles to the model's length.
+    """
+
+    answers: Sequence[Answer]
+    num_new: int
+    num_cut: int = 0
+
+
+def clean_title(text: str) -> str:
+    """Cut an answer to one title.
+
+    In this order: thoughts in ``<think>`` go, all of the answer where they were cut off before their end; the first
+    line that is not empty stays, or the next one where it ends in a colon (an introduction); then go a label such as
+    ``Title:``, in the six languages, and quotation marks or asterisks that enclose the whole.
+
+    Returns:
+        The title on one line; "" where the answer holds none.
+    """
+    _, _, answer = text.rpartition("</think>")
+    if "<think>" in answer:
+        return ""
+    lines = [line for line in (one_line(_unquoted(one_line(line))) for line in answer.splitlines()) if line]
+    while len(lines) > 1 and lines[0].endswith((":", "：")):
+        del lines[0]
+    if not lines:
+        return ""
+    label = _LABEL.match(lines[0])
+    return _unquoted(lines[0][label.end() :] if label else lines[0])
+
+
+def _unquoted(text: str) -> str:
+    """Without the marks around it; a mark of the title itself, as in ``24" Monitor, 15"``, stays."""
+    for opening, closing in _QUOTES:
+        for width in (2, 1):  # ** first
+            left, right = opening * width, closing * width
+            inner = text[len(left) : -len(right)]
+            if text.startswith(left) and text.endswith(right) and inner and closing not in inner:
+                return _unquoted(inner.strip())
+    return text

@@ -1,0 +1,98 @@
+"""Answers already given, on disk: an answer that came once is never asked for again, whatever ended the run.
+
+SQLite, one row an answer, committed as it comes: a killed process loses none, and two processes may share the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from llmrec.errors import DataError, DiskError
+from llmrec.files import disk_errors
+from llmrec.titles.lab.answers import Answer
+
+__all__ = ["AnswerCache", "cache_key", "open_cache"]
+
+_WAIT_S: Final = 60.0  # for another process to finish its row
+_READ_AT_ONCE: Final = 500  # SQLite's limit on variables is far above
+
+
+def cache_key(request: Mapping[str, Any]) -> str:
+    """Names everything that decides an answer: SHA-256 of the request as JSON."""
+    return hashlib.sha256(json.dumps(request, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+class AnswerCache:
+    """Answers by key, for all threads of a process; made by `open_cache`."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._path = path
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    def read(self, keys: Iterable[str]) -> dict[str, Answer]:
+        """The answers that there are.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        wanted = list(dict.fromkeys(keys))
+        found: dict[str, Answer] = {}
+        with _explained(self._path), self._lock:
+            for start in range(0, len(wanted), _READ_AT_ONCE):
+                part = wanted[start : start + _READ_AT_ONCE]
+                marks = ",".join("?" * len(part))
+                rows = self._connection.execute(f"SELECT key, answer FROM answers WHERE key IN ({marks})", part)
+                found.update((key, Answer(**json.loads(answer))) for key, answer in rows)
+        return found
+
+    def add(self, answers: Mapping[str, Answer]) -> None:
+        """Keep answers, in the file when this returns; an answer that is there already stays as it is.
+
+        Raises:
+            DiskError: the file cannot be written.
+        """
+        rows = [(key, json.dumps(asdict(answer), ensure_ascii=False)) for key, answer in answers.items()]
+        with _explained(self._path), self._lock, self._connection:
+            self._connection.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", rows)
+
+
+@contextmanager
+def open_cache(path: Path) -> Iterator[AnswerCache]:
+    """Open a file of answers; it is made where there is none.
+
+    Raises:
+        DataError: the file is something else, or damaged.
+        DiskError: it cannot be written.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with _explained(path):
+        connection = sqlite3.connect(path, timeout=_WAIT_S, check_same_thread=False)
+    try:
+        with _explained(path), connection:
+            # a write-ahead log needs no wait for the disk after each answer, and a crash of the machine leaves it whole
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL)")
+        yield AnswerCache(path, connection)
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:  # a folder in its place, a read-only or a full disk
+        raise DiskError(f"{path}: answers cannot be kept there ({error}); name another file with --cache") from error
+    except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: holds no answers of this program; delete it or name another with --cache") from error

@@ -1,0 +1,175 @@
+"""From settings to a table, a page and the answers: what ``llmrec prompts compare`` runs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from llmrec.console import notice, out, table
+from llmrec.data.store import Store
+from llmrec.errors import ConfigError, ModelError, require
+from llmrec.evaluation.provenance import collect_provenance, without_credentials
+from llmrec.text.prompts import load_prompt
+from llmrec.titles.lab.answers import Written
+from llmrec.titles.lab.cache import AnswerCache, open_cache
+from llmrec.titles.lab.messages import chat_messages, conversation_text
+from llmrec.titles.lab.page import notes, shown_sessions, write_page
+from llmrec.titles.lab.sample import SampledSession, draw_examples, draw_sample
+from llmrec.titles.lab.scores import (
+    CellScore,
+    bleu_rows,
+    cost_rows,
+    locale_rows,
+    score_cells,
+    write_answers,
+    write_scores,
+)
+from llmrec.titles.lab.settings import Cell, CompareSettings, build_cells, check_server
+
+__all__ = ["compare_prompts"]
+
+Examples = dict[str, list[SampledSession]]
+
+
+def compare_prompts(settings: CompareSettings) -> list[CellScore]:
+    """Answer the same sessions with every combination, score them, print the tables and write page and records.
+
+    Raises:
+        LlmrecError: a setting, prompt, store, model or server cannot be used; answers that came are kept.
+    """
+    started = time.monotonic()
+    prompts = [load_prompt(name) for name in settings.prompts]
+    url = check_server(settings.server) if settings.server else None
+    models = [(model, _is_local(model, url is not None)) for model in settings.models]
+    cells = build_cells(models, prompts, settings.k, settings.shots)
+    for package, extra, used in (("openai", "chat", False), ("torch", "generate", True)):
+        if any(cell.local is used for cell in cells):
+            require(package, extra)
+    store = Store.load(settings.data)
+    fields = tuple(dict.fromkeys(field for prompt in prompts for field in prompt.fields))
+    longest = max(settings.k)
+    sample = draw_sample(
+        store,
+        settings.split,
+        settings.num_sessions,
+        k=longest,
+        fields=fields,
+        seed=settings.seed,
+        locales=settings.locales,
+    )
+    shots = max((cell.shots for cell in cells), default=0)
+    examples = draw_examples(store, sample, shots, k=longest, fields=fields, seed=settings.seed)
+    for locale, found in examples.items():
+        if len(found) < shots:
+            notice(f"locale '{locale}' has {len(found)} training sessions with titles to show, not {shots}")
+    with open_cache(settings.cache or settings.out / "answers.sqlite") as cache:
+        answered = _answer(settings, url, cells, sample, examples, cache)
+    scores = score_cells(sample, answered, settings.seed)
+    provenance = collect_provenance(recipe=None, seed=settings.seed, fingerprint=store.fingerprint, started=started) | {
+        "split": settings.split,
+        "num_sessions": len(sample),
+        "num_new": sum(written.num_new for _, written in answered),
+        "settings": _plain(settings, url),
+    }
+    _publish(settings, sample, examples, scores, provenance)
+    return scores
+
+
+def _is_local(model: str, has_server: bool) -> bool:
+    """Whether a model runs here: a folder of an encoder-decoder model; other names are the server's."""
+    config = Path(model) / "config.json"
+    if config.is_file():
+        try:
+            encodes = json.loads(config.read_text(encoding="utf-8")).get("is_encoder_decoder", False)
+        except (ValueError, AttributeError) as error:
+            raise ModelError(f"{config}: not a model's configuration; the folder may be cut short") from error
+        if encodes or has_server:
+            return bool(encodes)
+        raise ModelError(
+            f"{model}: a chat model, which a server must run: transformers serve {model}, then compare with "
+            "--server http://localhost:8000/v1"
+        )
+    if has_server:
+        return False
+    raise ConfigError(
+        f"--model {model}: no folder with a model; one of scripts/gen.py lies in RUN/model, and a chat model needs "
+        "--server URL"
+    )
+
+
+def _answer(
+    settings: CompareSettings,
+    url: str | None,
+    cells: Sequence[Cell],
+    sample: Sequence[SampledSession],
+    examples: Examples,
+    cache: AnswerCache,
+) -> list[tuple[Cell, Written]]:
+    answered = []
+    server: Any = None
+    loaded: Any = None
+    name = ""
+    for cell in cells:
+        if cell.local:
+            from llmrec.titles.lab.local import load_local, write_all
+
+            if name != cell.model:
+                loaded, name = load_local(cell.model), cell.model
+            written = write_all(loaded, cell, sample, cache)
+        else:
+            from llmrec.titles.lab.asking import ask_all
+            from llmrec.titles.lab.server import ChatServer
+
+            server = server or ChatServer(url or "", timeout_s=settings.timeout_s, retries=settings.retries)
+            sampling = {
+                "temperature": settings.temperature,
+                "max_tokens": settings.max_tokens,
+                "seed": settings.seed,
+            }
+            told = chat_messages(cell, sample, examples)
+            written = ask_all(server, cell, told, sampling, cache, settings.concurrency)
+        answered.append((cell, written))
+        kept = len(written.answers) - written.num_new
+        notice(f"{cell.label}: {written.num_new:,} answers written, {kept:,} from the cache")
+    return answered
+
+
+def _publish(
+    settings: CompareSettings,
+    sample: Sequence[SampledSession],
+    examples: Examples,
+    scores: Sequence[CellScore],
+    provenance: dict[str, Any],
+) -> None:
+    folder = settings.out
+    write_answers(folder / "answers.parquet", sample, scores)
+    write_scores(folder / "comparison.json", scores, provenance)
+    shown = shown_sessions(sample, settings.num_examples)
+    told = {score.cell.prompt_label: _told(score.cell, sample[shown[0] if shown else 0], examples) for score in scores}
+    write_page(folder / "report.html", sample, scores, told, provenance, settings.num_examples)
+    tables = [("Prompts compared", bleu_rows(scores)), ("Cost", cost_rows(scores))]
+    if len(scores[0].result.locales) > 1:
+        tables.insert(1, ("BLEU by locale", locale_rows(sample, scores)))
+    for title, (header, rows) in tables:
+        out.print(table(title, header, rows))
+    for note in notes(sample, scores):
+        out.print(note, markup=False)
+    notice(f"wrote {folder / 'report.html'}, comparison.json and answers.parquet")
+
+
+def _told(cell: Cell, session: SampledSession, examples: Examples) -> str:
+    if cell.local:
+        return cell.prompt.render(session.products[-cell.k :], session.locale)
+    return conversation_text(chat_messages(cell, [session], examples)[0])
+
+
+def _plain(settings: CompareSettings, url: str | None) -> dict[str, Any]:
+    """Settings as JSON can hold them, without the machine's folders and without a password."""
+    values = {key: value.name if isinstance(value, Path) else value for key, value in asdict(settings).items()}
+    models = ["/".join(Path(model).parts[-2:]) if Path(model).is_absolute() else model for model in settings.models]
+    prompts = [Path(name).name if name.endswith((".yaml", ".yml")) else name for name in settings.prompts]
+    return values | {"server": without_credentials(url) if url else None, "models": models, "prompts": prompts}

@@ -1,0 +1,1 @@
+"""Models that write titles: loaded, built, trimmed, adapted, planned."""

@@ -1,0 +1,147 @@
+"""Causal language models: a prompt is read and the title follows it; the loss is of the title's tokens alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from llmrec.errors import ModelError
+
+__all__ = ["IGNORED", "causal_title_loss", "check_packing", "continue_prompts", "is_causal", "pad_left"]
+
+IGNORED: Final = -100
+LEAK: Final = 1e-3  # of the largest logit: a masked token changes nothing at all, one that is read changes tenths
+
+
+def is_causal(model: Any) -> bool:
+    """Whether a model continues its prompt, rather than reading it with an encoder."""
+    return not model.config.is_encoder_decoder
+
+
+def causal_title_loss(
+    model: Any, rows: Mapping[str, list[list[int]]], device: Any, *, pack: bool = False
+) -> torch.Tensor:
+    """Summed cross-entropy of the titles' tokens; 0 for rows without any.
+
+    Logits are computed where a title is predicted and nowhere else: with a vocabulary of 150,000 tokens those of the
+    prompts would take more memory than the model.
+
+    Args:
+        model: Causal model of `transformers`.
+        rows: ``input_ids`` (the framed prompts) and ``labels`` of ``B`` sessions.
+        device: Where the model is.
+        pack: Put the sessions one behind the other into one row of shape ``(1, L)``, without padding. Positions start
+            anew with each, from which `transformers` builds the block mask of its eager, SDPA and flash attention;
+            `check_packing` finds models that do not.
+    """
+    prompts, titles = rows["input_ids"], rows["labels"]
+    if pack:
+        logits, targets = _packed(model, prompts, titles, device)
+    else:
+        logits, targets = _padded(model, prompts, titles, device)
+    return functional.cross_entropy(logits.float().flatten(0, 1), targets, ignore_index=IGNORED, reduction="sum")
+
+
+def _padded(model: Any, prompts: Sequence[list[int]], titles: Sequence[list[int]], device: Any) -> Any:
+    """Logits ``(B, longest title, V)`` and their flat targets; rows are padded to the left, so titles end together."""
+    longest = max(map(len, titles))
+    wholes = [[*prompt, *map(_readable, title)] for prompt, title in zip(prompts, titles, strict=True)]
+    ids, mask = pad_left(wholes, 0, device)
+    targets, _ = pad_left([*titles], IGNORED, device)
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    out = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=longest + 1)
+    return out.logits[:, :-1], targets[:, targets.shape[1] - longest :].flatten()
+
+
+def _packed(model: Any, prompts: Sequence[list[int]], titles: Sequence[list[int]], device: Any) -> Any:
+    """Logits ``(1, title tokens, V)`` and their targets."""
+    ids: list[int] = []
+    positions: list[int] = []
+    predicting: list[int] = []
+    for prompt, title in zip(prompts, titles, strict=True):
+        first = len(ids) + len(prompt) - 1
+        predicting += range(first, first + len(title))
+        positions += range(len(prompt) + len(title))
+        ids += [*prompt, *map(_readable, title)]
+    out = model(
+        input_ids=torch.tensor([ids], device=device),
+        position_ids=torch.tensor([positions], device=device),
+        use_cache=False,
+        logits_to_keep=torch.tensor(predicting, device=device),
+    )
+    return out.logits, torch.tensor([token for title in titles for token in title], device=device)
+
+
+def _readable(label: int) -> int:
+    return 0 if label == IGNORED else label
+
+
+def pad_left(rows: Sequence[Sequence[int]], value: int, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows as one array of shape ``(B, longest)``, filled with ``value`` to the left, and the mask of their own."""
+    width = max(1, *map(len, rows)) if rows else 1
+    ids = np.full((len(rows), width), value, dtype=np.int64)
+    mask = np.zeros((len(rows), width), dtype=np.int64)
+    for place, row in enumerate(rows):
+        ids[place, width - len(row) :] = row
+        mask[place, width - len(row) :] = 1
+    return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
+
+
+def check_packing(model: Any) -> None:
+    """Refuse a model in which a packed session reads the one before it.
+
+    Raises:
+        ModelError: what is predicted in the second of two packed sessions depends on the first.
+    """
+    positions = torch.arange(4, device=model.device).repeat(2)[None]
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        a, b = (
+            model(
+                input_ids=torch.tensor([[*first, 5, 6, 7, 8]], device=model.device),
+                position_ids=positions,
+                use_cache=False,
+            ).logits[0, 4:]
+            for first in ([5, 6, 7, 8], [9, 10, 11, 12])
+        )
+    model.train(training)
+    if (a - b).abs().max() > LEAK * a.abs().max():
+        raise ModelError(f"{type(model).__name__} lets packed sessions read each other; leave out --pack")
+
+
+def continue_prompts(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_tokens: int,
+    num_beams: int = 1,
+    synced: bool = False,
+) -> list[str]:
+    """Titles that follow some prompts; arguments as of `llmrec.titles.decoding.decode.decode_batch`.
+
+    Prompts are padded to the left, so that each ends where its title starts and is read as it would be alone. What a
+    chat model brings along for conversation (sampling, a penalty for repeated words) is off: a title repeats words.
+    """
+    ids, mask = pad_left(prompts, tokenizer.pad_token_id, model.device)
+    with torch.inference_mode():
+        tokens = model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=max_tokens,
+            num_beams=num_beams,
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            repetition_penalty=1.0,
+            pad_token_id=tokenizer.pad_token_id,
+            synced_gpus=synced,
+        )
+    written = tokenizer.batch_decode(tokens[:, ids.shape[1] :], skip_special_tokens=True)
+    return [" ".join(text.split()) for text in written]

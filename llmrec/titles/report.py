@@ -1,0 +1,137 @@
+"""The page that a finished run leaves behind: scores beside Last Product Title, training, data and examples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+
+from llmrec.data.sessions import connect, read_products, read_sessions
+from llmrec.data.store import Store
+from llmrec.evaluation.results import Result
+from llmrec.reporting.page import (
+    Example,
+    Html,
+    examples_block,
+    figure_block,
+    heading,
+    paragraph,
+    result_blocks,
+    table_block,
+    write_html_report,
+)
+from llmrec.reporting.plots import plot_long_tail, plot_training_curves
+
+__all__ = ["Outcome", "write_generation_report"]
+
+EXAMPLES_PER_LOCALE = 2
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of title generation produced.
+
+    Attributes:
+        split: Split that titles were written for.
+        sessions: Its prompt sessions, ``S`` rows.
+        titles: ``S`` titles.
+        targets: ``S`` titles of the next products; None where one is not known.
+        result: The scores.
+        summary: What was run, in one sentence.
+    """
+
+    split: str
+    sessions: Dataset
+    titles: Sequence[str]
+    targets: Sequence[str | None]
+    result: Result
+    summary: str
+
+
+def write_generation_report(folder: Path, store: Store, outcome: Outcome) -> Path:
+    """Write ``report.html`` into a run's output folder.
+
+    Args:
+        folder: Output folder; its ``history.jsonl`` gives the training curves.
+        store: The data.
+        outcome: What was written and how it scored.
+
+    Raises:
+        DiskError: the page cannot be written.
+    """
+    page = folder / "report.html"
+    blocks = [paragraph(outcome.summary), *result_blocks(outcome.result), heading("Examples")]
+    blocks += [paragraph("Drawn at even distances from each locale, not chosen.", note=True)]
+    blocks += [examples_block(_examples(store, outcome)), *_training_blocks(folder), *_data_blocks(store)]
+    write_html_report(page, "Next-product titles", blocks)
+    return page
+
+
+def _examples(store: Store, outcome: Outcome) -> list[Example]:
+    locales = np.array(outcome.sessions.data.column("locale").to_pylist(), dtype=object)
+    known = np.array([bool(target) for target in outcome.targets])
+    chosen: list[int] = []
+    for locale in dict.fromkeys(locales):
+        rows = np.flatnonzero((locales == locale) & known)
+        chosen += rows[np.linspace(0, len(rows) - 1, min(EXAMPLES_PER_LOCALE, len(rows)), dtype=int)].tolist()
+    return [
+        Example(
+            locale=str(locales[row]),
+            previous=titles,
+            generated=outcome.titles[row],
+            target=outcome.targets[row] or "",
+        )
+        for row, titles in zip(chosen, _previous_titles(store, outcome, chosen), strict=True)
+    ]
+
+
+def _previous_titles(store: Store, outcome: Outcome, rows: Sequence[int]) -> list[list[str]]:
+    """All titles of some sessions, oldest first; an item without a product row is left out."""
+    con = connect()
+    labelled = outcome.split in ("validation", "development")
+    files = store.labelled(outcome.split).files if labelled else (store.test(outcome.split).file,)
+    wanted = [outcome.sessions[row]["session_id"] for row in rows]
+    sessions = read_sessions(con, files)
+    products = read_products(con, store.products).select("locale", "id", "title")
+    items = sessions.filter(sessions.session_id.isin(wanted)).select("session_id", "locale", id="prev_items")
+    found = items.unnest("id", offset="place").join(products, ["locale", "id"]).order_by("session_id", "place")
+    titles: dict[int, list[str]] = {session: [] for session in wanted}
+    for row in found.to_pyarrow().to_pylist():
+        titles[row["session_id"]].append(row["title"])
+    return [titles[session] for session in wanted]
+
+
+def _training_blocks(folder: Path) -> list[Html]:
+    file = folder / "history.jsonl"
+    if not file.is_file():
+        return []
+    entries = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    train = [(entry["step"], entry["train_loss"]) for entry in entries]
+    validation = [(entry["step"], entry["validation_loss"]) for entry in entries]
+    best = min(validation, key=lambda point: point[1])
+    alt = f"Validation loss by optimizer step; the lowest is {best[1]:.3f} at step {best[0]}."
+    return [heading("Training"), figure_block(plot_training_curves(train, validation), alt)]
+
+
+def _data_blocks(store: Store) -> list[Html]:
+    tables = store.manifest.get("tables", {})
+    rows = [[name, f"{int(table['rows']):,}"] for name, table in tables.items()]
+    con = connect()
+    sessions = read_sessions(con, store.labelled("train").files)
+    counted = (
+        sessions.select("locale", id=sessions.prev_items.unnest())
+        .group_by("locale", "id")
+        .agg(times=lambda t: t.count())
+    )
+    frequency = counted.group_by("locale", "times").agg(products=lambda t: t.count()).order_by("locale", "times")
+    points = frequency.to_pyarrow().to_pydict()
+    locale = np.array(points["locale"], dtype=object)
+    times, products = np.array(points["times"]), np.array(points["products"])
+    series = {str(name): (times[locale == name], products[locale == name]) for name in dict.fromkeys(locale)}
+    plot = plot_long_tail(series, "times seen in training sessions", "number of products")
+    alt = "Number of products by how often they are seen, for each locale, on two logarithmic axes: a long tail."
+    return [heading("Data"), table_block(("table", "rows"), rows), figure_block(plot, alt, "Paper, Figure 2a.")]

@@ -1,0 +1,93 @@
+"""Settings of title generation: flags of ``scripts/gen.py``, and keys of its recipes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from llmrec.settings import option
+
+__all__ = ["GenerateConfig"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GenerateConfig:
+    """Settings of `llmrec.titles.generate_titles`: each a flag of ``scripts/gen.py`` and a key of its recipes."""
+
+    data: Path | None = option(None, "Store made by `llmrec data import`; without it the built-in synthetic data.")
+    recipe: str | None = option(None, "Recipe by name or path; `demo` where neither a recipe nor a model is named.")
+    synthetic: Literal["tiny", "small", "full"] = option("tiny", "Size of the built-in data, used without --data.")
+    k: int | None = option(
+        None, "Number of most recent titles that the prompt holds (paper §4.3); the model's own, or 1.", minimum=1
+    )
+    prompt: str | None = option(None, "Prompt by name (`llmrec prompts list`) or file; the model's own, or `plain`.")
+    split: str = option("validation", "Split to write titles for: validation, test, test_task3_phase2 …")
+    limit: int | None = option(None, "Only the first sessions of the split; the run is stamped partial.", minimum=1)
+    out: Path | None = option(None, "Run file (Parquet); titles_SPLIT.parquet in the output folder if not given.")
+    output_dir: Path | None = option(None, "Folder for model, checkpoints, logs and run; under runs/ if not given.")
+    select: bool = option(
+        False, "Then choose among written titles, the session's and likely products' (llmrec select)."
+    )
+    report: bool = option(False, "Write report.html with tables and plots into the output folder.")
+    model: str | None = option(None, "Folder or hub name of a trained model: generates at once, no training.")
+    resume: bool = option(False, "Go on with what a killed run left in the output folder.")
+    overwrite: bool = option(False, "Throw away an unfinished training in the output folder and start over.")
+    seed: int = option(0, "Seed of initial weights, order and dropout.", minimum=0)
+
+    base_model: str = option("tiny", "Model to fine-tune: hub name, folder, or `tiny` for a small mT5 from scratch.")
+    trim_vocabulary: bool = option(False, "Fine-tune with the tokens of the store's titles alone; see `llmrec trim`.")
+    tiny_width: int = option(128, "Width of the `tiny` model.", minimum=8)
+    tiny_layers: int = option(2, "Encoder and decoder layers of the `tiny` model.", minimum=1)
+    tiny_vocab: int = option(4000, "Vocabulary of the `tiny` model, learnt from the training titles.", minimum=300)
+    lora_rank: int | None = option(
+        None,
+        "Train low-rank adapters of this rank, not the weights themselves (pip install 'llmrec[lora]').",
+        minimum=1,
+    )
+    lora_alpha: float | None = option(None, "Scale of the adapters, over their rank; twice the rank.", above=0)
+    lora_dropout: float = option(0.0, "Share of an adapter's inputs left out while training.", minimum=0)
+    lora_targets: str = option("all-linear", "Layers with an adapter, by the end of their names: q_proj,v_proj …")
+    quantize: Literal["none", "4bit"] = option("none", "Hold the base's weights in 4 bits (QLoRA, bitsandbytes).")
+    chat: bool = option(False, "Causal models: write the prompt as one turn of the model's chat template.")
+    pack: bool = option(False, "Causal models: train on sessions one behind the other in one row, without padding.")
+    gradient_checkpointing: bool = option(False, "Compute activations again in the backward pass: less memory.")
+    train_sample: int | None = option(None, "Train on so many sessions, drawn from all locales.", minimum=1)
+    validation_sample: int | None = option(2000, "Validation sessions scored while training.", minimum=1)
+    max_source_tokens: int | None = option(
+        None, "Prompt length; the oldest titles go first, the last one stays; the model's own, or 256.", minimum=4
+    )
+    max_target_tokens: int | None = option(None, "Title length, learnt and written; the model's own, or 96.", minimum=2)
+    epochs: float = option(10.0, "Passes over the training sessions (paper: 10).", above=0)
+    max_steps: int | None = option(None, "Stop after so many optimizer steps.", minimum=1)
+    batch_size: int = option(12, "Sessions per optimizer step, over all devices (paper: 12).", minimum=1)
+    micro_batch_size: int | None = option(None, "Most sessions on one device at once; the rest accumulates.", minimum=1)
+    learning_rate: float = option(2e-4, "Peak learning rate (paper: 2e-5 or 2e-4).", above=0)
+    weight_decay: float = option(0.0, "AdamW weight decay (paper: 0 or 1e-8).", minimum=0)
+    schedule: Literal["linear", "cosine", "constant"] = option("linear", "Course of the learning rate after warm-up.")
+    warmup_steps: int = option(0, "Steps to reach the peak learning rate.", minimum=0)
+    max_grad_norm: float = option(1.0, "Clip the gradient to this norm.", above=0)
+    eval_every: int | None = option(None, "Steps between validations; once an epoch if not given.", minimum=1)
+    checkpoint_every: int = option(500, "Steps between checkpoints that --resume goes on from.", minimum=1)
+    best_by: Literal["loss", "bleu"] = option("loss", "What the best checkpoint is chosen by, on validation.")
+
+    num_beams: int = option(1, "Beams; 1 is greedy (paper: 1 or 5).", minimum=1)
+    generate_batch_size: int = option(64, "Sessions decoded at once.", minimum=1)
+    backend: Literal["transformers", "ctranslate2"] = option(
+        "transformers", "What writes the titles: transformers, or ctranslate2 (faster; extra `fast`)."
+    )
+    decode_precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = option(
+        "auto", "Numbers to decode with: fp32, bf16, fp16, int8; auto: int8 on a CPU and bf16 on a GPU in ctranslate2."
+    )
+    constrain: Literal["none", "catalogue"] = option(
+        "none", "`catalogue`: write only titles of existing products of the session's locale."
+    )
+    items: Path | None = option(
+        None, "With --constrain catalogue: also write the products of all beams as a run of ranked lists."
+    )
+
+    @staticmethod
+    def default_recipe(flags: Mapping[str, Any]) -> str | None:
+        """Recipe where none is named: ``demo``, unless the flags name a model to use or to fine-tune."""
+        return None if flags.get("model") or flags.get("base_model") else "demo"

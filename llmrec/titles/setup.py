@@ -1,0 +1,188 @@
+"""One call of title generation with every open setting decided, and its surroundings made ready."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
+
+from llmrec.console import notice
+from llmrec.data.importing import import_dataset
+from llmrec.data.store import Store
+from llmrec.errors import ConfigError, StoreError, require
+from llmrec.files import disk_errors
+from llmrec.synth import is_current, synthesize
+from llmrec.text.prompts import Prompt, load_prompt
+from llmrec.titles.models.lora import open_model
+from llmrec.titles.models.model import ModelCard, check_length, read_model_card
+from llmrec.titles.settings import GenerateConfig
+from llmrec.training.devices import name_processor
+
+__all__ = ["LABELLED_SPLITS", "Job", "prepare_job", "refuse_fp16"]
+
+RUNS = Path("runs")
+NO_FP16 = "mT5 overflows in fp16; use --mixed_precision bf16 or no"
+LABELLED_SPLITS = ("validation", "development")
+DEFAULTS = {"k": 1, "max_source_tokens": 256, "max_target_tokens": 96}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one call works with.
+
+    Attributes:
+        config: Its settings.
+        accelerator: `accelerate.Accelerator`.
+        store: Its data.
+        folder: Output folder; it exists.
+        split: Full name of the split that titles are written for.
+        prompt: Prompt.
+        card: What the model reads: K, prompt and lengths, from flags, the recipe or the model itself.
+        started: `time.monotonic` at the start.
+        loaded: Model and tokenizer that were named; None if one is to be trained.
+    """
+
+    config: GenerateConfig
+    accelerator: Any
+    store: Store
+    folder: Path
+    split: str
+    prompt: Prompt
+    card: ModelCard
+    started: float
+    loaded: tuple[Any, Any] | None
+
+
+def prepare_job(config: GenerateConfig) -> Job:
+    """Decide every open setting, and refuse what cannot work before anything slow starts or is written.
+
+    Raises:
+        LlmrecError: a setting, the store or the model cannot be used.
+    """
+    started = time.monotonic()
+    _check_settings(config)
+    given = Store.load(config.data) if config.data else None
+    own = read_model_card(config.model) if config.model else None
+    prompt = load_prompt(config.prompt or (own.prompt if own else "plain"))
+    if own and prompt.name == own.prompt and prompt.hash != own.prompt_hash:
+        raise ConfigError(f"{config.model}: trained on another text of prompt {prompt.name}; its file was edited since")
+    wanted = {name: getattr(config, name) or getattr(own, name, default) for name, default in DEFAULTS.items()}
+    chat = config.chat or (own is not None and own.chat)
+    card = ModelCard(prompt=prompt.name, prompt_hash=prompt.hash, chat=chat, **wanted)
+    loaded = _named_model(config, card)
+    split = _split(given, config.split) if given else config.split
+    folder = config.output_dir or RUNS / _default_name(config, card.k)
+    accelerator = _accelerator(folder)
+    refuse_fp16(accelerator)
+    if accelerator.is_main_process:
+        _announce(config, card.k, folder)
+    with accelerator.main_process_first():
+        store = given or _built_in_store(config.synthetic, config.seed)
+    return Job(
+        config=config,
+        accelerator=accelerator,
+        store=store,
+        folder=folder,
+        split=_split(store, split),
+        prompt=prompt,
+        card=card,
+        started=started,
+        loaded=loaded,
+    )
+
+
+def _check_settings(config: GenerateConfig) -> None:
+    """Refuse settings that exclude each other."""
+    if os.environ.get("ACCELERATE_MIXED_PRECISION") == "fp16":
+        raise ConfigError(NO_FP16)
+    if config.trim_vocabulary and (config.model or config.base_model == "tiny"):
+        raise ConfigError(
+            "--trim-vocabulary is for a --base-model NAME to fine-tune; the tiny one is made of the titles"
+        )
+    if config.trim_vocabulary and config.lora_rank is not None:
+        raise ConfigError(
+            "--lora-rank: adapters need a base that can be loaded again; run `llmrec trim` and name its folder with "
+            "--base-model in place of --trim-vocabulary"
+        )
+    if config.select:
+        require("lightgbm", "rank")
+        if config.split == "development":
+            raise ConfigError("--select learns from development; choose another --split")
+
+
+def _named_model(config: GenerateConfig, card: ModelCard) -> tuple[Any, Any] | None:
+    if not config.model:
+        return None
+    base = None if config.base_model == "tiny" else config.base_model
+    loaded = open_model(config.model, base=base, four_bit=config.quantize == "4bit")
+    check_length(loaded[0], card)
+    return loaded
+
+
+def _split(store: Store, name: str) -> str:
+    return name if name in LABELLED_SPLITS else store.resolve_test(name, task=3)
+
+
+def _default_name(config: GenerateConfig, k: int) -> str:
+    """Name of the output folder: what was run, on what, with which K."""
+    what = config.recipe or Path(config.model or config.base_model).name
+    if config.model:
+        what = f"{Path(config.model).resolve().parent.name}-titles"
+    return "-".join([Path(what).stem, *([config.data.name] if config.data else []), f"k{k}"])
+
+
+def _accelerator(folder: Path) -> Any:
+    name_processor()
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1  # with one process the backend must not be named
+    handlers = [InitProcessGroupKwargs(backend="gloo")] if several and not torch.cuda.is_available() else []
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return Accelerator(
+        kwargs_handlers=handlers,
+        log_with="tensorboard",
+        project_config=ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder / "logs")),
+        step_scheduler_with_optimizer=False,
+    )
+
+
+def refuse_fp16(accelerator: Any) -> None:
+    """Refuse fp16 that a DeepSpeed configuration of the user's own asks for.
+
+    Raises:
+        ConfigError: it does.
+    """
+    plugin = accelerator.state.deepspeed_plugin
+    asked = plugin is not None and plugin.deepspeed_config.get("fp16", {}).get("enabled") is True
+    if asked or accelerator.mixed_precision == "fp16":
+        raise ConfigError(NO_FP16)
+
+
+def _announce(config: GenerateConfig, k: int, folder: Path) -> None:
+    if config.recipe == "demo" and not config.data:
+        notice(
+            f"demo recipe: built-in synthetic data ({config.synthetic}) and a tiny mT5 trained from scratch; for the "
+            "paper's setting: accelerate launch scripts/gen.py --data STORE --recipe mt5_small_k3 --k 3"
+        )
+    notice(f"K = {k}; everything is written to {folder}")
+
+
+def _built_in_store(size: str, seed: int) -> Store:
+    """Synthetic sessions, imported like any other source; made once, and again where an earlier version made them."""
+    folder = RUNS / f"synthetic-{size}-{seed}"
+    if is_current(folder / "csv", size, seed):
+        with suppress(StoreError):
+            return Store.load(folder / "store")
+    with disk_errors(folder):
+        if (folder / "store").exists():  # first, or a stop halfway would leave it beside new files
+            shutil.rmtree(folder / "store")
+    synthesize(folder / "csv", size=size, seed=seed)
+    import_dataset(folder / "csv", folder / "store", seed=seed)
+    return Store.load(folder / "store")

@@ -1,0 +1,256 @@
+"""A grid of settings, each trained and scored on validation by ``gen.py`` in a folder of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from llmrec.console import notice, out, table
+from llmrec.data.store import Store
+from llmrec.errors import ConfigError, LlmrecError, nearest
+from llmrec.evaluation.results import read_result
+from llmrec.files import disk_errors, write_text
+from llmrec.settings import RECIPES, Recipe, load_recipe, resolve
+from llmrec.titles.settings import GenerateConfig
+
+__all__ = ["Scored", "SweepJob", "grid_names", "load_grid", "run_sweep"]
+
+GRIDS: Final = RECIPES / "grids"
+DECODING: Final = ("num_beams", "generate_batch_size")  # decide the titles, not the weights
+RESULT: Final = "titles_validation.result.json"
+OWN: Final = ("data", "recipe", "split", "out", "output_dir", "model", "resume", "overwrite", "limit", "report")
+Setting = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepJob:
+    """What ``llmrec sweep`` was asked for.
+
+    Attributes:
+        recipe: Recipe whose settings stay where the grid does not vary them.
+        data: Store.
+        out: Folder of the sweep; one inside for each training.
+        grid: Grid by name or file.
+        settings: Settings by name that win over the recipe's.
+        hardware: Configuration of `accelerate launch`; one process of this Python if not given.
+    """
+
+    recipe: str
+    data: Path
+    out: Path
+    grid: str = "mt5"
+    settings: Setting = field(default_factory=dict)
+    hardware: Path | None = None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A finished cell.
+
+    Attributes:
+        setting: What the grid chose.
+        folder: Its run and result.
+        model: Its trained model.
+        bleu: Corpus BLEU (0-100) on validation.
+        last_title_bleu: Of Last Product Title there.
+        loss: Best validation loss of its training, nats a token.
+        seconds: Of the command that wrote its titles, which for the first of a training's cells holds the training.
+    """
+
+    setting: Setting
+    folder: Path
+    model: Path
+    bleu: float
+    last_title_bleu: float
+    loss: float
+    seconds: float
+
+
+def grid_names() -> list[str]:
+    """Names of the grids that come with the package."""
+    return sorted(path.stem for path in GRIDS.glob("*.yaml"))
+
+
+def load_grid(name: str) -> dict[str, list[Any]]:
+    """Load a grid by name or by path: values to try, by setting.
+
+    Raises:
+        ConfigError: there is none, it is malformed, or it varies what is no setting of a training.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else GRIDS / f"{name}.yaml"
+    if not path.is_file():
+        raise ConfigError(f"no grid '{name}'{nearest(name, grid_names())}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    grid = content.get("grid") if isinstance(content, dict) else None
+    if not isinstance(grid, dict) or not grid or not all(isinstance(one, list) and one for one in grid.values()):
+        raise ConfigError(f"{path}: a grid is a mapping with 'grid': settings, each with a list of values")
+    checked: dict[str, list[Any]] = {}
+    for key, values in grid.items():
+        if key in OWN:
+            raise ConfigError(f"{path}: '{key}' is set by the sweep itself; leave it out")
+        recipe = [Recipe(path.stem, path, "", {key: value}, {}) for value in values]
+        checked[key] = [getattr(resolve(GenerateConfig, {}, one), key) for one in recipe]
+    return checked
+
+
+def run_sweep(job: SweepJob) -> list[Scored]:
+    """Train and score every cell that is not done yet, and write the best setting as a recipe.
+
+    Returns:
+        All cells, the best on validation first.
+
+    Raises:
+        ConfigError: recipe, grid or a setting is wrong, or the folder holds another sweep.
+        LlmrecError: a cell stopped; the same command goes on with it.
+        StoreError: the store cannot be used.
+    """
+    recipe, grid = load_recipe(job.recipe), load_grid(job.grid)
+    for key in job.settings:
+        if key in OWN or key in grid:
+            raise ConfigError(f"--set {key}: it is set by the sweep itself; leave it out")
+    config = resolve(GenerateConfig, job.settings, recipe)
+    _claim(job, recipe, grid)
+    cells = list(_cells(job.out, grid, decoding=DECODING if config.best_by == "loss" else ()))
+    scored = []
+    for number, (setting, folder, trained) in enumerate(cells, start=1):
+        if not (folder / RESULT).is_file():
+            notice(f"cell {number} of {len(cells)}: {_readable(setting)}")
+            _run(_command(job, config, setting, folder, trained), setting)
+        scored.append(_scored(setting, folder, trained or folder))
+    scored.sort(key=lambda cell: -cell.bleu)
+    _publish(job, recipe, config, scored)
+    return scored
+
+
+def _claim(job: SweepJob, recipe: Recipe, grid: Mapping[str, Sequence[Any]]) -> None:
+    """Write down what the folder is a sweep of, or refuse one of another."""
+    made_of = {
+        "recipe": dict(recipe.settings),
+        "grid": dict(grid),
+        "settings": dict(job.settings),
+        "data": Store.load(job.data).fingerprint,
+    }
+    wanted = json.loads(json.dumps(made_of, default=str))
+    file = job.out / "sweep.json"
+    if not file.is_file():
+        write_text(file, json.dumps(wanted, indent=2) + "\n")
+        return
+    try:
+        found = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{file}: not the description of a sweep; give another --out") from error
+    for key, value in wanted.items():
+        if found.get(key) != value:
+            raise ConfigError(f"{job.out}: holds a sweep with another {key}; give another --out, or remove it")
+
+
+def _cells(
+    out: Path, grid: Mapping[str, Sequence[Any]], decoding: Sequence[str]
+) -> Iterator[tuple[dict[str, Any], Path, Path | None]]:
+    """Setting, folder and, where another cell's training is decoded, that cell's folder."""
+    decoded = [key for key in grid if key in decoding]
+    learnt = [key for key in grid if key not in decoding]
+    for values in itertools.product(*(grid[key] for key in learnt)):
+        training = dict(zip(learnt, values, strict=True))
+        folder = out / (_name(training) or "training")
+        for place, chosen in enumerate(itertools.product(*(grid[key] for key in decoded))):
+            ways = dict(zip(decoded, chosen, strict=True))
+            setting = {key: {**training, **ways}[key] for key in grid}
+            yield setting, folder / _name(ways) if place else folder, folder if place else None
+
+
+def _name(setting: Setting) -> str:
+    return ",".join(f"{key}={value}" for key, value in setting.items())
+
+
+def _readable(setting: Setting) -> str:
+    return ", ".join(f"{key} {value}" for key, value in setting.items())
+
+
+def _command(job: SweepJob, config: GenerateConfig, setting: Setting, folder: Path, trained: Path | None) -> list[str]:
+    """The call of ``gen.py`` for a cell: a training, or titles of the model that another cell has trained."""
+    launcher = [sys.executable]
+    if job.hardware is not None:
+        launcher += ["-m", "accelerate.commands.launch", "--config_file", str(job.hardware)]
+    fixed = {key: getattr(config, key) for key in job.settings}
+    flags = {"recipe": job.recipe, "data": job.data, "output_dir": folder, "split": "validation", "resume": True}
+    named = {"model": trained / "model"} if trained else {}
+    words = [*launcher, "-m", "llmrec.cli.gen"]
+    for key, value in {**fixed, **flags, **named, **setting}.items():
+        flag = key.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif value is not None:
+            words += [f"--{flag}", str(value)]
+    return words
+
+
+def _run(command: Sequence[str], setting: Setting) -> None:
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)  # its scores stand in its result file
+    if done.returncode:
+        raise LlmrecError(
+            f"the cell with {_readable(setting)} stopped with status {done.returncode}, for the reason above; "
+            "the same command goes on with it"
+        )
+
+
+def _scored(setting: Setting, folder: Path, trained: Path) -> Scored:
+    result = read_result(folder / RESULT)
+    lines = (trained / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    return Scored(
+        setting=setting,
+        folder=folder,
+        model=trained / "model",
+        bleu=result.overall.metrics["bleu"],
+        last_title_bleu=result.comparison.scores["overall"] if result.comparison else float("nan"),
+        loss=min(json.loads(line)["validation_loss"] for line in lines),
+        seconds=float(result.provenance.get("seconds", float("nan"))),
+    )
+
+
+def _publish(job: SweepJob, recipe: Recipe, config: GenerateConfig, scored: Sequence[Scored]) -> None:
+    best = scored[0]
+    rows = [
+        (*map(str, cell.setting.values()), f"{cell.loss:.4f}", f"{cell.bleu:.2f}", f"{cell.seconds:.0f}")
+        for cell in scored
+    ]
+    columns = (*best.setting, "validation loss", "BLEU", "seconds")
+    out.print(table(f"Validation; Last Product Title has BLEU {best.last_title_bleu:.2f}", columns, rows))
+    fixed = {key: getattr(config, key) for key in job.settings}
+    content = {
+        "summary": f"{recipe.name} with the best of {len(scored)} settings on validation, by llmrec sweep",
+        "settings": {**recipe.settings, **fixed, **best.setting},
+        "paper": dict(recipe.paper),
+        "scores": {
+            "validation bleu": round(best.bleu, 4),
+            "last title": round(best.last_title_bleu, 4),
+            "protocol": "chosen among the settings on the same validation sessions, so its score there is optimistic",
+            "settings": len(scored),
+        },
+    }
+    cells = [
+        {
+            **dataclasses.asdict(cell),
+            **{key: str(getattr(cell, key).relative_to(job.out)) for key in ("folder", "model")},
+        }
+        for cell in scored
+    ]
+    with disk_errors(job.out):
+        write_text(job.out / "cells.json", json.dumps(cells, indent=2) + "\n")
+        write_text(job.out / "best.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
+    notice(f"best: {_readable(best.setting)}; wrote {job.out / 'best.yaml'}")
+    decoding = "".join(f" --{key.replace('_', '-')} {best.setting[key]}" for key in DECODING if key in best.setting)
+    command = f"accelerate launch scripts/gen.py --data {job.data} --model {best.model}{decoding} --split test"
+    notice(f"next: {command}")

@@ -1,0 +1,195 @@
+"""From a store to scored titles: what ``scripts/gen.py`` runs."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from llmrec.data.sessions import connect, read_products, read_sessions
+from llmrec.data.store import Store
+from llmrec.errors import ConfigError
+from llmrec.evaluation.results import Result
+from llmrec.files import disk_errors, sha256_of
+from llmrec.titles.decoding.backends import build_decoder
+from llmrec.titles.decoding.decode import write_titles
+from llmrec.titles.models.causal import is_causal
+from llmrec.titles.models.lora import adapt, is_adapter, open_model, weight_settings
+from llmrec.titles.models.model import build_tiny_mt5, check_length, load_model
+from llmrec.titles.models.tokenizer import build_tokenizer
+from llmrec.titles.models.trim import trim
+from llmrec.titles.prompting.frame import build_frame
+from llmrec.titles.prompting.prompt_sessions import build_prompt_sessions, build_training_sessions
+from llmrec.titles.publish import Select, publish
+from llmrec.titles.settings import GenerateConfig
+from llmrec.titles.setup import Job, prepare_job
+from llmrec.titles.training.train import train
+from llmrec.training import checkpoint
+
+__all__ = ["run_generation"]
+
+TOKENIZER_TITLES = 200_000  # more add minutes and change few pieces
+# Settings that decide the weights; a resumed training must share them.
+TRAINING_SETTINGS = (
+    "seed",
+    "base_model",
+    "trim_vocabulary",
+    "tiny_width",
+    "tiny_layers",
+    "tiny_vocab",
+    "lora_rank",
+    "lora_alpha",
+    "lora_dropout",
+    "lora_targets",
+    "quantize",
+    "train_sample",
+    "validation_sample",
+    "epochs",
+    "max_steps",
+    "batch_size",
+    "learning_rate",
+    "weight_decay",
+    "schedule",
+    "warmup_steps",
+    "max_grad_norm",
+    "eval_every",
+    "best_by",
+)
+DECODING_SETTINGS = ("num_beams", "generate_batch_size", "backend", "decode_precision", "constrain")
+
+
+def run_generation(config: GenerateConfig, select: Select | None = None) -> Result | None:
+    """See `llmrec.titles.generate_titles`."""
+    job = prepare_job(config)
+    with disk_errors(job.folder):  # logs and history are appended to, not renamed into place
+        result = _train_and_write(job, select)
+    job.accelerator.wait_for_everyone()
+    job.accelerator.end_training()
+    return result
+
+
+def _train_and_write(job: Job, select: Select | None) -> Result | None:
+    model, tokenizer = _trained_model(job)
+    settings = _prompt_settings(job, model, tokenizer)
+    with job.accelerator.main_process_first():  # the others read its file
+        sessions = build_prompt_sessions(job.store, job.split, limit=job.config.limit, **settings)
+    parts, weights = job.folder / f"parts_{job.split}", _weights(job)
+    decode = build_decoder(job, model, tokenizer, weights)
+    titles = write_titles(
+        job.accelerator, decode, sessions, config=job.config, parts=parts, key=_decoding_key(job, weights)
+    )
+    if titles is None:
+        return None
+    result = publish(job, sessions, titles, select)
+    shutil.rmtree(parts, ignore_errors=True)
+    return result
+
+
+def _trained_model(job: Job) -> tuple[Any, Any]:
+    """The model to write titles with: the one named, or the best state of a training."""
+    config, states = job.config, job.folder / "checkpoints"
+    if job.loaded:
+        return job.loaded
+    settings = _training_settings(job)
+    if not (config.resume and checkpoint.is_finished(states, settings)):
+        _start(job, states)
+        _train(job, settings)
+    return open_model(str(job.folder / "model"), four_bit=job.config.quantize == "4bit")
+
+
+def _training_settings(job: Job) -> dict[str, Any]:
+    """Everything that decides the weights, by name."""
+    values = {name: getattr(job.config, name) for name in TRAINING_SETTINGS}
+    return {**values, **asdict(job.card), "data": job.store.fingerprint}
+
+
+def _start(job: Job, states: Path) -> None:
+    """Make room for a new training, but never throw away an unfinished one unasked."""
+    if job.config.resume:
+        return
+    unfinished = checkpoint.checkpoints(states)
+    if unfinished and not job.config.overwrite:
+        raise ConfigError(
+            f"{states}: holds an unfinished training ({unfinished[-1].name}); go on with --resume, or start over "
+            "with --overwrite"
+        )
+    job.accelerator.wait_for_everyone()
+    if job.accelerator.is_main_process:
+        shutil.rmtree(states, ignore_errors=True)
+        (job.folder / "history.jsonl").unlink(missing_ok=True)
+    job.accelerator.wait_for_everyone()
+
+
+def _train(job: Job, settings: Mapping[str, Any]) -> None:
+    config = job.config
+    if config.base_model == "tiny":
+        tokenizer = build_tokenizer(_training_titles(job.store), config.tiny_vocab)
+        model = build_tiny_mt5(len(tokenizer), config.tiny_width, config.tiny_layers, config.seed)
+    else:
+        model, tokenizer = load_model(config.base_model, **weight_settings(job.accelerator, config))
+        if config.trim_vocabulary:
+            model, tokenizer = trim(model, tokenizer, job.store, [job.prompt])
+    check_length(model, job.card)
+    model = adapt(job.accelerator, model, config)
+    job.accelerator.init_trackers("")
+    asked = _prompt_settings(job, model, tokenizer)
+    with job.accelerator.main_process_first():
+        sessions = build_training_sessions(job.store, "development", sample=config.train_sample, **asked)
+        validation = build_training_sessions(job.store, "validation", sample=config.validation_sample, **asked)
+    train(
+        job.accelerator,
+        model,
+        tokenizer,
+        sessions,
+        validation,
+        config=config,
+        card=job.card,
+        folder=job.folder,
+        settings=settings,
+    )
+
+
+def _training_titles(store: Store) -> list[str]:
+    """Titles to learn a tokenizer from: of the products in development sessions, so none is a test target's alone."""
+    con = connect()
+    sessions = read_sessions(con, store.labelled("development").files)
+    items = sessions.select("locale", id=sessions.prev_items.unnest()).union(
+        sessions.select("locale", id=sessions.next_item), distinct=True
+    )
+    products = read_products(con, store.products).semi_join(items, ["locale", "id"])
+    sample = products.filter(products.title != "").order_by(products.title.hexdigest("md5"), products.locale)
+    return [str(title) for title in sample.limit(TOKENIZER_TITLES).title.to_pyarrow().to_pylist()]
+
+
+def _prompt_settings(job: Job, model: Any, tokenizer: Any) -> dict[str, Any]:
+    """What makes prompt sessions of a split, for `build_prompt_sessions`."""
+    if job.card.chat and not is_causal(model):
+        raise ConfigError("--chat is for causal models that were made to converse; leave it out")
+    return {
+        "frame": build_frame(tokenizer, chat=job.card.chat) if is_causal(model) else None,
+        "k": job.card.k,
+        "prompt": job.prompt,
+        "cache": job.folder / "prompt_sessions",
+        "tokenizer": tokenizer,
+        "max_source_tokens": job.card.max_source_tokens,
+        "max_target_tokens": job.card.max_target_tokens,
+    }
+
+
+def _weights(job: Job) -> str:
+    """Names the weights that titles are written with."""
+    model = Path(job.config.model or job.folder / "model")
+    named = [sha256_of(file) for file in sorted(model.glob("*.safetensors"))] or [str(model)]
+    if is_adapter(str(model)):
+        named += [job.config.base_model, str(job.config.quantize)]
+    return hashlib.sha256(repr(named).encode()).hexdigest()[:16]
+
+
+def _decoding_key(job: Job, weights: str) -> str:
+    """Names everything that decides a title, so that `--resume` never mixes titles of two models."""
+    decoding = [getattr(job.config, name) for name in DECODING_SETTINGS]
+    parts = [weights, job.store.fingerprint, job.split, asdict(job.card), decoding]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

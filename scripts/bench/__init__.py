@@ -1,0 +1,43 @@
+"""Speed and memory of the main steps, each beside the plain way of doing it, measured in the same run."""
+
+import shutil
+
+from bench.counting import counting
+from bench.data import import_, synth
+from bench.decoding import constrain, decode
+from bench.embeddings import embed
+from bench.fusion import fusion
+from bench.generation import generate, prompts
+from bench.measure import RUNS, app
+from bench.neural import neural
+from bench.retrieval import retrieval
+from bench.session_recall import recall
+from bench.statistics import stats
+from bench.trimming import train, trim
+
+__all__ = ["app", "constrain", "decode", "embed", "recall", "train", "trim"]
+
+
+@app.command("all")
+def all_() -> None:
+    """Run every benchmark; `generate`, `decode` and `constrain` need the model that `make demo` leaves."""
+    synth()
+    import_()
+    prompts()
+    generate()
+    decode()
+    constrain()
+    trim()
+    train()
+    counting()
+    neural()
+    retrieval()
+    embed()
+    fusion()
+    stats()
+
+
+@app.command()
+def clean() -> None:
+    """Remove the data that the benchmarks made."""
+    shutil.rmtree(RUNS, ignore_errors=True)

@@ -1,0 +1,154 @@
+"""The command line as a user meets it: help, status, one-line errors, and the commands that the documents show."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from llmrec import __version__
+from llmrec.cli import app, run
+from llmrec.cli.flags import spread
+from llmrec.data.store import Store
+from llmrec.titles.settings import GenerateConfig
+from tests.places import ROOT
+
+COMMAND = re.compile(r"^(?:[A-Z_]+=\S+ )*((?:accelerate launch|llmrec|python scripts/gen\.py) .*)$")
+
+
+def verbs() -> list[list[str]]:
+    group = typer.main.get_command(app)
+    found = []
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", None)
+        found += [[name, *([verb] if verb else [])] for verb in (inner or [""])]
+        if hasattr(command, "default"):  # a group that is a verb as well, under its own name
+            found = [[name] if words == [name, command.default] else words for words in found]
+    return found
+
+
+def llmrec(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from llmrec.cli import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+@pytest.mark.parametrize("verb", verbs(), ids=" ".join)
+def test_every_verb_has_help_with_an_example(verb: list[str]) -> None:
+    done = llmrec(*verb, "--help")
+    assert done.returncode == 0
+    assert "Example: llmrec " + " ".join(verb) in " ".join(done.stdout.split())
+
+
+def test_version() -> None:
+    assert llmrec("--version").stdout == f"llmrec {__version__}\n"
+
+
+def test_changelog_starts_with_this_version() -> None:
+    found = re.search(r"^## (\d\S*)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert found
+    assert found[1] == __version__
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data", "import", "nowhere", "store"], "nowhere"),
+        (["data", "synth", "out", "--size", "huge"], "huge"),
+        (["evaluate", "no.parquet", "--targets", "no.csv"], "no.parquet: no such run"),
+        (["prompts", "render", "plain", "--data", "none", "--session", "1"], "none: no store here"),
+        (["prompts", "render", "plan", "--data", "none", "--session", "1"], "did you mean 'plain'"),
+    ],
+)
+def test_wrong_input_is_one_line_and_status_2(tmp_path: Path, arguments: list[str], message: str) -> None:
+    done = llmrec(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--k 0", "--k must be at least 1; got 0"),
+        ("--recipe demoo", "no recipe 'demoo'; did you mean 'demo'?"),
+        ("--learning-rate -1", "--learning-rate must be above 0; got -1"),
+        ("--schedule step", "--schedule must be one of linear, cosine, constant; got 'step'"),
+        ("--data none", "none: no store here; make one: llmrec data import SRC none"),
+        ("--data {store} --model {store}", "no config.json in this folder"),
+        ("--data {store} --split test_task9", "no split 'test_task9'"),
+    ],
+)
+def test_wrong_settings_of_gen_are_one_line_and_status_2(
+    tmp_path: Path, tiny_store: Store, capfd: pytest.CaptureFixture[str], flags: str, message: str
+) -> None:
+    from llmrec.titles import generate_titles
+
+    arguments = [*flags.format(store=tiny_store.path).split(), "--output-dir", str(tmp_path / "out")]
+    assert run(GenerateConfig, generate_titles, arguments) == 2
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert message in error
+
+
+def test_fp16_is_refused(tiny_store: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    from llmrec.titles import generate_titles
+
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")  # what `accelerate launch --mixed_precision fp16` sets
+    assert run(GenerateConfig, generate_titles, ["--data", str(tiny_store.path)]) == 2
+    assert capfd.readouterr().err == "error: mT5 overflows in fp16; use --mixed_precision bf16 or no\n"
+
+
+def test_a_store_of_another_version_is_one_line(tiny_store: Store) -> None:
+    manifest = tiny_store.path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"version": 1', '"version": 99'), encoding="utf-8")
+    done = llmrec("prompts", "render", "plain", "--data", str(tiny_store.path), "--session", "1")
+    assert done.returncode == 2
+    assert "store of version 99, this llmrec reads 1; import again" in done.stderr
+
+
+def documented() -> list[str]:
+    """Every `llmrec …` and `scripts/gen.py …` line in the documents and docstrings."""
+    files = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "scripts").glob("*.py"))]
+    commands = []
+    for file in files:
+        for line in file.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
+            found = re.search(
+                r"^\s*(?:[A-Z_]+=\S+ )*((?:accelerate launch|llmrec|python scripts/gen\.py) .*)$", line.strip("`$ ")
+            )
+            if found and "…" not in line:
+                commands.append(found[1].strip())
+    return sorted(set(commands))
+
+
+@pytest.mark.parametrize("command", documented())
+def test_documented_commands_parse(command: str) -> None:
+    words = shlex.split(command, comments=True)
+    if "scripts/gen.py" in words:
+        for config in (word for word in words if word.startswith("accelerate_configs/")):
+            assert (ROOT / config).is_file()
+        seen = []
+        flags = words[words.index("scripts/gen.py") + 1 :]
+        assert run(GenerateConfig, seen.append, flags) == 0
+        assert isinstance(seen[0], GenerateConfig)
+        return
+    if "scripts/rank.py" in words:
+        words = ["llmrec", "rank", *words[words.index("scripts/rank.py") + 1 :]]
+    group = typer.main.get_command(app)
+    words = words[1:]
+    while hasattr(group, "commands") and words and not words[0].startswith("-"):
+        implied = getattr(group, "default", None)
+        group = group.commands[implied if implied and words[0] not in group.commands else words.pop(0)]
+    group.make_context("llmrec", spread(words))
+
+
+def test_documented_paths_exist() -> None:
+    for file in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        for path in re.findall(r"\]\((?!http)([^)#]+)\)", file.read_text(encoding="utf-8")):
+            assert (file.parent / path).exists(), f"{file.name}: {path}"

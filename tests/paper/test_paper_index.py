@@ -1,0 +1,79 @@
+"""The paper index and the page of measurements: every file exists, every command parses, every number is a record's."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+import typer
+
+from llmrec.cli import app, run
+from llmrec.cli.flags import spread
+from llmrec.paper.reproduction.docs import render_docs_page
+from llmrec.paper.reproduction.recipe import load_table, table_names
+from llmrec.paper.reproduction.records import RECORDED, read_folder
+from llmrec.titles.settings import GenerateConfig
+from tests.places import ROOT
+
+INDEX = (ROOT / "docs" / "paper_index.md").read_text(encoding="utf-8")
+COMMANDS = sorted(set(re.findall(r"`((?:llmrec|accelerate launch) [^`]+)`", INDEX)) - {"llmrec data import"})
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_of_the_index_parses(command: str) -> None:
+    words = shlex.split(command)
+    if "scripts/gen.py" in words:
+        configs = [word for word in words if word.startswith("accelerate_configs/")]
+        assert all((ROOT / config).is_file() for config in configs)
+        assert run(GenerateConfig, lambda _: None, words[words.index("scripts/gen.py") + 1 :]) == 0
+        return
+    group, words = typer.main.get_command(app), words[1:]
+    while hasattr(group, "commands"):
+        implied = getattr(group, "default", None)
+        group = group.commands[implied if implied and words[0] not in group.commands else words.pop(0)]
+    context = group.make_context("llmrec", spread(words))
+    for name in context.params.get("tables") or ():
+        assert name == "all" or name in table_names()
+
+
+def test_every_file_of_the_index_exists() -> None:
+    paths = re.findall(r"\]\((?!http)([^)#]+)\)", INDEX)
+    assert len(paths) > 30
+    for path in paths:
+        assert (ROOT / "docs" / path).exists(), path
+
+
+@pytest.mark.parametrize(
+    "part", [f"§{one}" for one in ("2.1", "2.2", "3", "4.1", "4.2", "4.3", "5")] + ["App. A", "B."]
+)
+def test_every_section_with_something_to_run_is_in_the_index(part: str) -> None:
+    assert re.search(rf"^\| [^|]*{re.escape(part)}", INDEX, re.MULTILINE)
+
+
+def test_every_table_and_figure_is_in_the_index() -> None:
+    papers = [name for name in table_names() if name.startswith(("table", "figure"))]
+    assert len(papers) == 16
+    for name in papers:
+        assert f"({f'../llmrec/paper/recipes/{name}.yaml'})" in INDEX
+        assert re.search(rf"`llmrec reproduce [^`]*\b{name}\b", INDEX), name
+
+
+def test_the_page_of_measurements_is_what_the_records_give() -> None:
+    page = (ROOT / "docs" / "reproduction.md").read_text(encoding="utf-8")
+    assert page == render_docs_page(RECORDED), "write it again: llmrec reproduce --write-docs docs/reproduction.md"
+
+
+def test_every_record_is_of_a_whole_committed_measurement() -> None:
+    records = read_folder(RECORDED)
+    assert records
+    for (table, row, protocol), one in records.items():
+        recipe = load_table(table).rows[row]
+        assert protocol in {known.name for known in recipe.protocols}
+        assert set(one.cells) <= set(recipe.columns)
+        assert one.cells
+        assert one.commit
+        assert not one.commit.endswith("-dirty"), f"{table} {row}: measured with changes that were not committed"
+        assert one.device["cpu"]
+        assert all(command.startswith(("llmrec ", "accelerate launch ")) for command in one.commands)
+        assert not any(re.search(r"(?<!\S)/", command) for command in one.commands), "a path of one machine"

@@ -1,0 +1,50 @@
+"""The walk over the co-visitation graph: shares worked by hand on a chain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llmrec.rankers import TrainingSessions
+from llmrec.rankers.counting.walk import CovisitWalk, CovisitWalkSettings
+from tests.rankers.contract import RankerContract
+
+PLAIN: dict[str, Any] = {"forward": (1.0,), "backward": (), "source_power": 0.0, "hop_weight": 0.5}
+
+
+class TestCovisitWalk(RankerContract):
+    ranker = CovisitWalk
+    settings = CovisitWalkSettings()
+
+
+def fitted(sequences: list[list[str]], locales: list[str] | None = None, **changes: Any) -> CovisitWalk:
+    training = TrainingSessions.of(sequences, locales or ["DE"] * len(sequences), labelled=False)
+    return CovisitWalk(CovisitWalkSettings(**PLAIN | changes)).fit(training)
+
+
+def test_each_step_counts_the_share_of_walks_that_arrive() -> None:
+    # a → b 3/4, a → c 1/4, b → d, d → e: the second step weighs 1/2, the third 1/4
+    ranker = fitted([["a", "b"], ["a", "b"], ["a", "b"], ["a", "c"], ["b", "d"], ["d", "e"]])
+    ids, scores = ranker.rank_session(["a"], "DE", 4)
+    assert ids == ["b", "d", "c", "e"]
+    assert scores == pytest.approx([0.75, 0.75 * 0.5, 0.25, 0.75 * 0.25])
+
+
+def test_fewer_steps_reach_less() -> None:
+    ranker = fitted([["a", "b"], ["b", "c"]], steps=1)
+    assert ranker.rank_session(["a"], "DE", 2)[1] == [1.0, 0.0]  # c only fills the list up
+
+
+def test_only_the_best_items_of_a_step_go_on() -> None:
+    ranker = fitted([["a", "b"], ["a", "b"], ["a", "c"], ["b", "d"], ["c", "e"]], steps=2, hop_items=1)
+    ids, scores = ranker.rank_session(["a"], "DE", 4)
+    # b 2/3, d by way of b; e, by way of c, only fills the list up: 1 below the last
+    assert ids[:3] == ["b", "c", "d"] or ids[:3] == ["b", "d", "c"]
+    assert (ids[3], scores[3]) == ("e", pytest.approx(min(scores[:3]) - 1))
+
+
+def test_a_locale_is_offered_what_its_sessions_hold() -> None:
+    ranker = fitted([["a", "b"], ["a", "c"], ["a", "c"]], ["FR", "DE", "DE"])
+    assert ranker.rank_session(["a"], "FR", 1)[0] == ["b"]
+    assert ranker.rank_session(["a"], "UK", 1)[0] == ["c"]  # an unknown locale: all of them

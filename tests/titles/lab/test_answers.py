@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+
+from llmrec.titles.lab.answers import clean_title
+
+
+@pytest.mark.parametrize(
+    ("said", "title"),
+    [
+        ("USB-C Cable 2 m, Braided", "USB-C Cable 2 m, Braided"),
+        ("\n\n  USB-C   Cable\t2 m \nIt fits what was viewed before.", "USB-C Cable 2 m"),
+        ('"USB-C Cable"', "USB-C Cable"),
+        ("„Gartenschlauch 15 m“", "Gartenschlauch 15 m"),
+        ("« Tuyau d'arrosage »", "Tuyau d'arrosage"),
+        ("「散水ホース 15m」", "散水ホース 15m"),
+        ("Title: Kettle 1.7 L", "Kettle 1.7 L"),
+        ("Next product title: Kettle 1.7 L", "Kettle 1.7 L"),
+        ("Titel: Wasserkocher", "Wasserkocher"),
+        ("Título: Hervidor", "Hervidor"),
+        ("Titre : Bouilloire", "Bouilloire"),
+        ("タイトル：電気ケトル", "電気ケトル"),
+        ('**Title:** "Kettle"', "Kettle"),
+        ("**Kettle 1.7 L**", "Kettle 1.7 L"),
+        ("Here is the title of the next product:\n\nKettle 1.7 L", "Kettle 1.7 L"),
+        ("Title:\nKettle", "Kettle"),
+        ("<think>They want tea.\nA kettle.</think>\nKettle 1.7 L", "Kettle 1.7 L"),
+        ("A kettle.</think>Kettle 1.7 L", "Kettle 1.7 L"),
+        ('24" Monitor, 15" deep', '24" Monitor, 15" deep'),
+        ('"Red" and "Blue" Mug', '"Red" and "Blue" Mug'),
+        ("Titleist Golf Balls: 12 Pack", "Titleist Golf Balls: 12 Pack"),
+        ("Title Boxing Gloves", "Title Boxing Gloves"),
+        ("1984: A Novel", "1984: A Novel"),
+        ("Lampe:", "Lampe:"),
+        ("", ""),
+        (" \n ", ""),
+        ('""', '""'),
+        ("<think>They want", ""),
+        ("Title:", ""),
+    ],
+)
+def test_an_answer_is_cut_to_one_title(said: str, title: str) -> None:
+    assert clean_title(said) == title
+    assert clean_title(title) == title

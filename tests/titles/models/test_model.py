@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from llmrec.errors import ModelError
+from llmrec.titles.models.model import ModelCard, build_tiny_mt5, load_model, read_model_card, save_model
+from llmrec.titles.models.tokenizer import build_tokenizer
+
+CARD = ModelCard("plain_v1", "0" * 64, 3, 64, 32)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tokenizer = build_tokenizer([f"Title number {n} of a small shop" for n in range(50)], 400)
+    target = tmp_path_factory.mktemp("models") / "tiny"
+    save_model(target, build_tiny_mt5(len(tokenizer), 32, 1, seed=0), tokenizer, CARD)
+    return target
+
+
+def test_a_saved_model_loads_with_the_same_weights_tokens_and_card(folder: Path) -> None:
+    model, tokenizer = load_model(str(folder))
+    fresh = build_tiny_mt5(len(tokenizer), 32, 1, seed=0)
+    for name, weight in fresh.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], weight, rtol=0, atol=0)
+    assert read_model_card(str(folder)) == CARD
+    assert not list(folder.glob("*.bin")), "weights are safetensors"
+
+
+def test_another_seed_gives_other_weights() -> None:
+    a, b = (build_tiny_mt5(400, 32, 1, seed).shared.weight for seed in (0, 1))
+    assert not torch.equal(a, b)
+
+
+def test_a_model_from_elsewhere_has_no_card(tmp_path: Path) -> None:
+    assert read_model_card(str(tmp_path)) is None
+
+
+def test_a_folder_without_a_model_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no config\.json in this folder"):
+        load_model(str(tmp_path))
+
+
+def test_cut_weights_are_one_line(folder: Path, tmp_path: Path) -> None:
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="cannot be loaded as a sequence-to-sequence model") as caught:
+        load_model(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_pickled_weights_in_a_folder_are_refused(folder: Path, tmp_path: Path) -> None:
+    for file in folder.iterdir():
+        if file.suffix != ".safetensors":
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    torch.save({}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelError):
+        load_model(str(tmp_path))
+
+
+def test_a_foreign_card_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "llmrec.json").write_text(json.dumps({"prompt": "plain_v1", "kk": 1}), encoding="utf-8")
+    with pytest.raises(ModelError, match="unknown key 'kk'"):
+        read_model_card(str(tmp_path))
