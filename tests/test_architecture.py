@@ -32,6 +32,7 @@ LAYERS = [
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+OPENERS = {"connected", "duckdb.connect", "ibis.duckdb.connect"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -131,3 +132,12 @@ def test_one_file_knows_a_package(package: str, only: str) -> None:
         ]
         if any(str(name).split(".")[0] == package for name in named):
             assert str(path.relative_to(PACKAGE)) == only
+
+
+def test_duckdb_is_opened_where_a_block_closes_it() -> None:
+    for path in [*FILES, *(ROOT / "scripts").rglob("*.py")]:
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        closed = {id(item.context_expr) for node in nodes if isinstance(node, ast.With) for item in node.items}
+        for node in nodes:
+            opens = isinstance(node, ast.Call) and ast.unparse(node.func) in OPENERS and id(node) not in closed
+            assert not opens or path == PACKAGE / "data" / "connection.py", f"{path}:{node.lineno}: not in a with"

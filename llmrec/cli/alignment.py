@@ -94,19 +94,14 @@ def _attributes(keys: Any, products: Path, names: list[str]) -> Any:
     import numpy as np
     import pyarrow as pa
 
-    from llmrec.data.products import read_products_file
-    from llmrec.data.sessions import connect
+    from llmrec.data.products import load_products
     from llmrec.errors import DataError
     from llmrec.text.products.impute import ATTRIBUTES
     from llmrec.text.search.keys import key_rows
 
     for name in names:
         choice(name, "--attribute", ATTRIBUTES)
-    con = connect()
-    try:
-        table = con.to_pyarrow(read_products_file(con, products).select("locale", "id", *names))
-    finally:
-        con.disconnect()
+    table = load_products(products, ("locale", "id", *names))
     rows = key_rows(table, keys["locale"], keys["id"], np.ones(len(table), dtype=np.bool_))
     if not (rows >= 0).any():
         raise DataError(f"{products}: holds none of the embedded products; give the file that was embedded")

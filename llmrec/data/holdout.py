@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from llmrec.data.sessions import connect, read_sessions_file
+from llmrec.data.connection import connected
+from llmrec.data.sessions import read_sessions_file
 from llmrec.errors import ConfigError, DataError
 from llmrec.files import atomic_folder
 
@@ -97,14 +98,11 @@ def hold_out(
 
 
 def _read(file: Path, locales: Sequence[str] | None) -> Any:
-    con = connect()
-    try:
+    with connected() as con:
         sessions = read_sessions_file(con, file)
         if "next_item" not in sessions.columns:
             sessions = sessions.mutate(next_item=None)
         table = con.to_pyarrow(sessions.select("prev_items", "next_item", "locale"))
-    finally:
-        con.disconnect()
     kinds = [("prev_items", pa.list_(pa.string())), ("next_item", pa.string()), ("locale", pa.string())]
     table = table.cast(pa.schema(kinds)).combine_chunks()
     if locales:

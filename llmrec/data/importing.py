@@ -17,6 +17,7 @@ from rich.progress import Progress
 
 from llmrec import __version__
 from llmrec.console import progress_bar
+from llmrec.data.connection import connected
 from llmrec.data.digests import content_digest, fingerprint_of
 from llmrec.data.findings import (
     coverage_findings,
@@ -27,7 +28,7 @@ from llmrec.data.findings import (
 )
 from llmrec.data.products import no_products, stage_products, unique_products
 from llmrec.data.raw import explained, literal
-from llmrec.data.sessions import connect, stage_sessions
+from llmrec.data.sessions import stage_sessions
 from llmrec.data.sources import SYNTHETIC, Source, TestSource, find_source, is_store
 from llmrec.data.splits import in_validation, validation_limits
 from llmrec.data.staged_targets import attach_targets, targets_table
@@ -78,13 +79,9 @@ def import_dataset(source: Path, out: Path, *, seed: int = 0, validation_share: 
     with atomic_folder(out) as folder, progress_bar() as bar:
         scratch = folder / _SCRATCH
         scratch.mkdir()
-        with explained(out):
-            con = connect(_MEMORY_GB, spill=scratch)
-            try:
-                work = _Import(con, folder, bar)
-                _write_tables(work, found, seed, validation_share)
-            finally:
-                con.disconnect()
+        with explained(out), connected(_MEMORY_GB, spill=scratch) as con:
+            work = _Import(con, folder, bar)
+            _write_tables(work, found, seed, validation_share)
         shutil.rmtree(scratch)
         summary = ImportSummary(
             store=out,

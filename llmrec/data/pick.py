@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from llmrec.data.sessions import connect, read_sessions_file
+from llmrec.data.connection import connected
+from llmrec.data.sessions import read_sessions_file
 from llmrec.errors import ConfigError, DataError
 from llmrec.files import atomic_file
 
@@ -32,8 +33,7 @@ def pick_locales(file: Path, out: Path, locales: Sequence[str]) -> int:
     """
     if not locales:
         raise ConfigError("no locale to pick; give --locale, for instance --locale ES")
-    con = connect()
-    try:
+    with connected() as con:
         sessions = read_sessions_file(con, file)
         found = set(sessions.locale.topk(1000).execute()["locale"])
         for name in locales:
@@ -43,5 +43,3 @@ def pick_locales(file: Path, out: Path, locales: Sequence[str]) -> int:
         with atomic_file(out) as temporary:
             con.to_parquet(picked, temporary, compression="zstd")
         return int(picked.count().execute())
-    finally:
-        con.disconnect()

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
 from ibis.util import gen_name
 
+from llmrec.data.connection import connected
 from llmrec.data.lists import stripped
 from llmrec.data.raw import explained, read_raw
 from llmrec.schema import PRICE_SENTINEL, PRODUCT_COLUMNS, TEXT_COLUMNS
 
-__all__ = ["no_products", "read_products_file", "stage_products", "unique_products"]
+__all__ = ["load_products", "no_products", "read_products_file", "stage_products", "unique_products"]
 
 _PRODUCT_TYPES = {name: "float64" if name == "price" else "string" for name in PRODUCT_COLUMNS}
 
@@ -26,6 +29,16 @@ def read_products_file(con: Backend, path: Path) -> ir.Table:
     """
     with explained(path):
         return unique_products(con, stage_products(con, path)).select(*PRODUCT_COLUMNS)
+
+
+def load_products(path: Path, columns: Sequence[str]) -> Any:
+    """Some columns of a product file as an Arrow table, one row for each ``(locale, id)``.
+
+    Raises:
+        DataError: the file is missing or malformed.
+    """
+    with connected() as con:
+        return con.to_pyarrow(read_products_file(con, path).select(*columns))
 
 
 def no_products() -> ir.Table:

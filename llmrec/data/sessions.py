@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +26,7 @@ from llmrec.data.raw import ends_whole, explained, literal, read_raw
 from llmrec.errors import DataError
 from llmrec.schema import PRODUCT_COLUMNS
 
-__all__ = ["connect", "read_products", "read_sessions", "read_sessions_file", "stage_sessions"]
+__all__ = ["read_products", "read_sessions", "read_sessions_file", "stage_sessions"]
 
 _ID_COLUMNS = ("next_item", "locale")
 _KIND = "kind of list"  # a name that hardly any file has, and none needs
@@ -36,24 +34,6 @@ _NO_IDS = ibis.literal([], type="array<string>")
 
 # Clean ids, whether cleaning changed them, and the text where it is no list; for null: none, False and null.
 _Lists = tuple[ir.ArrayValue, ir.BooleanValue, ir.StringValue]
-
-
-def connect(memory_limit_gb: float = 6, *, database: Path | None = None, spill: Path | None = None) -> Backend:
-    """Open DuckDB through ibis, on as many threads as this process may use cores.
-
-    Args:
-        memory_limit_gb: Memory that queries may hold before they spill to disk, in GiB.
-        database: File to keep tables in; in memory where not given.
-        spill: Folder that spilled data goes to; one under the system's temporary folder where not given.
-    """
-    folder = spill or Path(tempfile.gettempdir()) / f"llmrec-{os.getpid()}"
-    return ibis.duckdb.connect(
-        ":memory:" if database is None else database,
-        memory_limit=f"{memory_limit_gb * 1024:.0f}MiB",
-        temp_directory=str(folder),
-        threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        autoinstall_known_extensions=False,
-    )
 
 
 def read_sessions(con: Backend, files: Sequence[Path]) -> ir.Table:

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from llmrec.data.sessions import connect, read_sessions_file
+from llmrec.data.connection import connected
+from llmrec.data.sessions import read_sessions_file
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.seen import counts_of_items
 from llmrec.evaluation.targets import Targets, columns_of
@@ -121,13 +122,10 @@ def _buckets(values: Rows, bounds: Sequence[tuple[int | None, str]]) -> dict[str
 def _shapes(targets: Targets, num_rows: int, sessions: Path | None) -> dict[str, Rows]:
     """Length and repeated visits of each session, shape ``(S,)``."""
     file = sessions or _sessions_beside(targets.path)
-    con = connect()
-    try:
+    with connected() as con:
         table = read_sessions_file(con, file)
         lengths = table.prev_items.length()
         columns = con.to_pyarrow(table.select(length=lengths, repeats=lengths - table.prev_items.unique().length()))
-    finally:
-        con.disconnect()
     if len(columns) != targets.num_rows:
         raise DataError(f"{file}: {len(columns)} sessions for the {targets.num_rows} targets of {targets.path.name}")
     return {name: columns[name].to_numpy().astype(np.int64)[:num_rows] for name in ("length", "repeats")}

@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llmrec.data.sessions import connect, read_sessions_file
+from llmrec.data.connection import connected
+from llmrec.data.sessions import read_sessions_file
 
 __all__ = ["counts_of_items", "items_of_sessions"]
 
@@ -30,8 +31,7 @@ def counts_of_items(files: Sequence[Path]) -> tuple[Any, Any]:
         DataError: a file is missing or malformed.
     """
     found = []
-    con = connect()
-    try:
+    with connected() as con:
         for file in files:
             sessions = read_sessions_file(con, file)
             names = [name for name in ("prev_items", "next_item") if name in sessions.columns]
@@ -39,8 +39,6 @@ def counts_of_items(files: Sequence[Path]) -> tuple[Any, Any]:
             found.append(pc.list_flatten(columns["prev_items"].cast(pa.list_(pa.string()))))
             if "next_item" in names:
                 found.append(columns["next_item"].cast(pa.string()))
-    finally:
-        con.disconnect()
     items = pa.chunked_array([chunk for column in found for chunk in column.chunks], pa.string())
     counted = pc.value_counts(pc.drop_null(items))
     return counted.field("values"), counted.field("counts").to_numpy()

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrec.console import notice
-from llmrec.data.products import read_products_file
-from llmrec.data.sessions import connect
+from llmrec.data.products import load_products
 from llmrec.errors import ConfigError
 from llmrec.evaluation.metrics import MAX_RANKED
 from llmrec.evaluation.provenance import collect_provenance
@@ -28,7 +27,7 @@ from llmrec.rankers.storage import name_of_model
 from llmrec.schema import PRODUCT_COLUMNS
 from llmrec.settings import recipe_names
 
-__all__ = ["RankJob", "export_job", "learning_material", "ranker_settings", "read_products", "run_rank_job"]
+__all__ = ["RankJob", "export_job", "learning_material", "ranker_settings", "run_rank_job"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +111,7 @@ def export_job(job: RankJob, folder: Path) -> None:
     if not job.train:
         raise ConfigError("nothing to export: give --train FILE")
     sessions = read_session_files(job.sessions) if job.sessions else None
-    products = None if job.products is None else read_products(job.products, PRODUCT_COLUMNS)
+    products = None if job.products is None else load_products(job.products, PRODUCT_COLUMNS)
     training = read_training_files(job.train)
     if job.transductive and sessions is not None:
         training = training.joined(sessions.bare())
@@ -176,7 +175,7 @@ def learning_material(job: RankJob, sessions: Sessions | None) -> tuple[Training
         raise ConfigError("--transductive learns from the sessions to rank for; give --sessions FILE")
     settings = _settings(job)
     columns = ranker_class(job.ranker).product_columns
-    products = None if job.products is None else read_products(job.products, columns)
+    products = None if job.products is None else load_products(job.products, columns)
     training = read_training_files(job.train)
     if job.transductive and sessions is not None:
         training = training.joined(sessions.bare())
@@ -211,19 +210,6 @@ def _load(folder: Path, name: str) -> Ranker[Any] | PerLocale:
     if name_of_model(folder) != name:
         ranker_class(name).load(folder)  # says which ranker it is
     return load_ranker(folder)
-
-
-def read_products(path: Path, columns: Sequence[str]) -> Any:
-    """Some columns of a product file as an Arrow table, one row for each ``(locale, id)``.
-
-    Raises:
-        DataError: the file is missing or malformed.
-    """
-    con = connect()
-    try:
-        return con.to_pyarrow(read_products_file(con, path).select(*columns))
-    finally:
-        con.disconnect()
 
 
 def _provenance(job: RankJob, ranker: Ranker[Any] | PerLocale, started: float) -> dict[str, Any]:

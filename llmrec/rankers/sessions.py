@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from llmrec.data.sessions import connect, read_sessions_file
+from llmrec.data.connection import connected
+from llmrec.data.sessions import read_sessions_file
 from llmrec.data.store import LabelledSessions
 from llmrec.errors import DataError
 from llmrec.rankers.vocabulary import UNKNOWN
@@ -245,14 +246,11 @@ def _append(lists: Any, last: Any) -> Any:
 
 def _read(path: Path, labels: bool) -> dict[str, Any]:
     """Columns of a sessions file as plain Arrow arrays: ``prev_items``, ``locale`` and, if wanted, ``next_item``."""
-    con = connect()
-    try:
+    with connected() as con:
         table = read_sessions_file(con, path)
         names = ["prev_items", "locale", *(["next_item"] if labels and "next_item" in table.columns else [])]
         # the file's order, which is its time where it has no other
         columns = con.to_pyarrow(table.select(*names))
-    finally:
-        con.disconnect()
     kinds = {"prev_items": pa.list_(pa.string()), "locale": pa.string(), "next_item": pa.string()}
     plain = {name: columns[name].cast(kinds[name]).combine_chunks() for name in names}
     plain["locale"] = pc.fill_null(plain["locale"], "")

@@ -15,11 +15,12 @@ import pyarrow as pa
 import yaml
 
 from llmrec.console import notice
+from llmrec.data.products import load_products
 from llmrec.errors import ConfigError, DataError, nearest, require
 from llmrec.evaluation.metrics import mrr_at_k, ranks_of_targets
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.files import disk_errors, write_text
-from llmrec.rankers.rank import ranker_settings, read_products
+from llmrec.rankers.rank import ranker_settings
 from llmrec.rankers.registry import ranker_class
 from llmrec.rankers.sessions import Sessions, TrainingSessions, read_training_files
 from llmrec.settings import RECIPES
@@ -140,7 +141,7 @@ def run_tune_job(job: TuneJob) -> dict[str, Any]:
     started = time.monotonic()
     space = load_space(job.space or job.ranker, job.ranker)
     cls = ranker_class(job.ranker)
-    products = None if job.products is None else read_products(job.products, cls.product_columns)
+    products = None if job.products is None else load_products(job.products, cls.product_columns)
     training, sessions, targets = _parted(job)
     study = _study(optuna, job, space)
 

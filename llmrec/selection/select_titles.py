@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llmrec.console import notice, track
+from llmrec.data.products import load_products
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.evaluation.runs import Run, write_run
 from llmrec.files import atomic_file, disk_errors, sha256_of
 from llmrec.rankers.fusion.ranker import Fusion
-from llmrec.rankers.rank import read_products
 from llmrec.rankers.recipes import yaml_value
 from llmrec.rankers.sessions import Sessions, TrainingSessions, read_session_files, read_training_files
 from llmrec.selection.ablation import Ablation, ablate_selector
@@ -101,7 +101,7 @@ def run_select_job(job: SelectJob) -> Selector:
     _check(job)
     files = _files(job)
     sessions = read_session_files(files.sessions)
-    products = read_products(files.products, Fusion.product_columns)
+    products = load_products(files.products, Fusion.product_columns)
     table = TitleTable(products)
     chosen = sessions if job.limit is None else sessions.slice(0, job.limit)
     given = read_given(job.candidates, chosen.locales, table, limited=job.limit is not None)
@@ -131,7 +131,7 @@ def run_ablation_job(job: SelectJob, names: Sequence[str]) -> list[Ablation]:
         LlmrecError: as `run_select_job`.
     """
     files = _files(job)
-    products = read_products(files.products, Fusion.product_columns)
+    products = load_products(files.products, Fusion.product_columns)
     settings, training = _settings(job), _training(job, files, read_session_files(files.sessions))
     return ablate_selector(settings, training, products, TitleTable(products), names)
 

@@ -8,7 +8,7 @@ from itertools import chain, islice
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llmrec.data.sessions import connect
+from llmrec.data.connection import connected
 from llmrec.data.store import Store
 from llmrec.evaluation.metrics import MAX_RANKED
 from llmrec.titles.prompting.recent_products import titled_products
@@ -27,11 +27,8 @@ def products_of_titles(store: Store, locales: Sequence[str], titles: Sequence[Se
     Returns:
         ``S`` lists of at most 100 ids, none twice.
     """
-    con = connect()
-    try:
+    with connected() as con:
         products = titled_products(con, store, ("title",)).order_by("locale", "id").to_pyarrow()
-    finally:
-        con.disconnect()
     wanted = pa.array(set(chain.from_iterable(titles)), pa.string())
     rows = products.filter(pc.is_in(products.column("title"), value_set=wanted)).to_pylist()
     ids: dict[tuple[str, str], list[str]] = {}

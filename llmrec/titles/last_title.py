@@ -32,8 +32,8 @@ def write_last_titles(store: Store, split: str, out: Path) -> int:
         DiskError: ``out`` cannot be written.
     """
     started = time.monotonic()
-    sessions, products = open_split(store, split, ("title",))
-    parts = list(iterate_recent_products(sessions, products, session_ranges(sessions), k=1, fields=("title",)))
+    with open_split(store, split, ("title",)) as (sessions, products):
+        parts = list(iterate_recent_products(sessions, products, session_ranges(sessions), k=1, fields=("title",)))
     locales = pa.chunked_array([chunk for part in parts for chunk in part["locale"].chunks], pa.string())
     lists = pa.chunked_array([chunk for part in parts for chunk in part["title"].chunks], pa.list_(pa.string()))
     titles = [(title or [""])[-1] for title in lists.to_pylist()]

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
-from llmrec.data.sessions import connect, read_products, read_sessions
+from llmrec.data.connection import connected
+from llmrec.data.sessions import read_products, read_sessions
 from llmrec.data.store import Store
 from llmrec.evaluation.results import Result
 from llmrec.reporting.page import (
@@ -91,16 +92,17 @@ def _examples(store: Store, outcome: Outcome) -> list[Example]:
 
 def _previous_titles(store: Store, outcome: Outcome, rows: Sequence[int]) -> list[list[str]]:
     """All titles of some sessions, oldest first; an item without a product row is left out."""
-    con = connect()
     labelled = outcome.split in ("validation", "development")
     files = store.labelled(outcome.split).files if labelled else (store.test(outcome.split).file,)
     wanted = [outcome.sessions[row]["session_id"] for row in rows]
-    sessions = read_sessions(con, files)
-    products = read_products(con, store.products).select("locale", "id", "title")
-    items = sessions.filter(sessions.session_id.isin(wanted)).select("session_id", "locale", id="prev_items")
-    found = items.unnest("id", offset="place").join(products, ["locale", "id"]).order_by("session_id", "place")
+    with connected() as con:
+        sessions = read_sessions(con, files)
+        products = read_products(con, store.products).select("locale", "id", "title")
+        items = sessions.filter(sessions.session_id.isin(wanted)).select("session_id", "locale", id="prev_items")
+        found = items.unnest("id", offset="place").join(products, ["locale", "id"]).order_by("session_id", "place")
+        rows_found = found.to_pyarrow().to_pylist()
     titles: dict[int, list[str]] = {session: [] for session in wanted}
-    for row in found.to_pyarrow().to_pylist():
+    for row in rows_found:
         titles[row["session_id"]].append(row["title"])
     return [titles[session] for session in wanted]
 
@@ -120,15 +122,15 @@ def _training_blocks(folder: Path) -> list[Html]:
 def _data_blocks(store: Store) -> list[Html]:
     tables = store.manifest.get("tables", {})
     rows = [[name, f"{int(table['rows']):,}"] for name, table in tables.items()]
-    con = connect()
-    sessions = read_sessions(con, store.labelled("train").files)
-    counted = (
-        sessions.select("locale", id=sessions.prev_items.unnest())
-        .group_by("locale", "id")
-        .agg(times=lambda t: t.count())
-    )
-    frequency = counted.group_by("locale", "times").agg(products=lambda t: t.count()).order_by("locale", "times")
-    points = frequency.to_pyarrow().to_pydict()
+    with connected() as con:
+        sessions = read_sessions(con, store.labelled("train").files)
+        counted = (
+            sessions.select("locale", id=sessions.prev_items.unnest())
+            .group_by("locale", "id")
+            .agg(times=lambda t: t.count())
+        )
+        frequency = counted.group_by("locale", "times").agg(products=lambda t: t.count()).order_by("locale", "times")
+        points = frequency.to_pyarrow().to_pydict()
     locale = np.array(points["locale"], dtype=object)
     times, products = np.array(points["times"]), np.array(points["products"])
     series = {str(name): (times[locale == name], products[locale == name]) for name in dict.fromkeys(locale)}

@@ -9,7 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from llmrec.data.sessions import connect, read_products, read_sessions
+from llmrec.data.connection import connected
+from llmrec.data.sessions import read_products, read_sessions
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError
 from llmrec.evaluation.results import Result
@@ -154,14 +155,14 @@ def _train(job: Job, settings: Mapping[str, Any]) -> None:
 
 def _training_titles(store: Store) -> list[str]:
     """Titles to learn a tokenizer from: of the products in development sessions, so none is a test target's alone."""
-    con = connect()
-    sessions = read_sessions(con, store.labelled("development").files)
-    items = sessions.select("locale", id=sessions.prev_items.unnest()).union(
-        sessions.select("locale", id=sessions.next_item), distinct=True
-    )
-    products = read_products(con, store.products).semi_join(items, ["locale", "id"])
-    sample = products.filter(products.title != "").order_by(products.title.hexdigest("md5"), products.locale)
-    return [str(title) for title in sample.limit(TOKENIZER_TITLES).title.to_pyarrow().to_pylist()]
+    with connected() as con:
+        sessions = read_sessions(con, store.labelled("development").files)
+        items = sessions.select("locale", id=sessions.prev_items.unnest()).union(
+            sessions.select("locale", id=sessions.next_item), distinct=True
+        )
+        products = read_products(con, store.products).semi_join(items, ["locale", "id"])
+        sample = products.filter(products.title != "").order_by(products.title.hexdigest("md5"), products.locale)
+        return [str(title) for title in sample.limit(TOKENIZER_TITLES).title.to_pyarrow().to_pylist()]
 
 
 def _prompt_settings(job: Job, model: Any, tokenizer: Any) -> dict[str, Any]:

@@ -19,13 +19,14 @@ SLICE_ROWS = 1_000_000
 
 def _read_and_parse(raw: Path) -> int:
     """What `import` does before it checks, joins, splits and writes: the CSVs as typed columns with parsed lists."""
+    from llmrec.data.connection import connected
     from llmrec.data.products import stage_products
-    from llmrec.data.sessions import connect, stage_sessions
+    from llmrec.data.sessions import stage_sessions
 
-    con = connect()
-    staged = stage_sessions(con, raw / "sessions_train.csv")
-    products = stage_products(con, raw / "products_train.csv")
-    return int(staged.count().to_pyarrow().as_py()) + int(products.count().to_pyarrow().as_py())
+    with connected() as con:
+        staged = stage_sessions(con, raw / "sessions_train.csv")
+        products = stage_products(con, raw / "products_train.csv")
+        return int(staged.count().to_pyarrow().as_py()) + int(products.count().to_pyarrow().as_py())
 
 
 def _pandas_rows(raw: Path, way: str) -> int:

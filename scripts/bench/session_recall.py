@@ -40,9 +40,9 @@ def compare_encoders(
         For each encoder whether a session's target is among its 100 nearest products, shape ``(S,)``; and whether the
         target stands in a training session, shape ``(S,)``.
     """
+    from llmrec.data.connection import connected
     from llmrec.data.holdout import hold_out
     from llmrec.data.products import read_products_file
-    from llmrec.data.sessions import connect
     from llmrec.text.encoders.learning.pairs import HeldSessions, product_keys, read_session_items, without_futures
     from llmrec.text.encoders.learning.session_recall import target_hits
     from llmrec.text.encoders.learning.train_encoder import TrainEncoderJob, encoder_settings, run_train_encoder_job
@@ -50,9 +50,8 @@ def compare_encoders(
     from llmrec.text.encoders.texts import load_template, render_texts
 
     products, template = data / "products_train.csv", encoder_settings(None, settings).template
-    con = connect()
-    catalogue = con.to_pyarrow(read_products_file(con, products)).combine_chunks()
-    con.disconnect()
+    with connected() as con:
+        catalogue = con.to_pyarrow(read_products_file(con, products)).combine_chunks()
     keys = product_keys(catalogue["locale"], catalogue["id"]).combine_chunks()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

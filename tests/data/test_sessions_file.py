@@ -4,8 +4,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from llmrec.data.connection import connected
 from llmrec.data.products import read_products_file
-from llmrec.data.sessions import connect, read_sessions_file, stage_sessions
+from llmrec.data.sessions import read_sessions_file, stage_sessions
 from llmrec.errors import DataError
 
 # ibis 12 still calls what DuckDB 2 renamed
@@ -16,8 +17,8 @@ GOOD = "['B0A' 'B0B'],B0C,UK\n"
 
 
 def rows(path):
-    con = connect()
-    return con.to_pyarrow(read_sessions_file(con, path).order_by("session_id")).to_pylist()
+    with connected() as con:
+        return con.to_pyarrow(read_sessions_file(con, path).order_by("session_id")).to_pylist()
 
 
 def write(folder, text, name="sessions_train.csv"):
@@ -104,8 +105,8 @@ def test_a_bad_file_is_one_line_with_file_row_and_way_out(tmp_path, text, messag
 def test_lists_of_parquet_are_cleaned_where_they_need_it(tmp_path, given, expected, repaired):
     lists = pa.array([["C"], given], pa.list_(pa.string()))
     pq.write_table(pa.table({"prev_items": lists, "locale": ["UK", "UK"]}), tmp_path / "x.parquet")
-    con = connect()
-    found = con.to_pyarrow(stage_sessions(con, tmp_path / "x.parquet").order_by("row")).to_pylist()[1]
+    with connected() as con:
+        found = con.to_pyarrow(stage_sessions(con, tmp_path / "x.parquet").order_by("row")).to_pylist()[1]
     assert (found["prev_items"], found["repaired"]) == (expected, repaired)
 
 
@@ -134,12 +135,12 @@ def test_row_numbers_hold_in_a_large_file_read_by_several_threads(tmp_path):
     long = "\"['A{0}' 'B{0}' 'C{0}'\n 'D{0}']\",UK\n"
     lines = [long.format(row) if row % 3 else f"['A{row}'],DE\n" for row in range(count)]
     path = write(tmp_path, "prev_items,locale\n" + "".join(lines))
-    con = connect()
-    table = read_sessions_file(con, path)
-    in_place = table.prev_items[0] == "A" + table.session_id.cast("string")
-    assert con.to_pyarrow(table.aggregate(n=table.count(), right=in_place.sum())).to_pylist() == [
-        {"n": count, "right": count}
-    ]
+    with connected() as con:
+        table = read_sessions_file(con, path)
+        in_place = table.prev_items[0] == "A" + table.session_id.cast("string")
+        assert con.to_pyarrow(table.aggregate(n=table.count(), right=in_place.sum())).to_pylist() == [
+            {"n": count, "right": count}
+        ]
     lines[count - 10] = "['A' 'B,UK\n"
     with pytest.raises(DataError, match=f"row {count - 9}: prev_items"):
         rows(write(tmp_path, "prev_items,locale\n" + "".join(lines)))
@@ -156,8 +157,8 @@ def test_products_are_cleaned_and_the_first_of_a_key_is_kept(tmp_path):
         ",UK,no id,1,x\nB,UK,,dear,\n",
         "products.csv",
     )
-    con = connect()
-    found = con.to_pyarrow(read_products_file(con, path)).to_pylist()
+    with connected() as con:
+        found = con.to_pyarrow(read_products_file(con, path)).to_pylist()
     assert [(row["id"], row["locale"], row["title"], row["price"], row["brand"], row["desc"]) for row in found] == [
         ("007", "UK", 'A "big" box', None, "NA", None),
         ("007", "DE", "Kiste", 2.5, "nan", None),

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llmrec.console import track
+from llmrec.data.connection import connected
 from llmrec.data.download.official import Known, known_files
 from llmrec.data.raw import ends_whole, explained, read_raw
-from llmrec.data.sessions import connect
 from llmrec.data.sources import SYNTHETIC, find_source
 from llmrec.errors import DataError, LlmrecError
 from llmrec.files import sha256_of, write_text
@@ -135,13 +135,9 @@ def _read(path: Path) -> tuple[int, list[str]]:
         except (pa.ArrowInvalid, OSError) as error:
             raise DataError("no whole Parquet file; the download is cut short, repeat it") from error
         return metadata.metadata.num_rows, list(metadata.schema_arrow.names)
-    con = connect()
-    try:
-        with explained(path):
-            table = read_raw(con, path, ())
-            return con.to_pyarrow(table.count()).as_py(), list(table.columns)
-    finally:
-        con.disconnect()
+    with connected() as con, explained(path):
+        table = read_raw(con, path, ())
+        return con.to_pyarrow(table.count()).as_py(), list(table.columns)
 
 
 def _cut_or(reason: str) -> str:

@@ -12,9 +12,10 @@ import ibis
 import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
 
+from llmrec.data.connection import connected
 from llmrec.data.products import read_products_file
 from llmrec.data.raw import explained
-from llmrec.data.sessions import connect, read_products, read_sessions, read_sessions_file
+from llmrec.data.sessions import read_products, read_sessions, read_sessions_file
 from llmrec.data.sources import find_source, is_store, test_split
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, DataError, nearest
@@ -92,13 +93,10 @@ def open_corpus(path: Path) -> Iterator[Corpus]:
         ConfigError: ``path`` is neither.
         DataError: a file cannot be read.
     """
-    con = connect(_MEMORY_GB)
-    try:
+    with connected(_MEMORY_GB) as con:
         splits, targets, products = _read(con, path)
         counted = (TRAIN,) if TRAIN in splits else tuple(splits)
         yield Corpus(path, con, splits, targets, products, counted)
-    finally:
-        con.disconnect()
 
 
 def _read(con: Backend, path: Path) -> tuple[dict[str, ir.Table], ir.Table | None, ir.Table | None]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llmrec.console import progress_bar
-from llmrec.data.sessions import connect
+from llmrec.data.connection import connected
 from llmrec.errors import ConfigError, require
 
 __all__ = ["Engine", "counted"]
@@ -45,12 +45,9 @@ def counted(engine: Engine, events: pa.Table, expression: Callable[[ir.Table], i
 
 
 def _on_duckdb(events: pa.Table, expression: Callable[[ir.Table], ir.Table]) -> pa.Table:
-    con = connect()
-    try:
+    with connected() as con:
         con.con.register("events", events)
         return con.to_pyarrow(expression(con.table("events")))
-    finally:
-        con.disconnect()
 
 
 def _on_spark(events: pa.Table, expression: Callable[[ir.Table], ir.Table]) -> pa.Table:

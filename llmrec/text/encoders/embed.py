@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llmrec.console import notice, progress_bar
+from llmrec.data.connection import connected
 from llmrec.data.digests import content_digest
 from llmrec.data.products import read_products_file
-from llmrec.data.sessions import connect
 from llmrec.errors import ConfigError, DataError, StoreError
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.files import atomic_file, atomic_folder, disk_errors, put_in_place, write_text
@@ -128,8 +128,7 @@ def _load(job: EmbedJob, texts: Any = None) -> Encoder:
 
 def _prepare(job: EmbedJob, work: Path, template: Prompt, encoder: Encoder | None) -> None:
     """Leave ``work`` ready, with the rows a killed run wrote; no ``work`` where ``out`` is what was asked for."""
-    con = connect()
-    try:
+    with connected() as con:
         products = read_products_file(con, job.products)
         fingerprint, locales = content_digest(con, products)
         num = sum(locales.values())
@@ -157,8 +156,6 @@ def _prepare(job: EmbedJob, work: Path, template: Prompt, encoder: Encoder | Non
         work.mkdir(parents=True)
         con.to_parquet(products.select(*dict.fromkeys((*COLUMNS, *template_columns(template)))), work / SOURCE)
         write_text(work / SETTINGS, json.dumps(settings, indent=2))
-    finally:
-        con.disconnect()
 
 
 def _same(out: Path, settings: dict[str, Any]) -> bool:

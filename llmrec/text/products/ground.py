@@ -14,10 +14,10 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from ibis.backends.duckdb import Backend
 
 from llmrec.console import notice, progress_bar
-from llmrec.data.sessions import connect, read_sessions_file
+from llmrec.data.connection import connected
+from llmrec.data.sessions import read_sessions_file
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.metrics import MAX_RANKED
 from llmrec.evaluation.provenance import collect_provenance
@@ -139,11 +139,8 @@ def _parts(titles: Any) -> Iterator[tuple[list[str], Ints, Ints]]:
 
 def _seen(run: Run, sessions: Path, products: SimilarProducts) -> Ints:
     """Rows of each session's own items, shape ``(S, longest)``; `NONE` beyond, and for what the index does not have."""
-    con: Backend = connect()
-    try:
+    with connected() as con:
         table = con.to_pyarrow(read_sessions_file(con, sessions).select("prev_items", "locale"))
-    finally:
-        con.disconnect()
     if run.partial:
         table = table.slice(0, len(run))
     if len(table) != len(run):

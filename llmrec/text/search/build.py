@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from ibis.backends.duckdb import Backend
 
 from llmrec.console import notice, stderr
-from llmrec.data.products import read_products_file
+from llmrec.data.connection import connected
+from llmrec.data.products import load_products
 from llmrec.data.raw import explained, read_raw
-from llmrec.data.sessions import connect
 from llmrec.errors import ConfigError, DataError, StoreError
 from llmrec.text.encoders.base import encode_with_progress
 from llmrec.text.encoders.embeddings_folder import COLUMNS, Embeddings, open_embeddings, refuse_odd_vectors
@@ -90,7 +89,7 @@ def add_products(folder: Path, products: Path) -> int:
     embeddings = open_embeddings(folder)
     saved = read_index(embeddings)
     template = _template(embeddings)
-    table = _read(products, tuple(dict.fromkeys((*COLUMNS, *template_columns(template)))))
+    table = load_products(products, tuple(dict.fromkeys((*COLUMNS, *template_columns(template)))))
     if not len(table):
         raise DataError(f"{products.name}: no product with an id and a locale; there is nothing to add")
     vectors = encode_with_progress(embeddings.encoder(), render_texts(template, table))
@@ -170,23 +169,12 @@ def _template(embeddings: Embeddings) -> Any:
     return template
 
 
-def _read(products: Path, columns: tuple[str, ...]) -> Any:
-    con: Backend = connect()
-    try:
-        return con.to_pyarrow(read_products_file(con, products).select(*columns))
-    finally:
-        con.disconnect()
-
-
 def _keys(products: Path) -> tuple[Any, Any]:
-    con: Backend = connect()
-    try:
+    with connected() as con:
         raw = read_raw(con, products, ("id",))
         names = [name for name in ("id", "locale") if name in raw.columns]
         with explained(products):
             table = con.to_pyarrow(raw.select(**{name: raw[name].cast("string").strip() for name in names}))
-    finally:
-        con.disconnect()
     return table.column("id").combine_chunks(), table.column("locale") if "locale" in names else None
 
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llmrec.console import progress_bar
-from llmrec.data.sessions import connect
+from llmrec.data.connection import connected
 from llmrec.data.store import Store
 from llmrec.errors import DataError
 from llmrec.titles.prompting.prompt_tokens import encode_titles
@@ -108,12 +108,9 @@ class TitleTrie:
 
 def catalogue_titles(store: Store) -> Any:
     """Arrow table of ``locale`` and ``title``: every title of each locale once, in order."""
-    con = connect()
-    try:
+    with connected() as con:
         products = titled_products(con, store, ("title",)).select("locale", "title").distinct()
         return products.order_by("locale", "title").to_pyarrow()
-    finally:
-        con.disconnect()
 
 
 def build_trie(catalogue: Any, tokenizer: Any, max_tokens: int) -> TitleTrie:

@@ -123,14 +123,15 @@ def _draw(
     locales: Sequence[str],
     exclude: Collection[int] = (),
 ) -> list[SampledSession]:
-    sessions, products = open_split(store, split, fields)
-    wanted = sessions.filter(sessions.locale.isin(list(locales))) if locales else sessions
-    wanted = wanted.filter(~wanted.session_id.isin(list(exclude))) if exclude else wanted
-    ids = _drawn_ids(wanted, products, number, salt)
-    chosen = sessions.filter(sessions.session_id.isin(ids))
     rows: list[dict[str, Any]] = []
-    for table in iterate_recent_products(chosen, products, session_ranges(chosen) if ids else [], k=k, fields=fields):
-        rows += table.to_pylist()
+    with open_split(store, split, fields) as (sessions, products):
+        wanted = sessions.filter(sessions.locale.isin(list(locales))) if locales else sessions
+        wanted = wanted.filter(~wanted.session_id.isin(list(exclude))) if exclude else wanted
+        ids = _drawn_ids(wanted, products, number, salt)
+        chosen = sessions.filter(sessions.session_id.isin(ids))
+        ranges = session_ranges(chosen) if ids else []
+        for table in iterate_recent_products(chosen, products, ranges, k=k, fields=fields):
+            rows += table.to_pylist()
     place = {name: position for position, name in enumerate(LOCALES)}
     rows.sort(key=lambda row: (place.get(row["locale"], len(place)), row["locale"], row["session_id"]))
     return [

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from llmrec.console import track
-from llmrec.data.sessions import connect
+from llmrec.data.connection import connected
 from llmrec.data.store import Store
 from llmrec.errors import ModelError
 from llmrec.text.prompts import Prompt
@@ -56,11 +56,9 @@ def trim(
 def catalogue_texts(store: Store, prompts: Sequence[Prompt]) -> Iterator[list[str]]:
     """Every title of a store, and prompts that show every product, in batches."""
     fields = tuple(dict.fromkeys(name for prompt in prompts for name in prompt.fields)) or ("title",)
-    con, counted = connect(), set[str]()
-    try:
+    counted = set[str]()
+    with connected() as con:
         products = titled_products(con, store, fields).to_pyarrow()
-    finally:
-        con.disconnect()
     batches = products.to_batches(max_chunksize=BATCH_PRODUCTS)
     for batch in track(batches, "tokens of the catalogue", len(batches)):
         rows = batch.to_pylist()

@@ -163,8 +163,8 @@ def _write(file: Path, store: Store, split: str, k: int, limit: int | None, samp
         pa.OSFile(str(file), "wb") as sink,
         pa.ipc.new_stream(sink, plan.schema) as stream,
         progress_bar() as bar,
+        open_split(store, split, plan.prompt.fields, Path(scratch)) as (sessions, products),
     ):
-        sessions, products = open_split(store, split, plan.prompt.fields, Path(scratch))
         sessions = draw_sessions(sessions, sample) if sample is not None else sessions
         ranges = session_ranges(sessions, limit)
         task = bar.add_task(f"prompts of {split}", total=sum(count for _, _, count in ranges), note="")
@@ -173,7 +173,6 @@ def _write(file: Path, store: Store, split: str, k: int, limit: int | None, samp
                 part = table.slice(start, BATCH_SESSIONS)
                 stream.write_batch(plan.batch(part))
                 bar.advance(task, part.num_rows)
-        sessions.get_backend().disconnect()
 
 
 def _fingerprint(tokenizer: Any) -> str:

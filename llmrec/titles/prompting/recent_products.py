@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,8 @@ import ibis.expr.types as ir
 import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
-from llmrec.data.sessions import connect, read_products, read_sessions
+from llmrec.data.connection import connected
+from llmrec.data.sessions import read_products, read_sessions
 from llmrec.data.store import TRAINING_SPLITS, Store
 from llmrec.errors import DataError
 from llmrec.text.prompts import Prompt
@@ -36,10 +38,12 @@ MEMORY_GB: Final = 2
 _NO_TEXTS: Final = ibis.literal([], type="array<string>")
 
 
+@contextmanager
 def open_split(
     store: Store, split: str, fields: Sequence[str], scratch: Path | None = None
-) -> tuple[ir.Table, ir.Table]:
-    """Sessions of a split, with targets only where it may be trained on, and the products that have a title.
+) -> Iterator[tuple[ir.Table, ir.Table]]:
+    """Give sessions of a split, with targets only where it may be trained on, and the products that have a title, to
+    query while the block lasts.
 
     Args:
         store: The store.
@@ -54,9 +58,9 @@ def open_split(
         files = store.labelled(split).files
     else:
         files = (store.test(store.resolve_test(split, task=3)).file,)
-    con = connect(memory_limit_gb=MEMORY_GB, spill=scratch)
-    titled = titled_products(con, store, fields)
-    return read_sessions(con, files), con.create_table("titled", titled, temp=True) if scratch else titled
+    with connected(memory_limit_gb=MEMORY_GB, spill=scratch) as con:
+        titled = titled_products(con, store, fields)
+        yield read_sessions(con, files), con.create_table("titled", titled, temp=True) if scratch else titled
 
 
 def titled_products(con: Backend, store: Store, fields: Sequence[str]) -> ir.Table:
@@ -171,11 +175,11 @@ def read_session(
         DataError: the split has no such session.
         StoreError: the store has no such split.
     """
-    sessions, products = open_split(store, split, fields)
-    one = sessions.filter(sessions.session_id == session_id)
-    rows = _recent_products(one, products, k, fields).to_pyarrow().to_pylist()
-    if not rows:
-        raise DataError(f"{store.path}: split '{split}' has no session {session_id}; {_known_ids(sessions)}")
+    with open_split(store, split, fields) as (sessions, products):
+        one = sessions.filter(sessions.session_id == session_id)
+        rows = _recent_products(one, products, k, fields).to_pyarrow().to_pylist()
+        if not rows:
+            raise DataError(f"{store.path}: split '{split}' has no session {session_id}; {_known_ids(sessions)}")
     return rows[0]["locale"], products_of(rows[0], fields)
 
 

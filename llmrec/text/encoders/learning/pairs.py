@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from llmrec.data.sessions import connect, read_sessions_file
+from llmrec.data.connection import connected
+from llmrec.data.sessions import read_sessions_file
 from llmrec.errors import DataError
 
 __all__ = [
@@ -135,13 +136,10 @@ def read_session_items(files: Sequence[Path], keys: Any) -> SessionItems:
 
 
 def _read(file: Path, keys: Any) -> SessionItems:
-    con = connect()
-    try:
+    with connected() as con:
         table = read_sessions_file(con, file)
         names = ["prev_items", "locale", *(["next_item"] if "next_item" in table.columns else [])]
         columns = con.to_pyarrow(table.select(*names))
-    finally:
-        con.disconnect()
     lists = columns["prev_items"].cast(pa.list_(pa.string())).combine_chunks()
     locales = pc.fill_null(columns["locale"].cast(pa.string()), "").combine_chunks()
     ends = np.cumsum(lists.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64))

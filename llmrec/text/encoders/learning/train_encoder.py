@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from llmrec.console import notice
-from llmrec.data.products import read_products_file
-from llmrec.data.sessions import connect
+from llmrec.data.products import load_products
 from llmrec.errors import ConfigError, DataError, require
 from llmrec.files import atomic_folder
 from llmrec.settings import load_recipe, resolve
@@ -134,11 +133,7 @@ def _check(job: TrainEncoderJob, folder: Path) -> None:
 def _texts(products: Path, settings: EncoderSettings) -> tuple[list[str], Any]:
     """Texts of all products, and the keys that sessions know them by."""
     template = load_template(settings.template)
-    con = connect()
-    try:
-        table = con.to_pyarrow(read_products_file(con, products).select(*template_columns(template))).combine_chunks()
-    finally:
-        con.disconnect()
+    table = load_products(products, template_columns(template)).combine_chunks()
     texts = render_texts(template, table)
     if not any(texts):
         raise DataError(f"{products.name}: no product has a text by the template '{settings.template}'")
