@@ -20,7 +20,6 @@ from sacrebleu.metrics import BLEU
 
 from llmrec.console import track
 from llmrec.errors import ConfigError, DataError
-from llmrec.evaluation.bootstrap import Interval, check_paired, interval_of, resampled_sums
 
 __all__ = [
     "DEFAULT_TOKENIZER",
@@ -32,7 +31,6 @@ __all__ = [
     "bleu_signature",
     "bleu_stats",
     "corpus_bleu",
-    "paired_bootstrap",
     "tokenize_title",
 ]
 
@@ -178,29 +176,3 @@ def bleu_of(sums: NDArray[np.int64], tokenize: str = DEFAULT_TOKENIZER) -> Bleu:
         brevity_penalty=float(_brevity_penalty(sums.astype(np.float64))),
         length_ratio=written / wanted if wanted else 0.0,
     )
-
-
-def paired_bootstrap(
-    stats_a: NDArray[np.int64], stats_b: NDArray[np.int64], samples: int = 1000, seed: int = 0
-) -> Interval:
-    """Interval of BLEU(a) - BLEU(b), both runs resampled by the same sessions (Koehn 2004).
-
-    Args:
-        stats_a: Shape ``(S, 10)``, from `bleu_stats` of the first run.
-        stats_b: The same for the second run, on the same sessions.
-        samples: Number of resampled test sets.
-        seed: Seed of the draws.
-
-    Returns:
-        The difference in BLEU points (0-100) and its 95 % percentile interval.
-
-    Raises:
-        ConfigError: ``samples`` is below 1.
-        DataError: the runs differ in their number of sessions, or there are none.
-    """
-    check_paired(len(stats_a), len(stats_b))
-    both = np.hstack([stats_a, stats_b]).astype(np.float64)
-    width = stats_a.shape[1]
-    sums = resampled_sums(both, samples, seed)
-    observed = bleu_from_stats(stats_a.sum(axis=0)) - bleu_from_stats(stats_b.sum(axis=0))
-    return interval_of(float(observed), bleu_from_stats(sums[:, :width]) - bleu_from_stats(sums[:, width:]))

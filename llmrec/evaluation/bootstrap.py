@@ -1,4 +1,4 @@
-"""Paired bootstrap over sessions: how much of a difference between two runs could be the draw of the test set."""
+"""Test sets drawn with replacement from the sessions, and the percentile intervals that come of them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,7 @@ from numpy.typing import NDArray
 from llmrec.console import progress_bar
 from llmrec.errors import ConfigError, DataError
 
-__all__ = [
-    "CONFIDENCE",
-    "Interval",
-    "check_paired",
-    "interval_of",
-    "paired_bootstrap_mean",
-    "resampled_means",
-    "resampled_sums",
-]
+__all__ = ["CONFIDENCE", "Interval", "check_drawn", "interval_of", "resampled_means", "resampled_sums"]
 
 CONFIDENCE: Final = 0.95
 _WEIGHTS_BYTES: Final = 64 << 20  # resampling weights held at once
@@ -63,7 +55,7 @@ def resampled_sums(stats: NDArray[np.float64], samples: int, seed: int) -> NDArr
         DataError: there are no sessions.
     """
     num_sessions = len(stats)
-    _check_resampling(samples, num_sessions)
+    check_drawn(samples, num_sessions)
     generator = np.random.default_rng(seed)
     sums = np.empty((samples, stats.shape[1]))
     rows = max(1, min(samples, _WEIGHTS_BYTES // (8 * num_sessions)))
@@ -79,11 +71,17 @@ def resampled_sums(stats: NDArray[np.float64], samples: int, seed: int) -> NDArr
     return sums
 
 
-def _check_resampling(samples: int, num_sessions: int) -> None:
+def check_drawn(samples: int, num_sessions: int) -> None:
+    """Refuse to draw nothing, or from nothing.
+
+    Raises:
+        ConfigError: ``samples`` is below 1.
+        DataError: there are no sessions.
+    """
     if samples < 1:
-        raise ConfigError(f"the number of bootstrap samples must be at least 1; got {samples}")
+        raise ConfigError(f"the number of samples must be at least 1; got {samples}")
     if num_sessions == 0:
-        raise DataError("no session has a target, so there is nothing to resample; check the targets file")
+        raise DataError("no session has a target, so there is nothing to compare; check the targets file")
 
 
 def interval_of(observed: float, differences: NDArray[np.float64]) -> Interval:
@@ -91,37 +89,6 @@ def interval_of(observed: float, differences: NDArray[np.float64]) -> Interval:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(differences, [tail, 1 - tail])
     return Interval(float(observed), float(low), float(high), len(differences))
-
-
-def check_paired(size_a: int, size_b: int) -> None:
-    """Refuse to pair runs of different numbers of sessions.
-
-    Raises:
-        DataError: the numbers differ.
-    """
-    if size_a != size_b:
-        raise DataError(f"a paired comparison needs the same sessions in both runs; got {size_a} and {size_b}")
-
-
-def paired_bootstrap_mean(
-    values_a: NDArray[np.float64], values_b: NDArray[np.float64], samples: int = 1000, seed: int = 0
-) -> Interval:
-    """Interval of the difference of two means, for metrics that are a mean over sessions (MRR).
-
-    Args:
-        values_a: Shape ``(S,)``; the metric of each session in the first run.
-        values_b: The same for the second run.
-        samples: Number of resampled test sets.
-        seed: Seed of the draws.
-
-    Raises:
-        ConfigError: ``samples`` is below 1.
-        DataError: the runs differ in their number of sessions, or there are none.
-    """
-    check_paired(len(values_a), len(values_b))
-    gains = (values_a - values_b).astype(np.float64)
-    means = resampled_means(gains, samples, seed)  # refuses what cannot be resampled
-    return interval_of(float(gains.mean()), means)
 
 
 def resampled_means(values: NDArray[np.float64], samples: int, seed: int) -> NDArray[np.float64]:
@@ -136,7 +103,7 @@ def resampled_means(values: NDArray[np.float64], samples: int, seed: int) -> NDA
         ConfigError: ``samples`` is below 1.
         DataError: there are no sessions.
     """
-    _check_resampling(samples, len(values))
+    check_drawn(samples, len(values))
     # sessions of equal value are alike to a mean: to draw how many come of each value is the same draw, and far
     # cheaper, for two ranks of at most 100 make at most some thousand gains
     distinct, counts = np.unique(values, return_counts=True)

@@ -21,7 +21,6 @@ __all__ = [
     "ndcg_at_k",
     "ranks_of_targets",
     "recall_at_k",
-    "reciprocal_ranks",
 ]
 
 MAX_RANKED: Final = 100  # the longest list that the KDD Cup's submission form takes
@@ -111,21 +110,6 @@ def _first(mask: NDArray[np.bool_]) -> int:
     return int(np.argmax(mask))
 
 
-def _within(ranks: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
-    if k < 1:
-        raise ConfigError(f"a metric's cutoff must be at least 1; got {k}")
-    return (ranks > 0) & (ranks <= k)
-
-
-def reciprocal_ranks(ranks: NDArray[np.int64], k: int) -> NDArray[np.float64]:
-    """1/rank of every session, shape ``(S,)``; 0 where the target is absent or below ``k``.
-
-    Raises:
-        ConfigError: ``k`` is below 1.
-    """
-    return np.where(_within(ranks, k), 1.0 / np.maximum(ranks, 1), 0.0)
-
-
 def mrr_at_k(ranks: NDArray[np.int64], k: int) -> float:
     """Mean reciprocal rank, cut at ``k``; a target below ``k`` scores 0.
 
@@ -139,43 +123,27 @@ def mrr_at_k(ranks: NDArray[np.int64], k: int) -> float:
     Raises:
         ConfigError: ``k`` is below 1.
     """
-    return _mean(reciprocal_ranks(ranks, k))
+    return _mean_gain(ranks, k, lambda rank: 1.0 / rank)
 
 
 def recall_at_k(ranks: NDArray[np.int64], k: int) -> float:
-    """Share of sessions whose target is among the first ``k`` (the paper's Hit@K, Eq. 2).
-
-    Args:
-        ranks: Shape ``(S,)``; rank of each session's target from 1, 0 where it is absent.
-        k: Cutoff, at least 1.
-
-    Returns:
-        A fraction in ``[0, 1]``; 0 for no sessions.
-
-    Raises:
-        ConfigError: ``k`` is below 1.
-    """
-    return _mean(_within(ranks, k).astype(np.float64))
+    """Share of sessions whose target is among the first ``k`` (the paper's Hit@K, Eq. 2); otherwise as `mrr_at_k`."""
+    return _mean_gain(ranks, k, np.ones_like)
 
 
 def ndcg_at_k(ranks: NDArray[np.int64], k: int) -> float:
     """Mean of 1/log2(rank + 1), cut at ``k``: NDCG where one item is relevant, so the ideal gain is 1 (App. A).
 
-    Args:
-        ranks: Shape ``(S,)``; rank of each session's target from 1, 0 where it is absent.
-        k: Cutoff, at least 1.
-
-    Returns:
-        A fraction in ``[0, 1]``; 0 for no sessions.
-
-    Raises:
-        ConfigError: ``k`` is below 1.
+    Otherwise as `mrr_at_k`.
     """
-    return _mean(np.where(_within(ranks, k), 1.0 / np.log2(np.maximum(ranks, 1) + 1.0), 0.0))
+    return _mean_gain(ranks, k, lambda rank: 1.0 / np.log2(rank + 1.0))
 
 
-def _mean(values: NDArray[np.float64]) -> float:
-    return float(values.mean()) if values.size else 0.0
+def _mean_gain(ranks: NDArray[np.int64], k: int, gain: Callable[[Any], Any]) -> float:
+    if k < 1:
+        raise ConfigError(f"a metric's cutoff must be at least 1; got {k}")
+    gains = np.where((ranks > 0) & (ranks <= k), gain(np.maximum(ranks, 1)), 0.0)
+    return float(gains.mean()) if gains.size else 0.0
 
 
 RANKING_METRICS: Final[dict[str, Callable[[NDArray[np.int64], int], float]]] = {

@@ -1,129 +1,135 @@
-"""Metrics of some of the sessions with their intervals, and beside another run with what chance could have done."""
+"""Sets of sessions scored with their intervals, and beside another run with what chance could have done."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec.evaluation.bleu import bleu_from_stats, bleu_of
-from llmrec.evaluation.bootstrap import interval_of, resampled_means, resampled_sums
-from llmrec.evaluation.metrics import metric_by_rank
-from llmrec.evaluation.results import Part
-from llmrec.evaluation.significance import randomisation_p_bleu, randomisation_p_mean
+from llmrec.evaluation.bootstrap import Interval, interval_of
+from llmrec.evaluation.differences import (
+    Added,
+    difference_of,
+    randomisation_p,
+    resampled_differences,
+    resampled_scores,
+    score_of,
+)
+from llmrec.evaluation.results import Comparison, Part
 
-__all__ = ["ALL_SESSIONS", "MEAN_OF_LOCALES", "break_down", "ranking_part", "title_part"]
+__all__ = ["ALL_SESSIONS", "MEAN_OF_LOCALES", "PartScorer"]
 
 ALL_SESSIONS: Final = "all sessions"
 MEAN_OF_LOCALES: Final = "mean of locales"
 
 Rows = NDArray[np.int64]
-Draws = NDArray[np.float64]
-PartOf = Callable[[Rows, int], tuple[Part, Mapping[str, Draws], Mapping[str, Draws]]]
+Masks = Mapping[str, NDArray[np.bool_]]
+T = TypeVar("T")
 
 
-def ranking_part(ranks: Rows, other: Rows | None, metrics: Sequence[str], samples: int) -> PartOf:
-    """What gives the part of some rows of ranked lists, with the draws behind its intervals.
+class PartScorer:
+    """Scores sets of sessions of one run, and of a baseline beside it.
 
-    Args:
-        ranks: Shape ``(S,)``; rank of each target, 0 where it is absent.
-        other: The same of the baseline, or None.
-        metrics: ``mrr@100`` …
-        samples: Resampled test sets.
-    """
-    tables = {metric: metric_by_rank(metric) for metric in metrics}
-
-    def part(rows: Rows, seed: int) -> tuple[Part, Mapping[str, Draws], Mapping[str, Draws]]:
-        values = {metric: table[ranks[rows]] for metric, table in tables.items()}
-        own = {metric: resampled_means(value, samples, seed) for metric, value in values.items()}
-        means = {metric: float(value.mean()) for metric, value in values.items()}
-        if other is None:
-            return _part(len(rows), means, own, {}, {}, {}), own, {}
-        theirs = {metric: table[other[rows]] for metric, table in tables.items()}
-        gains = {metric: resampled_means(values[metric] - theirs[metric], samples, seed) for metric in tables}
-        observed = {metric: float((values[metric] - theirs[metric]).mean()) for metric in tables}
-        p_values = {metric: randomisation_p_mean(values[metric], theirs[metric], samples, seed) for metric in tables}
-        return _part(len(rows), means, own, observed, gains, p_values), own, gains
-
-    return part
-
-
-def title_part(stats: Rows, other: Rows | None, samples: int) -> PartOf:
-    """What gives the part of some rows of titles: corpus BLEU.
-
-    Args:
-        stats: Shape ``(S, 10)``, from `llmrec.evaluation.bleu.bleu_stats`.
-        other: The same of the baseline, or None.
-        samples: Resampled test sets.
+    What is drawn for a set of sessions is drawn once: a locale, a group and a whole split that hold the same sessions
+    have the same interval and the same p, in whichever table they are printed.
     """
 
-    def part(rows: Rows, seed: int) -> tuple[Part, Mapping[str, Draws], Mapping[str, Draws]]:
-        both = stats[rows] if other is None else np.hstack([stats[rows], other[rows]])
-        sums = resampled_sums(both.astype(np.float64), samples, seed)
-        width = stats.shape[1]
-        own = {"bleu": bleu_from_stats(sums[:, :width])}
-        score = {"bleu": bleu_of(stats[rows].sum(axis=0)).score}
-        if other is None:
-            return _part(len(rows), score, own, {}, {}, {}), own, {}
-        gains = {"bleu": own["bleu"] - bleu_from_stats(sums[:, width:])}
-        observed = {"bleu": score["bleu"] - bleu_of(other[rows].sum(axis=0)).score}
-        p_values = {"bleu": randomisation_p_bleu(stats[rows], other[rows], samples, seed)}
-        return _part(len(rows), score, own, observed, gains, p_values), own, gains
+    def __init__(
+        self, ours: Mapping[str, Added], theirs: Mapping[str, Added] | None, samples: int = 1000, seed: int = 0
+    ) -> None:
+        """Take both runs in.
 
-    return part
+        Args:
+            ours: By metric, what each of the ``S`` sessions adds to it, see `llmrec.evaluation.differences`.
+            theirs: The same of the baseline, or None.
+            samples: Resampled test sets of an interval, and swaps of a p.
+            seed: Seed of the draws.
+        """
+        self.ours, self.theirs, self.samples, self.seed = ours, theirs or {}, samples, seed
+        self._drawn: dict[tuple[str, bytes], Any] = {}
 
+    def comparison(self, baseline: str, metric: str, sets: Mapping[str, Rows]) -> Comparison:
+        """The run beside its baseline on some sets of sessions."""
+        told = {name: self._difference(metric, rows, self.seed) for name, rows in sets.items()}
+        return Comparison(
+            baseline,
+            metric,
+            {name: score_of(self.theirs[metric][rows]) for name, rows in sets.items()},
+            {name: interval for name, (interval, _) in told.items()},
+            {name: p_value for name, (_, p_value) in told.items()},
+        )
 
-def break_down(
-    groupings: Mapping[str, Mapping[str, NDArray[np.bool_]]], num_rows: int, part_of: PartOf, seed: int
-) -> dict[str, dict[str, Part]]:
-    """Parts of every group of every grouping, then all sessions; ``locale`` ends with the mean of its locales.
+    def part(self, rows: Rows, place: int = 0) -> Part:
+        """Metrics, intervals and differences of some sessions; sets of another ``place`` have draws of their own."""
+        if not len(rows):
+            return Part(0, {}, {})
+        seed = self.seed + place
+        told = {metric: self._difference(metric, rows, seed) for metric in self.theirs}
+        return Part(
+            len(rows),
+            {metric: score_of(added[rows]) for metric, added in self.ours.items()},
+            {metric: self._interval(metric, rows, seed) for metric in self.ours},
+            {metric: interval for metric, (interval, _) in told.items()},
+            {metric: p_value for metric, (_, p_value) in told.items()},
+        )
 
-    Args:
-        groupings: Grouping to its groups, each a mask of shape ``(S,)``.
-        num_rows: ``S``.
-        part_of: From `ranking_part` or `title_part`.
-        seed: Seed of the draws.
-    """
-    if not groupings:
-        return {}
-    everything, _, _ = part_of(np.arange(num_rows), seed)
-    found: dict[str, dict[str, Part]] = {}
-    for grouping, masks in groupings.items():
-        # every group has draws of its own, so that the mean of the locales adds up independent ones
-        drawn = {name: part_of(np.flatnonzero(mask), seed + place) for place, (name, mask) in enumerate(masks.items())}
-        found[grouping] = {name: part for name, (part, _, _) in drawn.items()} | {ALL_SESSIONS: everything}
-        if grouping == "locale":
-            found[grouping][MEAN_OF_LOCALES] = _macro(list(drawn.values()))
-    return found
+    def break_down(self, groupings: Mapping[str, Masks]) -> dict[str, dict[str, Part]]:
+        """Parts of every group of every grouping, then all sessions; ``locale`` ends with the mean of its locales.
 
+        Args:
+            groupings: Grouping to its groups, each a mask of shape ``(S,)``.
+        """
+        found: dict[str, dict[str, Part]] = {}
+        for grouping, masks in groupings.items():
+            sets = [np.flatnonzero(mask) for mask in masks.values()]
+            # every group has draws of its own, so that the mean of the locales adds up independent ones
+            parts = [self.part(rows, place) for place, rows in enumerate(sets)]
+            found[grouping] = dict(zip(masks, parts, strict=True))
+            found[grouping][ALL_SESSIONS] = self.part(np.arange(len(next(iter(self.ours.values())))))
+            if grouping == "locale":
+                found[grouping][MEAN_OF_LOCALES] = self._mean_of(sets)
+        return found
 
-def _macro(drawn: Sequence[tuple[Part, Mapping[str, Draws], Mapping[str, Draws]]]) -> Part:
-    """Plain mean over locales, each resampled within itself (no p: that is of sessions, not of locales)."""
-    parts = [part for part, _, _ in drawn]
-    metrics = {metric: float(np.mean([part.metrics[metric] for part in parts])) for metric in parts[0].metrics}
-    own = {metric: np.mean([draws[metric] for _, draws, _ in drawn], axis=0) for metric in metrics}
-    observed = {
-        metric: float(np.mean([part.differences[metric].difference for part in parts]))
-        for metric in parts[0].differences
-    }
-    gains = {metric: np.mean([draws[metric] for _, _, draws in drawn], axis=0) for metric in observed}
-    return _part(sum(part.num_sessions for part in parts), metrics, own, observed, gains, {})
+    def _mean_of(self, sets: list[Rows]) -> Part:
+        """Plain mean over locales, each resampled within itself (no p: that is of sessions, not of locales)."""
+        drawn = [(rows, self.seed + place) for place, rows in enumerate(sets)]
+        intervals, differences = {}, {}
+        for metric, added in self.ours.items():
+            draws = np.mean([self._scores(metric, rows, seed) for rows, seed in drawn], axis=0)
+            intervals[metric] = interval_of(float(np.mean([score_of(added[rows]) for rows in sets])), draws)
+        for metric, added in self.theirs.items():
+            pairs = [(self.ours[metric][rows], added[rows], self.samples, seed) for rows, seed in drawn]
+            draws = np.mean([resampled_differences(*pair) for pair in pairs], axis=0)
+            observed = [self._difference(metric, rows, seed)[0].difference for rows, seed in drawn]
+            differences[metric] = interval_of(float(np.mean(observed)), draws)
+        metrics = {metric: interval.difference for metric, interval in intervals.items()}
+        return Part(sum(map(len, sets)), metrics, intervals, differences)
 
+    def _interval(self, metric: str, rows: Rows, seed: int) -> Interval:
+        return self._once(
+            f"{metric} interval",
+            rows,
+            lambda: interval_of(score_of(self.ours[metric][rows]), self._scores(metric, rows, seed)),
+        )
 
-def _part(
-    num_sessions: int,
-    metrics: Mapping[str, float],
-    own: Mapping[str, Draws],
-    observed: Mapping[str, float],
-    gains: Mapping[str, Draws],
-    p_values: Mapping[str, float],
-) -> Part:
-    return Part(
-        num_sessions,
-        metrics,
-        {metric: interval_of(metrics[metric], draws) for metric, draws in own.items()},
-        {metric: interval_of(observed[metric], draws) for metric, draws in gains.items()},
-        p_values,
-    )
+    def _scores(self, metric: str, rows: Rows, seed: int) -> NDArray[np.float64]:
+        return self._once(
+            f"{metric} {seed}", rows, lambda: resampled_scores(self.ours[metric][rows], self.samples, seed)
+        )
+
+    def _difference(self, metric: str, rows: Rows, seed: int) -> tuple[Interval, float]:
+        def draw() -> tuple[Interval, float]:
+            pair = self.ours[metric][rows], self.theirs[metric][rows]
+            return difference_of(*pair, self.samples, seed), randomisation_p(*pair, self.samples, seed)
+
+        return self._once(f"{metric} difference", rows, draw)
+
+    def _once(self, what: str, rows: Rows, draw: Callable[[], T]) -> T:
+        key = (what, sha256(rows.tobytes()).digest())
+        if key not in self._drawn:
+            self._drawn[key] = draw()
+        found: T = self._drawn[key]
+        return found

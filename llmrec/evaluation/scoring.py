@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -12,12 +12,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llmrec.errors import DataError
-from llmrec.evaluation.bleu import TOKENIZERS, bleu_of, bleu_signature, bleu_stats, paired_bootstrap
-from llmrec.evaluation.bootstrap import Interval, paired_bootstrap_mean
-from llmrec.evaluation.metrics import MAX_RANKED, RANKING_METRICS, metric_by_rank, ranks_of_targets, reciprocal_ranks
-from llmrec.evaluation.parts import break_down, ranking_part, title_part
-from llmrec.evaluation.results import Comparison, Part, Result, Scores
-from llmrec.evaluation.significance import randomisation_p_bleu, randomisation_p_mean
+from llmrec.evaluation.bleu import TOKENIZERS, bleu_of, bleu_signature, bleu_stats
+from llmrec.evaluation.differences import Added, score_of
+from llmrec.evaluation.metrics import MAX_RANKED, RANKING_METRICS, metric_by_rank, ranks_of_targets
+from llmrec.evaluation.parts import PartScorer
+from llmrec.evaluation.results import Comparison, Result, Scores
 from llmrec.schema import LOCALES
 
 __all__ = ["OVERALL", "score_rankings", "score_titles"]
@@ -57,23 +56,18 @@ def score_titles(
     Raises:
         DataError: the numbers of rows differ, or no session has a target.
     """
-    _check_lengths(run, len(locales), len(predictions), len(targets), *([len(baseline[1])] if baseline else []))
-    kept = [row for row, target in enumerate(targets) if target]
-    wanted = [targets[row] or "" for row in kept]
-    written = [predictions[row] for row in kept]
-    groups = _rows_by_locale([locales[row] for row in kept], run)
+    frame = _frame(run, locales, targets, predictions, baseline)
+    wanted = [targets[row] or "" for row in frame.kept]
+    written = [predictions[row] for row in frame.kept]
     stats = bleu_stats(written, wanted)
-    comparison, other = None, None
-    if baseline is not None:
-        other = bleu_stats([baseline[1][row] for row in kept], wanted)
-        comparison = _compare_bleu(baseline[0], stats, other, groups, samples, seed)
+    other = None if baseline is None else {"bleu": bleu_stats([baseline[1][row] for row in frame.kept], wanted)}
+    scorer = PartScorer({"bleu": stats}, other, samples, seed)
+    compared = None if baseline is None else scorer.comparison(baseline[0], "bleu", frame.sets)
     metrics_of = _title_metrics(written, wanted, stats)
-    result = _result(
-        run, "titles", len(targets), groups, metrics_of, _signatures(groups), comparison, partial, provenance
-    )
     return replace(
-        result,
-        breakdowns=break_down(_of_kept(groupings, kept), len(kept), title_part(stats, other, samples), seed),
+        _result(run, "titles", frame, metrics_of, compared, partial, provenance),
+        signatures=_signatures(frame.groups),
+        breakdowns=scorer.break_down(_of_kept(groupings, frame.kept)),
     )
 
 
@@ -97,25 +91,6 @@ def _title_metrics(
         }
 
     return metrics_of
-
-
-def _compare_bleu(
-    baseline: str,
-    ours: NDArray[np.int64],
-    theirs: NDArray[np.int64],
-    groups: Mapping[str, Rows],
-    samples: int,
-    seed: int,
-) -> Comparison:
-    return _compare(
-        baseline,
-        "bleu",
-        groups,
-        len(ours),
-        lambda rows: bleu_of(theirs[rows].sum(axis=0)).score,
-        lambda rows: paired_bootstrap(ours[rows], theirs[rows], samples, seed),
-        lambda rows: randomisation_p_bleu(ours[rows], theirs[rows], samples, seed),
-    )
 
 
 def _signatures(groups: Mapping[str, Rows]) -> dict[str, str]:
@@ -158,45 +133,30 @@ def score_rankings(
     Raises:
         DataError: the numbers of rows differ, a list is too long or holds an id twice, or no session has a target.
     """
-    _check_lengths(run, len(locales), len(ranked), len(targets), *([len(baseline[1])] if baseline else []))
-    kept = [row for row, target in enumerate(targets.to_pylist()) if target]
-    groups = _rows_by_locale([locales[row] for row in kept], run)
-    ranks = ranks_of_targets(ranked, targets, run)[kept]
-
+    frame = _frame(run, locales, targets.to_pylist(), ranked, baseline)
     names = [*(f"{name}@{MAX_RANKED}" for name in RANKING_METRICS), *(f"hit@{cutoff}" for cutoff in sorted({*hits}))]
     tables = {name: metric_by_rank(name) for name in names}
 
-    def metrics_of(rows: Rows, _: str | None) -> dict[str, float]:
-        return {name: float(table[ranks[rows]].mean()) for name, table in tables.items()}
+    def added_by(source: str, lists: pa.ChunkedArray) -> dict[str, Added]:
+        ranks = ranks_of_targets(lists, targets, source)[frame.kept]
+        return {name: table[ranks] for name, table in tables.items()}
 
-    sets = {} if trained is None else _warm_and_cold(targets, kept, trained)
-    comparison, other = None, None
+    ours = added_by(run, ranked)
+    scorer = PartScorer(ours, None if baseline is None else added_by(*baseline), samples, seed)
+    known = {} if trained is None else _warm_and_cold(targets, frame.kept, trained)
+    compared = None
     if baseline is not None:
-        other = ranks_of_targets(baseline[1], targets, baseline[0])[kept]
-        held = {**groups, **{part: rows for part, rows in sets.items() if len(rows)}}
-        comparison = _compare_ranks(baseline[0], ranks, other, held, samples, seed)
-    result = _result(run, "ranking", len(targets), groups, metrics_of, {}, comparison, partial, provenance)
-    part_of = ranking_part(ranks, other, names, samples)
-    if trained is not None:
-        sets = {"all": np.arange(len(ranks)), **sets}
-        empty = Part(0, {}, {})
-        parts = {part: part_of(rows, seed)[0] if len(rows) else empty for part, rows in sets.items()}
-        result = replace(result, parts=parts)
-    return replace(result, breakdowns=break_down(_of_kept(groupings, kept), len(kept), part_of, seed))
+        held = {**frame.sets, **{part: rows for part, rows in known.items() if len(rows)}}
+        compared = scorer.comparison(baseline[0], names[0], held)
+    parts = {} if trained is None else {"all": np.arange(len(frame.kept)), **known}
 
+    def metrics_of(rows: Rows, _: str | None) -> dict[str, float]:
+        return {name: score_of(added[rows]) for name, added in ours.items()}
 
-def _compare_ranks(
-    baseline: str, ours: Rows, theirs: Rows, groups: Mapping[str, Rows], samples: int, seed: int
-) -> Comparison:
-    mine, others = reciprocal_ranks(ours, MAX_RANKED), reciprocal_ranks(theirs, MAX_RANKED)
-    return _compare(
-        baseline,
-        f"mrr@{MAX_RANKED}",
-        groups,
-        len(ours),
-        lambda rows: float(others[rows].mean()),
-        lambda rows: paired_bootstrap_mean(mine[rows], others[rows], samples, seed),
-        lambda rows: randomisation_p_mean(mine[rows], others[rows], samples, seed),
+    return replace(
+        _result(run, "ranking", frame, metrics_of, compared, partial, provenance),
+        parts={part: scorer.part(rows) for part, rows in parts.items()},
+        breakdowns=scorer.break_down(_of_kept(groupings, frame.kept)),
     )
 
 
@@ -213,71 +173,58 @@ def _warm_and_cold(targets: pa.ChunkedArray, kept: list[int], trained: Any) -> d
     return {"warm": np.flatnonzero(met), "cold": np.flatnonzero(~met)}
 
 
-def _check_lengths(run: str, *lengths: int) -> None:
+@dataclass(frozen=True)
+class _Frame:
+    """Which sessions are scored: rows that have a target, of the ``num_rows`` of the run, and places among them."""
+
+    num_rows: int
+    kept: list[int]
+    groups: Mapping[str, Rows]
+
+    @property
+    def sets(self) -> dict[str, Rows]:
+        return {OVERALL: np.arange(len(self.kept)), **self.groups}
+
+
+def _frame(
+    run: str, locales: Sequence[str], targets: Sequence[Any], predictions: Any, baseline: tuple[str, Any] | None
+) -> _Frame:
+    """Sessions with a target, and those of each locale: the paper's six in its order, then others by name."""
+    lengths = [len(locales), len(predictions), len(targets), *([len(baseline[1])] if baseline else [])]
     if len(set(lengths)) != 1:
         raise DataError(f"{run}: locales, predictions and targets differ in number: {', '.join(map(str, lengths))}")
-
-
-def _rows_by_locale(locales: Sequence[str], run: str) -> dict[str, Rows]:
-    """Rows of each locale: the paper's six in its order, then others by name."""
-    if not locales:
+    kept = [row for row, target in enumerate(targets) if target]
+    if not kept:
         raise DataError(f"{run}: no session has a target; check that targets and products belong to this run")
-    names = np.asarray(locales)
+    names = np.asarray([locales[row] for row in kept])
     place = {name: position for position, name in enumerate(LOCALES)}
-    known = sorted(set(locales), key=lambda name: (place.get(name, len(place)), name))
-    return {name: np.flatnonzero(names == name) for name in known}
-
-
-def _all_rows(groups: Mapping[str, Rows]) -> Rows:
-    return np.arange(sum(len(rows) for rows in groups.values()))
-
-
-def _compare(
-    baseline: str,
-    metric: str,
-    groups: Mapping[str, Rows],
-    num_rows: int,
-    score: Callable[[Rows], float],
-    interval: Callable[[Rows], Interval],
-    p_value: Callable[[Rows], float],
-) -> Comparison:
-    sets = {OVERALL: np.arange(num_rows), **groups}
-    return Comparison(
-        baseline,
-        metric,
-        {name: score(rows) for name, rows in sets.items()},
-        {name: interval(rows) for name, rows in sets.items()},
-        {name: p_value(rows) for name, rows in sets.items()},
-    )
+    known = sorted(set(names.tolist()), key=lambda name: (place.get(name, len(place)), name))
+    return _Frame(len(targets), kept, {name: np.flatnonzero(names == name) for name in known})
 
 
 def _result(
     run: str,
     kind: str,
-    num_rows: int,
-    groups: Mapping[str, Rows],
+    frame: _Frame,
     metrics_of: Callable[[Rows, str | None], dict[str, float]],
-    signatures: Mapping[str, str],
-    comparison: Comparison | None,
+    compared: Comparison | None,
     partial: bool,
     provenance: Mapping[str, Any] | None,
 ) -> Result:
-    everything = _all_rows(groups)
-    by_locale = {name: Scores(len(rows), metrics_of(rows, name)) for name, rows in groups.items()}
-    overall = Scores(len(everything), metrics_of(everything, None))
-    macro = {
-        metric: float(np.mean([scores.metrics[metric] for scores in by_locale.values()])) for metric in overall.metrics
-    }
+    by_locale = {name: Scores(len(rows), metrics_of(rows, name)) for name, rows in frame.groups.items()}
+    overall = Scores(len(frame.kept), metrics_of(frame.sets[OVERALL], None))
     return Result(
         run=run,
         kind=kind,
-        n_sessions=len(everything),
-        n_without_target=num_rows - len(everything),
+        n_sessions=len(frame.kept),
+        n_without_target=frame.num_rows - len(frame.kept),
         partial=partial,
         overall=overall,
-        macro=macro,
+        macro={
+            metric: float(np.mean([scores.metrics[metric] for scores in by_locale.values()]))
+            for metric in overall.metrics
+        },
         locales=by_locale,
-        signatures=signatures,
-        comparison=comparison,
+        comparison=compared,
         provenance=dict(provenance or {}),
     )

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from llmrec.console import notice
 from llmrec.errors import DataError
-from llmrec.evaluation.bleu import bleu_from_stats, paired_bootstrap
+from llmrec.evaluation.bleu import bleu_from_stats
 from llmrec.evaluation.bootstrap import Interval
+from llmrec.evaluation.differences import difference_of
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.sessions import TrainingSessions
 from llmrec.selection.learning import Lessons, learn_choice, learn_lessons
@@ -71,7 +70,7 @@ def ablate_selector(
         if stats is None or len(stats) != len(whole):
             notice(f"without {name}: other sessions have their target proposed; no figure")
             continue
-        change = paired_bootstrap(stats.astype(np.int64), whole.astype(np.int64), seed=settings.seed)
+        change = difference_of(stats, whole, seed=settings.seed)
         rows.append(Ablation(name, float(bleu_from_stats(stats.sum(axis=0))), change, len(stats)))
         notice(f"without {name}: BLEU {rows[-1].bleu:.2f}")
     return rows

@@ -10,8 +10,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec.evaluation.bleu import bleu_from_stats, paired_bootstrap
+from llmrec.evaluation.bleu import bleu_from_stats
 from llmrec.evaluation.bootstrap import Interval
+from llmrec.evaluation.differences import difference_of
 from llmrec.selection.linear import Prices, best_of_rows, corpus_stats
 
 __all__ = ["Policy", "Trial", "choose", "choose_by_risk", "trusted", "tune_policy"]
@@ -125,7 +126,7 @@ def tune_policy(
         if score > best:
             best, policy = score, found
     chosen = choose(trial.rows, trial.lengths, trusted(expected, added, policy), trial.last, policy)
-    gain = paired_bootstrap(trial.stats(chosen).astype(np.int64), baseline.astype(np.int64), seed=seed)
+    gain = difference_of(trial.stats(chosen), baseline, seed=seed)
     return (policy if gain.low > 0 else Policy(prices, 0.0, np.inf, 0.0)), gain
 
 

@@ -1,13 +1,12 @@
 import math
 
-import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sacrebleu.metrics import BLEU
 
 from llmrec.errors import ConfigError, DataError
-from llmrec.evaluation.bleu import bleu_from_stats, bleu_signature, bleu_stats, corpus_bleu, paired_bootstrap
+from llmrec.evaluation.bleu import bleu_from_stats, bleu_signature, bleu_stats, corpus_bleu
 
 WORDS = [
     "Kaffee",
@@ -84,29 +83,3 @@ def test_an_unknown_tokenizer_or_unequal_lengths_are_refused():
         bleu_stats(["a"], ["a"], "mecab")
     with pytest.raises(DataError, match="2 predicted titles for 1 targets"):
         bleu_stats(["a", "b"], ["a"])
-
-
-def test_the_same_run_twice_differs_by_nothing():
-    stats = bleu_stats(["a b c d", "c d e f g"], ["a b c d e", "c d e f h"])
-    interval = paired_bootstrap(stats, stats, samples=50)
-    assert (interval.difference, interval.low, interval.high) == (0.0, 0.0, 0.0)
-    assert not interval.excludes_zero
-
-
-def test_a_clear_gain_has_an_interval_above_zero_that_holds_the_difference():
-    wanted = [f"w{row} a b c d" for row in range(60)]
-    better = [text if row % 4 else "x a b c d" for row, text in enumerate(wanted)]
-    worse = [text if row % 2 else "x a b y d" for row, text in enumerate(wanted)]
-    stats = bleu_stats(better, wanted), bleu_stats(worse, wanted)
-    interval = paired_bootstrap(*stats, samples=400, seed=3)
-    exact = corpus_bleu(better, wanted).score - corpus_bleu(worse, wanted).score
-    assert interval.difference == pytest.approx(exact, abs=1e-9)
-    assert 0 < interval.low < interval.difference < interval.high
-    assert interval.excludes_zero
-    assert interval == paired_bootstrap(*stats, samples=400, seed=3)
-
-
-def test_runs_of_different_length_are_not_paired():
-    stats = bleu_stats(["a"], ["a"])
-    with pytest.raises(DataError, match="got 1 and 2"):
-        paired_bootstrap(stats, np.vstack([stats, stats]))

@@ -233,3 +233,29 @@ def read_written(files: Path, arguments: list[str]):
     with pytest.raises(SystemExit):
         main([*arguments, "--by", "length", "locale", "--json", str(files / "made.json")])
     return read_result(files / "made.json")
+
+
+def test_a_difference_has_one_interval_and_one_p_wherever_it_is_printed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    chance, locales, wanted = np.random.default_rng(4), ["UK", "DE", "ES"] * 40, ["t"] * 80 + ["z"] * 40
+    for name, share in (("run", 0.6), ("other", 0.4)):
+        hits = chance.random(120) < share
+        lists = [[target] if hit else ["o"] for target, hit in zip(wanted, hits, strict=True)]
+        write_run(tmp_path / f"{name}.parquet", pa.array(locales), pa.array(lists), {})
+    pq.write_table(pa.table({"locale": locales, "next_item": wanted}), tmp_path / "targets.parquet")
+    pq.write_table(pa.table({"prev_items": [["t", "o"]], "locale": ["UK"]}), tmp_path / "train.parquet")
+    arguments = ["evaluate", str(tmp_path / "run.parquet"), "--targets", str(tmp_path / "targets.parquet")]
+    arguments += ["--compare", str(tmp_path / "other.parquet"), "--train", str(tmp_path / "train.parquet")]
+    for file, more in (("alone.json", []), ("by.json", ["--by", "locale", "novelty"])):
+        with pytest.raises(SystemExit):
+            main([*arguments, "--samples", "99", "--json", str(tmp_path / file), *more])
+    lines = capfd.readouterr().out.splitlines()
+    for name, shown in (("UK", 3), ("DE", 3), ("ES", 3), ("all sessions", 4)):
+        assert len(told := [line.split(" | ")[-1] for line in lines if line.startswith(f"| {name} |")]) == shown
+        assert len(set(told)) == 1
+    result = read_result(tmp_path / "by.json")
+    assert result.comparison == read_result(tmp_path / "alone.json").comparison  # a further table moves no figure
+    for name in ("warm", "cold"):
+        assert result.breakdowns["novelty"][name] == result.parts[name]
+        assert result.breakdowns["novelty"][name].differences["mrr@100"] == result.comparison.intervals[name]

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from llmrec.console import notice, track
 from llmrec.errors import ConfigError, DataError
-from llmrec.evaluation.bootstrap import Interval, paired_bootstrap_mean
+from llmrec.evaluation.bootstrap import Interval
+from llmrec.evaluation.differences import difference_of
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.fusion.sources import active_groups
 from llmrec.rankers.fusion.training import Fold, Judged, target_ranks
@@ -94,8 +95,8 @@ def ablate_folds(folds: Sequence[Fold], ranker: Fusion) -> list[Ablation]:
     whole: tuple[Floats, Floats] | None = None
     for off in track(options, "ablation", len(options)):
         reciprocal, hit = _judge(off, judged, names, examples, ranker)
-        change = None if whole is None else paired_bootstrap_mean(reciprocal, whole[0])
-        recall = None if whole is None else paired_bootstrap_mean(hit, whole[1])
+        change = None if whole is None else difference_of(reciprocal, whole[0])
+        recall = None if whole is None else difference_of(hit, whole[1])
         whole = whole or (reciprocal, hit)
         rows.append(Ablation(off, float(reciprocal.mean()), float(hit.mean()), change, recall, len(hit)))
         notice(f"without {off or 'nothing'}: mrr@100 {rows[-1].mrr:.4f}, recall@100 {rows[-1].recall:.4f}")

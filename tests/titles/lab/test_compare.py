@@ -22,7 +22,8 @@ from conftest import TITLES
 
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, DataError, DiskError, LlmrecError, ModelError, StoreError
-from llmrec.evaluation.bleu import bleu_stats, corpus_bleu, paired_bootstrap
+from llmrec.evaluation.bleu import bleu_stats, corpus_bleu
+from llmrec.evaluation.differences import difference_of
 from llmrec.text.prompts import load_prompt, one_line
 from llmrec.titles.lab.compare import compare_prompts
 from llmrec.titles.lab.messages import render_chat
@@ -125,11 +126,11 @@ def test_scores_are_those_of_the_titles_and_the_first_row_is_the_baseline_of_the
         assert cell["scores"]["overall"]["metrics"]["bleu"] == metric(score)
         assert metric(score) == pytest.approx(corpus_bleu(titles, targets).score)
         ours, theirs = bleu_stats(titles, targets), bleu_stats(last, targets)
-        expected = paired_bootstrap(ours, theirs)
+        expected = difference_of(ours, theirs)
         assert cell["scores"]["comparison"]["intervals"]["overall"]["low"] == pytest.approx(expected.low)
         if first is not None:
             low = cell["against_first"]["intervals"]["overall"]["low"]
-            assert low == pytest.approx(paired_bootstrap(ours, first).low)
+            assert low == pytest.approx(difference_of(ours, first).low)
         first = ours if first is None else first
         assert (cell["cost"]["prompt_tokens"], cell["cost"]["completion_tokens"]) == (140, 42)
     assert record["cells"][0]["against_first"] is None
