@@ -19,6 +19,8 @@ LAYERS = [
     {"errors"},
     {"schema"},
     {"files", "console"},
+    {"ragged"},
+    {"within"},
     {"settings"},
     {"data"},
     {"synth"},

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from llmrec.console import track
 from llmrec.errors import ConfigError, DataError, ModelError
+from llmrec.ragged import list_array, offsets_of
 from llmrec.rankers.catalogue import Catalogue, catalogue_and_codes
 from llmrec.rankers.sessions import CodedSessions, Sessions, TrainingSessions
 from llmrec.rankers.storage import read_model, write_model
-from llmrec.rankers.topk import fill_up, is_among
 from llmrec.rankers.vocabulary import UNKNOWN
+from llmrec.within import fill_up, is_among
 
 __all__ = ["Ranker", "Seen"]
 
@@ -156,10 +157,9 @@ class Ranker(ABC, Generic[SettingsT]):
         for start in track(starts, "rank", len(starts)):
             ranked, values = self._rank_filled(coded.slice(start, CHUNK), min(k, len(self.catalogue.vocabulary)), seen)
             lengths = (ranked != UNKNOWN).sum(axis=1)
-            offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
-            names = self.catalogue.vocabulary.decode(ranked[ranked != UNKNOWN])
-            ids.append(pa.ListArray.from_arrays(offsets, names))
-            scores.append(pa.ListArray.from_arrays(offsets, pa.array(values[ranked != UNKNOWN])))
+            offsets = offsets_of(lengths)
+            ids.append(list_array(offsets, self.catalogue.vocabulary.decode(ranked[ranked != UNKNOWN])))
+            scores.append(list_array(offsets, pa.array(values[ranked != UNKNOWN])))
         if not ids:
             return pa.array([], pa.list_(pa.string())), pa.array([], pa.list_(pa.float32()))
         return pa.concat_arrays(ids), pa.concat_arrays(scores)

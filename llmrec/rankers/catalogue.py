@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llmrec.console import notice
+from llmrec.ragged import offsets_of
 from llmrec.rankers.sessions import CodedSessions, Sessions, TrainingSessions
 from llmrec.rankers.vocabulary import UNKNOWN, Vocabulary
 
@@ -114,7 +115,7 @@ class Catalogue:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], locales: tuple[str, ...]) -> Catalogue:
         """The catalogue that `arrays` came from."""
-        offsets = np.concatenate([[0], np.cumsum(arrays["catalogue.id_bytes"], dtype=np.int64)]).astype(np.int32)
+        offsets = offsets_of(arrays["catalogue.id_bytes"]).astype(np.int32)
         buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(arrays["catalogue.ids"]))]
         ids = pa.Array.from_buffers(pa.string(), len(offsets) - 1, buffers)
         ids.validate(full=True)
@@ -166,12 +167,11 @@ def _offsets(lists: Any) -> Ints:
 
 def _popular(coded: CodedSessions, num_locales: int, num_items: int) -> Ints:
     """Most frequent items of each locale and, last, of all; ties go to the smaller code."""
-    locale_of_item = np.repeat(coded.locales, coded.lengths)
+    held = coded.counts(num_locales, num_items)
+    held[-1] = held.sum(axis=0)
     popular = np.full((num_locales + 1, min(NUM_POPULAR, num_items)), UNKNOWN)
-    for row in range(num_locales + 1):
-        items = coded.items if row == num_locales else coded.items[locale_of_item == row]
-        counts = np.bincount(items, minlength=num_items)
-        best = np.lexsort((np.arange(num_items), -counts))[: popular.shape[1]]
+    for row, counts in enumerate(held):
+        best = np.argsort(-counts, kind="stable")[: popular.shape[1]]
         best = best[counts[best] > 0]
         popular[row, : len(best)] = best
     return popular

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,16 @@ from llmrec.data.connection import connected
 from llmrec.data.sessions import read_sessions_file
 from llmrec.data.store import LabelledSessions
 from llmrec.errors import DataError
-from llmrec.rankers.vocabulary import UNKNOWN
+from llmrec.ragged import UNKNOWN, Ragged, list_array, list_lengths, offsets_of
 
-__all__ = ["CodedSessions", "Sessions", "TrainingSessions", "read_session_files", "read_training_files"]
+__all__ = [
+    "CodedSessions",
+    "Sessions",
+    "TrainingSessions",
+    "counts_by_locale",
+    "read_session_files",
+    "read_training_files",
+]
 
 Ints = NDArray[np.int64]
 
@@ -90,107 +97,65 @@ class TrainingSessions:
         )
 
 
-@dataclass(frozen=True)
-class CodedSessions:
+@dataclass(frozen=True, eq=False)
+class CodedSessions(Ragged):
     """Sessions as codes of a catalogue: session ``i`` is ``items[offsets[i]:offsets[i + 1]]``.
 
     Attributes:
         offsets: Shape ``(S + 1,)``.
-        items: Shape ``(T,)``; codes, -1 for an item that the catalogue does not have (never in training).
+        values: Shape ``(T,)``; `items`.
         locales: Shape ``(S,)``; places in the catalogue's locales, ``len(locales)`` for one it does not have.
         labelled: Shape ``(S,)``; whether the last item is a session's ``next_item``. None for sessions to rank for.
     """
 
-    offsets: Ints
-    items: Ints
     locales: Ints
     labelled: NDArray[np.bool_] | None = None
 
-    def __len__(self) -> int:
-        return len(self.locales)
+    @property
+    def items(self) -> Ints:
+        """Codes, shape ``(T,)``; -1 for an item that the catalogue does not have (never in training)."""
+        return self.values
 
     @property
-    def lengths(self) -> Ints:
-        """Number of items of each session, shape ``(S,)``."""
-        return np.diff(self.offsets)
-
-    @property
-    def rows(self) -> Ints:
-        """Session of each item, shape ``(T,)``."""
-        return np.repeat(np.arange(len(self)), self.lengths)
+    def with_label(self) -> NDArray[np.bool_]:
+        """`labelled`, shape ``(S,)``, and False for all where there is none."""
+        return np.zeros(len(self), dtype=np.bool_) if self.labelled is None else self.labelled
 
     def known(self) -> CodedSessions:
         """The same sessions without the items that the catalogue does not have."""
         keep = self.items != UNKNOWN
-        if keep.all():
-            return self
-        kept = np.concatenate([[0], np.cumsum(keep)])
-        return CodedSessions(kept[self.offsets], self.items[keep], self.locales, self.labelled)
+        return self if keep.all() else self.kept(keep)
 
     def take(self, rows: Ints) -> CodedSessions:
         """The sessions of some rows."""
-        lengths = self.lengths[rows]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        places = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
         labelled = None if self.labelled is None else self.labelled[rows]
-        return CodedSessions(offsets, self.items[places], self.locales[rows], labelled)
+        return replace(super().take(rows), locales=self.locales[rows], labelled=labelled)
 
     def slice(self, start: int, count: int) -> CodedSessions:
         """Sessions ``start`` to ``start + count``, without a copy of their items."""
-        offsets = self.offsets[start : start + count + 1]
-        labelled = None if self.labelled is None else self.labelled[start : start + count]
-        items = self.items[offsets[0] : offsets[-1]]
-        return CodedSessions(offsets - offsets[0], items, self.locales[start : start + count], labelled)
+        part = slice(start, start + count)
+        labelled = None if self.labelled is None else self.labelled[part]
+        return replace(super().slice(start, count), locales=self.locales[part], labelled=labelled)
 
-    def without_last(self, rows: NDArray[np.bool_]) -> CodedSessions:
-        """The same sessions, bare of the last item where ``rows``, shape ``(S,)``, says so."""
-        cut = rows & (self.lengths > 0)
-        keep = np.ones(len(self.items), dtype=np.bool_)
-        keep[self.offsets[1:][cut] - 1] = False
-        offsets = self.offsets - np.concatenate([[0], np.cumsum(cut)])
-        labelled = None if self.labelled is None else self.labelled & ~rows
-        return CodedSessions(offsets, self.items[keep], self.locales, labelled)
+    def without_last(self, rows: NDArray[np.bool_] | None = None) -> CodedSessions:
+        """The same sessions, bare of the last item, all or where ``rows``, shape ``(S,)``, says so; no label then."""
+        labelled = None if self.labelled is None else self.labelled & (False if rows is None else ~rows)
+        return replace(super().without_last(rows), labelled=labelled)
 
     def without_items(self, codes: Ints) -> CodedSessions:
         """The same sessions bare of some items; one whose ``next_item`` goes is no longer labelled."""
-        keep = ~np.isin(self.items, codes)
-        kept = np.concatenate([[0], np.cumsum(keep)])
-        labelled = None
-        if self.labelled is not None:
-            labelled = self.labelled.copy()
-            filled = self.lengths > 0
-            labelled[filled] &= keep[self.offsets[1:][filled] - 1]
-        return CodedSessions(kept[self.offsets], self.items[keep], self.locales, labelled)
+        labelled = None if self.labelled is None else self.labelled & ~np.isin(self.ends, codes)
+        return replace(self.kept(~np.isin(self.items, codes)), labelled=labelled)
 
-    def last(self, count: int) -> CodedSessions:
-        """The last ``count`` items of each session."""
-        lengths = np.minimum(self.lengths, count)
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        places = np.repeat(self.offsets[1:] - offsets[1:], lengths) + np.arange(offsets[-1])
-        return CodedSessions(offsets, self.items[places], self.locales, self.labelled)
+    def counts(self, num_locales: int, num_items: int) -> Ints:
+        """How often a locale's sessions hold an item, shape ``(num_locales + 1, num_items)``; the last is unknown's."""
+        return counts_by_locale(self.locales[self.rows], self.items, num_locales, num_items)
 
-    @property
-    def ages(self) -> Ints:
-        """How many items of its session come after each item, shape ``(T,)``."""
-        ages: Ints = np.repeat(self.offsets[1:], self.lengths) - 1 - np.arange(len(self.items))
-        return ages
 
-    def distinct(self) -> CodedSessions:
-        """Each item of a session once, where it stands last."""
-        rows = self.rows
-        order = np.lexsort((self.items, rows))  # stable: the last of equal pairs is the latest
-        ends = np.ones(len(order), dtype=np.bool_)
-        ends[:-1] = (np.diff(rows[order]) != 0) | (np.diff(self.items[order]) != 0)
-        places = np.sort(order[ends])
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(rows[places], minlength=len(self)))])
-        return CodedSessions(offsets, self.items[places], self.locales, self.labelled)
-
-    def padded(self) -> Ints:
-        """Items as a matrix, shape ``(S, longest)``, -1 beyond a session's end."""
-        lengths = self.lengths
-        matrix = np.full((len(self), max(1, int(lengths.max(initial=0)))), UNKNOWN)
-        matrix[np.arange(matrix.shape[1]) < lengths[:, None]] = self.items
-        return matrix
+def counts_by_locale(locales: Ints, items: Ints, num_locales: int, num_items: int) -> Ints:
+    """How often each (locale, item) is there, shape ``(num_locales + 1, num_items)``; the last row is unknown's."""
+    counts = np.bincount(locales * num_items + items, minlength=(num_locales + 1) * num_items)
+    return counts.reshape(num_locales + 1, num_items)
 
 
 def read_session_files(*files: Path) -> Sessions:
@@ -232,8 +197,7 @@ def read_training_files(files: Iterable[Path] | LabelledSessions) -> TrainingSes
 def _append(lists: Any, last: Any) -> Any:
     """Lists with one more element at the end of each; a null adds nothing."""
     one = pc.is_valid(last).cast(pa.int64()).to_numpy(zero_copy_only=False)
-    lengths = lists.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
-    offsets = np.concatenate([[0], np.cumsum(lengths + one)])
+    offsets = offsets_of(list_lengths(lists) + one)
     size = len(lists.flatten())
     places = np.empty(int(offsets[-1]), dtype=np.int64)
     ends = np.zeros(len(places), dtype=np.bool_)
@@ -241,7 +205,7 @@ def _append(lists: Any, last: Any) -> Any:
     places[~ends] = np.arange(size)
     places[ends] = size + np.flatnonzero(one)
     values = pa.concat_arrays([lists.flatten(), last]).take(pa.array(places))
-    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values)
+    return list_array(offsets, values)
 
 
 def _read(path: Path, labels: bool) -> dict[str, Any]:

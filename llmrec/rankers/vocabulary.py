@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-__all__ = ["ID_BASE", "UNKNOWN", "Vocabulary"]
+from llmrec.ragged import UNKNOWN
 
-UNKNOWN = -1
+__all__ = ["ID_BASE", "UNKNOWN", "Vocabulary"]
 
 Ints = NDArray[np.int64]
 

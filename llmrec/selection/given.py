@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from llmrec.errors import DataError
 from llmrec.evaluation.runs import Run, read_run
-from llmrec.rankers.csr import flat_ranges
+from llmrec.ragged import flat_ranges
 from llmrec.selection.ngrams import NO_TITLE
 from llmrec.selection.offers import Evidence
 from llmrec.selection.table import TitleTable

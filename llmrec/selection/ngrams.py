@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from llmrec.console import track
 from llmrec.evaluation.bleu import ORDERS, tokenize_title
-from llmrec.rankers.csr import flat_ranges
+from llmrec.ragged import flat_ranges
 
 __all__ = ["NO_TITLE", "TitleBook", "agreement", "lengths_by_order", "summed", "token_support"]
 

@@ -14,10 +14,10 @@ from llmrec.errors import ConfigError
 from llmrec.rankers.base import Seen
 from llmrec.rankers.counting.base import CountingRanker
 from llmrec.rankers.counting.counts import best_of_each, neighbour_weights, normalised
-from llmrec.rankers.csr import Csr
+from llmrec.rankers.counting.rows import WeightedRows
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.rankers.topk import sum_candidates, top_k_candidates
 from llmrec.settings import option
+from llmrec.within import sum_candidates, top_k_candidates
 
 __all__ = ["Covisit", "CovisitSettings"]
 
@@ -58,7 +58,7 @@ class Covisit(CountingRanker[CovisitSettings]):
 
     name = "covisit"
     settings_class = CovisitSettings
-    _neighbours: Csr
+    _neighbours: WeightedRows
     _totals: Floats  # (N,); sum of an item's neighbours' weights, 1 where it has none
     # (L + 1, N): share of an item's occurrences that a locale has, 0 for an unknown one; (0, 0) where it has no weight
     _shares: Floats
@@ -76,27 +76,25 @@ class Covisit(CountingRanker[CovisitSettings]):
             return best_of_each(weighed, settings.neighbours).order_by("source", "target")
 
         table = self._counted(training, neighbours)
-        self._set(Csr.of(table, "source", "target", num_items, "weight"), self._locale_shares(training))
+        self._set(WeightedRows.of(table, "source", "target", num_items, "weight"), self._locale_shares(training))
 
     @property
-    def neighbours(self) -> Csr:
+    def neighbours(self) -> WeightedRows:
         """Each item's neighbours and their weights."""
         return self._neighbours
 
     def _locale_shares(self, training: CodedSessions) -> Floats:
         if not self.settings.locale_weight:
             return np.zeros((0, 0), dtype=np.float32)
-        num_locales, num_items = len(self.catalogue.locales), len(self.catalogue.vocabulary)
-        keys = np.repeat(training.locales, training.lengths) * num_items + training.items
-        held = np.bincount(keys, minlength=(num_locales + 1) * num_items).reshape(num_locales + 1, num_items)
+        held = training.counts(len(self.catalogue.locales), len(self.catalogue.vocabulary))
         shares: Floats = (held / np.maximum(held.sum(axis=0), 1)).astype(np.float32)
         return shares
 
-    def _set(self, neighbours: Csr, shares: Floats) -> None:
+    def _set(self, neighbours: WeightedRows, shares: Floats) -> None:
         self._neighbours, self._shares = neighbours, shares
         sums = np.concatenate([[0.0], np.cumsum(neighbours.weights, dtype=np.float64)])
         totals = sums[neighbours.offsets[1:]] - sums[neighbours.offsets[:-1]]
-        self._totals = np.where(np.diff(neighbours.offsets) > 0, totals, 1).astype(np.float32)
+        self._totals = np.where(neighbours.lengths > 0, totals, 1).astype(np.float32)
 
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
         recent = sessions.last(self.settings.history)
@@ -116,7 +114,7 @@ class Covisit(CountingRanker[CovisitSettings]):
         """Neighbours of some sessions' items, each with its weight times the item's, added up."""
         lengths, places = self._neighbours.places(items)
         values = self._neighbours.weights[places] * np.repeat(weights, lengths)
-        codes = self._neighbours.codes[places].astype(np.int64)
+        codes = self._neighbours.values[places].astype(np.int64)
         return sum_candidates(np.repeat(rows, lengths), codes, values, len(self.catalogue.vocabulary))
 
     def _with_second_hop(self, found: Candidates, short: NDArray[np.bool_]) -> Candidates:
@@ -141,4 +139,4 @@ class Covisit(CountingRanker[CovisitSettings]):
         shape = (len(self.catalogue.locales) + 1, num_items) if self.settings.locale_weight else (0, 0)
         if arrays["shares"].shape != shape:
             raise ValueError(f"shares have the shape {arrays['shares'].shape}, not {shape}")
-        self._set(Csr.from_arrays(arrays, "neighbours", num_items, num_items), arrays["shares"])
+        self._set(WeightedRows.from_arrays(arrays, "neighbours", num_items, num_items), arrays["shares"])

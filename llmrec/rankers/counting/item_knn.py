@@ -35,6 +35,5 @@ class ItemKnn(SessionNeighbours[ItemKnnSettings]):
     def _neighbours(self, sessions: CodedSessions) -> Neighbours:
         own = sessions.distinct()
         (rows, neighbours, shared), _ = self._shared(own, np.ones(len(own.items)))
-        offsets = self._sessions.offsets
-        sizes = (offsets[neighbours + 1] - offsets[neighbours]) * own.lengths[rows]
+        sizes = self._sessions.lengths[neighbours] * own.lengths[rows]
         return self._nearest((rows, neighbours, shared / np.sqrt(sizes)), len(own), self.settings.neighbours)

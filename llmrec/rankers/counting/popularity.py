@@ -15,11 +15,11 @@ from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.counting.base import CountingRanker
 from llmrec.rankers.counting.counts import followers, steps_of
 from llmrec.rankers.counting.engine import counted
-from llmrec.rankers.csr import Csr, flat_ranges
+from llmrec.rankers.counting.rows import WeightedRows
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.rankers.topk import fill_up
 from llmrec.rankers.vocabulary import UNKNOWN
 from llmrec.settings import option
+from llmrec.within import fill_up, first_k
 
 __all__ = ["GlobalPopularity", "GlobalPopularitySettings", "Popularity", "PopularitySettings"]
 
@@ -54,7 +54,7 @@ class Popularity(CountingRanker[PopularitySettings]):
     name = "popularity"
     settings_class = PopularitySettings
     fills_up = False  # it pads by its own rule
-    _followers: Csr  # falling by weight
+    _followers: WeightedRows  # falling by weight
     _padding: Ints  # (P,)
 
     def _count(self, training: CodedSessions) -> None:
@@ -64,26 +64,25 @@ class Popularity(CountingRanker[PopularitySettings]):
 
         table = counted(self.settings.engine, steps_of(training), sorted_followers)
         num_items = len(self.catalogue.vocabulary)
-        self._followers = Csr.of(table, "source", "target", num_items, "weight")
-        counts = np.bincount(self._followers.codes, weights=self._followers.weights, minlength=num_items)
+        self._followers = WeightedRows.of(table, "source", "target", num_items, "weight")
+        counts = np.bincount(self._followers.values, weights=self._followers.weights, minlength=num_items)
         if not counts.any():  # no session of two items: what there is, by how often it is there
             counts = np.bincount(training.items, minlength=num_items).astype(np.float64)
         best = np.lexsort((np.arange(num_items), -counts))[: self.settings.padding]
         self._padding = best[counts[best] > 0]
 
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
-        last = np.full(len(sessions), UNKNOWN)
-        filled = sessions.lengths > 0
-        last[filled] = sessions.items[sessions.offsets[1:][filled] - 1]
-        starts = np.where(last == UNKNOWN, 0, self._followers.offsets[last])
-        lengths = np.where(last == UNKNOWN, 0, self._followers.offsets[last + 1] - starts)
-        rows = np.repeat(np.arange(len(sessions)), lengths)
-        places = flat_ranges(starts, lengths)
-        codes = self._followers.codes[places].astype(np.int64)
+        last = sessions.ends
+        known = np.flatnonzero(last != UNKNOWN)
+        lengths, places = self._followers.places(last[known])
+        rows = np.repeat(known, lengths)
+        codes = self._followers.values[places].astype(np.int64)
         weights = self._followers.weights[places]
         usable = self._allowed(rows, codes, sessions, seen)
-        ranked, scores = _first_of_each(rows[usable], codes[usable], weights[usable], len(sessions), k)
-        self._pad(ranked, scores, sessions, lengths == 0, seen)
+        ranked, scores = first_k(rows[usable], codes[usable], weights[usable], len(sessions), k)
+        unseen = np.ones(len(sessions), dtype=np.bool_)
+        unseen[rows] = False
+        self._pad(ranked, scores, sessions, unseen, seen)
         return ranked, scores
 
     def _pad(
@@ -107,7 +106,7 @@ class Popularity(CountingRanker[PopularitySettings]):
 
     def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         num_items = len(self.catalogue.vocabulary)
-        self._followers = Csr.from_arrays(arrays, "followers", num_items, num_items)
+        self._followers = WeightedRows.from_arrays(arrays, "followers", num_items, num_items)
         if not ((arrays["padding"] >= 0) & (arrays["padding"] < num_items)).all():
             raise ValueError("padding holds items that the catalogue does not have")
         self._padding = arrays["padding"].astype(np.int64)
@@ -131,12 +130,9 @@ class GlobalPopularity(Ranker[GlobalPopularitySettings]):
 
     def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:  # noqa: ARG002
         popular = self.catalogue.popular
-        locale_of_item = np.repeat(training.locales, training.lengths)
-        self._counts = np.zeros(popular.shape, dtype=np.int32)
-        for row, codes in enumerate(popular):
-            items = training.items if row == len(popular) - 1 else training.items[locale_of_item == row]
-            held = np.bincount(items, minlength=len(self.catalogue.vocabulary))
-            self._counts[row] = np.where(codes == UNKNOWN, 0, held[codes])
+        counts = training.counts(len(self.catalogue.locales), len(self.catalogue.vocabulary))
+        counts[-1] = counts.sum(axis=0)
+        self._counts = np.where(popular == UNKNOWN, 0, np.take_along_axis(counts, popular, axis=1)).astype(np.int32)
 
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
         codes = self.catalogue.popular[sessions.locales]
@@ -144,7 +140,7 @@ class GlobalPopularity(Ranker[GlobalPopularitySettings]):
         items, counts = codes[rows, places], self._counts[sessions.locales[rows], places]
         allowed = self._allowed(rows, items, sessions, seen)
         rows, items, counts = rows[allowed], items[allowed], counts[allowed]
-        return _first_of_each(rows, items, counts.astype(np.float32), len(sessions), k)
+        return first_k(rows, items, counts.astype(np.float32), len(sessions), k)
 
     def _state(self) -> Mapping[str, NDArray[Any]]:
         return {"counts": self._counts}
@@ -153,13 +149,3 @@ class GlobalPopularity(Ranker[GlobalPopularitySettings]):
         if arrays["counts"].shape != self.catalogue.popular.shape:
             raise ValueError("counts and popular items differ in shape")
         self._counts = arrays["counts"]
-
-
-def _first_of_each(rows: Ints, codes: Ints, scores: Floats, num_sessions: int, k: int) -> tuple[Ints, Floats]:
-    """The first k candidates of each session, given best first and session after session."""
-    place = np.arange(len(rows)) - np.searchsorted(rows, np.arange(num_sessions))[rows]
-    ranked, values = np.full((num_sessions, k), UNKNOWN), np.full((num_sessions, k), -np.inf, dtype=np.float32)
-    best = place < k
-    ranked[rows[best], place[best]] = codes[best]
-    values[rows[best], place[best]] = scores[best]
-    return ranked, values

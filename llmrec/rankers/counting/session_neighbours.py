@@ -10,13 +10,14 @@ import ibis.expr.types as ir
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.ragged import row_numbers
 from llmrec.rankers.base import Seen
 from llmrec.rankers.counting.base import CountingRanker
 from llmrec.rankers.counting.counts import newest_sessions
-from llmrec.rankers.csr import NO_WEIGHTS, Csr
+from llmrec.rankers.counting.rows import WeightedRows
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.rankers.topk import grouped, sum_candidates, top_k_candidates
 from llmrec.rankers.vocabulary import UNKNOWN
+from llmrec.within import grouped, sum_candidates, top_k_candidates
 
 __all__ = ["Neighbours", "SessionNeighbours"]
 
@@ -43,8 +44,8 @@ class SessionNeighbours(CountingRanker[SettingsT], Generic[SettingsT]):
     sessions have no time the order of the files stands for it.
     """
 
-    _sessions: Csr  # session → its distinct items
-    _index: Csr  # item → its newest sessions, the newest first
+    _sessions: WeightedRows  # session → its distinct items
+    _index: WeightedRows  # item → its newest sessions, the newest first
 
     def _count(self, training: CodedSessions) -> None:
         num_items, num_sessions = len(self.catalogue.vocabulary), len(training)
@@ -54,16 +55,16 @@ class SessionNeighbours(CountingRanker[SettingsT], Generic[SettingsT]):
             return held.order_by(held.item, held.session.desc())
 
         table = self._counted(training, newest)
-        by_item = Csr.of(table, "item", "session", num_items)
-        self._index = Csr(by_item.offsets, (num_sessions - 1 - by_item.codes).astype(np.int32), NO_WEIGHTS)
+        by_item = WeightedRows.of(table, "item", "session", num_items)
+        self._index = WeightedRows.sets(by_item.offsets, num_sessions - 1 - by_item.values)
         keys = np.unique((num_sessions - 1 - training.rows) * num_items + training.items)
         offsets = np.searchsorted(keys, np.arange(num_sessions + 1) * num_items)
-        self._sessions = Csr(offsets, (keys % num_items).astype(np.int32), NO_WEIGHTS)
+        self._sessions = WeightedRows.sets(offsets, keys % num_items)
 
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
         rows, neighbours, weights = self._neighbours(sessions)
         lengths, places = self._sessions.places(neighbours)
-        rows, codes = np.repeat(rows, lengths), self._sessions.codes[places].astype(np.int64)
+        rows, codes = np.repeat(rows, lengths), self._sessions.values[places].astype(np.int64)
         found = sum_candidates(rows, codes, np.repeat(weights, lengths), len(self.catalogue.vocabulary))
         allowed = self._allowed(found[0], found[1], sessions, seen)
         rows, codes, scores = found[0][allowed], found[1][allowed], found[2][allowed]
@@ -81,14 +82,14 @@ class SessionNeighbours(CountingRanker[SettingsT], Generic[SettingsT]):
             newest shared one.
         """
         lengths, places = self._index.places(sessions.items)
-        rows, holders = np.repeat(sessions.rows, lengths), self._index.codes[places].astype(np.int64)
+        rows, holders = np.repeat(sessions.rows, lengths), self._index.values[places].astype(np.int64)
         order, starts = grouped(rows, holders, self._num_sessions)
         if not len(order):
             return (rows, holders, np.zeros(0)), rows
         sums = np.add.reduceat(np.repeat(weights, lengths)[order], starts)
         newest = order[np.append(starts[1:], len(order)) - 1]  # items come in time order, and grouping keeps it
         firsts = order[starts]
-        return (rows[firsts], holders[firsts], sums), np.repeat(np.arange(len(lengths)), lengths)[newest]
+        return (rows[firsts], holders[firsts], sums), row_numbers(lengths)[newest]
 
     def _nearest(self, found: Neighbours, num_rows: int, number: int) -> Neighbours:
         """The ``number`` most similar of each row, ties to the newer."""
@@ -98,7 +99,7 @@ class SessionNeighbours(CountingRanker[SettingsT], Generic[SettingsT]):
 
     @property
     def _num_sessions(self) -> int:
-        return len(self._sessions.offsets) - 1
+        return len(self._sessions)
 
     @abstractmethod
     def _neighbours(self, sessions: CodedSessions) -> Neighbours:
@@ -115,5 +116,5 @@ class SessionNeighbours(CountingRanker[SettingsT], Generic[SettingsT]):
     def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         num_items = len(self.catalogue.vocabulary)
         num_sessions = len(arrays["sessions.offsets"]) - 1
-        self._sessions = Csr.from_arrays(arrays, "sessions", num_sessions, num_items)
-        self._index = Csr.from_arrays(arrays, "index", num_items, num_sessions)
+        self._sessions = WeightedRows.from_arrays(arrays, "sessions", num_sessions, num_items)
+        self._index = WeightedRows.from_arrays(arrays, "index", num_items, num_sessions)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from llmrec.rankers.counting.session_neighbours import Neighbours, SessionNeighbours
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.settings import option
+from llmrec.within import nth_within
 
 __all__ = ["VmisKnn", "VmisKnnSettings"]
 
@@ -56,7 +57,7 @@ class VmisKnn(SessionNeighbours[VmisKnnSettings]):
         self._weigh()
 
     def _weigh(self) -> None:
-        holders = np.bincount(self._sessions.codes, minlength=len(self.catalogue.vocabulary))
+        holders = np.bincount(self._sessions.values, minlength=len(self.catalogue.vocabulary))
         self._idf = np.log(self._num_sessions / np.maximum(holders, 1))
 
     def _neighbours(self, sessions: CodedSessions) -> Neighbours:
@@ -64,8 +65,7 @@ class VmisKnn(SessionNeighbours[VmisKnnSettings]):
         lengths = np.repeat(own.lengths, own.lengths)
         (rows, holders, similarity), newest_shared = self._shared(own, (lengths - own.ages) / lengths)
         # a smaller number is a newer session, and sessions come in the order of their numbers
-        place = np.arange(len(rows)) - np.searchsorted(rows, np.arange(len(own)))[rows]
-        newest = place < self.settings.sample
+        newest = nth_within(rows) < self.settings.sample
         rows, holders, similarity = rows[newest], holders[newest], similarity[newest]
         votes = np.maximum(1 - self.settings.match_decay * own.ages[newest_shared[newest]], 0)
         nearest = self._nearest((rows, holders, similarity), len(own), self.settings.neighbours)

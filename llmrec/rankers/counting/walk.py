@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from llmrec.ragged import offsets_of, row_numbers
 from llmrec.rankers.base import Seen
 from llmrec.rankers.counting.base import CountingRanker
 from llmrec.rankers.counting.covisit import Covisit, CovisitSettings
-from llmrec.rankers.csr import Csr
+from llmrec.rankers.counting.rows import WeightedRows
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.rankers.topk import top_k_candidates
 from llmrec.settings import option
+from llmrec.within import top_k_candidates
 
 __all__ = ["CovisitWalk", "CovisitWalkSettings"]
 
@@ -47,20 +48,17 @@ class CovisitWalk(CountingRanker[CovisitWalkSettings]):
 
     def _count(self, training: CodedSessions) -> None:
         counting = Covisit(self.settings).fit_coded(self.catalogue, training)
-        num_locales, num_items = len(self.catalogue.locales), len(self.catalogue.vocabulary)
-        keys = np.repeat(training.locales, training.lengths) * num_items + training.items
-        counts = np.bincount(keys, minlength=(num_locales + 1) * num_items).reshape(num_locales + 1, num_items)
+        counts = training.counts(len(self.catalogue.locales), len(self.catalogue.vocabulary))
         self._set(counting.neighbours, counts.astype(np.int32))
 
-    def _set(self, neighbours: Csr, counts: NDArray[np.int32]) -> None:
-        rows = np.repeat(np.arange(len(neighbours.offsets) - 1), np.diff(neighbours.offsets))
-        totals = np.bincount(rows, weights=neighbours.weights, minlength=len(neighbours.offsets) - 1)
+    def _set(self, neighbours: WeightedRows, counts: NDArray[np.int32]) -> None:
+        size, rows = len(neighbours), neighbours.rows
+        totals = np.bincount(rows, weights=neighbours.weights, minlength=size)
         shares = (neighbours.weights / totals[rows]).astype(np.float32)
         self._neighbours, self._counts = neighbours, counts
         self._unseen = np.array([not row.any() for row in counts])
         self._totals = np.maximum(counts.sum(axis=0), 1)
-        size = len(neighbours.offsets) - 1
-        self._graph = sparse.csr_array((shares, neighbours.codes, neighbours.offsets), shape=(size, size))
+        self._graph = sparse.csr_array((shares, neighbours.values, neighbours.offsets), shape=(size, size))
 
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
         number = len(sessions)
@@ -85,7 +83,7 @@ class CovisitWalk(CountingRanker[CovisitWalkSettings]):
             weight *= np.float32(self.settings.hop_weight)
             if step + 1 < self.settings.steps:
                 at = _best_of_rows(at, self.settings.hop_items)
-        rows = np.repeat(np.arange(len(recent)), np.diff(reached.indptr))
+        rows = row_numbers(np.diff(reached.indptr))
         return rows, reached.indices.astype(np.int64), reached.data
 
     def _state(self) -> Mapping[str, NDArray[Any]]:
@@ -95,15 +93,15 @@ class CovisitWalk(CountingRanker[CovisitWalkSettings]):
         num_items = len(self.catalogue.vocabulary)
         if arrays["counts"].shape != (len(self.catalogue.locales) + 1, num_items):
             raise ValueError(f"counts have the shape {arrays['counts'].shape}")
-        self._set(Csr.from_arrays(arrays, "neighbours", num_items, num_items), arrays["counts"])
+        self._set(WeightedRows.from_arrays(arrays, "neighbours", num_items, num_items), arrays["counts"])
 
 
 def _best_of_rows(matrix: Any, number: int) -> Any:
     """The ``number`` largest entries of each row of a sparse matrix, ties to the smaller column."""
-    if np.diff(matrix.indptr).max(initial=0) <= number:
+    lengths = np.diff(matrix.indptr)
+    if lengths.max(initial=0) <= number:
         return matrix
-    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    rows = row_numbers(lengths)
     best, values = top_k_candidates(rows, matrix.indices.astype(np.int64), matrix.data, matrix.shape[0], number)
     kept = best >= 0
-    offsets = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
-    return sparse.csr_array((values[kept], best[kept], offsets), shape=matrix.shape)
+    return sparse.csr_array((values[kept], best[kept], offsets_of(kept.sum(axis=1))), shape=matrix.shape)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.rankers.topk import order_within
+from llmrec.within import order_within
 
 __all__ = ["Candidates", "find_candidates"]
 

@@ -14,7 +14,7 @@ from llmrec.files import write_text
 from llmrec.rankers.base import Seen
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.sessions import Sessions, read_session_files
-from llmrec.rankers.topk import top_k_candidates
+from llmrec.within import top_k_candidates
 
 __all__ = ["explain_file", "explain_session", "explain_sessions"]
 

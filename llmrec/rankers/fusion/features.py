@@ -16,8 +16,8 @@ from llmrec.rankers.fusion.id_features import id_columns
 from llmrec.rankers.fusion.product_features import ProductFacts, product_columns
 from llmrec.rankers.fusion.scorers import PairScorer
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.rankers.topk import rank_within
 from llmrec.rankers.vectors.item_vectors import VectorRanker, session_vectors
+from llmrec.within import rank_within
 
 __all__ = ["GROUPS", "Sight", "build_features", "feature_names"]
 

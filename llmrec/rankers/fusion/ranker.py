@@ -45,7 +45,7 @@ from llmrec.rankers.fusion.trees import Examples, Trees, grow_trees
 from llmrec.rankers.sessions import CodedSessions, TrainingSessions
 from llmrec.rankers.storage import refuse_foreign, write_model
 from llmrec.rankers.threads import map_in_threads, thread_count
-from llmrec.rankers.topk import top_k_candidates
+from llmrec.within import top_k_candidates
 
 __all__ = ["Fusion"]
 

@@ -18,7 +18,7 @@ from llmrec.rankers.fusion.features import Sight, build_features, feature_names
 from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.fusion.trees import Examples, Trees
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.rankers.topk import order_within
+from llmrec.within import order_within
 
 __all__ = [
     "Fold",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from llmrec.errors import require
 from llmrec.rankers.fusion.settings import FusionSettings
-from llmrec.rankers.topk import order_within
+from llmrec.within import order_within
 
 __all__ = ["Examples", "TreeShape", "Trees", "grow_trees", "grow_values"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self, TypeVar
 
@@ -202,7 +203,7 @@ class NeuralRanker(Ranker[SettingsT]):
         table = next(name for name in state if name.endswith("item_embedding.weight"))
         state[table] = torch.cat([torch.zeros(1, vectors.shape[1]), torch.from_numpy(vectors)])
         self.scorer.load_state_dict(state)
-        self._set_prior(CodedSessions(learn.offsets, places[learn.items], learn.locales, learn.labelled))
+        self._set_prior(replace(learn, values=places[learn.items]))
         self._ready()
 
     def _set_prior(self, learn: CodedSessions) -> None:
@@ -284,8 +285,7 @@ def item_prior(
     """
     if not (locale_weight or popularity_weight):
         return None
-    keys = np.repeat(training.locales, training.lengths) * num_items + training.items
-    counts = np.bincount(keys, minlength=(num_locales + 1) * num_items).reshape(num_locales + 1, num_items)
+    counts = training.counts(num_locales, num_items)
     total = counts.sum(axis=0)
     share = np.log((counts + SMOOTHING) / (total + num_locales * SMOOTHING))
     share[counts.sum(axis=1) == 0] = 0
@@ -314,9 +314,7 @@ def hold_out(training: CodedSessions, share: float, most: int, seed: int) -> tup
     if not number:
         return training, None
     held = np.sort(np.random.default_rng([seed, 1]).choice(candidates, number, replace=False))
-    last = np.zeros(len(training.items), dtype=np.bool_)
-    last[training.offsets[1:][held] - 1] = True
-    removed = np.concatenate([[0], np.cumsum(last)])
-    offsets = training.offsets - removed[training.offsets]
-    cut = CodedSessions(offsets, training.items[~last], training.locales, training.labelled)
-    return cut, (cut.take(held), training.items[last])
+    parted = np.zeros(len(training), dtype=np.bool_)
+    parted[held] = True
+    cut = training.without_last(parted)
+    return cut, (cut.take(held), training.ends[held])

@@ -78,7 +78,7 @@ def build_prefixes(sessions: CodedSessions, max_length: int, every_prefix: bool 
     places = np.arange(len(sessions.items))
     chosen = places > firsts
     if not every_prefix:
-        chosen &= places == np.repeat(sessions.offsets[1:] - 1, sessions.lengths)
+        chosen &= sessions.ages == 0
     targets = places[chosen]
     return Prefixes(sessions.items, np.maximum(firsts[chosen], targets - max_length), targets)
 

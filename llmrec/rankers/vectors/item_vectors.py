@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.rankers.topk import top_k_candidates
 from llmrec.rankers.vectors.initialise import svd_vectors
 from llmrec.rankers.vectors.item_text import text_features
 from llmrec.rankers.vocabulary import UNKNOWN
 from llmrec.settings import option
+from llmrec.within import top_k_candidates
 
 __all__ = [
     "ItemVectors",
@@ -86,9 +86,7 @@ class VectorRanker(Ranker[SettingsT], Generic[SettingsT]):
     _offered: dict[int, tuple[Ints, Floats, Floats]]  # by locale: items, their vectors and priors; made when asked for
 
     def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:  # noqa: ARG002
-        num_locales, num_items = len(self.catalogue.locales), len(self.catalogue.vocabulary)
-        keys = np.repeat(training.locales, training.lengths) * num_items + training.items
-        counts = np.bincount(keys, minlength=(num_locales + 1) * num_items).reshape(num_locales + 1, num_items)
+        counts = training.counts(len(self.catalogue.locales), len(self.catalogue.vocabulary))
         counts[-1] = counts.sum(axis=0)
         self._set(self._learn(training, products), counts.astype(np.int32))
 

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llmrec.rankers.topk import top_k_candidates
 from llmrec.rankers.vocabulary import UNKNOWN
+from llmrec.within import top_k_candidates
 
 __all__ = ["Conditions", "stream_top_k"]
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.rankers.topk import top_k_candidates
 from llmrec.rankers.vectors.item_text import text_features, with_cold_items
 from llmrec.rankers.vocabulary import UNKNOWN
 from llmrec.settings import option
 from llmrec.text.encoders.base import unit_rows
 from llmrec.text.search.index import Index, build_index
+from llmrec.within import top_k_candidates
 
 __all__ = ["TextKnn", "TextKnnSettings"]
 

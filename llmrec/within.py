@@ -1,18 +1,30 @@
-"""The k best of many candidates, for many sessions at once."""
+"""The best, the first, the rank of many candidates, each within its session, for many sessions at once.
+
+Candidates stand in flat arrays: ``rows`` says whose each is. What is compared as float32 is quicker by several times
+than what is compared ``exact``, as it is given.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec.rankers.vocabulary import UNKNOWN
+from llmrec.ragged import UNKNOWN, places_within
 
 __all__ = [
+    "best_of_each",
+    "best_within",
     "fill_up",
+    "first_k",
     "grouped",
+    "highest_within",
     "is_among",
+    "nth_within",
     "order_within",
     "rank_within",
+    "starts_anew",
     "sum_candidates",
     "top_k_candidates",
 ]
@@ -48,7 +60,7 @@ def top_k_candidates(
         rows, codes, scores = rows[order], codes[order], scores[order]
     sizes = np.bincount(rows, minlength=num_sessions)
     keys = _sorted_by_session(_keys(scores, codes), sizes)
-    place = _places(sizes)
+    place = places_within(sizes)
     best = place < k
     keys, rows, place = keys[best], rows[best], place[best]
     ranked = np.full((num_sessions, k), UNKNOWN)
@@ -59,39 +71,84 @@ def top_k_candidates(
     return ranked, kept
 
 
-def order_within(rows: Ints, values: NDArray[np.floating]) -> tuple[Ints, Ints]:
+def first_k(rows: Ints, codes: Ints, scores: NDArray[np.floating], num_sessions: int, k: int) -> tuple[Ints, Floats]:
+    """`top_k_candidates` of candidates given session after session, each session's best first."""
+    place = nth_within(rows)
+    ranked, kept = np.full((num_sessions, k), UNKNOWN), np.full((num_sessions, k), -np.inf, dtype=np.float32)
+    best = place < k
+    ranked[rows[best], place[best]] = codes[best]
+    kept[rows[best], place[best]] = scores[best]
+    return ranked, kept
+
+
+def nth_within(rows: Ints) -> Ints:
+    """Place from 0 of each candidate within its session, shape ``(C,)``; ``rows`` ascend."""
+    return places_within(np.bincount(rows))
+
+
+def order_within(rows: Ints, values: NDArray[Any], *, exact: bool = False) -> tuple[Ints, Ints]:
     """The order of candidates by session and falling value, and the place of each in that order within its session.
 
-    Equals, as float32, stay as they were given.
+    Equals stay as they were given.
 
     Args:
-        rows: Shape ``(C,)``; session of each candidate, ascending.
+        rows: Shape ``(C,)``; session of each candidate, ascending unless ``exact``.
         values: Shape ``(C,)``; no NaN.
+        exact: Whether values that are equal as float32 may differ.
 
     Returns:
         Order and places from 0, both ``(C,)``; the n-th of the order is at the n-th place.
     """
     sizes = np.bincount(rows)
-    place = _places(sizes)
+    place = places_within(sizes)
+    if exact:
+        return np.lexsort((-values, rows)), place
     keys = _sorted_by_session(_keys(values, place), sizes)
     return (keys & _LOW).astype(np.int64) + np.repeat(np.cumsum(sizes) - sizes, sizes), place
 
 
-def rank_within(rows: Ints, values: NDArray[np.floating]) -> Floats:
+def rank_within(rows: Ints, values: NDArray[Any], *, exact: bool = False) -> Floats:
     """Rank of each candidate in its session by falling value, from 1, shape ``(C,)``; equals share the best rank.
 
-    Args:
-        rows: Shape ``(C,)``; session of each candidate, ascending.
-        values: Shape ``(C,)``; as float32, no NaN.
+    Arguments as `order_within`, but ``rows`` always ascend.
     """
-    order, place = order_within(rows, values)
-    ordered = values.astype(np.float32)[order]
-    fresh = place == 0
-    fresh[1:] |= ordered[1:] != ordered[:-1]
+    order, place = order_within(rows, values, exact=exact)
+    ordered = (values if exact else values.astype(np.float32))[order]
     places = np.arange(len(order))
     ranks = np.empty(len(order), dtype=np.float32)
-    ranks[order] = place - (places - np.maximum.accumulate(np.where(fresh, places, 0))) + 1
+    ranks[order] = place - (places - np.maximum.accumulate(np.where(starts_anew(rows, ordered), places, 0))) + 1
     return ranks
+
+
+def best_within(rows: Ints, values: NDArray[Any], count: int = 1) -> Ints:
+    """Places of the ``count`` highest values of each session, exact, of equals the first; ascending."""
+    order, place = order_within(rows, values, exact=True)
+    return np.sort(order[place < count])
+
+
+def best_of_each(rows: Ints, values: NDArray[Any], num_sessions: int) -> Ints:
+    """Place of each session's highest value, exact, the first of equals, shape ``(S,)``; -1 where it has none."""
+    best = np.full(num_sessions, UNKNOWN)
+    places = best_within(rows, values)
+    best[rows[places]] = places
+    return best
+
+
+def highest_within(rows: Ints, values: NDArray[Any], num_sessions: int, least: float = -np.inf) -> NDArray[Any]:
+    """Highest value of each session, shape ``(S,)``, but at least ``least``; NaN is passed over."""
+    highest = np.full(num_sessions, least, dtype=values.dtype)
+    np.fmax.at(highest, rows, values)
+    return highest
+
+
+def starts_anew(*columns: NDArray[Any]) -> Bools:
+    """Whether each entry differs from the one before in any of some columns ``(C,)``, so that a run starts there."""
+    anew = np.ones(len(columns[0]), dtype=np.bool_)
+    if len(anew):
+        anew[1:] = columns[0][1:] != columns[0][:-1]
+    for column in columns[1:]:
+        anew[1:] |= column[1:] != column[:-1]
+    return anew
 
 
 def _keys(values: NDArray[np.floating], low: Ints) -> Keys:
@@ -124,12 +181,6 @@ def _sorted_by_session(keys: Keys, sizes: Ints) -> Keys:
     return found
 
 
-def _places(sizes: Ints) -> Ints:
-    """Places from 0 within each of several groups that follow one another."""
-    places: Ints = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return places
-
-
 def sum_candidates(
     rows: Ints, codes: Ints, weights: NDArray[np.floating], num_items: int
 ) -> tuple[Ints, Ints, NDArray[np.float64]]:
@@ -159,8 +210,7 @@ def grouped(rows: Ints, codes: Ints, num_codes: int) -> tuple[Ints, Ints]:
     """
     keys = rows * num_codes + codes
     order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    return order, np.flatnonzero(np.concatenate([np.ones(min(1, len(keys)), np.bool_), keys[1:] != keys[:-1]]))
+    return order, np.flatnonzero(starts_anew(keys[order]))
 
 
 def is_among(rows: Ints, codes: Ints, held_rows: Ints, held_codes: Ints, num_items: int) -> Bools:
