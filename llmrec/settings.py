@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
@@ -13,16 +13,50 @@ import yaml
 
 from llmrec.errors import ConfigError, nearest
 
-__all__ = ["Recipe", "load_recipe", "option", "recipe_names", "resolve"]
+__all__ = ["Recipe", "flag_of", "load_recipe", "option", "recipe_names", "resolve"]
 
 C = TypeVar("C")
 RECIPES = Path(__file__).resolve().parent / "recipes"
 RECIPE_KEYS = {"ranker", "encoder", "select", "summary", "settings", "finetune", "paper", "scores"}
 
 
-def option(default: Any, help: str, *, minimum: float | None = None, above: float | None = None) -> Any:
-    """Declare a setting: its default, its help text and its smallest allowed value (``above``: not itself allowed)."""
-    return dataclasses.field(default=default, metadata={"help": help, "minimum": minimum, "above": above})
+def option(
+    default: Any,
+    help: str,
+    *,
+    minimum: float | None = None,
+    above: float | None = None,
+    flag: str | None = None,
+    argument: bool = False,
+    several: bool = False,
+    metavar: str | None = None,
+) -> Any:
+    """Declare a setting, and with it a flag of the command that takes it.
+
+    Args:
+        default: Its default; ``...`` where it must be given.
+        help: What it is, in a line.
+        minimum: Smallest allowed value.
+        above: Likewise, but not itself allowed.
+        flag: Spelling on the command line, ``--yes/--no`` for one that is switched; that of the field if not given.
+        argument: Whether it stands on the command line without a flag.
+        several: Whether several values may follow the flag; a list's flag may be repeated in any case.
+        metavar: What the help calls the value.
+    """
+    shown = {"flag": flag, "argument": argument, "several": several, "metavar": metavar}
+    metadata = {"help": help, "minimum": minimum, "above": above, **shown}
+    if default is ...:
+        return dataclasses.field(metadata=metadata)
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=default.copy, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def flag_of(field: dataclasses.Field[Any]) -> str:
+    """What a field is called on the command line: its flag, or its name where it has none there."""
+    if field.metadata.get("argument"):
+        return str(field.metadata["metavar"] or field.name)
+    return field.metadata.get("flag") or f"--{field.name.replace('_', '-')}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,9 +131,9 @@ def resolve(cls: type[C], flags: Mapping[str, Any], recipe: Recipe | None = None
     layers = [(str(recipe.path), recipe.settings)] if recipe else []
     for origin, layer in [*layers, ("", {key: value for key, value in flags.items() if value is not None})]:
         for key, value in layer.items():
-            where = f"{origin}: '{key}'" if origin else f"--{str(key).replace('_', '-')}"
             if key not in fields:
                 raise ConfigError(f"{origin or 'settings'}: unknown key '{key}'{nearest(str(key), fields)}")
+            where = f"{origin}: '{key}'" if origin else flag_of(fields[key])
             converted = _convert(value, hints[key], where)
             _check_range(converted, fields[key].metadata, where)
             values[key] = converted
@@ -119,7 +153,9 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         if value not in choices:
             raise ConfigError(f"{where} must be one of {', '.join(map(str, choices))}; got {value!r}")
         return value
-    if origin is tuple:
+    if origin is Mapping and isinstance(value, Mapping):
+        return value
+    if origin in (tuple, Sequence):
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{where} must be a list; got {value!r}")
         return tuple(_convert(one, typing.get_args(hint)[0], where) for one in value)

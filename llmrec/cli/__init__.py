@@ -1,4 +1,4 @@
-"""The command line: thin verbs over the library, a file for each group; the scripts call `run`."""
+"""The command line: thin verbs over the library, each a dataclass and a function; the scripts call `run`."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ from llmrec.cli import (
     alignment,
     data,
     embed,
-    fusion,
     generation,
     models,
     prompts,
     ranking,
     reproduce,
-    results,
     retrieval,
     select,
     statistics,
 )
-from llmrec.cli.flags import as_command, spread
+from llmrec.cli.flags import VerbCommand, command_of, spread
+from llmrec.cli.verbs import PANELS
 from llmrec.console import stderr
 from llmrec.errors import LlmrecError
 
@@ -34,7 +33,7 @@ __all__ = ["app", "main", "run"]
 
 C = TypeVar("C")
 
-app = typer.Typer(
+_app = typer.Typer(
     name="llmrec",
     help="Multilingual shopping sessions in; the next product and its title out.",
     no_args_is_help=True,
@@ -42,9 +41,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-PANELS: Final = {
+_OLD: Final[dict[str, tuple[Any, ...]]] = {
     "Data": (data.app, statistics.stats),
-    "The next product": (ranking.rank, ranking.tune, fusion.blend, fusion.explain),
+    "The next product": (ranking.rank, ranking.tune),
     "The next title": (
         prompts.app,
         select.select,
@@ -62,14 +61,14 @@ PANELS: Final = {
         alignment.evaluate_alignment,
         alignment.impute,
     ),
-    "Scores": (ranking.evaluate, results.results, reproduce.reproduce),
+    "Scores": (reproduce.reproduce,),
 }
-for _panel, _verbs in PANELS.items():
+for _panel, _verbs in _OLD.items():
     for _verb in _verbs:
         if isinstance(_verb, typer.Typer):
-            app.add_typer(_verb, rich_help_panel=_panel)
+            _app.add_typer(_verb, rich_help_panel=_panel)
         else:
-            app.command(no_args_is_help=True, rich_help_panel=_panel)(_verb)
+            _app.command(no_args_is_help=True, rich_help_panel=_panel)(_verb)
 
 
 def _version(wanted: bool) -> None:
@@ -78,11 +77,17 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@_app.callback()
 def _root(
     _: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
 ) -> None:
     """Multilingual shopping sessions in; the next product and its title out."""
+
+
+app = typer.main.get_group(_app)
+for _panel, _entries in PANELS.items():
+    for _entry in _entries:
+        app.add_command(VerbCommand(_entry, _panel))
 
 
 def _guarded(command: Callable[[], Any]) -> int:
@@ -103,7 +108,7 @@ def _guarded(command: Callable[[], Any]) -> int:
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of ``llmrec``; ``argv`` is the command line's own where not given."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    arguments = spread(sys.argv[1:] if argv is None else argv)
+    arguments = spread(sys.argv[1:] if argv is None else argv, ("--train", "--pretrain", "--bare", "--candidates"))
     raise SystemExit(_guarded(lambda: app(args=arguments)))
 
 
@@ -113,6 +118,5 @@ def run(config_class: type[C], function: Callable[[C], Any], argv: list[str] | N
     Returns:
         The exit status: 0 done, 2 the input or a setting is wrong, 1 anything else.
     """
-    command = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
-    command.command(help=inspect.getdoc(sys.modules["__main__"]))(as_command(config_class, function))
+    command = command_of(config_class, function, inspect.getdoc(sys.modules["__main__"]))
     return _guarded(lambda: command(args=argv))

@@ -1,31 +1,88 @@
-"""Flags: what several values, choices and ``name=value`` become, and commands whose flags are a config's fields."""
+"""Commands made of a dataclass and a function: each field is a flag, and the function gets the filled dataclass."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
+import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal, Union
 
 import typer
+from typer.core import TyperCommand
 
 from llmrec.errors import ConfigError
-from llmrec.settings import load_recipe, resolve
+from llmrec.settings import flag_of, load_recipe, resolve
 
-__all__ = ["as_command", "assignments", "choice", "spread"]
+__all__ = ["Verb", "VerbCommand", "as_command", "assignments", "command_of", "spread"]
 
-_SEVERAL: Final = ("--train", "--pretrain", "--bare", "--by", "--hits", "--metrics", "--candidates")
+_SEQUENCES: Final = (tuple, list, Sequence)
 
 
-def spread(arguments: Sequence[str]) -> list[str]:
-    """Let several files follow one flag: ``--train A B`` becomes ``--train A --train B``."""
+@dataclasses.dataclass(frozen=True)
+class Verb:
+    """A command of ``llmrec``, named without importing what it runs.
+
+    Attributes:
+        words: What is typed behind ``llmrec``.
+        summary: What it does, in a line; the docstring of its dataclass goes on from there and gives the example.
+        place: Module below ``llmrec``, dataclass and function, as ``module:Dataclass:function``.
+        bare: Whether it does something without any argument, instead of showing its help.
+    """
+
+    words: str
+    summary: str
+    place: str
+    bare: bool = False
+
+    def load(self) -> tuple[type[Any], Callable[[Any], Any]]:
+        """The dataclass and the function."""
+        module, job, function = self.place.split(":")
+        loaded = importlib.import_module(f"llmrec.{module}")
+        return getattr(loaded, job), getattr(loaded, function)
+
+
+class VerbCommand(TyperCommand):
+    """A verb in the list of its group; what it takes and runs is imported when it is called."""
+
+    def __init__(self, verb: Verb, panel: str) -> None:
+        super().__init__(verb.words.split()[-1], help=verb.summary, rich_help_panel=panel)
+        self.verb = verb
+
+    def real(self) -> Any:
+        """The command with its flags."""
+        job, function = self.verb.load()
+        more = (inspect.getdoc(job) or "").partition("\n\n")[2]
+        return command_of(job, function, f"{self.verb.summary}\n\n{more}", bare=self.verb.bare)
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Read the command line, as the command with its flags does."""
+        return self.real().make_context(info_name, spread(args, several_of(self.verb.load()[0])), parent, **extra)
+
+
+def command_of(config_class: type[Any], function: Callable[[Any], Any], text: str | None, *, bare: bool = True) -> Any:
+    """The click command of a dataclass and a function; ``text`` is its help."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+    same = {"token_normalize_func": lambda flag: flag.replace("_", "-")}  # --output_dir, as Hugging Face's scripts
+    app.command(help=text, no_args_is_help=not bare, context_settings=same)(as_command(config_class, function))
+    return typer.main.get_command(app)
+
+
+def several_of(config_class: type[Any]) -> list[str]:
+    """Flags that several values may follow."""
+    return [flag_of(field) for field in dataclasses.fields(config_class) if field.metadata.get("several")]
+
+
+def spread(arguments: Sequence[str], several: Sequence[str]) -> list[str]:
+    """Let several values follow one of the flags ``several``: ``--train A B`` becomes ``--train A --train B``."""
     spread: list[str] = []
     flag = ""
     for argument in arguments:
         if argument.startswith("-"):
-            flag = argument if argument in _SEVERAL else ""
+            flag = argument if argument in several else ""
         elif flag and spread[-1] != flag:
             spread.append(flag)
         spread.append(argument)
@@ -43,7 +100,7 @@ def choice(value: str, flag: str, choices: Sequence[str]) -> Any:
     return value
 
 
-def assignments(changes: list[str]) -> dict[str, Any]:
+def assignments(changes: Sequence[str]) -> dict[str, Any]:
     """``name=value`` texts as a mapping.
 
     Raises:
@@ -57,38 +114,89 @@ def assignments(changes: list[str]) -> dict[str, Any]:
 
 
 def as_command(config_class: type[Any], function: Callable[[Any], Any]) -> Callable[..., None]:
-    """Make a typer command whose options are the fields of a config class."""
+    """Make a typer command whose flags and arguments are the fields of a dataclass, declared by `option`.
+
+    What is not given keeps the field's default, or the recipe's where the dataclass has a ``default_recipe``.
+    """
     hints = typing.get_type_hints(config_class)
+    parameters: list[inspect.Parameter] = []
 
-    def command(recipe: str | None = None, **flags: Any) -> None:
-        name = recipe or config_class.default_recipe(flags)
-        loaded = load_recipe(name) if name else None
-        function(resolve(config_class, {**flags, "recipe": name}, loaded))
+    def command(**flags: Any) -> None:
+        given = {name: value for name, value in flags.items() if value is not None and name in hints}
+        given |= {name.removeprefix("no_"): False for name, value in flags.items() if value and name not in hints}
+        given |= {name: assignments(given[name]) for name in given if _origin(hints[name]) is Mapping}
+        recipe = None
+        if hasattr(config_class, "default_recipe"):
+            recipe = given["recipe"] = given.get("recipe") or config_class.default_recipe(given)
+        function(resolve(config_class, given, load_recipe(recipe) if recipe else None))
 
-    parameters = []
     for field in dataclasses.fields(config_class):
-        kind = hints[field.name]
-        names = [f"--{field.name.replace('_', '-')}"]
-        if kind is bool:
-            names = [f"{names[0]}/--no-{field.name.replace('_', '-')}"]
-        elif "_" in field.name:
-            names.append(f"--{field.name}")  # the spelling of Hugging Face's scripts
-        shown = field.metadata.get("help", "")
-        if field.default is not None and field.default is not dataclasses.MISSING:
-            shown = f"{shown} [default: {field.default}]"
-        annotated: Any = Annotated  # built from values, which a type checker takes for a wrong alias
-        annotation = annotated[_flag_type(kind), typer.Option(*names, help=shown, show_default=False)]
-        parameters.append(
-            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-        )
+        parameters += _parameters(field, hints[field.name])
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command
 
 
-def _flag_type(kind: Any) -> Any:
+def _parameters(field: dataclasses.Field[Any], hint: Any) -> list[inspect.Parameter]:
+    """The parameter of a field, and a hidden one that switches it off again where it can only be switched on."""
+    annotated: Any = Annotated  # built from values, which a type checker takes for a wrong alias
+    kind = _flag_type(hint)
+    told: dict[str, Any] = {"help": _help(field, hint), "show_default": False, "metavar": field.metadata.get("metavar")}
+    if field.metadata.get("argument"):
+        annotation = annotated[kind, typer.Argument(**told)]
+    else:
+        annotation = annotated[kind, typer.Option(flag_of(field), **told)]
+    made = [_parameter(field.name, annotation, _is_required(field))]
+    if kind == bool | None and "/" not in flag_of(field):
+        off = annotated[kind, typer.Option(f"--no-{flag_of(field)[2:]}", hidden=True)]
+        made.append(_parameter(f"no_{field.name}", off, False))
+    return made
+
+
+def _parameter(name: str, annotation: Any, required: bool) -> inspect.Parameter:
+    default = inspect.Parameter.empty if required else None
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _help(field: dataclasses.Field[Any], hint: Any) -> str:
+    """A field's help with its choices and its default."""
+    parts = [str(field.metadata.get("help", ""))]
+    value = None if field.default is dataclasses.MISSING else field.default
+    choices = typing.get_args(_inner(hint)) if _origin(hint) is Literal else ()
+    if choices:
+        parts.append(f"[{', '.join(map(str, choices))}]")
+    if isinstance(value, tuple):
+        value = ", ".join(map(str, value))
+    if isinstance(value, bool):
+        on, _, off = flag_of(field).partition("/")
+        value = (on if value else off)[2:] if off else None
+    if value not in (None, ""):
+        parts.append(f"[default: {value}]")
+    return " ".join(parts)
+
+
+def _inner(hint: Any) -> Any:
+    """The type of a hint without its ``| None``."""
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        return next(part for part in typing.get_args(hint) if part is not type(None))
+    return hint
+
+
+def _origin(hint: Any) -> Any:
+    return typing.get_origin(_inner(hint))
+
+
+def _flag_type(hint: Any) -> Any:
     """Type of the flag of a field: a literal is checked by `resolve`, which names the choices."""
-    inner = next((part for part in typing.get_args(kind) if part is not type(None)), kind)
-    if typing.get_origin(kind) is typing.Literal or inner not in (int, float, bool, Path):
-        inner = str
-    return inner | None
+    inner, origin = _inner(hint), _origin(hint)
+    if origin is Mapping:
+        return list[str] | None
+    if origin in _SEQUENCES:
+        (part, *_) = typing.get_args(inner)
+        kind: Any = part if part in (int, float, Path) else str
+        return list[kind] | None
+    return (inner if inner in (int, float, bool, Path) else str) | None

@@ -1,64 +1,21 @@
-"""``llmrec rank``, ``tune`` and ``evaluate``: order products, search settings, score a run."""
+"""``llmrec rank``, ``tune``, ``blend``, ``explain``: order products, search settings, runs in one, reasons."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from llmrec.cli.flags import assignments, choice
+from llmrec.console import notice
 from llmrec.console import out as out_console
+from llmrec.settings import option
 
-__all__ = ["evaluate", "rank", "tune"]
-
-
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run file: ranked lists or titles.")],
-    targets: Annotated[Path, typer.Option(help="Targets of its split: Parquet or CSV.")],
-    products: Annotated[
-        Path | None, typer.Option(help="Titles of the targets; products.parquet beside them if not given.")
-    ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the result here as well.")] = None,
-    compare: Annotated[Path | None, typer.Option(help="Another run; adds the difference and its interval.")] = None,
-    train: Annotated[
-        list[Path] | None,
-        typer.Option(help="What the ranker learnt from: tells warm from cold targets; several files."),
-    ] = None,
-    hits: Annotated[list[int] | None, typer.Option(help="More cutoffs K for Hit@K; several.")] = None,
-    by: Annotated[
-        list[str] | None,
-        typer.Option(help="Score apart, with intervals: locale, length, repeats, popularity, novelty (warm, cold)."),
-    ] = None,
-    sessions: Annotated[
-        Path | None, typer.Option(help="prev_items for --by length and repeats; TARGETS or its neighbour if not given.")
-    ] = None,
-    samples: Annotated[int, typer.Option(help="Resampled test sets of intervals, swaps of p.", min=1)] = 1000,
-) -> None:
-    """Score a run: BLEU for titles; MRR, Recall and NDCG @100 for ranked lists; per locale and overall.
-
-    With --compare, differences have a paired bootstrap interval and a p by approximate randomisation.
-
-    Example: llmrec evaluate runs/demo/titles_validation.parquet --targets STORE/sessions_validation.parquet
-    """
-    from llmrec.evaluation.evaluate import evaluate_run
-    from llmrec.evaluation.results import write_result
-    from llmrec.reporting.tables import render_markdown
-
-    result = evaluate_run(
-        run,
-        targets,
-        products=products,
-        compare=compare,
-        train=train or (),
-        samples=samples,
-        hits=hits or (),
-        by=by or (),
-        sessions=sessions,
-    )
-    if json is not None:
-        write_result(json, result)
-    out_console.print(render_markdown(result), markup=False)
+__all__ = ["BlendJob", "ExplainJob", "blend", "explain", "rank", "tune"]
 
 
 def rank(
@@ -174,3 +131,57 @@ def tune(
             seed=seed,
         )
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlendJob:
+    """Runs and what each counts.
+
+    Example: llmrec blend runs/covisit.parquet runs/gru4rec.parquet --out runs/blend.parquet
+    """
+
+    runs: Sequence[Path] = option(..., "Runs of ranked lists of one split, two or more.", argument=True)
+    out: Path = option(..., "Run to write (Parquet).")
+    weights: Sequence[float] | None = option(None, "Weight of each run, in order; all alike if none.", flag="--weight")
+    damping: float = option(10.0, "A rank is worth 1 / (this + rank).")
+    k: int = option(100, "Most items of a list.")
+
+
+def blend(job: BlendJob) -> None:
+    """Blend runs by their ranks and write the run.
+
+    Raises:
+        LlmrecError: as `llmrec.evaluation.blend.blend_runs`.
+    """
+    from llmrec.evaluation.blend import blend_runs
+    from llmrec.evaluation.provenance import collect_provenance
+
+    started = time.monotonic()
+    blend_runs(**vars(job), provenance=lambda: collect_provenance(None, None, None, started))
+    notice(f"{len(job.runs)} runs in one: {job.out}; score it: llmrec evaluate {job.out} --targets FILE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainJob:
+    """Lists to explain.
+
+    Example: llmrec explain models/fusion --sessions test.parquet --out why.json
+    """
+
+    model: Path = option(..., "Folder of a fused ranker, as `llmrec rank fusion --save` leaves it.", argument=True)
+    sessions: Path = option(..., "Sessions to explain the lists of: Parquet or CSV.")
+    out: Path = option(..., "JSON file to write.")
+    k: int = option(10, "Products explained of each list.", minimum=1)
+    limit: int = option(100, "Only the first sessions.", minimum=1)
+
+
+def explain(job: ExplainJob) -> None:
+    """Explain the lists of a file's first sessions and write them.
+
+    Raises:
+        LlmrecError: as `llmrec.rankers.fusion.explain.explain_file`.
+    """
+    from llmrec.rankers.fusion.explain import explain_file
+
+    explain_file(**vars(job))
+    notice(f"explained in {job.out}")

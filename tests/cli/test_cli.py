@@ -9,10 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
 
 from llmrec import __version__
-from llmrec.cli import app, run
+from llmrec.cli import app, main, run
 from llmrec.cli.flags import spread
 from llmrec.data.store import Store
 from llmrec.titles.settings import GenerateConfig
@@ -22,9 +21,8 @@ COMMAND = re.compile(r"^(?:[A-Z_]+=\S+ )*((?:accelerate launch|llmrec|python scr
 
 
 def verbs() -> list[list[str]]:
-    group = typer.main.get_command(app)
     found = []
-    for name, command in group.commands.items():  # type: ignore[attr-defined]
+    for name, command in app.commands.items():
         inner = getattr(command, "commands", None)
         found += [[name, *([verb] if verb else [])] for verb in (inner or [""])]
         if hasattr(command, "default"):  # a group that is a verb as well, under its own name
@@ -37,11 +35,32 @@ def llmrec(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProc
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
 
 
-@pytest.mark.parametrize("verb", verbs(), ids=" ".join)
-def test_every_verb_has_help_with_an_example(verb: list[str]) -> None:
-    done = llmrec(*verb, "--help")
-    assert done.returncode == 0
-    assert "Example: llmrec " + " ".join(verb) in " ".join(done.stdout.split())
+def rendered(command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, "--help"])
+    assert stopped.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", [[], *verbs()], ids=lambda words: " ".join(words) or "llmrec")
+def test_help_has_an_example_and_fits_80_columns(
+    verb: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = rendered(verb, monkeypatch, capsys)
+    assert not verb or "Example: llmrec " + " ".join(verb) in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= 80
+    assert not re.search(r"\w…", text)  # cut
+
+
+def test_help_of_all_verbs_loads_no_library() -> None:
+    code = (
+        "import sys; from llmrec.cli import main\n"
+        "try: main(['--help'])\n"
+        "finally: print({'torch', 'transformers', 'pandas', 'numpy', 'pyarrow', 'llmrec.rankers'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == "set()"
 
 
 def test_version() -> None:
@@ -140,12 +159,12 @@ def test_documented_commands_parse(command: str) -> None:
         return
     if "scripts/rank.py" in words:
         words = ["llmrec", "rank", *words[words.index("scripts/rank.py") + 1 :]]
-    group = typer.main.get_command(app)
+    group = app
     words = words[1:]
     while hasattr(group, "commands") and words and not words[0].startswith("-"):
         implied = getattr(group, "default", None)
         group = group.commands[implied if implied and words[0] not in group.commands else words.pop(0)]
-    group.make_context("llmrec", spread(words))
+    group.make_context("llmrec", spread(words, ("--train", "--pretrain", "--bare", "--candidates")))
 
 
 def test_documented_paths_exist() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from llmrec.cli.fusion import blend
+from llmrec.cli.ranking import BlendJob, blend
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.blend import blend_lists, blend_runs
 from llmrec.evaluation.runs import read_run, write_run
@@ -49,7 +49,7 @@ def test_a_blend_is_a_run(tmp_path: Path) -> None:
 
 def test_the_verb_says_how_a_blend_came_about(tmp_path: Path) -> None:
     one = run_of(tmp_path / "one.parquet", [["a"]], ["DE"])
-    blend([one, one], tmp_path / "out.parquet")
+    blend(BlendJob(runs=[one, one], out=tmp_path / "out.parquet"))
     told = read_run(tmp_path / "out.parquet").provenance
     assert {"blend", "weights", "damping", "command", "git_commit", "versions", "seconds"} <= set(told)
 

@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import typer
 import yaml
 
 from llmrec.cli import app, run
@@ -137,10 +136,10 @@ def parse(words: list[str]) -> None:
         assert (ROOT / words[0]).is_file()
         words = ["llmrec", "rank", *words[1:]]
     assert words.pop(0) == "llmrec"
-    group = typer.main.get_command(app)
+    group = app
     while hasattr(group, "commands"):
         group = group.commands[words.pop(0)]
-    group.make_context("llmrec", spread(words))
+    group.make_context("llmrec", spread(words, ("--train", "--pretrain", "--bare", "--candidates")))
 
 
 @pytest.mark.parametrize(("table", "row"), ROWS, ids=[f"{table}-{row.name}" for table, row in ROWS])

@@ -1,0 +1,86 @@
+"""Flags made of a dataclass: spelling, several values, choices, what is shown and what is said of a wrong value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from llmrec.cli.flags import command_of, spread
+from llmrec.errors import ConfigError
+from llmrec.settings import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    name: str = option(..., "A name.", argument=True)
+    train: Sequence[Path] = option((), "Files.", several=True)
+    batch_size: int = option(32, "Rows at once.", minimum=1)
+    seen: Literal["drop", "keep"] = option("drop", "What becomes of them.")
+    resume: bool = option(False, "Go on.")
+    transductive: bool = option(False, "Learn from more.", flag="--transductive/--inductive")
+    source: str | None = option(None, "Where from.", flag="--from")
+    settings: Mapping[str, Any] = option({}, "A setting.", flag="--set")
+
+
+def called(*words: str) -> Job:
+    seen: list[Job] = []
+    command_of(Job, seen.append, "Help.")(spread(words, ["--train"]), standalone_mode=False)
+    return seen[0]
+
+
+def test_what_is_not_given_has_its_default() -> None:
+    assert called("x") == Job(name="x")
+
+
+def test_every_field_is_a_flag() -> None:
+    flags = "--batch-size 3 --seen keep --resume --transductive --from here --set a=1 --set b=c=d --train p q"
+    assert called("x", *flags.split()) == Job(
+        name="x",
+        train=(Path("p"), Path("q")),
+        batch_size=3,
+        seen="keep",
+        resume=True,
+        transductive=True,
+        source="here",
+        settings={"a": "1", "b": "c=d"},
+    )
+
+
+@pytest.mark.parametrize("words", ["--batch_size 3 --no-resume", "--batch-size 3 --inductive"])
+def test_other_spellings_are_understood_and_not_shown(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert called("x", *words.split()) == Job(name="x", batch_size=3)
+    command_of(Job, print, "Help.")(["--help"], standalone_mode=False)
+    text = capsys.readouterr().out
+    assert not re.search(r"--batch_size|--no-resume", text)
+    assert re.search(r"--transductive\s+--inductive", text)
+
+
+def test_help_shows_choices_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    command_of(Job, print, "Help.")(["--help"], standalone_mode=False)
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for shown in ("[drop, keep] [default: drop]", "[default: 32]", "[default: inductive]", "[required]"):
+        assert shown in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--seen never", "--seen must be one of drop, keep; got 'never'"),
+        ("--batch-size 0", "--batch-size must be at least 1; got 0"),
+        ("--set history", "--set takes name=value, for instance --set history=5; got 'history'"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_flag(flags: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        called("x", *flags.split())
+
+
+def test_only_some_flags_take_several_values() -> None:
+    assert spread(["a", "--train", "b", "c", "--k", "3", "d"], ["--train"]) == [
+        *("a", "--train", "b", "--train", "c", "--k", "3", "d")
+    ]
