@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
-    "LANGUAGES",
     "LARGE_LOCALES",
     "LOCALES",
     "PRICE_SENTINEL",
@@ -13,14 +12,11 @@ __all__ = [
     "SMALL_LOCALES",
     "STORE_VERSION",
     "TEXT_COLUMNS",
-    "language_of",
 ]
 
 LARGE_LOCALES: Final = ("UK", "DE", "JP")  # Task 1 (paper §2.2)
 SMALL_LOCALES: Final = ("ES", "FR", "IT")  # Task 2
 LOCALES: Final = LARGE_LOCALES + SMALL_LOCALES
-
-LANGUAGES: Final = {"UK": "en", "DE": "de", "JP": "ja", "ES": "es", "FR": "fr", "IT": "it"}
 
 PRODUCT_COLUMNS: Final = (
     "id",
@@ -40,8 +36,3 @@ TEXT_COLUMNS: Final = ("title", "brand", "color", "size", "model", "material", "
 PRICE_SENTINEL: Final = 40000000.07  # what products_train.csv holds where a price is missing
 
 STORE_VERSION: Final = 1
-
-
-def language_of(locale: str) -> str:
-    """ISO 639-1 code of a locale's titles; English for a locale outside the paper's six."""
-    return LANGUAGES.get(locale, "en")

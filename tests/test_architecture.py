@@ -19,6 +19,7 @@ LAYERS = [
     {"errors"},
     {"schema"},
     {"files", "console"},
+    {"languages"},
     {"ragged"},
     {"within"},
     {"settings"},

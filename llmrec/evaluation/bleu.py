@@ -20,24 +20,21 @@ from sacrebleu.metrics import BLEU
 
 from llmrec.console import track
 from llmrec.errors import ConfigError, DataError
+from llmrec.languages import BLEU_TOKENIZERS, PAPER_BLEU, bleu_tokenizer
 
 __all__ = [
-    "DEFAULT_TOKENIZER",
     "ORDERS",
-    "TOKENIZERS",
     "Bleu",
     "bleu_from_stats",
     "bleu_of",
     "bleu_signature",
     "bleu_stats",
     "corpus_bleu",
+    "own_bleu",
     "tokenize_title",
 ]
 
 ORDERS: Final = 4
-DEFAULT_TOKENIZER: Final = "13a"
-TOKENIZERS: Final = {"JP": "char"}  # 13a splits on spaces and punctuation; a Japanese title has few
-_KNOWN: Final = (DEFAULT_TOKENIZER, "char")
 _SYS, _REF = 2 * ORDERS, 2 * ORDERS + 1
 
 
@@ -60,13 +57,13 @@ class Bleu:
 
 @cache
 def _tokenizer(name: str) -> Callable[[str], str]:
-    if name not in _KNOWN:
-        raise ConfigError(f"unknown BLEU tokenizer '{name}'; known: {', '.join(_KNOWN)}")
+    if name not in BLEU_TOKENIZERS:
+        raise ConfigError(f"unknown BLEU tokenizer '{name}'; known: {', '.join(BLEU_TOKENIZERS)}")
     tokenize: Callable[[str], str] = BLEU(tokenize=name, smooth_method="none", force=True).tokenizer
     return tokenize
 
 
-def bleu_signature(tokenize: str = DEFAULT_TOKENIZER) -> str:
+def bleu_signature(tokenize: str = PAPER_BLEU) -> str:
     """sacrebleu's signature of the score, for example ``nrefs:1|case:mixed|eff:no|tok:13a|smooth:none|version:2.6.0``.
 
     Raises:
@@ -76,7 +73,7 @@ def bleu_signature(tokenize: str = DEFAULT_TOKENIZER) -> str:
     return f"nrefs:1|case:mixed|eff:no|tok:{tokenize}|smooth:none|version:{sacrebleu.__version__}"
 
 
-def tokenize_title(title: str, tokenize: str = DEFAULT_TOKENIZER) -> list[str]:
+def tokenize_title(title: str, tokenize: str = PAPER_BLEU) -> list[str]:
     """Tokens of a title as `bleu_stats` counts them.
 
     Raises:
@@ -86,14 +83,14 @@ def tokenize_title(title: str, tokenize: str = DEFAULT_TOKENIZER) -> list[str]:
 
 
 def bleu_stats(
-    predictions: Sequence[str], targets: Sequence[str], tokenize: str = DEFAULT_TOKENIZER
+    predictions: Sequence[str], targets: Sequence[str], tokenize: str | Sequence[str] = PAPER_BLEU
 ) -> NDArray[np.int64]:
     """Count n-grams of every session.
 
     Args:
         predictions: ``S`` titles; may be empty strings.
         targets: ``S`` titles.
-        tokenize: ``13a`` (the paper's) or ``char``.
+        tokenize: One of `BLEU_TOKENIZERS`, ``13a`` being the paper's; or ``S`` of them.
 
     Returns:
         Shape ``(S, 10)``: n-grams found in the target for n = 1-4, n-grams written for n = 1-4, tokens written, tokens
@@ -105,11 +102,13 @@ def bleu_stats(
     """
     if len(predictions) != len(targets):
         raise DataError(f"{len(predictions)} predicted titles for {len(targets)} targets; give one title a session")
-    _tokenizer(tokenize)  # an unknown one is told even where there is no title
+    ways = [tokenize] * len(targets) if isinstance(tokenize, str) else tokenize
+    for name in {tokenize} if isinstance(tokenize, str) else {*ways}:
+        _tokenizer(name)  # an unknown one is told even where there is no title
     stats = np.zeros((len(predictions), 2 * ORDERS + 2), dtype=np.int64)
-    pairs = zip(predictions, targets, strict=True)
-    for row, (prediction, target) in enumerate(track(pairs, f"BLEU ({tokenize})", len(predictions))):
-        stats[row] = _segment_stats(tokenize_title(prediction, tokenize), tokenize_title(target, tokenize))
+    rows = zip(predictions, targets, ways, strict=True)
+    for row, (prediction, target, way) in enumerate(track(rows, "BLEU", len(predictions))):
+        stats[row] = _segment_stats(tokenize_title(prediction, way), tokenize_title(target, way))
     return stats
 
 
@@ -152,13 +151,13 @@ def bleu_from_stats(sums: NDArray[np.int64] | NDArray[np.float64]) -> NDArray[np
     return np.where(scored, 100.0 * _brevity_penalty(values) * geometric_mean, 0.0)
 
 
-def corpus_bleu(predictions: Sequence[str], targets: Sequence[str], tokenize: str = DEFAULT_TOKENIZER) -> Bleu:
+def corpus_bleu(predictions: Sequence[str], targets: Sequence[str], tokenize: str = PAPER_BLEU) -> Bleu:
     """Score predicted titles against the sessions' next titles (paper §4.3).
 
     Args:
         predictions: ``S`` titles; may be empty strings.
         targets: ``S`` titles.
-        tokenize: ``13a`` (the paper's) or ``char``.
+        tokenize: One of `BLEU_TOKENIZERS`, ``13a`` being the paper's.
 
     Raises:
         ConfigError: an unknown tokenizer.
@@ -167,7 +166,21 @@ def corpus_bleu(predictions: Sequence[str], targets: Sequence[str], tokenize: st
     return bleu_of(bleu_stats(predictions, targets, tokenize).sum(axis=0), tokenize)
 
 
-def bleu_of(sums: NDArray[np.int64], tokenize: str = DEFAULT_TOKENIZER) -> Bleu:
+def own_bleu(predictions: Sequence[str], targets: Sequence[str], locales: Sequence[str]) -> float:
+    """Corpus BLEU (0-100) of sessions, each counted in the tokens of its locale's own tokenizer.
+
+    What checkpoints are chosen by; the scores of a result are by the paper's tokenizer (`corpus_bleu`).
+
+    Args:
+        predictions: ``S`` titles; may be empty strings.
+        targets: ``S`` titles.
+        locales: ``S`` locales.
+    """
+    counts = bleu_stats(predictions, targets, [bleu_tokenizer(locale) for locale in locales])
+    return float(bleu_from_stats(counts.sum(axis=0)))
+
+
+def bleu_of(sums: NDArray[np.int64], tokenize: str = PAPER_BLEU) -> Bleu:
     """BLEU record of one corpus, from its summed statistics, shape ``(10,)``."""
     written, wanted = int(sums[_SYS]), int(sums[_REF])
     return Bleu(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import llmrec
+from llmrec.languages import languages_record
 
 __all__ = ["RECORDS", "collect_provenance", "command_line", "git_commit", "without_credentials"]
 
@@ -54,7 +55,7 @@ def collect_provenance(recipe: str | None, seed: int | None, fingerprint: str | 
 
     Returns:
         ``command``, ``recipe``, ``seed``, ``data_fingerprint``, ``git_commit``, ``versions``, ``device``, ``seconds``
-        and ``finished`` (UTC): plain values that JSON holds.
+        and ``finished`` (UTC), and ``languages`` where the user has a language file: plain values that JSON holds.
     """
     return {
         "command": command_line(sys.argv),
@@ -62,6 +63,7 @@ def collect_provenance(recipe: str | None, seed: int | None, fingerprint: str | 
         "seed": seed,
         "data_fingerprint": fingerprint,
         "git_commit": git_commit(Path(llmrec.__file__).resolve().parent),
+        **({"languages": own} if (own := languages_record()) else {}),
         "versions": _versions(),
         "device": _device(),
         "seconds": round(time.monotonic() - started, 3),

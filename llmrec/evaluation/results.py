@@ -24,7 +24,7 @@ class Scores:
     Attributes:
         num_sessions: Sessions scored.
         metrics: Metric to value: ``mrr@100``, ``recall@100``, ``ndcg@100`` in [0, 1]; or ``bleu`` (0-100, 13a),
-            ``bleu_char`` where the locale's language is written without spaces, ``brevity_penalty``, ``length_ratio``
+            ``bleu_char`` or another where the locale has a tokenizer of its own, ``brevity_penalty``, ``length_ratio``
             and ``exact_match`` (share of titles that are the target to the letter).
     """
 

@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llmrec.errors import DataError
-from llmrec.evaluation.bleu import TOKENIZERS, bleu_of, bleu_signature, bleu_stats
+from llmrec.evaluation.bleu import bleu_of, bleu_signature, bleu_stats
 from llmrec.evaluation.differences import Added, score_of
 from llmrec.evaluation.metrics import MAX_RANKED, RANKING_METRICS, metric_by_rank, ranks_of_targets
 from llmrec.evaluation.parts import PartScorer
 from llmrec.evaluation.results import Comparison, Result, Scores
+from llmrec.languages import PAPER_BLEU, bleu_tokenizer
 from llmrec.schema import LOCALES
 
 __all__ = ["OVERALL", "score_rankings", "score_titles"]
@@ -39,7 +40,7 @@ def score_titles(
     samples: int = 1000,
     seed: int = 0,
 ) -> Result:
-    """Score titles with BLEU (paper §4.3), ``char`` BLEU beside it where 13a cannot split the language.
+    """Score titles with BLEU (paper §4.3), that of a locale's own tokenizer beside it where it has another.
 
     Args:
         run: Name of the run in the result.
@@ -79,8 +80,8 @@ def _title_metrics(
     def metrics_of(rows: Rows, locale: str | None) -> dict[str, float]:
         bleu = bleu_of(stats[rows].sum(axis=0))
         values = {"bleu": bleu.score}
-        if locale in TOKENIZERS:
-            tokenize = TOKENIZERS[locale]
+        tokenize = PAPER_BLEU if locale is None else bleu_tokenizer(locale)
+        if tokenize != PAPER_BLEU:
             counts = bleu_stats([written[row] for row in rows], [wanted[row] for row in rows], tokenize)
             values[f"bleu_{tokenize}"] = bleu_of(counts.sum(axis=0), tokenize).score
         return {
@@ -94,8 +95,8 @@ def _title_metrics(
 
 
 def _signatures(groups: Mapping[str, Rows]) -> dict[str, str]:
-    beside = [tokenize for locale, tokenize in TOKENIZERS.items() if locale in groups]
-    return {"bleu": bleu_signature(), **{f"bleu_{tokenize}": bleu_signature(tokenize) for tokenize in beside}}
+    beside = {tokenize for locale in groups if (tokenize := bleu_tokenizer(locale)) != PAPER_BLEU}
+    return {"bleu": bleu_signature(), **{f"bleu_{one}": bleu_signature(one) for one in sorted(beside)}}
 
 
 def score_rankings(

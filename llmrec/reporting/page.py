@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from llmrec.evaluation.results import Result
 from llmrec.evaluation.scoring import OVERALL
 from llmrec.files import write_text
+from llmrec.languages import language_of
 from llmrec.reporting.plots import figure_svg, plot_bleu_by_locale
 from llmrec.reporting.tables import breakdown_tables, notes_of, result_table
-from llmrec.schema import language_of
 
 __all__ = [
     "Example",

@@ -13,7 +13,6 @@ __all__ = ["breakdown_tables", "label_of", "markdown_table", "notes_of", "number
 
 LABELS: Final = {
     "bleu": "BLEU",
-    "bleu_char": "BLEU (char)",
     "brevity_penalty": "brevity penalty",
     "length_ratio": "length ratio",
     "exact_match": "exact titles",
@@ -33,13 +32,16 @@ _GROUPINGS: Final = {
 
 def label_of(metric: str) -> str:
     """How a metric is written in a table: ``mrr@100`` as MRR@100, ``hit@10`` as Hit@10."""
-    return LABELS.get(metric, metric.capitalize())
+    name, _, tokenize = metric.partition("_")
+    return f"BLEU ({tokenize})" if name == "bleu" and tokenize else LABELS.get(metric, metric.capitalize())
 
 
 def _order(metric: str) -> tuple[int, int]:
     """The paper's metrics first, then Hit@K by its K."""
     names = list(LABELS)
-    return (names.index(metric), 0) if metric in names else (len(names), int(metric.partition("@")[2] or 0))
+    known = "bleu" if metric.startswith("bleu") else metric
+    beside = int(metric != known)  # BLEU of a locale's own tokenizer follows the paper's
+    return (names.index(known), beside) if known in names else (len(names), int(metric.partition("@")[2] or 0))
 
 
 def result_table(result: Result) -> tuple[list[str], list[list[str]]]:

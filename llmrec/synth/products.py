@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from llmrec.schema import PRICE_SENTINEL, PRODUCT_COLUMNS, language_of
+from llmrec.languages import language_of
+from llmrec.schema import PRICE_SENTINEL, PRODUCT_COLUMNS
 from llmrec.synth.product_lines import Catalogue, Floats, Ints, Lines
 from llmrec.synth.titles import JAPANESE, describe_lines
 from llmrec.synth.words import Family, Vocabulary
@@ -93,7 +94,8 @@ def product_rows(
 def _rows(
     lines: Lines, numbers: Ints, locale: str, ids: pa.Array, vocabulary: Vocabulary, rng: np.random.Generator
 ) -> pa.Table:
-    language = language_of(locale)
+    own = language_of(locale)
+    language = own if own in vocabulary.languages else "en"
     texts = describe_lines(lines, numbers, language, vocabulary)
     sizes = lines.size[numbers]
     of_line = np.repeat(np.arange(len(numbers)), sizes)

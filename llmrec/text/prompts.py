@@ -14,6 +14,8 @@ A version that a result cites is never edited; a new one is added. Results carry
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +31,7 @@ from rich.table import Table
 from llmrec.console import notice, table
 from llmrec.errors import ConfigError, nearest
 from llmrec.files import sha256_of, shipped_folder
-from llmrec.schema import LANGUAGES
+from llmrec.languages import VARIABLE, known_languages, locales, own_phrases, own_speech
 
 __all__ = ["PRODUCT_FIELDS", "Prompt", "load_prompt", "one_line", "prompt_names", "prompt_table"]
 
@@ -64,7 +66,7 @@ class Prompt:
     Attributes:
         name: What `load_prompt` finds it by: ``next_title/plain_v1``, or the path of a user's own file.
         path: Its file.
-        hash: SHA-256 of the file's bytes, in hexadecimal.
+        hash: SHA-256 of the file's bytes, in hexadecimal; of what a user's language file changes in it, too.
         summary: What it is, in one sentence.
         variables: What the template reads, with its meaning.
         wording: For each language code, phrase by key; empty where the template has no words of its own.
@@ -106,16 +108,18 @@ class Prompt:
             raise ConfigError(f"{self.path}: the {key}, line {error.lineno}: {error.message}") from error
 
     def words(self, locale: str) -> Mapping[str, str]:
-        """Phrases for a locale; English ones, with one notice a locale, where the prompt has none in its language."""
+        """Phrases for a locale; with one notice a locale, those of its fallback where the prompt lacks its language."""
         if not self.wording:
             return {}
-        language = LANGUAGES.get(locale, "")
-        if language in self.wording:
-            return self.wording[language]
+        known = locales().get(locale)
+        if known and known.language in self.wording:
+            return self.wording[known.language]
+        fallback = known.wording if known and known.wording in self.wording else FALLBACK
         if locale not in self._told:
             self._told.add(locale)
-            notice(f"prompt {self.name} has no wording for locale '{locale}'; it speaks English there")
-        return self.wording[FALLBACK]
+            spoken = "English" if fallback == FALLBACK else f"'{fallback}'"
+            notice(f"prompt {self.name} has no wording for locale '{locale}'; it speaks {spoken} there")
+        return self.wording[fallback]
 
     def render(self, products: Sequence[Mapping[str, str]], locale: str) -> str:
         """Write the prompt of one session as one text, the system message first where there is one.
@@ -238,11 +242,12 @@ def _read(path: Path, name: str) -> Prompt:
         if key not in KEYS:
             raise ConfigError(f"{path}: unknown key '{key}'{nearest(str(key), KEYS)}")
     wording = content.get("wording") or {}
-    _check_wording(path, wording)
+    _check_wording(str(path), wording)
+    wording = _with_own_phrases(name, wording)
     prompt = Prompt(
         name=name,
         path=path,
-        hash=sha256_of(path),
+        hash=_hash(path, own_speech(name) if wording else {}),
         summary=_text(content, "summary", path),
         variables=_variables(path, content.get("variables"), wording.get(FALLBACK, {})),
         wording=wording,
@@ -253,6 +258,25 @@ def _read(path: Path, name: str) -> Prompt:
     return prompt
 
 
+def _with_own_phrases(name: str, wording: Any) -> Any:
+    """The wording with the phrases that the user's language file has for it."""
+    file, phrases = own_phrases()
+    for prompt in phrases:
+        if prompt not in prompt_names():
+            raise ConfigError(f"{file}: phrases for an unknown prompt '{prompt}'{nearest(prompt, prompt_names())}")
+    if name not in phrases:
+        return wording
+    own: Any = phrases[name]
+    merged = {**wording, **own} if isinstance(own, dict) else own
+    _check_wording(f"{file}: prompt {name}", merged)
+    return merged
+
+
+def _hash(path: Path, speech: Mapping[str, Any]) -> str:
+    shipped = sha256_of(path)
+    return hashlib.sha256(f"{shipped} {json.dumps(speech, sort_keys=True)}".encode()).hexdigest() if speech else shipped
+
+
 def _text(content: Mapping[str, Any], key: str, path: Path) -> str:
     value = content.get(key)
     if not isinstance(value, str) or not value.strip():
@@ -260,18 +284,19 @@ def _text(content: Mapping[str, Any], key: str, path: Path) -> str:
     return value
 
 
-def _check_wording(path: Path, wording: Any) -> None:
+def _check_wording(where: str, wording: Any) -> None:
     """Every language has the phrases that English has, for English is what other locales fall back to."""
     if not isinstance(wording, dict) or not all(_is_text_mapping(phrases) for phrases in wording.values()):
         raise ConfigError(
-            f"{path}: 'wording' must map language codes to phrases by key; got {one_line(repr(wording))[:80]}"
+            f"{where}: 'wording' must map language codes to phrases by key; got {one_line(repr(wording))[:80]}"
         )
     for language, phrases in wording.items():
-        if language not in LANGUAGES.values():
-            raise ConfigError(f"{path}: unknown language '{language}'{nearest(str(language), LANGUAGES.values())}")
+        if language not in known_languages():
+            near = nearest(str(language), known_languages())
+            raise ConfigError(f"{where}: unknown language '{language}'{near} (a file named by {VARIABLE} adds others)")
         odd = sorted(set(phrases) ^ set(wording.get(FALLBACK, {})))
         if odd:
-            raise ConfigError(f"{path}: '{odd[0]}' must be worded both in '{FALLBACK}' and in '{language}'")
+            raise ConfigError(f"{where}: '{odd[0]}' must be worded both in '{FALLBACK}' and in '{language}'")
 
 
 def _is_text_mapping(value: Any) -> bool:

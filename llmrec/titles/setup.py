@@ -19,6 +19,7 @@ from llmrec.data.importing import import_dataset
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, StoreError, require
 from llmrec.files import disk_errors
+from llmrec.languages import VARIABLE
 from llmrec.synth import is_current, synthesize
 from llmrec.text.prompts import Prompt, load_prompt
 from llmrec.titles.models.lora import open_model
@@ -73,7 +74,10 @@ def prepare_job(config: GenerateConfig) -> Job:
     own = read_model_card(config.model) if config.model else None
     prompt = load_prompt(config.prompt or (own.prompt if own else "plain"))
     if own and prompt.name == own.prompt and prompt.hash != own.prompt_hash:
-        raise ConfigError(f"{config.model}: trained on another text of prompt {prompt.name}; its file was edited since")
+        raise ConfigError(
+            f"{config.model}: trained on another text of prompt {prompt.name}; its file was edited since, or "
+            f"{VARIABLE} names another language file"
+        )
     wanted = {name: getattr(config, name) or getattr(own, name, default) for name, default in DEFAULTS.items()}
     chat = config.chat or (own is not None and own.chat)
     card = ModelCard(prompt=prompt.name, prompt_hash=prompt.hash, chat=chat, **wanted)

@@ -9,12 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from llmrec.data.connection import connected
 from llmrec.data.sessions import read_products, read_sessions
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError
 from llmrec.evaluation.results import Result
 from llmrec.files import disk_errors, sha256_of
+from llmrec.languages import PAPER_BLEU, bleu_tokenizer
 from llmrec.titles.decoding.backends import build_decoder
 from llmrec.titles.decoding.decode import write_titles
 from llmrec.titles.models.causal import is_causal
@@ -104,7 +107,15 @@ def _trained_model(job: Job) -> tuple[Any, Any]:
 def _training_settings(job: Job) -> dict[str, Any]:
     """Everything that decides the weights, by name."""
     values = {name: getattr(job.config, name) for name in TRAINING_SETTINGS}
-    return {**values, **asdict(job.card), "data": job.store.fingerprint}
+    chosen = _own_tokenizers(job.store) if job.config.best_by == "bleu" else {}
+    return {**values, **asdict(job.card), "data": job.store.fingerprint} | ({"tokenizers": chosen} if chosen else {})
+
+
+def _own_tokenizers(store: Store) -> dict[str, str]:
+    """BLEU tokenizers of validation's locales that have one of their own."""
+    (file,) = store.labelled("validation").files
+    locales = pq.read_table(file, columns=["locale"]).column("locale").unique().to_pylist()
+    return {one: bleu_tokenizer(one) for one in sorted(locales) if bleu_tokenizer(one) != PAPER_BLEU}
 
 
 def _start(job: Job, states: Path) -> None:

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from sacrebleu.metrics import BLEU
 
 from llmrec.errors import ConfigError, DataError
-from llmrec.evaluation.bleu import bleu_from_stats, bleu_signature, bleu_stats, corpus_bleu
+from llmrec.evaluation.bleu import bleu_from_stats, bleu_signature, bleu_stats, corpus_bleu, own_bleu
+from llmrec.languages import BLEU_TOKENIZERS
 
 WORDS = [
     "Kaffee",
@@ -33,7 +34,7 @@ def reference(tokenize: str) -> BLEU:
 
 
 @settings(max_examples=200, deadline=None)
-@given(pairs, st.sampled_from(["13a", "char"]))
+@given(pairs, st.sampled_from(BLEU_TOKENIZERS))
 @example([("", "a b c d")], "13a")
 @example([("a b c d", "")], "13a")
 @example([("", "")], "13a")
@@ -50,11 +51,19 @@ def test_bleu_agrees_with_sacrebleu(titles, tokenize):
     assert ours.length_ratio == pytest.approx(expected.ratio, abs=1e-12)
 
 
-@pytest.mark.parametrize("tokenize", ["13a", "char"])
+@pytest.mark.parametrize("tokenize", BLEU_TOKENIZERS)
 def test_the_signature_is_sacrebleus(tokenize):
     metric = reference(tokenize)
     metric.corpus_score(["a"], [["a"]])
     assert bleu_signature(tokenize) == str(metric.get_signature())
+
+
+def test_own_bleu_counts_each_title_in_its_locales_tokens():
+    # JP in characters: of 3 written 1-grams 2 are found, of 2 2-grams 1, of the one 3-gram none; UK: all 5, 4, 3 and 2
+    written, wanted = ["青い傘", "a b c d e"], ["青い空", "a b c d e"]
+    expected = 100 * (7 / 8 * 5 / 6 * 3 / 4 * 2 / 2) ** (1 / 4)
+    assert own_bleu(written, wanted, ["JP", "UK"]) == pytest.approx(expected, abs=1e-9)
+    assert own_bleu(written, wanted, ["DE", "UK"]) == pytest.approx(corpus_bleu(written, wanted).score, abs=1e-9)
 
 
 def test_bleu_matches_the_value_worked_by_hand():

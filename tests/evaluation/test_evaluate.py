@@ -54,6 +54,17 @@ def test_titles_score_as_sacrebleu_scores_them(titles):
     assert result.provenance == {"seed": 5}
 
 
+def test_a_locale_of_a_language_file_has_its_own_bleu_beside_the_papers(titles, monkeypatch):
+    (titles / "own.yaml").write_text("locales: {UK: {bleu: zh}, JP: {bleu: 13a}}", encoding="utf-8")
+    monkeypatch.setenv("LLMREC_LANGUAGES", str(titles / "own.yaml"))
+    result = evaluate_run(titles / "run.parquet", titles / "targets.parquet")
+    uk = result.locales["UK"].metrics
+    assert uk["bleu_zh"] == pytest.approx(bleu("zh", WRITTEN[1:3], TITLES[1:3]).score, abs=1e-9)
+    assert uk["bleu"] == pytest.approx(bleu("13a", WRITTEN[1:3], TITLES[1:3]).score, abs=1e-9)
+    assert result.signatures.keys() == {"bleu", "bleu_zh"}
+    assert "| BLEU | BLEU (zh) | brevity penalty |" in render_markdown(result)
+
+
 @pytest.fixture
 def ranked(tmp_path):
     lists = [["a", "b"], ["c"], ["d", "e", "f", "g"], []]

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from llmrec.errors import ConfigError
 from llmrec.files import sha256_of, shipped_folder
-from llmrec.schema import LANGUAGES, LOCALES
+from llmrec.languages import known_languages
+from llmrec.schema import LOCALES
 from llmrec.text.prompts import PRODUCT_FIELDS, load_prompt, one_line, prompt_names, prompt_table
 
 # A version that a result cites is never edited: to change a text, add a version and its line here.
@@ -60,7 +61,7 @@ def test_attributes_speak_the_language_and_leave_out_what_is_missing() -> None:
 def test_every_shipped_prompt_documents_itself(name: str) -> None:
     prompt = load_prompt(name)
     assert prompt.summary
-    assert set(prompt.wording) in (set(), set(LANGUAGES.values()))
+    assert set(prompt.wording) in (set(), set(known_languages()))
     documented = {key.removeprefix("words.") for key in prompt.variables if key.startswith("words.")}
     assert documented == set(prompt.wording.get("en", {}))
     texts = {prompt.render([{"title": "T", "brand": "B", "color": "C"}], locale) for locale in LOCALES}

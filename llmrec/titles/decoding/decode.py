@@ -15,7 +15,7 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 
 from llmrec.console import progress_bar
-from llmrec.evaluation.bleu import corpus_bleu
+from llmrec.evaluation.bleu import own_bleu
 from llmrec.files import disk_errors
 from llmrec.titles.models.causal import continue_prompts, is_causal
 from llmrec.titles.settings import GenerateConfig
@@ -67,7 +67,7 @@ def decode_batch(
 def validation_bleu(
     accelerator: Any, model: Any, tokenizer: Any, sessions: Dataset, *, config: GenerateConfig, max_tokens: int
 ) -> float:
-    """Corpus BLEU (0-100) of a model in training on sessions with a title, the same on every process."""
+    """`own_bleu` of a model in training on sessions with a title, the same on every process."""
     plain = accelerator.unwrap_model(model)
     plain.eval()
     plugin = accelerator.state.deepspeed_plugin
@@ -84,9 +84,10 @@ def validation_bleu(
             )
         written += zip(rows.tolist(), titles, strict=True)
     titles_by_row = dict(gather_object(written))
-    targets = sessions.data.column("target_title").to_pylist()
+    targets, locales = (sessions.data.column(name).to_pylist() for name in ("target_title", "locale"))
     scored = [row for row, target in enumerate(targets) if target]
-    return float(corpus_bleu([titles_by_row[row] for row in scored], [targets[row] for row in scored]).score)
+    written_for, wanted, shops = ([by[row] for row in scored] for by in (titles_by_row, targets, locales))
+    return own_bleu(written_for, wanted, shops)
 
 
 def write_titles(

@@ -166,15 +166,15 @@ def cost_rows(scores: Sequence[CellScore]) -> tuple[list[str], list[list[str]]]:
 
 
 def locale_rows(sample: Sequence[SampledSession], scores: Sequence[CellScore]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table by locale, character BLEU beside 13a where the language has no spaces."""
+    """Header and rows of the table by locale, BLEU of a locale's own tokenizer beside 13a where it has another."""
     locales = [session.locale for session in sample]
     last = [session.last_title for session in sample]
     baseline = score_titles(BASELINE, locales, last, [session.target for session in sample])
     columns = [
         (locale, metric)
         for locale, part in baseline.locales.items()
-        for metric in ("bleu", "bleu_char")
-        if metric in part.metrics
+        for metric in part.metrics
+        if metric.startswith("bleu")
     ]
     labels = [*short_labels([score.cell for score in scores]), BASELINE]
     rows = [
@@ -182,7 +182,7 @@ def locale_rows(sample: Sequence[SampledSession], scores: Sequence[CellScore]) -
         for label, result in zip(labels, [*(score.result for score in scores), baseline], strict=True)
     ]
     rows.append(["sessions", *(f"{baseline.locales[locale].num_sessions:,}" for locale, _ in columns)])
-    return ["", *(locale if metric == "bleu" else f"{locale} char" for locale, metric in columns)], rows
+    return ["", *(f"{locale} {metric.removeprefix('bleu').lstrip('_')}".rstrip() for locale, metric in columns)], rows
 
 
 def _difference(comparison: Comparison | None) -> str:

@@ -12,7 +12,7 @@ from datasets import Dataset
 from llmrec.console import track
 from llmrec.errors import ConfigError
 from llmrec.files import atomic_folder
-from llmrec.schema import LANGUAGES
+from llmrec.languages import locales as known_locales
 from llmrec.text.prompts import Prompt
 
 __all__ = ["export_prompt_sessions"]
@@ -87,7 +87,7 @@ def _card(splits: Mapping[str, Dataset], prompt: Prompt, k: int, fingerprint: st
     rows = sum(len(sessions) for sessions in splits.values())
     header = {
         "license": license_id,
-        "language": [language for locale, language in LANGUAGES.items() if locale in locales],
+        "language": [*dict.fromkeys(one.language for name, one in known_locales().items() if name in locales)],
         "task_categories": ["text-generation"],
         "tags": ["recommendation", "session-based"],
         "size_categories": [next((name for above, name in _SIZES.items() if rows < above), "1M<n<10M")],

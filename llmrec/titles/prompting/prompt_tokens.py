@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from llmrec.errors import ConfigError
-from llmrec.schema import LANGUAGES
+from llmrec.languages import locales
 from llmrec.text.prompts import Prompt, one_line
 from llmrec.titles.prompting.title_encoder import Encoder
 
@@ -89,8 +89,8 @@ def check_room(prompt: Prompt, encoder: Encoder, max_tokens: int) -> None:
     Raises:
         ConfigError: names the language and what is needed.
     """
-    locales = list(LANGUAGES)
-    for locale, ids in zip(locales, encoder.encode_prompts([prompt.render([{}], one) for one in locales]), strict=True):
+    known = list(locales())
+    for locale, ids in zip(known, encoder.encode_prompts([prompt.render([{}], one) for one in known]), strict=True):
         if len(ids) >= max_tokens:
             raise ConfigError(_no_room(prompt, max_tokens, len(ids) + 1, locale))
 

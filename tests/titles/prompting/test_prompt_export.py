@@ -8,7 +8,7 @@ import yaml
 
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError
-from llmrec.schema import LANGUAGES
+from llmrec.languages import known_languages
 from llmrec.text.prompts import load_prompt
 from llmrec.titles.models.tokenizer import build_tokenizer
 from llmrec.titles.prompting.prompt_export import export_prompt_sessions
@@ -51,5 +51,5 @@ def test_tokens_keep_their_type_on_the_way(tiny_store: Store, tmp_path: Path) ->
 def test_the_card_describes_every_column_and_language(tiny_store: Store, tmp_path: Path) -> None:
     made = export(tiny_store, tmp_path, tmp_path / "out")
     _, header, text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8").split("---\n", 2)
-    assert set(yaml.safe_load(header)["language"]) == set(LANGUAGES.values())
+    assert set(yaml.safe_load(header)["language"]) == set(known_languages())
     assert all(f"- `{column}`: " in text for column in made.column_names)

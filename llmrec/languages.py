@@ -1,0 +1,186 @@
+"""What a locale's language decides, as data: ``languages.yaml``, and over it a user's own file.
+
+The environment variable ``LLMREC_LANGUAGES`` names that file, so that it holds for Python, the command line, launchers
+and their processes alike. A file is read once a process.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from llmrec.errors import ConfigError, nearest
+from llmrec.files import sha256_of
+
+__all__ = [
+    "BLEU_TOKENIZERS",
+    "PAPER_BLEU",
+    "VARIABLE",
+    "Locale",
+    "bleu_tokenizer",
+    "known_languages",
+    "language_of",
+    "languages_record",
+    "locale_of",
+    "locales",
+    "own_phrases",
+    "own_speech",
+    "title_words",
+]
+
+VARIABLE: Final = "LLMREC_LANGUAGES"
+PAPER_BLEU: Final = "13a"  # paper §4.3; every locale's headline BLEU, whatever its own tokenizer
+BLEU_TOKENIZERS: Final = (PAPER_BLEU, "char", "intl", "none", "zh")  # sacrebleu's that need no download
+_SHIPPED: Final = Path(__file__).with_name("languages.yaml")
+_WORDS: Final = ("spaces", "characters")
+_CODE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")  # it goes into `lang` of HTML as it is
+_SECTIONS: Final = ("locales", "phrases")
+
+Phrases = Mapping[str, Mapping[str, Mapping[str, str]]]
+
+
+@dataclass(frozen=True)
+class Locale:
+    """What ``languages.yaml`` says of a locale.
+
+    Attributes:
+        language: ISO 639 code of its titles.
+        wording: Language of the prompts' phrases where a prompt has none in ``language``.
+        bleu: Tokenizer of its own BLEU, one of `BLEU_TOKENIZERS`.
+        words: ``spaces`` or ``characters``: what a title is made of where it is cut.
+    """
+
+    language: str = "en"
+    wording: str = "en"
+    bleu: str = PAPER_BLEU
+    words: str = "spaces"
+
+
+_KEYS: Final = tuple(field.name for field in fields(Locale))
+
+
+def locales() -> Mapping[str, Locale]:
+    """The known locales by name, those of the package first.
+
+    Raises:
+        ConfigError: the user's file is missing or malformed; names file, locale, key and value. So do all that follow.
+    """
+    return _merged(_own_file())
+
+
+def locale_of(locale: str) -> Locale:
+    """What is known of a locale; English with spaces where no file names it."""
+    return locales().get(locale, Locale())
+
+
+def language_of(locale: str) -> str:
+    """ISO 639 code of a locale's titles; English for a locale that no file names."""
+    return locale_of(locale).language
+
+
+def bleu_tokenizer(locale: str) -> str:
+    """Tokenizer of a locale's own BLEU."""
+    return locale_of(locale).bleu
+
+
+def known_languages() -> tuple[str, ...]:
+    """Languages of the known locales, each once, in their order."""
+    return tuple(dict.fromkeys(one.language for one in locales().values()))
+
+
+def title_words(title: str, locale: str) -> tuple[list[str], str]:
+    """A title in the pieces that it may be cut between, and what stands between them."""
+    spaced = locale_of(locale).words == "spaces"
+    return (title.split(), " ") if spaced else (list(" ".join(title.split())), "")
+
+
+def own_phrases() -> tuple[Path | None, Phrases]:
+    """The user's file and its phrases, by prompt and language; None and none without one."""
+    own = _own_file()
+    return (None, {}) if own is None else (Path(own), _read(own)[1])
+
+
+def own_speech(prompt: str) -> dict[str, Any]:
+    """What the user's file changes in how a prompt speaks: empty without one, or where it changes nothing of that."""
+    own = _own_file()
+    if own is None:
+        return {}
+    shipped = _merged(None)
+    spoken = {
+        name: [one.language, one.wording]
+        for name, one in _merged(own).items()
+        if (one.language, one.wording) != (shipped.get(name, Locale()).language, shipped.get(name, Locale()).wording)
+    }
+    phrases = _read(own)[1].get(prompt)
+    return ({"locales": spoken} if spoken else {}) | ({"phrases": phrases} if phrases else {})
+
+
+def languages_record() -> dict[str, str]:
+    """Name and SHA-256 of the user's file, for provenance; empty without one."""
+    own = _own_file()
+    return {} if own is None else {"file": Path(own).name, "sha256": sha256_of(Path(own))}
+
+
+def _own_file() -> str | None:
+    return os.environ.get(VARIABLE) or None
+
+
+@cache
+def _merged(own: str | None) -> dict[str, Locale]:
+    """Locales of the package, and over them the user's, key by key."""
+    entries = _read(str(_SHIPPED))[0]
+    if own is not None:
+        for name, entry in _read(own)[0].items():
+            entries[name] = {**entries.get(name, {}), **entry}
+    return {name: Locale(**entry) for name, entry in entries.items()}
+
+
+@cache
+def _loaded(path: str) -> Any:
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); mend {VARIABLE}, or unset it") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date of month 13 is a ValueError
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+
+
+def _read(path: str) -> tuple[dict[str, dict[str, str]], Phrases]:
+    """Locales and phrases of a file, checked."""
+    content = _loaded(path)
+    if not isinstance(content, dict) or not content:
+        raise ConfigError(f"{path}: a language file is a mapping with 'locales' or 'phrases'")
+    for key in content:
+        if key not in _SECTIONS:
+            raise ConfigError(f"{path}: unknown key '{key}'{nearest(str(key), _SECTIONS)}")
+    entries, phrases = (content.get(key) or {} for key in _SECTIONS)
+    if not isinstance(entries, dict):
+        raise ConfigError(f"{path}: 'locales' must map each locale to its settings; got {entries!r}")
+    for name, entry in entries.items():
+        _check_locale(path, name, entry)
+    if not isinstance(phrases, dict) or not all(isinstance(name, str) for name in phrases):
+        raise ConfigError(f"{path}: 'phrases' must map prompts to languages and these to phrases; got {phrases!r}")
+    return {name: dict(entry) for name, entry in entries.items()}, phrases
+
+
+def _check_locale(path: str, name: Any, entry: Any) -> None:
+    if not isinstance(name, str) or not name.strip():
+        raise ConfigError(f'{path}: locale {name!r} is no text; write it in quotes, as "NO"')
+    where = f"{path}: locale '{name}'"
+    if not isinstance(entry, dict):
+        raise ConfigError(f"{where} must be a mapping such as {{language: nl}}; got {entry!r}")
+    for key, value in entry.items():
+        if key not in _KEYS:
+            raise ConfigError(f"{where}: unknown key '{key}'{nearest(str(key), _KEYS)}")
+        choices = {"bleu": BLEU_TOKENIZERS, "words": _WORDS}.get(key)
+        if choices is not None and value not in choices:
+            raise ConfigError(f"{where}: '{key}' must be one of {', '.join(choices)}; got {value!r}")
+        if choices is None and not (isinstance(value, str) and _CODE.fullmatch(value)):
+            raise ConfigError(f"{where}: '{key}' must be a language code such as nl or \"no\"; got {value!r}")

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from accelerate import Accelerator
+from datasets import Dataset
+
+from llmrec.evaluation.bleu import own_bleu
+from llmrec.titles.decoding import decode
+from llmrec.titles.settings import GenerateConfig
+
+
+def test_validation_counts_a_title_as_its_locales_language_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a checkpoint is chosen by: a Japanese title is one token of 13a, however much of it is right."""
+    written, wanted = ["青い丸い傘", "a b c d e", "none"], ["青い丸い空", "a b c d f", None]
+    tokens = [[row] * (row + 1) for row in range(3)]
+    sessions = Dataset.from_dict(
+        {"input_ids": tokens, "labels": tokens, "locale": ["JP", "UK", "DE"], "target_title": wanted}
+    )
+    monkeypatch.setattr(decode, "decode_batch", lambda *args, **_: [written[row[0]] for row in args[2]])
+    model, config = torch.nn.Identity(), GenerateConfig()
+    score = decode.validation_bleu(Accelerator(cpu=True), model, None, sessions, config=config, max_tokens=9)
+    expected = own_bleu(["青い丸い傘", "a b c d e"], ["青い丸い空", "a b c d f"], ["JP", "UK"])
+    # 13a would find 4, 3, 2 and 1 n-grams of 6, 4, 3 and 2
+    assert score == pytest.approx(expected) != pytest.approx(100 * (4 / 6 * 3 / 4 * 2 / 3 * 1 / 2) ** (1 / 4))
