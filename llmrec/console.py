@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import TypeVar
 
 from rich.console import Console
@@ -17,7 +18,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-__all__ = ["notice", "out", "progress_bar", "stderr", "table", "track"]
+__all__ = ["notice", "notice_once", "out", "progress_bar", "stderr", "table", "track"]
 
 T = TypeVar("T")
 
@@ -28,6 +29,12 @@ stderr = Console(stderr=True, highlight=False)
 def notice(message: str) -> None:
     """Tell the user something on stderr, as one plain line (no markup is read from ``message``)."""
     stderr.print(message, markup=False, soft_wrap=True)
+
+
+@cache
+def notice_once(message: str) -> None:
+    """`notice`, but the same message only once in a process."""
+    notice(message)
 
 
 def progress_bar() -> Progress:

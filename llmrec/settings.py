@@ -3,21 +3,48 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union
+from typing import Annotated, Any, Final, Literal, TypeVar, Union
 
+import msgspec
 import yaml
 
+from llmrec.console import notice_once
 from llmrec.errors import ConfigError, nearest
 
-__all__ = ["Recipe", "flag_of", "load_recipe", "option", "recipe_names", "resolve"]
+__all__ = [
+    "Decides",
+    "Recipe",
+    "RecipeKind",
+    "build",
+    "decided_by",
+    "deciding",
+    "flag_of",
+    "load_recipe",
+    "option",
+    "recipe_names",
+]
+__all__ += ["resolve"]
 
 C = TypeVar("C")
-RECIPES = Path(__file__).resolve().parent / "recipes"
-RECIPE_KEYS = {"ranker", "encoder", "select", "summary", "settings", "finetune", "paper", "scores"}
+Decides = Literal["weights", "titles", "validation", "lists"]
+"""What a setting decides: what is learnt, the titles that are written, those and the validation's score, or the lists
+of a ranker whose fitting no command goes on with."""
+RecipeKind = Literal["titles", "ranker", "encoder", "select"]
+
+RECIPES: Final = Path(__file__).resolve().parent / "recipes"
+_VERBS: Final[Mapping[str, str]] = {
+    "titles": "scripts/gen.py",
+    "ranker": "llmrec rank",
+    "encoder": "llmrec embed train",
+    "select": "llmrec select",
+}
+_UNDECLARED: Final = "undeclared"
+_TYPE_NAMES: Final = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
 
 
 def option(
@@ -26,6 +53,8 @@ def option(
     *,
     minimum: float | None = None,
     above: float | None = None,
+    decides: Decides | Literal["undeclared"] | None = _UNDECLARED,
+    formerly: tuple[str, ...] = (),
     flag: str | None = None,
     argument: bool = False,
     several: bool = False,
@@ -38,13 +67,16 @@ def option(
         help: What it is, in a line.
         minimum: Smallest allowed value.
         above: Likewise, but not itself allowed.
+        decides: What a run that goes on must share with the one it goes on from; None: the setting changes nothing
+            that is kept. Where not said, ``DECIDES`` of its class says it for all.
+        formerly: Names it had; they are still read, with a notice.
         flag: Spelling on the command line, ``--yes/--no`` for one that is switched; that of the field if not given.
         argument: Whether it stands on the command line without a flag.
         several: Whether several values may follow the flag; a list's flag may be repeated in any case.
         metavar: What the help calls the value.
     """
-    shown = {"flag": flag, "argument": argument, "several": several, "metavar": metavar}
-    metadata = {"help": help, "minimum": minimum, "above": above, **shown}
+    metadata = {"help": help, "minimum": minimum, "above": above, "decides": decides, "formerly": formerly}
+    metadata |= {"flag": flag, "argument": argument, "several": several, "metavar": metavar}
     if default is ...:
         return dataclasses.field(metadata=metadata)
     if isinstance(default, dict):
@@ -59,31 +91,43 @@ def flag_of(field: dataclasses.Field[Any]) -> str:
     return field.metadata.get("flag") or f"--{field.name.replace('_', '-')}"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A YAML file that one command turns into a run.
 
     Attributes:
         name: File name without its ending.
         path: Where it was read.
+        kind: What its settings are for.
+        ranker: The ranker, where they are for one.
         summary: What it is, in one sentence.
         settings: Values for a config class.
-        paper: For each setting taken from the paper, the place there.
-        ranker: The ranker that the settings are for; None for a recipe of ``scripts/gen.py``.
         finetune: Settings that are others where a trained ranker goes on with other sessions (paper §4.2).
-        encoder: Whether the settings are those of ``llmrec embed train``.
-        select: Whether they are those of ``llmrec select``.
+        paper: For each setting taken from the paper, the place there.
+        scores: How it did, where a search wrote it.
     """
 
     name: str
     path: Path
-    summary: str
+    kind: RecipeKind
     settings: Mapping[str, Any]
-    paper: Mapping[str, str]
     ranker: str | None = None
+    summary: str = ""
     finetune: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    encoder: bool = False
-    select: bool = False
+    paper: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    scores: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def check_kind(self, kind: RecipeKind) -> None:
+        """Refuse it where a recipe of another kind is wanted.
+
+        Raises:
+            ConfigError: it is of another kind.
+        """
+        if self.kind != kind:
+            raise ConfigError(
+                f"{self.path}: a recipe of kind '{self.kind}', for {_VERBS[self.kind]}; "
+                f"{_VERBS[kind]} takes one of kind '{kind}'"
+            )
 
 
 def recipe_names() -> list[str]:
@@ -106,86 +150,133 @@ def load_recipe(name: str) -> Recipe:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
-        raise ConfigError(f"{path}: a recipe is a mapping with 'settings'")
-    for key in content:
-        if key not in RECIPE_KEYS:
-            raise ConfigError(f"{path}: unknown key '{key}'{nearest(str(key), RECIPE_KEYS)}")
-    ranker = None if content.get("ranker") is None else str(content["ranker"])
-    summary, paper = str(content.get("summary", "")), content.get("paper") or {}
-    finetune = content.get("finetune") or {}
-    if not isinstance(finetune, dict):
-        raise ConfigError(f"{path}: 'finetune' must be a mapping of settings")
-    encoder, select = (content.get(key) is True for key in ("encoder", "select"))
-    return Recipe(path.stem, path, summary, content["settings"], paper, ranker, finetune, encoder, select)
+        raise ConfigError(f"{path}: a recipe is a mapping with 'kind' and 'settings'")
+    given = {key: value for key, value in _with_kind(content, path).items() if value is not None}
+    recipe = build(Recipe, {**given, "name": path.stem, "path": path}, str(path))
+    if (recipe.kind == "ranker") != (recipe.ranker is not None):
+        raise ConfigError(f"{path}: 'kind: ranker' and 'ranker: NAME' go together; give both or neither")
+    return recipe
+
+
+def _with_kind(content: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """A recipe from before there were kinds, with the one that its keys say."""
+    if "kind" in content:
+        return content
+    flags = [key for key in ("encoder", "select") if content.get(key) is True]
+    kind = flags[0] if flags else "titles" if content.get("ranker") is None else "ranker"
+    instead = f" in place of '{kind}: true'" if flags else ""
+    notice_once(f"{path}: write 'kind: {kind}'{instead}; a recipe says what it is for")
+    return {"kind": kind, **{key: value for key, value in content.items() if key not in ("encoder", "select")}}
 
 
 def resolve(cls: type[C], flags: Mapping[str, Any], recipe: Recipe | None = None) -> C:
     """Build a config: defaults of ``cls`` < ``recipe`` < ``flags`` that are not None.
 
     Raises:
-        ConfigError: an unknown key (the nearest valid one is named), a value of the wrong type or out of range.
+        ConfigError: an unknown key (the nearest valid one is named), a value of the wrong type or out of range, or a
+            recipe of another kind than ``RECIPE_KIND`` of the class (``ranker`` where it has none).
     """
-    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    hints = typing.get_type_hints(cls)
-    values: dict[str, Any] = {}
-    layers = [(str(recipe.path), recipe.settings)] if recipe else []
-    for origin, layer in [*layers, ("", {key: value for key, value in flags.items() if value is not None})]:
-        for key, value in layer.items():
-            if key not in fields:
-                raise ConfigError(f"{origin or 'settings'}: unknown key '{key}'{nearest(str(key), fields)}")
-            where = f"{origin}: '{key}'" if origin else flag_of(fields[key])
-            converted = _convert(value, hints[key], where)
-            _check_range(converted, fields[key].metadata, where)
-            values[key] = converted
+    values = {}
+    if recipe is not None:
+        recipe.check_kind(getattr(cls, "RECIPE_KIND", "ranker"))
+        values = _converted(cls, recipe.settings, str(recipe.path))
+    given = {key: value for key, value in flags.items() if value is not None}
+    return cls(**{**values, **_converted(cls, given, "")})
+
+
+def build(cls: type[C], content: Any, where: str) -> C:
+    """Make a dataclass of what a file holds.
+
+    Args:
+        cls: The dataclass; the types of its fields say what is allowed.
+        content: What YAML or JSON gave.
+        where: File and place, for the error line.
+
+    Raises:
+        ConfigError: it is no mapping, a key is unknown or missing, or a value is of the wrong type.
+    """
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{where} must be a mapping; got {content!r}")
+    values = _converted(cls, content, where)
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and field.name not in values:
+            raise ConfigError(f"{where}: '{field.name}' is missing")
     return cls(**values)
 
 
-def _convert(value: Any, hint: Any, where: str) -> Any:
-    """Turn a YAML or flag value into the type of its field; ``1e-4`` is a string in YAML 1.1 and becomes a float."""
-    origin = typing.get_origin(hint)
-    if origin in (Union, types.UnionType):
-        if value is None:
-            return None
-        (hint,) = [argument for argument in typing.get_args(hint) if argument is not type(None)]
-        return _convert(value, hint, where)
+def decided_by(cls: type[Any], *what: Decides) -> tuple[str, ...]:
+    """Names of the settings that decide something, in their order; one that does not say decides everything."""
+    declared = {field.name: field.metadata.get("decides", _UNDECLARED) for field in dataclasses.fields(cls)}
+    whole = getattr(cls, "DECIDES", _UNDECLARED)
+    effective = {name: whole if one == _UNDECLARED else one for name, one in declared.items()}
+    return tuple(name for name, one in effective.items() if one in (*what, _UNDECLARED))
+
+
+def deciding(settings: Any, *what: Decides) -> dict[str, Any]:
+    """Values of the settings that decide something, by name, as JSON gives them back."""
+    values = {name: getattr(settings, name) for name in decided_by(type(settings), *what)}
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(values))
+    return plain
+
+
+def _converted(cls: Any, content: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """Values by field, each of its type and in its range; ``origin`` is the file, or empty for flags."""
+    hints, flags, former = _fields(cls)
+    values: dict[str, Any] = {}
+    for key, value in content.items():
+        name = former.get(key, key)
+        if name not in hints:
+            raise ConfigError(f"{origin or 'settings'}: unknown key '{key}'{nearest(str(key), hints)}")
+        where = f"{origin}: '{key}'" if origin else flags.get(key, f"--{key}".replace("_", "-"))
+        if name in values:
+            raise ConfigError(f"{where} is an old name of '{name}', which is given too; leave it out")
+        if name != key:
+            notice_once(f"{where} is now called '{name}'")
+        try:  # `1e-4` is text in YAML 1.1, and text may be a number; but 1 is not true
+            values[name] = msgspec.convert(value, hints[name], strict=not isinstance(value, str | list | tuple))
+        except msgspec.ValidationError as error:
+            expected = _range(str(error)) or _expected(hints[name])
+            raise ConfigError(f"{where} must be {expected}; got {value!r}") from error
+    return values
+
+
+@functools.cache
+def _fields(cls: Any) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
+    """Type of each field, with its bounds, what it is called on the command line, and the name of each former one."""
+    hints = typing.get_type_hints(cls)
+    fields = dataclasses.fields(cls)
+    former = {old: field.name for field in fields for old in field.metadata.get("formerly", ())}
+    kinds = {field.name: _bounded(hints[field.name], field.metadata) for field in fields}
+    return kinds, {field.name: flag_of(field) for field in fields}, former
+
+
+def _bounded(hint: Any, metadata: Mapping[str, Any]) -> Any:
+    """A type whose numbers have bounds."""
+    if hint in (int, float):
+        bounds: dict[str, Any] = {"ge": metadata.get("minimum"), "gt": metadata.get("above")}
+        return Annotated[hint, msgspec.Meta(**bounds)]
+    parts = tuple(_bounded(part, metadata) for part in typing.get_args(hint))
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        return Union[parts]  # noqa: UP007 - made of values
+    if typing.get_origin(hint) is Sequence:
+        parts = (*parts, ...)
+    return tuple[parts] if typing.get_origin(hint) in (tuple, Sequence) else hint  # type: ignore[valid-type]
+
+
+def _range(message: str) -> str:
+    """The bound that a value breaks, where msgspec says so: "Expected `int` >= 1"."""
+    words = message.partition("` ")[2].split()
+    return {">=": "at least ", ">": "above "}[words[0]] + f"{float(words[1]):g}" if words[:1] in ([">="], [">"]) else ""
+
+
+def _expected(hint: Any) -> str:
+    """What a type allows, in words."""
+    origin, parts = typing.get_origin(hint), [one for one in typing.get_args(hint) if one is not type(None)]
     if origin is Literal:
-        choices = typing.get_args(hint)
-        if value not in choices:
-            raise ConfigError(f"{where} must be one of {', '.join(map(str, choices))}; got {value!r}")
-        return value
-    if origin is Mapping and isinstance(value, Mapping):
-        return value
+        return f"one of {', '.join(map(str, parts))}"
     if origin in (tuple, Sequence):
-        if not isinstance(value, list | tuple):
-            raise ConfigError(f"{where} must be a list; got {value!r}")
-        return tuple(_convert(one, typing.get_args(hint)[0], where) for one in value)
-    if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
-        return value
-    try:
-        if hint is float and not isinstance(value, bool):
-            return float(value)
-        if hint is int and isinstance(value, str):
-            return int(value)
-        if hint is Path and isinstance(value, str):
-            return Path(value)
-    except ValueError:
-        pass
-    raise ConfigError(f"{where} must be {_TYPE_NAMES.get(hint, hint.__name__)}; got {value!r}")
-
-
-_TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
-
-
-def _check_range(value: Any, metadata: Mapping[str, Any], where: str) -> None:
-    if isinstance(value, tuple):
-        for one in value:
-            _check_range(one, metadata, where)
-    if value is None or not isinstance(value, int | float):
-        return
-    minimum, above = metadata.get("minimum"), metadata.get("above")
-    if value != value:
-        raise ConfigError(f"{where} must be a number; got {value}")
-    if minimum is not None and value < minimum:
-        raise ConfigError(f"{where} must be at least {minimum:g}; got {value:g}")
-    if above is not None and value <= above:
-        raise ConfigError(f"{where} must be above {above:g}; got {value:g}")
+        return f"a list, each {_expected(parts[0])}"
+    if origin in (Annotated, Union, types.UnionType):
+        return _expected(parts[0])
+    return "a mapping" if origin is not None else _TYPE_NAMES.get(hint, str(getattr(hint, "__name__", hint)))

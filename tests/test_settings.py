@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from llmrec.errors import ConfigError
-from llmrec.rankers import ranker_class
+from llmrec.rankers import RANKERS, ranker_class
+from llmrec.rankers.counting.covisit import CovisitSettings
 from llmrec.selection.settings import SelectSettings
-from llmrec.settings import RECIPES, load_recipe, option, recipe_names, resolve
+from llmrec.settings import Recipe, decided_by, deciding, load_recipe, option, recipe_names, resolve
 from llmrec.text.encoders.learning.settings import EncoderSettings
 from llmrec.titles.settings import GenerateConfig
 
@@ -35,7 +37,7 @@ def test_exponents_without_a_dot_are_numbers(tmp_path: Path) -> None:
         ("{k: true}", "'k' must be a whole number; got True"),
         ("{schedule: step}", "'schedule' must be one of linear, cosine, constant; got 'step'"),
         ("{learning_rate: 0}", "'learning_rate' must be above 0; got 0"),
-        ("{learning_rate: .nan}", "'learning_rate' must be a number; got nan"),
+        ("{learning_rate: .nan}", "'learning_rate' must be above 0; got nan"),
         ("{report: 1}", "'report' must be true or false; got 1"),
     ],
 )
@@ -55,7 +57,18 @@ def test_unknown_recipe_names_the_nearest() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["- a\n", "settings: 3\n", "settings: {k: 1}\nsetting: 1\n", "settings: {}\nfinetune: 1\n", "a: [\n", "\x00"],
+    [
+        "- a\n",
+        "settings: 3\n",
+        "settings: {k: 1}\nsetting: 1\n",
+        "settings: {}\nfinetune: 1\n",
+        "kind: rankr\nsettings: {}\n",
+        "kind: ranker\nsettings: {}\n",
+        "kind: titles\nranker: covisit\nsettings: {}\n",
+        "kind: encoder\nencoder: true\nsettings: {}\n",
+        "a: [\n",
+        "\x00",
+    ],
 )
 def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "mine.yaml"
@@ -64,16 +77,46 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
         load_recipe(str(file))
 
 
+def settings_of(recipe: Recipe) -> type[Any]:
+    classes = {"titles": GenerateConfig, "encoder": EncoderSettings, "select": SelectSettings}
+    return ranker_class(recipe.ranker).settings_class if recipe.ranker else classes[recipe.kind]
+
+
 @pytest.mark.parametrize("name", recipe_names())
-def test_every_recipe_resolves_and_cites_only_its_own_settings(name: str) -> None:
+def test_every_recipe_resolves_and_cites_only_its_own_settings(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = load_recipe(name)
-    settings_class = ranker_class(recipe.ranker).settings_class if recipe.ranker else GenerateConfig
-    settings_class = EncoderSettings if recipe.encoder else settings_class
-    settings_class = SelectSettings if recipe.select else settings_class
-    resolve(settings_class, {}, recipe)
-    resolve(settings_class, recipe.finetune)
+    resolve(settings_of(recipe), {}, recipe)
+    resolve(settings_of(recipe), recipe.finetune)
     assert recipe.summary
     assert set(recipe.paper) <= set(recipe.settings)
+    assert not capsys.readouterr().err, "a shipped recipe has no old key"
+
+
+@pytest.mark.parametrize(
+    ("old", "kind", "notice"),
+    [
+        ("ranker: covisit", "ranker", "write 'kind: ranker'; "),
+        ("encoder: true", "encoder", "write 'kind: encoder' in place of 'encoder: true'; "),
+        ("select: true", "select", "write 'kind: select' in place of 'select: true'; "),
+        ("summary: none", "titles", "write 'kind: titles'; "),
+    ],
+)
+def test_a_recipe_from_before_kinds_is_read_and_told_what_to_write(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, kind: str, notice: str
+) -> None:
+    file = tmp_path / "old.yaml"
+    file.write_text(f"{old}\nsettings: {{}}\n", encoding="utf-8")
+    assert load_recipe(str(file)).kind == load_recipe(str(file)).kind == kind
+    assert capsys.readouterr().err.count(notice) == 1, "once, however often it is read"
+
+
+@pytest.mark.parametrize("name", ["demo", "covisit", "encoder_static", "select"])
+def test_a_recipe_for_another_verb_is_one_line_that_names_both(name: str) -> None:
+    recipe = load_recipe(name)
+    for cls in {GenerateConfig, EncoderSettings, SelectSettings, CovisitSettings} - {settings_of(recipe)}:
+        wanted = getattr(cls, "RECIPE_KIND", "ranker")
+        with pytest.raises(ConfigError, match=f"{name}.yaml: a recipe of kind '{recipe.kind}', for .*'{wanted}'$"):
+            resolve(cls, {}, recipe)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,13 +130,39 @@ def test_a_list_is_read_as_numbers() -> None:
 
 @pytest.mark.parametrize(
     ("value", "message"),
-    [(3, "must be a list; got 3"), (["x"], "must be a number; got 'x'"), ([1, -2], "must be at least 0; got -2")],
+    [
+        (3, "must be a list, each a number; got 3"),
+        (["x"], "must be a list, each a number; got ['x']"),
+        ([1, -2], "must be at least 0; got [1, -2]"),
+    ],
 )
 def test_a_wrong_list_is_one_line(value: object, message: str) -> None:
-    with pytest.raises(ConfigError, match=f"^--weights {message}$"):
+    with pytest.raises(ConfigError) as caught:
         resolve(Weights, {"weights": value})
+    assert str(caught.value) == f"--weights {message}"
 
 
-def test_every_setting_has_a_help_text() -> None:
-    assert all(field.metadata["help"] for field in dataclasses.fields(GenerateConfig))
-    assert RECIPES.is_dir()
+SETTINGS = {
+    GenerateConfig,
+    EncoderSettings,
+    SelectSettings,
+    *(ranker_class(name).settings_class for name in RANKERS),
+}
+
+
+@pytest.mark.parametrize("cls", sorted(SETTINGS, key=lambda cls: cls.__name__))
+def test_every_setting_has_a_help_text_and_says_what_it_decides(cls: type[Any]) -> None:
+    fields = dataclasses.fields(cls)
+    assert all(field.metadata["help"] for field in fields)
+    declared = {field.name: field.metadata["decides"] for field in fields}
+    undeclared = [name for name, what in declared.items() if what == "undeclared" and not hasattr(cls, "DECIDES")]
+    assert not undeclared, "say decides=…, None where it changes nothing that is kept, or DECIDES for the class"
+
+
+def test_what_decides_is_compared_as_json_gives_it_back() -> None:
+    assert deciding(Weights(weights=(1.0, 2.0)), "weights") == {"weights": [1.0, 2.0]}, "undeclared: it may decide"
+    settings = deciding(GenerateConfig(checkpoint_every=7, num_beams=3), "weights")
+    assert {"pack", "seed", "best_by"} <= settings.keys()
+    assert not {"checkpoint_every", "num_beams", "resume", "output_dir"} & settings.keys()
+    assert deciding(GenerateConfig(num_beams=3), "titles", "validation")["num_beams"] == 3
+    assert decided_by(EncoderSettings, "titles") == ()

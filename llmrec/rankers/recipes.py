@@ -32,8 +32,8 @@ def ranker_settings(
     cls = ranker_class(name)
     chosen = recipe or (name if name in recipe_names() else None)
     loaded = load_recipe(chosen) if chosen else None
-    if loaded is not None and loaded.ranker != name:
-        raise ConfigError(f"{loaded.path}: a recipe for {loaded.ranker or 'scripts/gen.py'}, not for {name}")
+    if loaded is not None and loaded.kind == "ranker" and loaded.ranker != name:
+        raise ConfigError(f"{loaded.path}: a recipe for {loaded.ranker}, not for {name}")
     if loaded is not None and finetune:
         loaded = replace(loaded, settings={**loaded.settings, **loaded.finetune})
     return resolve(cls.settings_class, {key: yaml_value(value) for key, value in (changes or {}).items()}, loaded)
@@ -60,6 +60,5 @@ def recipe_ranker(recipe: str) -> str:
         ConfigError: there is no such recipe, or it is for no ranker.
     """
     loaded = load_recipe(recipe)
-    if loaded.ranker is None:
-        raise ConfigError(f"{loaded.path}: a recipe for scripts/gen.py, not for a ranker")
-    return loaded.ranker
+    loaded.check_kind("ranker")
+    return str(loaded.ranker)

@@ -252,6 +252,7 @@ def _write(job: TuneJob, best: Mapping[str, Any], study: Any, num_validation: in
     made = collect_provenance(job.recipe, job.seed, None, started)
     transductive = "prefixes of the validation sessions learnt from" if job.transductive else "inductive"
     content = {
+        "kind": "ranker",
         "ranker": job.ranker,
         "summary": f"{job.ranker}, tuned by llmrec tune: {', '.join(best)}",
         "settings": plain,

@@ -30,7 +30,7 @@ from llmrec.selection.ngrams import NO_TITLE
 from llmrec.selection.selector import RECORD, Selector
 from llmrec.selection.settings import SelectSettings
 from llmrec.selection.table import TitleTable
-from llmrec.settings import load_recipe, resolve
+from llmrec.settings import deciding, load_recipe, resolve
 
 __all__ = ["SelectJob", "run_ablation_job", "run_select_job", "select_settings"]
 
@@ -142,10 +142,8 @@ def select_settings(recipe: str | None, changes: Mapping[str, Any]) -> SelectSet
     Raises:
         ConfigError: an unknown recipe or key, or a value out of range.
     """
-    loaded = load_recipe(recipe or RECIPE)
-    if not loaded.select:
-        raise ConfigError(f"{loaded.path}: not a recipe for llmrec select; one says 'select: true'")
-    return resolve(SelectSettings, {key: yaml_value(value) for key, value in changes.items()}, loaded)
+    given = {key: yaml_value(value) for key, value in changes.items()}
+    return resolve(SelectSettings, given, load_recipe(recipe or RECIPE))
 
 
 def _check(job: SelectJob) -> None:
@@ -258,7 +256,7 @@ def _digests(job: SelectJob, files: _Files) -> Iterator[str]:
 
 def _key(job: SelectJob, files: _Files, selector: Selector) -> str:
     """Names everything that decides a title, so that ``--resume`` never mixes two selectors' titles."""
-    parts = [*_digests(job, files), json.dumps(vars(selector.settings), sort_keys=True)]
+    parts = [*_digests(job, files), json.dumps(deciding(selector.settings, "titles"))]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 

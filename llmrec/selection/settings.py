@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from llmrec.settings import option
+from llmrec.settings import Decides, RecipeKind, option
 
 __all__ = ["ORIGINS", "SelectSettings"]
 
@@ -14,6 +15,9 @@ ORIGINS = ("own", "cut", "likely", "given")
 @dataclass(frozen=True, kw_only=True)
 class SelectSettings:
     """Settings of `llmrec.selection.selector.Selector`."""
+
+    DECIDES: ClassVar[Decides] = "titles"
+    RECIPE_KIND: ClassVar[RecipeKind] = "select"
 
     sources: tuple[str, ...] = option(
         ("covisit_near", "covisit_walk", "covisit_walk_wide", "item_vectors", "vmis_knn", "title_vectors"),
@@ -38,5 +42,5 @@ class SelectSettings:
     l2: float = option(5.0, "Penalty on the leaves' values.", minimum=0)
     negatives: int = option(60, "Products kept of a training session beside its target.", minimum=1)
     given_share: float = option(0.2, "Weight of the given runs among the likely products.", minimum=0)
-    threads: int = option(0, "Threads of the trees; 0 for all that OpenMP gives.", minimum=0)
+    threads: int = option(0, "Threads of the trees; 0 for all that OpenMP gives.", minimum=0, decides=None)
     seed: int = option(0, "Seed of folds, draws and trees.", minimum=0)

@@ -7,7 +7,7 @@ import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -19,13 +19,13 @@ from llmrec.data.store import Store
 from llmrec.errors import ConfigError, LlmrecError, nearest
 from llmrec.evaluation.results import read_result
 from llmrec.files import disk_errors, write_text
-from llmrec.settings import RECIPES, Recipe, load_recipe, resolve
+from llmrec.settings import RECIPES, Recipe, decided_by, load_recipe, resolve
 from llmrec.titles.settings import GenerateConfig
 
 __all__ = ["Scored", "SweepJob", "grid_names", "load_grid", "run_sweep"]
 
 GRIDS: Final = RECIPES / "grids"
-DECODING: Final = ("num_beams", "generate_batch_size")  # decide the titles, not the weights
+WRITING: Final = decided_by(GenerateConfig, "titles", "validation")
 RESULT: Final = "titles_validation.result.json"
 OWN: Final = ("data", "recipe", "split", "out", "output_dir", "model", "resume", "overwrite", "limit", "report")
 Setting = Mapping[str, Any]
@@ -100,8 +100,8 @@ def load_grid(name: str) -> dict[str, list[Any]]:
     for key, values in grid.items():
         if key in OWN:
             raise ConfigError(f"{path}: '{key}' is set by the sweep itself; leave it out")
-        recipe = [Recipe(path.stem, path, "", {key: value}, {}) for value in values]
-        checked[key] = [getattr(resolve(GenerateConfig, {}, one), key) for one in recipe]
+        recipes = [Recipe(name=path.stem, path=path, kind="titles", settings={key: value}) for value in values]
+        checked[key] = [getattr(resolve(GenerateConfig, {}, one), key) for one in recipes]
     return checked
 
 
@@ -122,7 +122,7 @@ def run_sweep(job: SweepJob) -> list[Scored]:
             raise ConfigError(f"--set {key}: it is set by the sweep itself; leave it out")
     config = resolve(GenerateConfig, job.settings, recipe)
     _claim(job, recipe, grid)
-    cells = list(_cells(job.out, grid, decoding=DECODING if config.best_by == "loss" else ()))
+    cells = list(_cells(job.out, grid, decoding=set(WRITING) - set(decided_by(GenerateConfig, *config.weights_by))))
     scored = []
     for number, (setting, folder, trained) in enumerate(cells, start=1):
         if not (folder / RESULT).is_file():
@@ -157,7 +157,7 @@ def _claim(job: SweepJob, recipe: Recipe, grid: Mapping[str, Sequence[Any]]) -> 
 
 
 def _cells(
-    out: Path, grid: Mapping[str, Sequence[Any]], decoding: Sequence[str]
+    out: Path, grid: Mapping[str, Sequence[Any]], decoding: Collection[str]
 ) -> Iterator[tuple[dict[str, Any], Path, Path | None]]:
     """Setting, folder and, where another cell's training is decoded, that cell's folder."""
     decoded = [key for key in grid if key in decoding]
@@ -230,6 +230,7 @@ def _publish(job: SweepJob, recipe: Recipe, config: GenerateConfig, scored: Sequ
     out.print(table(f"Validation; Last Product Title has BLEU {best.last_title_bleu:.2f}", columns, rows))
     fixed = {key: getattr(config, key) for key in job.settings}
     content = {
+        "kind": "titles",
         "summary": f"{recipe.name} with the best of {len(scored)} settings on validation, by llmrec sweep",
         "settings": {**recipe.settings, **fixed, **best.setting},
         "paper": dict(recipe.paper),
@@ -251,6 +252,6 @@ def _publish(job: SweepJob, recipe: Recipe, config: GenerateConfig, scored: Sequ
         write_text(job.out / "cells.json", json.dumps(cells, indent=2) + "\n")
         write_text(job.out / "best.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
     notice(f"best: {_readable(best.setting)}; wrote {job.out / 'best.yaml'}")
-    decoding = "".join(f" --{key.replace('_', '-')} {best.setting[key]}" for key in DECODING if key in best.setting)
+    decoding = "".join(f" --{key.replace('_', '-')} {best.setting[key]}" for key in WRITING if key in best.setting)
     command = f"accelerate launch scripts/gen.py --data {job.data} --model {best.model}{decoding} --split test"
     notice(f"next: {command}")

@@ -18,6 +18,7 @@ from llmrec.errors import ConfigError
 from llmrec.evaluation.results import Result
 from llmrec.files import disk_errors, sha256_of
 from llmrec.languages import PAPER_BLEU, bleu_tokenizer
+from llmrec.settings import deciding
 from llmrec.titles.decoding.backends import build_decoder
 from llmrec.titles.decoding.decode import write_titles
 from llmrec.titles.models.causal import is_causal
@@ -36,33 +37,6 @@ from llmrec.training import checkpoint
 __all__ = ["run_generation"]
 
 TOKENIZER_TITLES = 200_000  # more add minutes and change few pieces
-# Settings that decide the weights; a resumed training must share them.
-TRAINING_SETTINGS = (
-    "seed",
-    "base_model",
-    "trim_vocabulary",
-    "tiny_width",
-    "tiny_layers",
-    "tiny_vocab",
-    "lora_rank",
-    "lora_alpha",
-    "lora_dropout",
-    "lora_targets",
-    "quantize",
-    "train_sample",
-    "validation_sample",
-    "epochs",
-    "max_steps",
-    "batch_size",
-    "learning_rate",
-    "weight_decay",
-    "schedule",
-    "warmup_steps",
-    "max_grad_norm",
-    "eval_every",
-    "best_by",
-)
-DECODING_SETTINGS = ("num_beams", "generate_batch_size", "backend", "decode_precision", "constrain")
 
 
 def run_generation(config: GenerateConfig, select: Select | None = None) -> Result | None:
@@ -106,9 +80,9 @@ def _trained_model(job: Job) -> tuple[Any, Any]:
 
 def _training_settings(job: Job) -> dict[str, Any]:
     """Everything that decides the weights, by name."""
-    values = {name: getattr(job.config, name) for name in TRAINING_SETTINGS}
+    values = deciding(job.config, *job.config.weights_by)
     chosen = _own_tokenizers(job.store) if job.config.best_by == "bleu" else {}
-    return {**values, **asdict(job.card), "data": job.store.fingerprint} | ({"tokenizers": chosen} if chosen else {})
+    return {**values, **asdict(job.card), "data": job.store.fingerprint, "tokenizers": chosen}
 
 
 def _own_tokenizers(store: Store) -> dict[str, str]:
@@ -202,6 +176,6 @@ def _weights(job: Job) -> str:
 
 def _decoding_key(job: Job, weights: str) -> str:
     """Names everything that decides a title, so that `--resume` never mixes titles of two models."""
-    decoding = [getattr(job.config, name) for name in DECODING_SETTINGS]
+    decoding = deciding(job.config, "titles", "validation")
     parts = [weights, job.store.fingerprint, job.split, asdict(job.card), decoding]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -83,6 +83,7 @@ def test_rankers_by_locale_learn_from_their_locale_alone(folder: Path) -> None:
 
 
 TINY_GRU = """
+kind: ranker
 ranker: gru4rec
 settings: {embedding_size: 8, hidden_size: 8, max_epochs: 1, batch_size: 64}
 finetune: {learning_rate: 0.01}
@@ -124,7 +125,7 @@ def test_a_limited_run_is_stamped_partial(folder: Path) -> None:
         ("rank covisit --train train.parquet --sessions new.parquet --out r.parquet --k 101", "at most 100 ids"),
         ("rank covisit --train train.parquet --save m --seen forget", "--seen must be one of drop, keep"),
         ("rank covisit --train train.parquet --save m --transductive", "give --sessions FILE"),
-        ("rank covisit --train train.parquet --save m --recipe demo", "a recipe for scripts/gen.py, not for covisit"),
+        ("rank covisit --train train.parquet --save m --recipe demo", "for scripts/gen.py; llmrec rank takes"),
         ("rank covisit --train train.parquet --save m --set histry=3", "unknown key 'histry'; did you mean 'history'?"),
         ("rank covisit --train train.parquet --save m --set history", "--set takes name=value"),
         ("rank covisit --train nowhere.parquet --save m", "nowhere.parquet"),

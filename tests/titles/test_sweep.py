@@ -21,6 +21,7 @@ from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.sweep import SweepJob, grid_names, load_grid, run_sweep
 
 RECIPE = """
+kind: titles
 summary: A model of a second.
 settings: {base_model: tiny, tiny_width: 32, tiny_layers: 1, tiny_vocab: 400, k: 1, epochs: 2, batch_size: 12,
            max_source_tokens: 48, max_target_tokens: 12, learning_rate: 1e-3}

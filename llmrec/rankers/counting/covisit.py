@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import ibis.expr.types as ir
 import numpy as np
@@ -16,7 +16,7 @@ from llmrec.rankers.counting.base import CountingRanker
 from llmrec.rankers.counting.counts import best_of_each, neighbour_weights, normalised
 from llmrec.rankers.counting.rows import WeightedRows
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.settings import option
+from llmrec.settings import Decides, option
 from llmrec.within import sum_candidates, top_k_candidates
 
 __all__ = ["Covisit", "CovisitSettings"]
@@ -33,6 +33,8 @@ _BACKWARD: Final = (1.5, 0.25, 0.125, 0.05, 0.025, 0.005)
 @dataclass(frozen=True, kw_only=True)
 class CovisitSettings:
     """Settings of `Covisit`: counting first, then prediction."""
+
+    DECIDES: ClassVar[Decides] = "lists"
 
     forward: tuple[float, ...] = option(
         _FORWARD, "Weight of an item 1, 2, … places after another; as many places as there are numbers.", minimum=0

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from llmrec.rankers.counting.session_neighbours import Neighbours, SessionNeighbours
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.settings import option
+from llmrec.settings import Decides, option
 
 __all__ = ["ItemKnn", "ItemKnnSettings"]
 
@@ -17,6 +17,8 @@ __all__ = ["ItemKnn", "ItemKnnSettings"]
 @dataclass(frozen=True, kw_only=True)
 class ItemKnnSettings:
     """Settings of `ItemKnn`; the paper names neither number."""
+
+    DECIDES: ClassVar[Decides] = "lists"
 
     neighbours: int = option(500, "Most similar sessions that vote.", minimum=1)
     sample: int = option(1000, "Newest sessions looked at for each item of the session.", minimum=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import ibis.expr.types as ir
 import numpy as np
@@ -18,7 +18,7 @@ from llmrec.rankers.counting.engine import counted
 from llmrec.rankers.counting.rows import WeightedRows
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.vocabulary import UNKNOWN
-from llmrec.settings import option
+from llmrec.settings import Decides, option
 from llmrec.within import fill_up, first_k
 
 __all__ = ["GlobalPopularity", "GlobalPopularitySettings", "Popularity", "PopularitySettings"]
@@ -30,6 +30,8 @@ Floats = NDArray[np.float32]
 @dataclass(frozen=True, kw_only=True)
 class PopularitySettings:
     """Settings of `Popularity`; the defaults are the authors'."""
+
+    DECIDES: ClassVar[Decides] = "lists"
 
     padding: int = option(200, "Most frequent followers of all items that a short list is padded from.", minimum=1)
     engine: Literal["duckdb", "spark"] = option("duckdb", "Where pairs are counted: duckdb, or spark.")

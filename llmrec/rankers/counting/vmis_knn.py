@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.rankers.counting.session_neighbours import Neighbours, SessionNeighbours
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.settings import option
+from llmrec.settings import Decides, option
 from llmrec.within import nth_within
 
 __all__ = ["VmisKnn", "VmisKnnSettings"]
@@ -23,6 +23,8 @@ Doubles = NDArray[np.float64]
 @dataclass(frozen=True, kw_only=True)
 class VmisKnnSettings:
     """Settings of `VmisKnn`."""
+
+    DECIDES: ClassVar[Decides] = "lists"
 
     neighbours: int = option(100, "Most similar sessions that vote.", minimum=1)
     sample: int = option(500, "Newest sessions that share an item, among which neighbours are looked for.", minimum=1)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
-from llmrec.settings import option
+from llmrec.settings import Decides, option
 
 __all__ = ["FusionSettings"]
 
@@ -23,6 +23,8 @@ _SOURCES = (
 @dataclass(frozen=True, kw_only=True)
 class FusionSettings:
     """Settings of `llmrec.rankers.fusion.ranker.Fusion`."""
+
+    DECIDES: ClassVar[Decides] = "lists"
 
     sources: tuple[str, ...] = option(_SOURCES, "Rankers that propose candidates, each by the name of its recipe.")
     unlabelled: tuple[str, ...] = option(
@@ -67,5 +69,7 @@ class FusionSettings:
     truncation: int = option(100, "Places of the list that lambdarank looks at.", minimum=1)
     first_trees: int = option(60, "Trees that all candidates pass; 0 for all of them.", minimum=0)
     finalists: int = option(20, "Candidates of a session that the other trees see.", minimum=1)
-    threads: int = option(0, "Threads of trees and of ranking in batch; 0 for all that OpenMP gives.", minimum=0)
+    threads: int = option(
+        0, "Threads of trees and of ranking in batch; 0 for all that OpenMP gives.", minimum=0, decides=None
+    )
     seed: int = option(0, "Seed of folds, draws and trees.", minimum=0)

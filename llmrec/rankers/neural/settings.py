@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from llmrec.errors import ConfigError
-from llmrec.settings import option
+from llmrec.settings import Decides, option
 
 __all__ = [
     "CoreSettings",
@@ -23,6 +23,8 @@ __all__ = [
 @dataclass(frozen=True, kw_only=True)
 class NeuralSettings:
     """Settings of every neural ranker; the defaults are the paper's form, a recipe's are what works best."""
+
+    DECIDES: ClassVar[Decides] = "weights"
 
     embedding_size: int = option(128, "Dimensions of item and session vectors.", minimum=2)
     max_length: int = option(50, "Most items of a session that are read: the last ones.", minimum=1)
@@ -82,7 +84,7 @@ class NeuralSettings:
     patience: int = option(2, "Stop after so many epochs without a better validation.", minimum=1)
     validation_share: float = option(0.05, "Training sessions whose last item validates instead.", minimum=0)
     validation_sessions: int = option(2000, "Most sessions that validate.", minimum=1)
-    checkpoint_every: int = option(1000, "Steps between checkpoints.", minimum=1)
+    checkpoint_every: int = option(1000, "Steps between checkpoints.", minimum=1, decides=None)
     row_updates: bool | None = option(
         None, "Update only the item vectors that a batch uses (`sampled` alone); by itself from 200,000 items."
     )

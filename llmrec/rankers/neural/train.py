@@ -10,7 +10,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from llmrec.rankers.neural.losses import NegativeSampler
 from llmrec.rankers.neural.prefixes import BatchPlan, Prefixes, share_of
 from llmrec.rankers.neural.scorer import Scorer
 from llmrec.rankers.neural.settings import NeuralSettings
+from llmrec.settings import deciding
 from llmrec.training import checkpoint
 from llmrec.training.checkpoint import Progress
 from llmrec.training.devices import name_processor
@@ -109,7 +110,7 @@ def train_scorer(
         ConfigError: ``folder`` holds a training with other settings.
         DiskError: a checkpoint cannot be written.
     """
-    if folder is not None and resume and checkpoint.is_finished(folder / "checkpoints", _plain(settings)):
+    if folder is not None and resume and checkpoint.is_finished(folder / "checkpoints", deciding(settings, "weights")):
         scorer.load_state_dict(load_file(folder / WEIGHTS))
         return _read_history(folder)
     run = _prepare(scorer, prefixes, settings, validate, folder, batches)
@@ -134,7 +135,7 @@ def train_scorer(
         run.plain.load_state_dict(run.best)
     if folder is not None and run.accelerator.is_main_process:
         _write_weights(folder, run.plain.state_dict())
-        checkpoint.finish(folder / "checkpoints", run.progress, _plain(settings))
+        checkpoint.finish(folder / "checkpoints", run.progress, deciding(settings, "weights"))
     run.accelerator.wait_for_everyone()
     return run.history
 
@@ -193,7 +194,7 @@ def _optimizers(scorer: Scorer, settings: NeuralSettings) -> list[torch.optim.Op
 
 def _resume(run: _Training, folder: Path) -> None:
     states = folder / "checkpoints"
-    progress = checkpoint.load_progress(states, _plain(run.settings))
+    progress = checkpoint.load_progress(states, deciding(run.settings, "weights"))
     if progress is None:
         return
     checkpoint.restore(run.accelerator, states)
@@ -333,7 +334,7 @@ def _end_epoch(run: _Training) -> None:
 
 def _save(run: _Training, folder: Path) -> None:
     run.progress = replace(run.progress, seconds=time.monotonic() - run.started)
-    checkpoint.save_checkpoint(run.accelerator, folder / "checkpoints", run.progress, _plain(run.settings))
+    checkpoint.save_checkpoint(run.accelerator, folder / "checkpoints", run.progress, deciding(run.settings, "weights"))
 
 
 def _write_weights(folder: Path, weights: dict[str, Tensor]) -> None:
@@ -344,9 +345,3 @@ def _write_weights(folder: Path, weights: dict[str, Tensor]) -> None:
 def _read_history(folder: Path) -> list[dict[str, float]]:
     file = folder / "history.jsonl"
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
-
-
-def _plain(settings: NeuralSettings) -> dict[str, Any]:
-    """Settings as a checkpoint's JSON gives them back."""
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
-    return plain

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.vectors.initialise import svd_vectors
 from llmrec.rankers.vectors.item_text import text_features
 from llmrec.rankers.vocabulary import UNKNOWN
-from llmrec.settings import option
+from llmrec.settings import Decides, option
 from llmrec.within import top_k_candidates
 
 __all__ = [
@@ -51,6 +51,8 @@ SettingsT = TypeVar("SettingsT", bound=_VectorSettings)
 class ItemVectorsSettings:
     """Settings of `ItemVectors`: the factorisation first, then prediction."""
 
+    DECIDES: ClassVar[Decides] = "lists"
+
     size: int = option(96, "Dimensions of the vectors.", minimum=2)
     window: int = option(5, "Farthest distance of two items in a session that counts.", minimum=1)
     decay: float = option(0.6, "A pair one place farther apart counts so much of the nearer one.", above=0)
@@ -64,6 +66,8 @@ class ItemVectorsSettings:
 @dataclass(frozen=True, kw_only=True)
 class TitleVectorsSettings:
     """Settings of `TitleVectors`."""
+
+    DECIDES: ClassVar[Decides] = "lists"
 
     size: int = option(128, "Dimensions of the vectors.", minimum=2)
     history: int = option(10, "Most recent items of a session that are compared.", minimum=1)

@@ -15,7 +15,7 @@ from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.vectors.item_text import text_features, with_cold_items
 from llmrec.rankers.vocabulary import UNKNOWN
-from llmrec.settings import option
+from llmrec.settings import Decides, option
 from llmrec.text.encoders.base import unit_rows
 from llmrec.text.search.index import Index, build_index
 from llmrec.within import top_k_candidates
@@ -29,6 +29,8 @@ Floats = NDArray[np.float32]
 @dataclass(frozen=True, kw_only=True)
 class TextKnnSettings:
     """Settings of `TextKnn`."""
+
+    DECIDES: ClassVar[Decides] = "lists"
 
     text: str | None = option(None, "Folder of `llmrec embed`; the built-in TF-IDF of --products if not given.")
     text_dim: int = option(256, "Width of the built-in TF-IDF's vectors.", minimum=2)

@@ -197,7 +197,7 @@ def test_recall_by_hand() -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--recipe demo", "not a recipe of an encoder"),
+        ("--recipe demo", "for scripts/gen.py; llmrec embed train takes one of kind 'encoder'"),
         ("--set windw=3", "unknown key 'windw'; did you mean 'window'?"),
         ("--lora-rank 4", "lora_rank is for transformers"),
         ("--base tfidf-svg", "did you mean 'tfidf-svd'?"),

@@ -12,7 +12,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +29,7 @@ from torch.nn import functional as F  # noqa: N812  # as everybody writes it
 from llmrec.console import notice, progress_bar
 from llmrec.errors import ConfigError, DataError
 from llmrec.files import atomic_file, write_text
+from llmrec.settings import deciding
 from llmrec.text.encoders.base import Floats
 from llmrec.text.encoders.learning.pairs import Pairs
 from llmrec.text.encoders.learning.settings import EncoderSettings
@@ -137,7 +138,7 @@ def train_encoder(
     if not len(pairs):
         raise DataError("no two items are seen together in the training sessions; give more sessions to --train")
     states = folder / "checkpoints"
-    if resume and checkpoint.is_finished(states, _plain(settings)):
+    if resume and checkpoint.is_finished(states, deciding(settings, "weights")):
         student.load_state_dict(load_file(folder / WEIGHTS), strict=False)
         return _read_history(folder)
     run = _prepare(student, pairs, same_text, settings, validate, folder)
@@ -154,12 +155,12 @@ def train_encoder(
             if run.progress.step % run.steps_per_epoch == 0 or run.progress.step == run.total_steps:
                 _end_epoch(run)
             elif run.progress.step % settings.checkpoint_every == 0:
-                checkpoint.save_checkpoint(run.accelerator, states, run.progress, _plain(settings))
+                checkpoint.save_checkpoint(run.accelerator, states, run.progress, deciding(settings, "weights"))
             if run.is_over:
                 break
     run.plain.load_state_dict(load_file(folder / WEIGHTS), strict=False)
     if run.accelerator.is_main_process:
-        checkpoint.finish(states, run.progress, _plain(settings))
+        checkpoint.finish(states, run.progress, deciding(settings, "weights"))
     run.accelerator.wait_for_everyone()
     return run.history
 
@@ -188,7 +189,7 @@ def _prepare(
 
 def _resume(run: _Training) -> None:
     states = run.folder / "checkpoints"
-    progress = checkpoint.load_progress(states, _plain(run.settings))
+    progress = checkpoint.load_progress(states, deciding(run.settings, "weights"))
     if progress is None:
         return
     checkpoint.restore(run.accelerator, states)
@@ -341,15 +342,11 @@ def _end_epoch(run: _Training) -> None:
         notice(f"step {before.step}/{run.total_steps}: loss {entry['train_loss']:.4f}, {shown}")
         lines = "".join(json.dumps({**one, "time": round(time.time(), 3)}) + "\n" for one in run.history)
         write_text(run.folder / HISTORY, lines)
-    checkpoint.save_checkpoint(run.accelerator, run.folder / "checkpoints", run.progress, _plain(run.settings))
+    checkpoint.save_checkpoint(
+        run.accelerator, run.folder / "checkpoints", run.progress, deciding(run.settings, "weights")
+    )
 
 
 def _read_history(folder: Path) -> list[dict[str, float]]:
     file = folder / HISTORY
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
-
-
-def _plain(settings: EncoderSettings) -> dict[str, Any]:
-    """Settings as a checkpoint's JSON gives them back."""
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
-    return plain

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
-from llmrec.settings import option
+from llmrec.settings import Decides, RecipeKind, option
 
 __all__ = ["EncoderSettings"]
 
@@ -13,6 +13,9 @@ __all__ = ["EncoderSettings"]
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EncoderSettings:
     """How an encoder learns from items seen together."""
+
+    DECIDES: ClassVar[Decides] = "weights"
+    RECIPE_KIND: ClassVar[RecipeKind] = "encoder"
 
     base: str = option("static", "`static`: a bag of tokens that starts from nothing; or a folder or hub name.")
     template: str = option("brand", "What of a product is read (`--template` of `llmrec embed`).")
@@ -39,5 +42,7 @@ class EncoderSettings:
     lora_rank: int = option(0, "Learn matrices of this rank beside a transformer's own; 0 learns all of it.", minimum=0)
     max_grad_norm: float = option(1.0, "Clip the gradient to this norm.", above=0)
     validation_share: float = option(0.1, "Share of the sessions whose last item is held out to validate.", above=0)
-    checkpoint_every: int = option(200, "Steps between checkpoints that --resume goes on from.", minimum=1)
+    checkpoint_every: int = option(
+        200, "Steps between checkpoints that --resume goes on from.", minimum=1, decides=None
+    )
     seed: int = option(0, "Seed of validation sessions, order, dropout and initial weights.", minimum=0)

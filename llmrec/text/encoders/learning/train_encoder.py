@@ -66,10 +66,7 @@ def encoder_settings(recipe: str | None, changes: Mapping[str, Any]) -> EncoderS
     Raises:
         ConfigError: there is no such recipe, it is for something else, or a setting is wrong.
     """
-    loaded = load_recipe(recipe or RECIPE)
-    if not loaded.encoder:
-        raise ConfigError(f"{loaded.path}: not a recipe of an encoder (no 'encoder: true'); the shipped one: {RECIPE}")
-    return resolve(EncoderSettings, changes, loaded)
+    return resolve(EncoderSettings, changes, load_recipe(recipe or RECIPE))
 
 
 def run_train_encoder_job(job: TrainEncoderJob, finder: Callable[[Any], Any] | None = None) -> Encoder:

@@ -1,0 +1,45 @@
+"""``--resume`` goes on with a training only where every setting that decides its weights is the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from accelerate.state import AcceleratorState
+
+from llmrec.data.store import Store
+from llmrec.errors import ConfigError
+from llmrec.titles import generate_titles
+from llmrec.titles.settings import GenerateConfig
+
+# ibis 12 still calls what DuckDB 2 renamed
+pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
+
+
+def generate(config: GenerateConfig, **changes: Any) -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    generate_titles(dataclasses.replace(config, **changes))
+
+
+@pytest.fixture
+def config(tmp_path: Path, tiny_store: Store) -> GenerateConfig:
+    tiny = {"tiny_width": 32, "tiny_layers": 1, "tiny_vocab": 400, "max_source_tokens": 48, "max_target_tokens": 8}
+    return GenerateConfig(data=tiny_store.path, output_dir=tmp_path / "run", max_steps=2, batch_size=8, **tiny)
+
+
+def test_beams_decide_the_weights_where_the_best_is_chosen_by_bleu(config: GenerateConfig) -> None:
+    generate(config, best_by="bleu")
+    generate(config, best_by="bleu", resume=True, decode_precision="bf16", checkpoint_every=7)  # another decoding
+    with pytest.raises(ConfigError, match="made with num_beams 1, now 2; --resume needs the same settings"):
+        generate(config, best_by="bleu", resume=True, num_beams=2)
+
+
+def test_a_finished_training_is_decoded_with_other_beams_where_its_loss_chose(config: GenerateConfig) -> None:
+    generate(config)
+    generate(config, resume=True, num_beams=2)
+    for changes in ({"pack": True}, {"learning_rate": 0.5}, {"k": 2}):
+        (name,) = changes
+        with pytest.raises(ConfigError, match=f"made with {name} "):
+            generate(config, resume=True, **changes)
