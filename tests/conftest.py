@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -39,8 +40,11 @@ def _products() -> list[dict[str, object]]:
     return rows
 
 
-def _sessions(start: int) -> list[dict[str, object]]:
-    """Five a locale, interleaved: plain, a repeated item, gaps, no title at all, an untitled target."""
+def _sessions(start: int, before: Sequence[str] = ()) -> list[dict[str, object]]:
+    """Five a locale, interleaved: plain, a repeated item, gaps, no title at all, an untitled target.
+
+    ``before`` are items that every session starts with: without them one split repeats the other's sessions.
+    """
     shapes = [
         (["X0", "X1", "X2", "X3"], "X4"),
         (["X1", "X1"], "X0"),
@@ -50,7 +54,7 @@ def _sessions(start: int) -> list[dict[str, object]]:
     ]
     made = [(locale, items, target) for items, target in shapes for locale in TITLES]
     return [
-        {"session_id": start + 2 * place, "prev_items": items, "next_item": target, "locale": locale}
+        {"session_id": start + 2 * place, "prev_items": [*before, *items], "next_item": target, "locale": locale}
         for place, (locale, items, target) in enumerate(made)
     ]
 
@@ -65,7 +69,8 @@ def tiny_store(tmp_path: Path) -> Store:
     session = {"session_id": pa.int64(), "prev_items": pa.list_(pa.string()), "next_item": pa.string()}
     labelled = pa.schema(session | {"locale": pa.string()})
     for split, start in (("development", 0), ("validation", 1), ("test_task3_phase1", 0)):
-        table = pa.Table.from_pylist(_sessions(start), labelled)
+        before = () if split == "development" else (ABSENT,)
+        table = pa.Table.from_pylist(_sessions(start, before), labelled)
         if split.startswith("test"):
             targets = table.select(["session_id", "locale", "next_item"])
             pq.write_table(targets, folder / f"targets_{split}.parquet")

@@ -103,6 +103,14 @@ def train(
     checkpoints: Annotated[Path | None, typer.Option(help="Folder for checkpoints; OUT.training if not given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from what a killed training left there.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away an unfinished training.")] = False,
+    sessions: Annotated[
+        Path | None,
+        typer.Option(help="Sessions to rank with it later: --train must not repeat them."),
+    ] = None,
+    allow_overlap: Annotated[
+        bool,
+        typer.Option("--allow-overlap", help="Let training rows repeat a session with its label."),
+    ] = False,
 ) -> None:
     """Train an encoder on items seen together: a static one from nothing, or a transformer from its weights.
 
@@ -120,6 +128,8 @@ def train(
         checkpoints=checkpoints,
         resume=resume,
         overwrite=overwrite,
+        sessions=sessions,
+        allow_overlap=allow_overlap,
     )
     run_train_encoder_job(job, _finder)
 

@@ -46,6 +46,10 @@ def rank(
     checkpoints: Annotated[Path | None, typer.Option(help="Folder for checkpoints and logs.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from what a killed training left there.")] = False,
     limit: Annotated[int | None, typer.Option(help="Only the first sessions; the run is stamped partial.")] = None,
+    allow_overlap: Annotated[
+        bool,
+        typer.Option("--allow-overlap", help="Let training rows repeat a session with its label."),
+    ] = False,
     atomic: Annotated[
         Path | None, typer.Option(help="Write the sessions as RecBole's atomic files here; nothing is learnt.")
     ] = None,
@@ -78,6 +82,7 @@ def rank(
         folder=checkpoints,
         resume=resume,
         limit=limit,
+        allow_overlap=allow_overlap,
     )
     if ablate:
         from llmrec.rankers.fusion.ablation import ablate_job, render_ablation
@@ -105,6 +110,10 @@ def tune(
         bool, typer.Option("--transductive/--inductive", help="Learn from the validation prefixes too.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Draws the validation part and the trials.")] = 0,
+    allow_overlap: Annotated[
+        bool,
+        typer.Option("--allow-overlap", help="Let training rows repeat a session with its label."),
+    ] = False,
 ) -> None:
     """Search a ranker's settings (the ranges of the paper's Appendix A) and write the best ones as a recipe.
 
@@ -129,6 +138,7 @@ def tune(
             validation_share=validation_share,
             transductive=transductive,
             seed=seed,
+            allow_overlap=allow_overlap,
         )
     )
 

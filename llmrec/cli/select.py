@@ -44,6 +44,10 @@ def select(
         typer.Option(help="Write nothing: learn again without this kind or ranker, and print what BLEU loses."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what a killed run left beside RUN.")] = False,
+    allow_overlap: Annotated[
+        bool,
+        typer.Option("--allow-overlap", help="Let training rows repeat a session with its label."),
+    ] = False,
     limit: Annotated[int | None, typer.Option(help="Only the first sessions; the run is stamped partial.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of folds, draws and trees; the recipe's, or 0.")] = None,
 ) -> None:
@@ -73,6 +77,7 @@ def select(
         resume=resume,
         limit=limit,
         seed=seed,
+        allow_overlap=allow_overlap,
     )
     if ablate:
         out_console.print(render_ablation(run_ablation_job(job, ablate)), markup=False)

@@ -8,9 +8,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmrec.console import notice
+from llmrec.data.overlap import Overlap, find_overlap, refuse_overlap, stamped
 from llmrec.data.products import load_products
 from llmrec.errors import ConfigError
 from llmrec.evaluation.metrics import MAX_RANKED
@@ -53,6 +54,7 @@ class RankJob:
         folder: Folder for checkpoints and logs of a ranker that trains for long.
         resume: Go on from the newest checkpoint there.
         limit: Only the first sessions; the run is stamped partial.
+        allow_overlap: Let training rows through that repeat a session to rank with its label; the run says so.
     """
 
     ranker: str
@@ -73,6 +75,7 @@ class RankJob:
     folder: Path | None = None
     resume: bool = False
     limit: int | None = None
+    allow_overlap: bool = False
 
 
 def run_rank_job(job: RankJob) -> Ranker[Any] | PerLocale:
@@ -88,7 +91,7 @@ def run_rank_job(job: RankJob) -> Ranker[Any] | PerLocale:
     sessions = read_session_files(job.sessions) if job.sessions else None
     if sessions is not None and job.limit is not None:
         sessions = sessions.slice(0, job.limit)
-    ranker = _learn(job, sessions)
+    ranker, overlap = _learn(job, sessions)
     if int(os.environ.get("RANK", "0")):  # under `accelerate launch` one process writes for all
         return ranker
     if job.save is not None:
@@ -96,7 +99,8 @@ def run_rank_job(job: RankJob) -> Ranker[Any] | PerLocale:
         notice(f"saved; rank other sessions: llmrec rank {job.ranker} --load {job.save} --sessions FILE --out RUN")
     if sessions is not None and job.out is not None:
         ids, _ = ranker.rank(sessions, job.k, job.seen)
-        write_run(job.out, sessions.locales, ids, _provenance(job, ranker, started), partial=job.limit is not None)
+        record = _provenance(job, ranker, started) | stamped(overlap)
+        write_run(job.out, sessions.locales, ids, record, partial=job.limit is not None)
         notice(f"{len(sessions):,} lists in {job.out}; score them: llmrec evaluate {job.out} --targets FILE")
     return ranker
 
@@ -147,29 +151,39 @@ def _check(job: RankJob) -> None:
         raise ConfigError("--transductive learns from the sessions to rank for; give --sessions FILE")
 
 
-def _learn(job: RankJob, sessions: Sessions | None) -> Ranker[Any] | PerLocale:
-    """Load the ranker, or fit one, or go on with one."""
+def _learn(job: RankJob, sessions: Sessions | None) -> tuple[Ranker[Any] | PerLocale, Overlap | None]:
+    """Load the ranker, or fit one, or go on with one; and the overlap that was allowed."""
     cls = ranker_class(job.ranker)
     start = _load(job.load, job.ranker) if job.load is not None else None
     if start is not None and not job.train:
-        return start
-    training, products, settings = learning_material(job, sessions)
+        return start, None
+    training, products, settings, overlap = learning_material(job, sessions)
     if start is None and not job.pretrain:
         fresh: Ranker[Any] | PerLocale = PerLocale(cls, settings) if job.per_locale else cls(settings)
-        return fresh.fit(training, products, folder=job.folder, resume=job.resume)
+        return fresh.fit(training, products, folder=job.folder, resume=job.resume), overlap
     if start is None:
         before = None if job.folder is None else job.folder / "pretrain"
-        start = cls(settings).fit(read_training_files(job.pretrain), products, folder=before, resume=job.resume)
-    return _go_on(start, training, products, job)
+        earlier = read_training_files(job.pretrain)
+        overlap = overlap_with(earlier, sessions, job.pretrain, job) or overlap
+        start = cls(settings).fit(earlier, products, folder=before, resume=job.resume)
+    return _go_on(start, training, products, job), overlap
 
 
-def learning_material(job: RankJob, sessions: Sessions | None) -> tuple[TrainingSessions, Any, Any]:
-    """What a ranker is fitted on: sessions, with the prefixes of those to rank for in transductive use; products or
-    None; and its settings.
+class Material(NamedTuple):
+    """What a ranker is fitted on: sessions, products or None, its settings, and overlap that was allowed."""
+
+    training: TrainingSessions
+    products: Any
+    settings: Any
+    overlap: Overlap | None
+
+
+def learning_material(job: RankJob, sessions: Sessions | None) -> Material:
+    """Read what a ranker is fitted on, with the prefixes of the sessions to rank for in transductive use.
 
     Raises:
         ConfigError: the settings do not fit together.
-        DataError: a file is missing or malformed.
+        DataError: a file is missing or malformed, or its rows repeat the sessions to rank with their labels.
     """
     if job.transductive and sessions is None:
         raise ConfigError("--transductive learns from the sessions to rank for; give --sessions FILE")
@@ -177,9 +191,24 @@ def learning_material(job: RankJob, sessions: Sessions | None) -> tuple[Training
     columns = ranker_class(job.ranker).product_columns
     products = None if job.products is None else load_products(job.products, columns)
     training = read_training_files(job.train)
+    overlap = overlap_with(training, sessions, job.train, job)
     if job.transductive and sessions is not None:
         training = training.joined(sessions.bare())
-    return training, products, settings
+    return Material(training, products, settings, overlap)
+
+
+def overlap_with(
+    training: TrainingSessions, sessions: Sessions | None, files: Sequence[Path], job: RankJob
+) -> Overlap | None:
+    """Training rows that repeat the job's sessions with their labels, where that was allowed.
+
+    Raises:
+        DataError: it was not.
+    """
+    if sessions is None or job.sessions is None:
+        return None
+    found = find_overlap(training.sequences, training.locales, sessions.prev_items, sessions.locales)
+    return refuse_overlap(found, files, job.sessions.name, job.allow_overlap)
 
 
 def _go_on(

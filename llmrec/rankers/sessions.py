@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,7 +62,10 @@ class Sessions:
 
 @dataclass(frozen=True)
 class TrainingSessions:
-    """Sessions to learn from; a ranker's ``fit`` takes nothing else, so a file of test targets cannot reach it.
+    """Sessions to learn from; a ranker's ``fit`` takes nothing else.
+
+    A store hands out its labelled splits alone, never a test split's targets. Of files that a user names, the commands
+    refuse those whose rows repeat the sessions to rank with their labels (`llmrec.data.overlap`).
 
     Attributes:
         sequences: Arrow lists of ids in time order, ``S`` of them; the last is ``next_item`` where labelled.
@@ -178,6 +182,8 @@ def read_training_files(files: Iterable[Path] | LabelledSessions) -> TrainingSes
         DataError: a file is missing or malformed, or all of them together hold no session of an item.
     """
     paths = list(files.files if isinstance(files, LabelledSessions) else files)
+    if twice := [path for path, times in Counter(path.resolve() for path in paths).items() if times > 1]:
+        raise DataError(f"{twice[0].name}: given twice as training sessions; its rows would repeat each other's labels")
     parts = []
     for path in paths:
         table = _read(path, labels=True)

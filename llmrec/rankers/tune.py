@@ -15,6 +15,7 @@ import pyarrow as pa
 import yaml
 
 from llmrec.console import notice
+from llmrec.data.overlap import find_overlap, refuse_overlap
 from llmrec.data.products import load_products
 from llmrec.errors import ConfigError, DataError, nearest, require
 from llmrec.evaluation.metrics import mrr_at_k, ranks_of_targets
@@ -69,6 +70,7 @@ class TuneJob:
         validation_share: Share of the labelled sessions to validate on.
         transductive: Learn from the validation sessions' own prefixes too.
         seed: Draws the validation part and the trials.
+        allow_overlap: Let rows through that repeat a validation session with its label.
     """
 
     ranker: str
@@ -84,6 +86,7 @@ class TuneJob:
     validation_share: float = 0.1
     transductive: bool = False
     seed: int = 0
+    allow_overlap: bool = False
 
 
 def space_names() -> list[str]:
@@ -191,6 +194,8 @@ def _parted(job: TuneJob) -> tuple[TrainingSessions, Sessions, Any]:
     training = every.take(rest)
     if job.bare:
         training = training.joined(read_training_files(job.bare))
+    found = find_overlap(training.sequences, training.locales, sessions.prev_items, sessions.locales)
+    refuse_overlap(found, [*job.train, *job.bare], "the validation part", job.allow_overlap)
     if job.transductive:
         training = training.joined(sessions.bare())
     return training, sessions, pa.array([items[-1] for items in whole], pa.string())

@@ -128,6 +128,9 @@ def notes_of(result: Result) -> list[str]:
     notes = []
     if result.partial:
         notes.append(f"PARTIAL: only the first {result.n_sessions + result.n_without_target:,} sessions of the split.")
+    if overlap := result.provenance.get("overlap"):
+        repeated = f"{overlap['sessions']:,} of these sessions"
+        notes.append(f"OVERLAP: training rows repeat {repeated}, labels included (--allow-overlap).")
     if result.n_without_target:
         notes.append(f"{result.n_without_target:,} sessions without a known target were left out.")
     if result.parts:

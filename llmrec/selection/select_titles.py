@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llmrec.console import notice, track
+from llmrec.data.overlap import Overlap, find_overlap, refuse_overlap, stamped
 from llmrec.data.products import load_products
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError
@@ -60,6 +61,7 @@ class SelectJob:
         resume: Go on with what a killed run of the same command left.
         limit: Only the first sessions; the run is stamped partial.
         seed: Seed; the recipe's if not given.
+        allow_overlap: Let training rows through that repeat a session with its label; the run says so.
     """
 
     data: Path | None = None
@@ -79,6 +81,7 @@ class SelectJob:
     resume: bool = False
     limit: int | None = None
     seed: int | None = None
+    allow_overlap: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def run_select_job(job: SelectJob) -> Selector:
     table = TitleTable(products)
     chosen = sessions if job.limit is None else sessions.slice(0, job.limit)
     given = read_given(job.candidates, chosen.locales, table, limited=job.limit is not None)
-    selector = _learn(job, files, sessions, products, table)
+    selector, overlap = _learn(job, files, sessions, products, table)
     if job.save is not None:
         selector.save(job.save)
         notice(
@@ -113,7 +116,7 @@ def run_select_job(job: SelectJob) -> Selector:
         )
     sessions = chosen
     if job.out is not None:
-        provenance = _provenance(job, files, selector, started)
+        provenance = _provenance(job, files, selector, started) | stamped(overlap)
         titles = _titles(job, selector, sessions, table, given, _key(job, files, selector))
         write_run(job.out, sessions.locales, titles, provenance, partial=job.limit is not None)
         notice(f"{len(sessions):,} titles in {job.out}; score them: llmrec evaluate {job.out} --targets FILE")
@@ -132,7 +135,7 @@ def run_ablation_job(job: SelectJob, names: Sequence[str]) -> list[Ablation]:
     """
     files = _files(job)
     products = load_products(files.products, Fusion.product_columns)
-    settings, training = _settings(job), _training(job, files, read_session_files(files.sessions))
+    settings, (training, _) = _settings(job), _training(job, files, read_session_files(files.sessions))
     return ablate_selector(settings, training, products, TitleTable(products), names)
 
 
@@ -172,12 +175,15 @@ def _files(job: SelectJob) -> _Files:
     return _Files(train, held, store.products)
 
 
-def _learn(job: SelectJob, files: _Files, sessions: Sessions, products: Any, table: TitleTable) -> Selector:
+def _learn(
+    job: SelectJob, files: _Files, sessions: Sessions, products: Any, table: TitleTable
+) -> tuple[Selector, Overlap | None]:
     if job.load is not None:
-        return Selector.load(job.load)
-    selector = Selector(_settings(job)).fit(_training(job, files, sessions), products, table)
+        return Selector.load(job.load), None
+    training, overlap = _training(job, files, sessions)
+    selector = Selector(_settings(job)).fit(training, products, table)
     notice(describe_estimate(selector.estimate))
-    return selector
+    return selector, overlap
 
 
 def _settings(job: SelectJob) -> SelectSettings:
@@ -185,9 +191,11 @@ def _settings(job: SelectJob) -> SelectSettings:
     return select_settings(job.recipe, changes | ({} if job.seed is None else {"seed": job.seed}))
 
 
-def _training(job: SelectJob, files: _Files, sessions: Sessions) -> TrainingSessions:
+def _training(job: SelectJob, files: _Files, sessions: Sessions) -> tuple[TrainingSessions, Overlap | None]:
     training = read_training_files(files.train)
-    return training.joined(sessions.bare()) if job.transductive else training
+    found = find_overlap(training.sequences, training.locales, sessions.prev_items, sessions.locales)
+    overlap = refuse_overlap(found, files.train, files.sessions.name, job.allow_overlap)
+    return training.joined(sessions.bare()) if job.transductive else training, overlap
 
 
 def describe_estimate(estimate: Mapping[str, Any]) -> str:

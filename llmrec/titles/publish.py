@@ -11,6 +11,7 @@ from typing import Any
 from datasets import Dataset
 
 from llmrec.console import notice, out
+from llmrec.data.overlap import stamped
 from llmrec.data.store import Store
 from llmrec.evaluation.evaluate import evaluate_run
 from llmrec.evaluation.provenance import collect_provenance
@@ -49,7 +50,7 @@ def publish(job: Job, sessions: Dataset, written: list[list[str]], select: Selec
     baseline = job.folder / f"last_title_{job.split}.parquet"
     provenance = collect_provenance(
         recipe=config.recipe, seed=config.seed, fingerprint=job.store.fingerprint, started=job.started
-    )
+    ) | stamped(job.overlap)
     locales = sessions.data.column("locale").to_pylist()
     last_titles = sessions.data.column("last_title").to_pylist()
     partial = config.limit is not None

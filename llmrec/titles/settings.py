@@ -57,6 +57,9 @@ class GenerateConfig:
     overwrite: bool = option(
         False, "Throw away an unfinished training in the output folder and start over.", decides=None
     )
+    allow_overlap: bool = option(
+        False, "Let training rows repeat a session of the split with its label; the run says so.", decides=None
+    )
     seed: int = option(0, "Seed of initial weights, order and dropout.", minimum=0)
 
     base_model: str = option("tiny", "Model to fine-tune: hub name, folder, or `tiny` for a small mT5 from scratch.")

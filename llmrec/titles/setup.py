@@ -16,6 +16,7 @@ from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
 
 from llmrec.console import notice
 from llmrec.data.importing import import_dataset
+from llmrec.data.overlap import Overlap, overlap_of_files, refuse_overlap
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, StoreError, require
 from llmrec.files import disk_errors
@@ -49,6 +50,7 @@ class Job:
         card: What the model reads: K, prompt and lengths, from flags, the recipe or the model itself.
         started: `time.monotonic` at the start.
         loaded: Model and tokenizer that were named; None if one is to be trained.
+        overlap: Training rows that repeat sessions of the split with their labels, where that was allowed.
     """
 
     config: GenerateConfig
@@ -60,6 +62,7 @@ class Job:
     card: ModelCard
     started: float
     loaded: tuple[Any, Any] | None
+    overlap: Overlap | None = None
 
 
 def prepare_job(config: GenerateConfig) -> Job:
@@ -90,16 +93,18 @@ def prepare_job(config: GenerateConfig) -> Job:
         _announce(config, card.k, folder)
     with accelerator.main_process_first():
         store = given or _built_in_store(config.synthetic, config.seed)
+    split = _split(store, split)
     return Job(
         config=config,
         accelerator=accelerator,
         store=store,
         folder=folder,
-        split=_split(store, split),
+        split=split,
         prompt=prompt,
         card=card,
         started=started,
         loaded=loaded,
+        overlap=None if loaded else _overlap(store, split, config.allow_overlap),
     )
 
 
@@ -129,6 +134,17 @@ def _named_model(config: GenerateConfig, card: ModelCard) -> tuple[Any, Any] | N
     loaded = open_model(config.model, base=base, four_bit=config.quantize == "4bit")
     check_length(loaded[0], card)
     return loaded
+
+
+def _overlap(store: Store, split: str, allow: bool) -> Overlap | None:
+    """Training rows that repeat sessions of the split with their labels.
+
+    Raises:
+        DataError: there are some, and they were not allowed.
+    """
+    asked = store.labelled(split).files[0] if split in LABELLED_SPLITS else store.test(split).file
+    train = store.labelled("development").files
+    return refuse_overlap(overlap_of_files(train, asked), train, asked.name, allow)
 
 
 def _split(store: Store, name: str) -> str:

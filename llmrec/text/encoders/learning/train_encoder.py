@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from llmrec.console import notice
+from llmrec.data.overlap import overlap_of_files, refuse_overlap
 from llmrec.data.products import load_products
 from llmrec.errors import ConfigError, DataError, require
 from llmrec.files import atomic_folder
@@ -48,6 +49,8 @@ class TrainEncoderJob:
         checkpoints: Folder for checkpoints and logs; ``OUT.training`` where not given.
         resume: Go on from what a killed training left there.
         overwrite: Throw that away.
+        sessions: Sessions to be ranked with the encoder: training rows that repeat one with its label are refused.
+        allow_overlap: Let such rows through.
     """
 
     train: Sequence[Path]
@@ -58,6 +61,8 @@ class TrainEncoderJob:
     checkpoints: Path | None = None
     resume: bool = False
     overwrite: bool = False
+    sessions: Path | None = None
+    allow_overlap: bool = False
 
 
 def encoder_settings(recipe: str | None, changes: Mapping[str, Any]) -> EncoderSettings:
@@ -87,6 +92,8 @@ def run_train_encoder_job(job: TrainEncoderJob, finder: Callable[[Any], Any] | N
     settings = encoder_settings(job.recipe, job.settings)
     folder = job.checkpoints or job.out.with_name(f"{job.out.name}.training")
     _check(job, folder)
+    if job.sessions is not None:
+        refuse_overlap(overlap_of_files(job.train, job.sessions), job.train, job.sessions.name, job.allow_overlap)
     corpus, keys = _texts(job.products, settings)
     sessions = read_session_items(job.train, keys)
     seen, items = np.unique(sessions.items, return_inverse=True)
