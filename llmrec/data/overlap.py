@@ -20,8 +20,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llmrec.console import notice
-from llmrec.data.sessions import connected, read_sessions_file
+from llmrec.data.connection import connected
+from llmrec.data.sessions import read_sessions_file
 from llmrec.errors import DataError
+from llmrec.ragged import list_lengths, offsets_of
 
 __all__ = ["Overlap", "find_overlap", "overlap_of_files", "refuse_overlap", "stamped"]
 
@@ -149,9 +151,9 @@ def _keys(lists: Any, locales: Any, cut: int) -> tuple[Keys, Ints]:
     lists, locales = _plain(lists), _plain(locales)
     if not len(lists):
         return np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64)
-    lengths = np.maximum(pc.fill_null(pc.list_value_length(lists), 0).to_numpy().astype(np.int64) - cut, 0)
-    values, starts = lists.flatten(), np.cumsum(np.concatenate([[0], np.diff(_ends(lists))]))[:-1]
-    words = _hashes(values)
+    whole = list_lengths(lists)
+    lengths, starts = np.maximum(whole - cut, 0), offsets_of(whole)
+    words = _hashes(lists.flatten())
     keys = _hashes(pc.fill_null(locales, "")) * _FACTOR
     for place in range(int(lengths.max(initial=0))):  # a place at a time: a row is few items long, and rows are many
         rows = np.flatnonzero(lengths > place)
@@ -163,12 +165,6 @@ def _keys(lists: Any, locales: Any, cut: int) -> tuple[Keys, Ints]:
 
 def _plain(array: Any) -> Any:
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-
-
-def _ends(lists: Any) -> Ints:
-    """Ends of the lists in their flattened values, from 0."""
-    sizes = pc.fill_null(pc.list_value_length(lists), 0).to_numpy().astype(np.int64)
-    return np.concatenate([[0], np.cumsum(sizes)])
 
 
 def _hashes(texts: Any) -> Keys:
@@ -195,7 +191,7 @@ def _rates(keys: Keys, lengths: Ints) -> NDArray[np.float64]:
 
 
 def _log_chance(found: int, of: int, rate: float) -> float:
-    """Chernoff's bound on the logarithm of the chance that ``found`` of some sessions are repeats, drift allowed for."""
+    """Chernoff's bound on the logarithm of the chance that ``found`` of some sessions are repeats, with drift."""
     rate = _DRIFT * rate / (1 + (_DRIFT - 1) * rate)
     if found <= of * rate:
         return 0.0

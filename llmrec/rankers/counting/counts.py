@@ -50,21 +50,23 @@ def events_of(sessions: CodedSessions) -> pa.Table:
 
 
 def steps_of(sessions: CodedSessions) -> pa.Table:
-    """One row for each two consecutive items of a training session: ``source``, ``target`` (codes)."""
+    """One row for each two consecutive items of a training session: ``source``, ``target`` (codes), ``place``."""
     inside = np.ones(max(0, len(sessions.items) - 1), dtype=np.bool_)
     ends = sessions.offsets[1:-1] - 1
     inside[ends[(ends >= 0) & (ends < len(inside))]] = False
     items = sessions.items.astype(np.int32)
-    return pa.table({"source": items[:-1][inside], "target": items[1:][inside]})
+    return pa.table({"source": items[:-1][inside], "target": items[1:][inside], "place": np.flatnonzero(inside)})
 
 
 def followers(steps: ir.Table) -> ir.Table:
     """How often each item directly follows another, itself included: ``source``, ``target``, ``weight``.
 
+    ``first`` is the place where the pair stands first.
+
     Args:
         steps: Table of `steps_of`.
     """
-    return steps.group_by("source", "target").agg(weight=steps.count().cast("float64"))
+    return steps.group_by("source", "target").agg(weight=steps.count().cast("float64"), first=steps.place.min())
 
 
 def neighbour_weights(

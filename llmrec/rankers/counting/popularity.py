@@ -48,9 +48,10 @@ class Popularity(CountingRanker[PopularitySettings]):
     * After a last item that nothing followed in training, known or not, or where there is none, the list is the most
       frequent followers from the first, as they are.
 
-    Equal counts go to the smaller id (the authors' order there is that of their pandas version). Each session is padded
-    by itself, where the authors' script pads the stored list, so that later sessions with the same last item meet it
-    padded. Where products are given, items that the locale does not sell are left out, which the authors do not do.
+    Of equal counts the pair seen first comes first, in the order of the training files, as in the authors' counters.
+    Each session is padded by itself, where the authors' script pads the stored list, so that later sessions with the
+    same last item meet it padded. Where products are given, items that the locale does not sell are left out, which the
+    authors do not do.
     """
 
     name = "popularity"
@@ -62,16 +63,16 @@ class Popularity(CountingRanker[PopularitySettings]):
     def _count(self, training: CodedSessions) -> None:
         def sorted_followers(steps: ir.Table) -> ir.Table:
             pairs = followers(steps)
-            return pairs.order_by(pairs.source, pairs.weight.desc(), pairs.target)
+            return pairs.order_by(pairs.source, pairs.weight.desc(), pairs.first)
 
-        table = counted(self.settings.engine, steps_of(training), sorted_followers)
+        steps = steps_of(training)
+        table = counted(self.settings.engine, steps, sorted_followers)
         num_items = len(self.catalogue.vocabulary)
         self._followers = WeightedRows.of(table, "source", "target", num_items, "weight")
-        counts = np.bincount(self._followers.values, weights=self._followers.weights, minlength=num_items)
-        if not counts.any():  # no session of two items: what there is, by how often it is there
-            counts = np.bincount(training.items, minlength=num_items).astype(np.float64)
-        best = np.lexsort((np.arange(num_items), -counts))[: self.settings.padding]
-        self._padding = best[counts[best] > 0]
+        # without any session of two items: what there is, by how often it is there
+        every = steps["target"].to_numpy() if steps.num_rows else training.values
+        names, first, counts = np.unique(every, return_index=True, return_counts=True)
+        self._padding = names[np.lexsort((first, -counts))][: self.settings.padding].astype(np.int64)
 
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
         last = sessions.ends

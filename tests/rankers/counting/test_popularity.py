@@ -47,8 +47,12 @@ def test_only_the_last_item_counts() -> None:
     assert fitted().rank_session(["a", "c"], "DE", 1, seen="keep")[0] == ["d"]
 
 
-def test_equal_counts_go_to_the_smaller_id() -> None:
+def test_of_equal_counts_what_was_seen_first_comes_first() -> None:
     assert fitted().rank_session(["b"], "DE", 2, seen="keep") == (["c", "d"], [1.0, 1.0])
+    turned = fitted([["b", "d"], ["x", "c"], ["b", "c"]])
+    assert turned.rank_session(["b"], "DE", seen="keep")[0] == ["d", "c"]
+    assert turned.rank_session([], "DE", seen="keep")[0] == ["c", "d"]  # padding: c twice
+    assert fitted([["b", "z"], ["b", "c"]]).rank_session([], "DE", seen="keep")[0] == ["z", "c"]
 
 
 def test_an_item_that_follows_itself_counts_and_is_kept_unless_seen_items_are_dropped() -> None:
@@ -98,20 +102,19 @@ def test_padding_is_not_offered_where_it_is_not_sold() -> None:
 
 
 def by_loops(learnt: list[list[str]], sessions: list[list[str]], k: int) -> list[list[str]]:
-    """The authors' way, with equal counts by id."""
+    """The authors' way; a Counter gives equal counts in the order they were first seen."""
     following: dict[str, Counter[str]] = defaultdict(Counter)
     for items in learnt:
         for item, follower in pairwise(items):
             following[item][follower] += 1
-    every = sum(following.values(), Counter[str]())
-    padding = [item for item, _ in sorted(every.items(), key=lambda one: (-one[1], one[0]))][:5]
+    every = Counter(follower for items in learnt for follower in items[1:])
+    padding = [item for item, _ in every.most_common(5)]
     lists = []
     for items in sessions:
         if items[-1] not in following:
             lists.append(padding[:k])
             continue
-        best = sorted(following[items[-1]].items(), key=lambda one: (-one[1], one[0]))
-        predicted = [item for item, _ in best][:k]
+        predicted = [item for item, _ in following[items[-1]].most_common(k)]
         predicted += [item for item in padding if item not in predicted and item not in items]
         lists.append(predicted[:k])
     return lists
