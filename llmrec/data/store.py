@@ -33,7 +33,7 @@ TRAINING_SPLITS = ("development", "validation")
 class LabelledSessions:
     """Sessions that may be trained on: every file has a ``next_item`` and none belongs to a test split.
 
-    Only a store makes these, and training functions take nothing else, so a test target cannot reach them.
+    Only a store makes these, and training functions take nothing else, so no test target of a store can reach them.
     """
 
     files: tuple[Path, ...]

@@ -140,7 +140,7 @@ def train(
         ConfigError: ``folder`` holds a training with other settings.
         DataError: no session has a title to learn.
         DiskError: a checkpoint could not be written.
-        TypeError: sessions are not `TrainingSessions`, which no test target can be part of.
+        TypeError: sessions are not `TrainingSessions`, which a store hands out for labelled splits alone.
     """
     if not isinstance(sessions, TrainingSessions) or not isinstance(validation, TrainingSessions):
         raise TypeError("training takes TrainingSessions alone; llmrec.titles.prompting.prompt_sessions makes them")
