@@ -34,6 +34,7 @@ def test_the_wheel_holds_prompts_configurations_recipes_and_types(wheel: Path) -
     assert {f"llmrec/recipes/{name}.yaml" for name in recipe_names()} <= names
     assert {f"llmrec/paper/recipes/{name}.yaml" for name in (*table_names(), "methods", "protocols")} <= names
     assert {"llmrec/py.typed", "llmrec/synth/words.yaml", "llmrec/synth/families.yaml"} <= names
+    assert {f"llmrec/reporting/templates/{name}" for name in ("page.html", "blocks.html", "page.css")} <= names
     assert {f"llmrec/evaluation/modules/{name}/{name}.py" for name in METRICS} <= names
     assert not [name for name in names if name.startswith(("tests/", "scripts/"))]
 

@@ -74,7 +74,7 @@ def impute(
 
     from llmrec.files import atomic_file
     from llmrec.text.encoders.embeddings_folder import open_embeddings
-    from llmrec.text.products.impute import impute_attributes
+    from llmrec.text.products.impute import impute_attributes, render_accuracies
 
     names = [{"colour": "color"}.get(name, name) for name in attribute or ("brand", "color", "material")]
     embeddings = open_embeddings(folder)
@@ -86,7 +86,7 @@ def impute(
         with atomic_file(out) as temporary:
             pq.write_table(made.values, temporary, compression="zstd")
         notice(f"{made.values.num_rows:,} values in {out}")
-    out_console.print(_accuracy_table(made.accuracies), markup=False)
+    out_console.print(render_accuracies(made.accuracies), markup=False)
 
 
 def _attributes(keys: Any, products: Path, names: list[str]) -> Any:
@@ -110,16 +110,3 @@ def _attributes(keys: Any, products: Path, names: list[str]) -> Any:
     )
     columns = {name: taken[name].combine_chunks() for name in names}
     return pa.table({"locale": keys["locale"].combine_chunks(), "id": keys["id"].combine_chunks(), **columns})
-
-
-def _accuracy_table(accuracies: Any) -> str:
-    lines = [
-        "| attribute | locale | known | hidden | accuracy | most frequent value |",
-        "|---|---|---:|---:|---:|---:|",
-    ]
-    lines += [
-        f"| {one.attribute} | {one.locale} | {one.num_known:,} | {one.num_hidden:,} "
-        f"| {one.accuracy:.3f} | {one.majority:.3f} |"
-        for one in accuracies
-    ]
-    return "\n".join(lines) + "\n"

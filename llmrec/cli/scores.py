@@ -80,13 +80,10 @@ def results(job: ResultsJob) -> None:
         LlmrecError: as `llmrec.reporting.standings.read_entry`.
     """
     from llmrec.files import write_text
+    from llmrec.reporting.blocks import to_markdown
     from llmrec.reporting.standings import read_entry, standings
-    from llmrec.reporting.tables import markdown_table
 
-    lines: list[str] = []
-    for title, header, rows in standings([read_entry(file) for file in job.files], job.metrics):
-        lines += [f"## {title}", "", *markdown_table(header, rows), ""]
-    text = "\n".join(lines).rstrip() + "\n"
+    text = to_markdown(standings([read_entry(file) for file in job.files], job.metrics))
     if job.out is not None:
         write_text(job.out, text)
     out_console.print(text, markup=False)

@@ -11,6 +11,7 @@ from typing import Final
 from llmrec.errors import ConfigError, nearest
 from llmrec.evaluation.results import Result, read_result, refuse_partial
 from llmrec.evaluation.scoring import OVERALL
+from llmrec.reporting.blocks import Block, Heading, Table
 from llmrec.reporting.tables import label_of, number
 
 __all__ = ["MACRO", "Entry", "read_entry", "standings"]
@@ -59,8 +60,8 @@ def _split_of(targets: str) -> str:
     return stem.removeprefix("test_").replace("_", " ")
 
 
-def standings(entries: Sequence[Entry], metrics: Sequence[str] = ()) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Title, header and rows of one table for each metric.
+def standings(entries: Sequence[Entry], metrics: Sequence[str] = ()) -> list[Block]:
+    """Heading and table for each metric.
 
     Columns are each split's locales, ``overall`` (micro) and ``macro`` (the plain mean over its locales); the best of a
     column is in bold.
@@ -89,16 +90,15 @@ def standings(entries: Sequence[Entry], metrics: Sequence[str] = ()) -> list[tup
     if not chosen:
         raise ConfigError("the results have no metric in common: ranked lists and titles stand in tables of their own")
     methods, splits = (list(dict.fromkeys(values)) for values in zip(*places, strict=True))
-    return [_table(metric, methods, splits, places) for metric in chosen]
+    tables = {metric: _table(metric, methods, splits, places) for metric in chosen}
+    return [block for metric, table in tables.items() for block in (Heading(label_of(metric)), table)]
 
 
 def _has(entry: Entry, metric: str) -> bool:
     return metric in entry.result.overall.metrics
 
 
-def _table(
-    metric: str, methods: Sequence[str], splits: Sequence[str], places: dict[tuple[str, str], Result]
-) -> tuple[str, list[str], list[list[str]]]:
+def _table(metric: str, methods: Sequence[str], splits: Sequence[str], places: dict[tuple[str, str], Result]) -> Table:
     header, columns = ["method"], []
     for split in splits:
         held = [places[method, split] for method in methods if (method, split) in places]
@@ -108,7 +108,7 @@ def _table(
             columns.append([_value(places.get((method, split)), column, metric) for method in methods])
     cells = [_marked(column, metric) for column in columns]
     rows = [[method, *(column[row] for column in cells)] for row, method in enumerate(methods)]
-    return label_of(metric), header, rows
+    return Table(header, rows)
 
 
 def _value(result: Result | None, column: str, metric: str) -> float | None:

@@ -1,4 +1,4 @@
-"""A result as a table: the same cells in Markdown and in the HTML report."""
+"""A result as blocks: its table, its groups, and what a reader must know beside them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Final
 from llmrec.evaluation.bootstrap import Interval
 from llmrec.evaluation.results import Part, Result
 from llmrec.evaluation.scoring import OVERALL
+from llmrec.reporting.blocks import Block, Heading, Notes, Plot, Table, to_markdown
 
-__all__ = ["breakdown_tables", "label_of", "markdown_table", "notes_of", "number", "render_markdown", "result_table"]
+__all__ = ["comparison_plot", "label_of", "number", "render_markdown", "result_blocks", "with_interval"]
 
 LABELS: Final = {
     "bleu": "BLEU",
@@ -36,6 +37,46 @@ def label_of(metric: str) -> str:
     return f"BLEU ({tokenize})" if name == "bleu" and tokenize else LABELS.get(metric, metric.capitalize())
 
 
+def number(metric: str, value: float, sign: str = "") -> str:
+    """A metric's value as tables show it: BLEU with two digits, fractions with four."""
+    return f"{value:{sign}.2f}" if metric.startswith("bleu") else f"{value:{sign}.4f}"
+
+
+def with_interval(metric: str, interval: Interval, sign: str = "") -> str:
+    """A value or, with ``sign="+"``, a difference, and its interval: ``+0.0120 [+0.0034, +0.0201]``."""
+    value, low, high = (number(metric, one, sign) for one in (interval.difference, interval.low, interval.high))
+    return f"{value} [{low}, {high}]"
+
+
+def render_markdown(result: Result) -> str:
+    """A result as a Markdown section."""
+    return to_markdown(result_blocks(result))
+
+
+def result_blocks(result: Result) -> list[Block]:
+    """Section of one result: its table, a table for each grouping, notes."""
+    blocks: list[Block] = [Heading(result.run), _locale_table(result)]
+    for grouping, groups in result.breakdowns.items():
+        what = _GROUPINGS.get(grouping, grouping)
+        blocks += [Heading(f"By {what}", 3), _group_table(result, what, groups)]
+    return [*blocks, Notes(_notes_of(result))]
+
+
+def comparison_plot(result: Result) -> list[Plot]:
+    """The plot of BLEU by locale where a baseline stands beside; nothing otherwise."""
+    compared = result.comparison
+    if compared is None or compared.metric != "bleu":
+        return []
+    from llmrec.reporting.plots import plot_bleu_by_locale
+
+    scores = {name: scores.metrics["bleu"] for name, scores in result.locales.items()}
+    scores[OVERALL] = result.overall.metrics["bleu"]
+    names = (result.run, compared.baseline)
+    told = ", ".join(f"{name}: {score:.1f} against {compared.scores[name]:.1f}" for name, score in scores.items())
+    plot = plot_bleu_by_locale(scores, compared.scores, compared.intervals, names)
+    return [Plot(plot, f"BLEU of {names[0]} and {names[1]}. {told}")]
+
+
 def _order(metric: str) -> tuple[int, int]:
     """The paper's metrics first, then Hit@K by its K."""
     names = list(LABELS)
@@ -44,86 +85,63 @@ def _order(metric: str) -> tuple[int, int]:
     return (names.index(known), beside) if known in names else (len(names), int(metric.partition("@")[2] or 0))
 
 
-def result_table(result: Result) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: one row a locale, then all sessions (micro), then the mean of the locales (macro)."""
-    used = {metric for scores in result.locales.values() for metric in scores.metrics}
-    metrics = sorted(used, key=_order)
-    header = ["locale", "sessions", *(label_of(metric) for metric in metrics)]
-    sets = [(name, name, scores) for name, scores in result.locales.items()]
-    rows = [
-        [label, f"{scores.num_sessions:,}", *_cells(metrics, scores.metrics), *_comparison_cells(result, key)]
-        for key, label, scores in [*sets, (OVERALL, "all sessions", result.overall)]
-    ]
+def _locale_table(result: Result) -> Table:
+    """A locale a row, then all sessions (micro), warm and cold ones, and the mean of the locales (macro)."""
+    metrics = sorted({metric for scores in result.locales.values() for metric in scores.metrics}, key=_order)
+    columns = ["locale", "sessions", *(label_of(metric) for metric in metrics)]
     if result.comparison is not None:
         told = "difference [95 %], p" if result.comparison.p_values else "difference [95 %]"
-        header += [f"{label_of(result.comparison.metric)} of {result.comparison.baseline}", told]
-    blank = [_NO_VALUE] * len(_comparison_cells(result, OVERALL))
-    for part in ("warm", "cold"):
-        if part in result.parts:
-            rows.append([f"{part} targets", *_part_cells(result, part, metrics)])
-    rows.append(["mean of locales", str(len(result.locales)), *_cells(metrics, result.macro), *blank])
-    return header, rows
-
-
-def _part_cells(result: Result, part: str, metrics: Sequence[str]) -> list[str]:
-    scores = result.parts[part]
-    cells = [f"{scores.num_sessions:,}", *_cells(metrics, scores.metrics)]
-    if result.comparison is not None and scores.num_sessions:
-        return cells + _comparison_cells(result, part)
-    return cells + [_NO_VALUE] * len(_comparison_cells(result, OVERALL))
+        columns += [f"{label_of(result.comparison.metric)} of {result.comparison.baseline}", told]
+    sets = [(name, name, scores.num_sessions, scores.metrics) for name, scores in result.locales.items()]
+    sets += [("all sessions", OVERALL, result.overall.num_sessions, result.overall.metrics)]
+    sets += [
+        (f"{name} targets", name, part.num_sessions, part.metrics)
+        for name, part in result.parts.items()
+        if name in ("warm", "cold")
+    ]
+    sets += [("mean of locales", "", len(result.locales), result.macro)]
+    rows = [
+        [label, f"{count:,}", *_cells(metrics, values), *_beside(result, key)] for label, key, count, values in sets
+    ]
+    return Table(columns, rows)
 
 
 def _cells(metrics: Sequence[str], values: Mapping[str, float]) -> list[str]:
     return [number(metric, values[metric]) if metric in values else _NO_VALUE for metric in metrics]
 
 
-def number(metric: str, value: float, sign: str = "") -> str:
-    """A metric's value as tables show it: BLEU with two digits, fractions with four."""
-    return f"{value:{sign}.2f}" if metric.startswith("bleu") else f"{value:{sign}.4f}"
-
-
-def _comparison_cells(result: Result, key: str) -> list[str]:
-    if result.comparison is None:
+def _beside(result: Result, key: str) -> list[str]:
+    """The baseline's score of some sessions, and the difference from it."""
+    compared = result.comparison
+    if compared is None:
         return []
-    metric, interval = result.comparison.metric, result.comparison.intervals[key]
-    return [
-        number(metric, result.comparison.scores[key]),
-        _difference(metric, interval, result.comparison.p_values.get(key)),
-    ]
+    if key not in compared.intervals:
+        return [_NO_VALUE, _NO_VALUE]
+    difference = _difference(compared.metric, compared.intervals[key], compared.p_values.get(key))
+    return [number(compared.metric, compared.scores[key]), difference]
 
 
 def _difference(metric: str, interval: Interval, p_value: float | None) -> str:
-    low, high = number(metric, interval.low, "+"), number(metric, interval.high, "+")
-    chance = "" if p_value is None else f", {p_value:.3f}"
-    return f"{number(metric, interval.difference, '+')} [{low}, {high}]{chance}"
+    return with_interval(metric, interval, "+") + ("" if p_value is None else f", {p_value:.3f}")
 
 
-def breakdown_tables(result: Result) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Title, header and rows of each grouping: a group a row, metrics with their 95 % intervals."""
-    return [_breakdown(result, grouping, groups) for grouping, groups in result.breakdowns.items()]
-
-
-def _breakdown(result: Result, grouping: str, groups: Mapping[str, Part]) -> tuple[str, list[str], list[list[str]]]:
+def _group_table(result: Result, what: str, groups: Mapping[str, Part]) -> Table:
+    """A group a row, metrics with their 95 % intervals."""
     metrics = sorted({metric for part in groups.values() for metric in part.metrics}, key=_order)
-    what = _GROUPINGS.get(grouping, grouping)
-    header = [what, "sessions", *(f"{label_of(metric)} [95 %]" for metric in metrics)]
+    columns = [what, "sessions", *(f"{label_of(metric)} [95 %]" for metric in metrics)]
     if result.comparison is not None:
-        header.append(f"{label_of(metrics[0])} less {result.comparison.baseline} [95 %], p")
+        columns.append(f"{label_of(metrics[0])} less {result.comparison.baseline} [95 %], p")
     rows = []
     for name, part in groups.items():
         cells = [name, f"{part.num_sessions:,}"]
-        for metric in metrics:
-            one = part.intervals[metric]
-            cells.append(
-                f"{number(metric, part.metrics[metric])} [{number(metric, one.low)}, {number(metric, one.high)}]"
-            )
+        cells += [with_interval(metric, part.intervals[metric]) for metric in metrics]
         if result.comparison is not None:
             cells.append(_difference(metrics[0], part.differences[metrics[0]], part.p_values.get(metrics[0])))
         rows.append(cells)
-    return f"By {what}", header, rows
+    return Table(columns, rows)
 
 
-def notes_of(result: Result) -> list[str]:
+def _notes_of(result: Result) -> list[str]:
     """What a reader must know beside the table, one sentence each."""
     notes = []
     if result.partial:
@@ -146,31 +164,5 @@ def notes_of(result: Result) -> list[str]:
 
 
 def _part_note(name: str, part: Part) -> str:
-    told = [
-        f"{label_of(metric)} {interval.difference:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
-        for metric, interval in part.intervals.items()
-    ]
+    told = [f"{label_of(metric)} {with_interval(metric, interval)}" for metric, interval in part.intervals.items()]
     return f"{name} ({part.num_sessions:,}): {', '.join(told)}"
-
-
-def render_markdown(result: Result) -> str:
-    """Render a result as a Markdown section with its table and notes."""
-    header, rows = result_table(result)
-    lines = [f"## {_escaped(result.run)}", "", *markdown_table(header, rows)]
-    for title, named, cells in breakdown_tables(result):
-        lines += ["", f"### {title}", "", *markdown_table(named, cells)]
-    lines += ["", *(f"- {_escaped(note)}" for note in notes_of(result))]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table: the first column to the left, the others to the right."""
-    return [_line(header), "|---|" + "---:|" * (len(header) - 1), *map(_line, rows)]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(map(_escaped, cells))} |"
-
-
-def _escaped(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")

@@ -14,18 +14,10 @@ from llmrec.data.connection import connected
 from llmrec.data.sessions import read_products, read_sessions
 from llmrec.data.store import Store
 from llmrec.evaluation.results import Result
-from llmrec.reporting.page import (
-    Example,
-    Html,
-    examples_block,
-    figure_block,
-    heading,
-    paragraph,
-    result_blocks,
-    table_block,
-    write_html_report,
-)
+from llmrec.reporting.blocks import Block, Heading, Paragraph, Plot, Table, Text, provenance_table
+from llmrec.reporting.page import write_page
 from llmrec.reporting.plots import plot_long_tail, plot_training_curves
+from llmrec.reporting.tables import comparison_plot, result_blocks
 
 __all__ = ["Outcome", "write_generation_report"]
 
@@ -65,29 +57,27 @@ def write_generation_report(folder: Path, store: Store, outcome: Outcome) -> Pat
         DiskError: the page cannot be written.
     """
     page = folder / "report.html"
-    blocks = [paragraph(outcome.summary), *result_blocks(outcome.result), heading("Examples")]
-    blocks += [paragraph("Drawn at even distances from each locale, not chosen.", note=True)]
-    blocks += [examples_block(_examples(store, outcome)), *_training_blocks(folder), *_data_blocks(store)]
-    write_html_report(page, "Next-product titles", blocks)
+    blocks: list[Block] = [Paragraph(outcome.summary), *result_blocks(outcome.result), *comparison_plot(outcome.result)]
+    blocks += [provenance_table(outcome.result.provenance)] if outcome.result.provenance else []
+    blocks += [Heading("Examples"), Paragraph("Drawn at even distances from each locale, not chosen.", note=True)]
+    blocks += [_examples(store, outcome), *_training_blocks(folder), *_data_blocks(store)]
+    write_page(page, "Next-product titles", blocks)
     return page
 
 
-def _examples(store: Store, outcome: Outcome) -> list[Example]:
+def _examples(store: Store, outcome: Outcome) -> Table:
+    """Some sessions: previous titles, the written one and the target, each in the language of its locale."""
     locales = np.array(outcome.sessions.data.column("locale").to_pylist(), dtype=object)
     known = np.array([bool(target) for target in outcome.targets])
     chosen: list[int] = []
     for locale in dict.fromkeys(locales):
         rows = np.flatnonzero((locales == locale) & known)
         chosen += rows[np.linspace(0, len(rows) - 1, min(EXAMPLES_PER_LOCALE, len(rows)), dtype=int)].tolist()
-    return [
-        Example(
-            locale=str(locales[row]),
-            previous=titles,
-            generated=outcome.titles[row],
-            target=outcome.targets[row] or "",
-        )
-        for row, titles in zip(chosen, _previous_titles(store, outcome, chosen), strict=True)
-    ]
+    shown: list[list[str | Text]] = []
+    for row, previous in zip(chosen, _previous_titles(store, outcome, chosen), strict=True):
+        told = (previous, outcome.titles[row], outcome.targets[row] or "")
+        shown.append([str(locales[row]), *(Text(one, str(locales[row])) for one in told)])
+    return Table(("locale", "previous titles, newest last", "written", "target"), shown, align="l")
 
 
 def _previous_titles(store: Store, outcome: Outcome, rows: Sequence[int]) -> list[list[str]]:
@@ -107,7 +97,7 @@ def _previous_titles(store: Store, outcome: Outcome, rows: Sequence[int]) -> lis
     return [titles[session] for session in wanted]
 
 
-def _training_blocks(folder: Path) -> list[Html]:
+def _training_blocks(folder: Path) -> list[Block]:
     file = folder / "history.jsonl"
     if not file.is_file():
         return []
@@ -116,10 +106,10 @@ def _training_blocks(folder: Path) -> list[Html]:
     validation = [(entry["step"], entry["validation_loss"]) for entry in entries]
     best = min(validation, key=lambda point: point[1])
     alt = f"Validation loss by optimizer step; the lowest is {best[1]:.3f} at step {best[0]}."
-    return [heading("Training"), figure_block(plot_training_curves(train, validation), alt)]
+    return [Heading("Training"), Plot(plot_training_curves(train, validation), alt)]
 
 
-def _data_blocks(store: Store) -> list[Html]:
+def _data_blocks(store: Store) -> list[Block]:
     tables = store.manifest.get("tables", {})
     rows = [[name, f"{int(table['rows']):,}"] for name, table in tables.items()]
     with connected() as con:
@@ -136,4 +126,4 @@ def _data_blocks(store: Store) -> list[Html]:
     series = {str(name): (times[locale == name], products[locale == name]) for name in dict.fromkeys(locale)}
     plot = plot_long_tail(series, "times seen in training sessions", "number of products")
     alt = "Number of products by how often they are seen, for each locale, on two logarithmic axes: a long tail."
-    return [heading("Data"), table_block(("table", "rows"), rows), figure_block(plot, alt, "Paper, Figure 2a.")]
+    return [Heading("Data"), Table(("table", "rows"), rows), Plot(plot, alt, "Paper, Figure 2a.")]

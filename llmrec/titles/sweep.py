@@ -14,11 +14,12 @@ from typing import Any, Final
 
 import yaml
 
-from llmrec.console import notice, out, table
+from llmrec.console import notice, out
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, LlmrecError, nearest
 from llmrec.evaluation.results import read_result
 from llmrec.files import disk_errors, write_text
+from llmrec.reporting.blocks import Table, to_terminal
 from llmrec.settings import RECIPES, Recipe, decided_by, load_recipe, resolve
 from llmrec.titles.settings import GenerateConfig
 
@@ -227,7 +228,8 @@ def _publish(job: SweepJob, recipe: Recipe, config: GenerateConfig, scored: Sequ
         for cell in scored
     ]
     columns = (*best.setting, "validation loss", "BLEU", "seconds")
-    out.print(table(f"Validation; Last Product Title has BLEU {best.last_title_bleu:.2f}", columns, rows))
+    title = f"Validation; Last Product Title has BLEU {best.last_title_bleu:.2f}"
+    out.print(to_terminal(Table(columns, rows, title)))
     fixed = {key: getattr(config, key) for key in job.settings}
     content = {
         "kind": "titles",

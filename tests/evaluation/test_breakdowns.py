@@ -22,7 +22,7 @@ from llmrec.evaluation.metrics import MAX_RANKED, metric_by_rank
 from llmrec.evaluation.results import read_result, write_result
 from llmrec.evaluation.runs import write_run
 from llmrec.evaluation.scoring import score_rankings, score_titles
-from llmrec.reporting.tables import breakdown_tables, render_markdown
+from llmrec.reporting.tables import render_markdown
 
 SESSIONS = [
     (["a", "b"], "UK", "c"),
@@ -226,7 +226,7 @@ def test_the_command_prints_tables_with_intervals_and_n(files: Path, capfd: pyte
     assert "| 2 items | 2 | 0.7500 [" in shown
     assert "### By repeated visits" in shown
     assert "Hit@10" in shown
-    assert len(breakdown_tables(read_written(files, arguments))) == 2
+    assert list(read_written(files, arguments).breakdowns) == ["length", "locale"]
 
 
 def read_written(files: Path, arguments: list[str]):

@@ -1,4 +1,5 @@
 import re
+from html import escape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -8,17 +9,19 @@ from matplotlib.figure import Figure
 from llmrec.errors import ConfigError
 from llmrec.evaluation.bootstrap import Interval
 from llmrec.evaluation.scoring import score_titles
-from llmrec.reporting.page import (
-    Example,
-    examples_block,
-    figure_block,
-    heading,
-    paragraph,
-    provenance_block,
-    result_blocks,
-    table_block,
-    write_html_report,
+from llmrec.reporting.blocks import (
+    Code,
+    Heading,
+    Notes,
+    Paragraph,
+    Plot,
+    Table,
+    Text,
+    provenance_table,
+    to_markdown,
+    to_terminal,
 )
+from llmrec.reporting.page import render_page, write_page
 from llmrec.reporting.plots import (
     figure_svg,
     plot_bleu_by_locale,
@@ -27,6 +30,8 @@ from llmrec.reporting.plots import (
     plot_training_curves,
     save_figure,
 )
+from llmrec.reporting.tables import comparison_plot, result_blocks, with_interval
+from tests.browser import needs_chromium, open_page
 
 HOSTILE = "<script>alert(1)</script>\" onload='x' & {body}"
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -86,14 +91,18 @@ def test_a_page_is_closed_escaped_and_loads_nothing(tmp_path):
         provenance={"command": [HOSTILE]},
     )  # fmt: skip
     blocks = [
-        heading(HOSTILE),
-        paragraph(HOSTILE),
-        table_block([HOSTILE], [[HOSTILE]], caption=HOSTILE),
-        examples_block([Example("JP", [HOSTILE], HOSTILE, HOSTILE)]),
+        Heading(HOSTILE),
+        Paragraph(HOSTILE),
+        Notes([HOSTILE]),
+        Code(HOSTILE, locale="JP"),
+        Table([HOSTILE], [[HOSTILE]], caption=HOSTILE),
+        Table([HOSTILE, HOSTILE], [["JP", Text([HOSTILE], "JP")], ["JP", Text(HOSTILE, "JP")]], align="l"),
         *result_blocks(result),
-        *(figure_block(figure, HOSTILE, HOSTILE) for figure in drawn().values()),
+        *comparison_plot(result),
+        provenance_table(result.provenance),
+        *(Plot(figure, HOSTILE, HOSTILE) for figure in drawn().values()),
     ]
-    write_html_report(tmp_path / "report.html", HOSTILE, blocks)
+    write_page(tmp_path / "report.html", HOSTILE, blocks)
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     page = parsed(html)
     assert not {"script", "img", "image", "link", "iframe", "foreignobject"} & set(page.tags)
@@ -103,23 +112,42 @@ def test_a_page_is_closed_escaped_and_loads_nothing(tmp_path):
     assert all(target.startswith("#") for target in targets)
     assert "url(http" not in html
     assert "default-src 'none'" in html
-    assert page.texts.count(HOSTILE) >= 10
+    assert page.texts.count(HOSTILE) >= 20
+
+
+@needs_chromium
+def test_a_phone_scrolls_tables_and_plots_but_never_the_page(tmp_path):
+    long = "nrefs:1|case:mixed|eff:no|tok:13a|smooth:none|version:2.6.0" * 2
+    blocks = [
+        Heading("Ein Titel, wie er in Berichten steht, Donaudampfschifffahrtsgesellschaft"),
+        Table(["a name", *["a long column"] * 9], [["a row of numbers"] + ["0.1234 [0.1000, 0.2000]"] * 9], long),
+        Table(["by", "title", "target"], [["who", long, Text([long], "JP")]], align="l"),
+        Notes([long]),
+        Code(f"llmrec evaluate {long}", "bash"),
+        Code(long, locale="JP"),
+        *(Plot(figure, "a plot", long) for figure in drawn().values()),
+    ]
+    framed = f'<iframe width="390" height="900" srcdoc="{escape(render_page("p", blocks))}"></iframe>'
+    outer = tmp_path / "outer.html"
+    told = "document.title = document.querySelector('iframe').contentDocument.documentElement.scrollWidth"
+    outer.write_text(f"<!doctype html>{framed}<script>onload = () => {{ {told} }}</script>", encoding="utf-8")
+    assert "<title>390</title>" in open_page(outer, tmp_path).document
 
 
 def test_examples_carry_the_language_of_their_locale():
-    page = parsed(
-        examples_block([Example("JP", ["傘", "黒い傘"], "青い傘", "赤い傘"), Example("US", ["mug"], "cup", "pot")])
-    )
-    assert [value for name, value in page.attributes if name == "lang"] == ["ja"] * 3 + ["en"] * 3
+    texts = {"JP": (["傘", "黒い傘"], "青い傘", "赤い傘"), "US": (["mug"], "cup", "pot")}
+    rows = [[locale, *(Text(one, locale) for one in some)] for locale, some in texts.items()]
+    page = parsed(render_page("p", [Table(("locale", "previous", "written", "target"), rows, align="l")]))
+    assert [value for name, value in page.attributes if name == "lang"] == ["en"] + ["ja"] * 3 + ["en"] * 3
     assert page.tags.count("li") == 3
 
 
 def test_a_result_with_a_baseline_has_its_plot_and_one_without_has_none():
     titles = ["a b c d e"] * 3
     alone = score_titles("run", ["UK"] * 3, titles, titles)
-    assert "svg" not in parsed("".join(result_blocks(alone))).tags
+    assert comparison_plot(alone) == []
     beside = score_titles("run", ["UK"] * 3, titles, titles, baseline=("last", ["a b c d x"] * 3), samples=10)
-    page = parsed("".join(result_blocks(beside)))
+    page = parsed(render_page("p", comparison_plot(beside)))
     assert "svg" in page.tags
     # 4/5, 3/4, 2/3 and 1/2 of the n-grams match
     expected = 100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** (1 / 4)
@@ -128,15 +156,34 @@ def test_a_result_with_a_baseline_has_its_plot_and_one_without_has_none():
 
 
 def test_provenance_leaves_out_what_is_not_known():
-    page = parsed(
-        provenance_block(
-            {"seed": 0, "recipe": None, "command": ["gen.py", "--k", "3"], "settings": {"k": 3, "limit": None}}
-        )
-    )
+    made = {"seed": 0, "recipe": None, "command": ["gen.py", "--k", "3"], "settings": {"k": 3, "limit": None}}
+    page = parsed(render_page("p", [provenance_table(made)]))
     assert page.texts.count("gen.py --k 3") == 1
     assert "0" in page.texts
     assert "recipe" not in page.texts
     assert page.texts.count("k 3") == 1
+
+
+def test_one_table_is_markdown_html_and_a_terminals():
+    table = Table(
+        ("who", "what", "BLEU"), [["a|b", "two\nlines", "1.00"], ["c", Text(["x", "y"], "UK"), "–"]], "cap", "llr"
+    )
+    assert to_markdown([Heading("T", 3), table, Notes(["one", "two"], numbered=True), Code("ls", "bash")]) == (
+        "### T\n\ncap\n\n| who | what | BLEU |\n|---|---|---:|\n| a\\|b | two lines | 1.00 |\n| c | x / y | – |\n\n"
+        "1. one\n2. two\n\n```bash\nls\n```\n"
+    )
+    page = parsed(render_page("p", [table]))
+    assert page.tags.count("th") == 3 + 2
+    assert page.tags.count("td") == 2 * 2
+    assert [value for name, value in page.attributes if name == "class"][2:5] == ["l", "l", "r"]
+    shown = to_terminal(table)
+    assert (shown.title, [column.justify for column in shown.columns]) == ("cap", ["left", "left", "right"])
+    assert [list(column.cells) for column in shown.columns][2] == ["1.00", "–"]
+
+
+def test_a_difference_carries_its_sign_and_as_many_digits_as_its_metric():
+    assert with_interval("mrr@100", Interval(0.25, 0.125, 0.5, 9)) == "0.2500 [0.1250, 0.5000]"
+    assert with_interval("bleu", Interval(-1.0, -2.5, 0.25, 9), "+") == "-1.00 [-2.50, +0.25]"
 
 
 @pytest.mark.parametrize("name", list(drawn()))

@@ -12,6 +12,7 @@ from llmrec.cli import main
 from llmrec.errors import ConfigError
 from llmrec.evaluation.results import Result, write_result
 from llmrec.evaluation.scoring import score_rankings, score_titles
+from llmrec.reporting.blocks import Heading
 from llmrec.reporting.standings import Entry, read_entry, standings
 
 
@@ -31,9 +32,9 @@ def test_phases_stand_beside_each_other_and_the_best_is_bold() -> None:
         Entry("poor", "task2 phase2", result(GOOD)),
         Entry("good", "task2 phase1", result(GOOD)),
     ]
-    (title, header, rows), *others = standings(entries, ["mrr@100", "recall@100"])
-    assert title == "MRR@100"
-    assert [table[0] for table in others] == ["Recall@100"]
+    title, table, other, _ = standings(entries, ["mrr@100", "recall@100"])
+    assert (title, other) == (Heading("MRR@100"), Heading("Recall@100"))
+    header, rows = table.columns, table.rows
     phase1 = [f"task2 phase1 {name}" for name in ("ES", "FR", "overall", "macro")]
     assert header == ["method", *phase1, *(name.replace("phase1", "phase2") for name in phase1)]
     assert rows[0] == ["poor", "0.5000", "0.0000", "0.3750", "0.2500", "0.8333", "0.5000", "0.7500", "0.6667"]

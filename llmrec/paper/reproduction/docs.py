@@ -9,7 +9,8 @@ from llmrec.errors import ConfigError
 from llmrec.files import write_text
 from llmrec.paper.reproduction.recipe import FOLDER, Row, TableRecipe, load_table, table_names
 from llmrec.paper.reproduction.records import Measurement, read_folder
-from llmrec.paper.reproduction.report import NOTHING, made_by, markdown_table, shown_number
+from llmrec.paper.reproduction.report import made_by, shown_cell, shown_number
+from llmrec.reporting.blocks import Block, Code, Heading, Notes, Paragraph, Table, to_markdown
 
 __all__ = ["render_docs_page", "write_docs_page"]
 
@@ -51,41 +52,42 @@ def render_docs_page(recorded: Path, recipes: Path = FOLDER) -> str:
         DataError: a record is malformed.
     """
     records = read_folder(recorded)
-    parts = [_INTRODUCTION.strip()]
+    blocks: list[Block] = [Paragraph(_INTRODUCTION.strip())]
     known = set()
     for name in table_names(recipes):
         recipe = load_table(name, recipes)
         rows = [(row, records[key]) for row in recipe.rows.values() for key in _keys(recipe, row) if key in records]
         known |= {key for row in recipe.rows.values() for key in _keys(recipe, row)}
         if rows:
-            parts += _section(recipe, rows)
+            blocks += _section(recipe, rows)
     if left := [key for key in records if key not in known]:
         raise ConfigError(f"{recorded}: {' '.join(left[0])} is of no recipe; remove its record")
-    return "\n\n".join(parts) + "\n"
+    return to_markdown(blocks)
 
 
 def _keys(recipe: TableRecipe, row: Row) -> list[tuple[str, str, str]]:
     return [(recipe.name, row.name, protocol.name) for protocol in row.protocols]
 
 
-def _section(recipe: TableRecipe, rows: Sequence[tuple[Row, Measurement]]) -> list[str]:
-    parts = [f"## {recipe.title}", f"{recipe.place}."] + ([recipe.note.strip()] if recipe.note else [])
+def _section(recipe: TableRecipe, rows: Sequence[tuple[Row, Measurement]]) -> list[Block]:
+    blocks: list[Block] = [Heading(recipe.title), Paragraph(f"{recipe.place}.")]
+    blocks += [Paragraph(recipe.note.strip())] if recipe.note else []
     groups: dict[tuple[str, tuple[str, ...]], list[tuple[Row, Measurement]]] = {}
     for row, one in rows:
         groups.setdefault((one.protocol, row.columns), []).append((row, one))
     said: set[str] = set()  # what several panels of a figure share is said once
     for (name, columns), members in groups.items():
         protocol = next(one for one in members[0][0].protocols if one.name == name)
-        parts += _new([protocol.summary.strip() + _sessions(members)], said)
+        blocks += map(Paragraph, _new([protocol.summary.strip() + _sessions(members)], said))
         shown = [column for column in columns if any(column in one.cells for _, one in members)]
         header = ["", *(column.replace("/overall", "").replace("/", " ") for column in shown)]
-        parts.append(markdown_table(header, [line for row, one in members for line in _lines(row, one, shown)]))
+        blocks.append(Table(header, [line for row, one in members for line in _lines(row, one, shown)]))
         notes = [text for _, one in members for text in one.differs]
         notes += [f"{row.label}: {text}" for row, _ in members for text in row.doubts]
-        if fresh := _new([f"- {' '.join(text.split())}" for text in notes], said):
-            parts += ["What differs from the paper:", "\n".join(fresh)]
-        parts += _how(members, said)
-    return parts
+        if fresh := _new([" ".join(text.split()) for text in notes], said):
+            blocks += [Paragraph("What differs from the paper:"), Notes(fresh)]
+        blocks += _how(members, said)
+    return blocks
 
 
 def _new(texts: Sequence[str], said: set[str]) -> list[str]:
@@ -103,19 +105,13 @@ def _sessions(members: Sequence[tuple[Row, Measurement]]) -> str:
 
 def _lines(row: Row, measured: Measurement, columns: Sequence[str]) -> list[list[str]]:
     """Our line, and the paper's below it where it has one."""
-    ours = [row.label]
-    for column in columns:
-        cell = measured.cells.get(column)
-        interval = ""
-        if cell is not None and cell.low is not None and cell.high is not None:
-            interval = f" [{shown_number(cell.low)}, {shown_number(cell.high)}]"
-        ours.append(NOTHING if cell is None else shown_number(cell.value) + interval)
+    ours = [row.label, *(shown_cell(measured.cells.get(column)) for column in columns)]
     if all(value is None for value in row.published):
         return [ours]
     return [ours, ["… in the paper", *(shown_number(row.paper_value(column)) for column in columns)]]
 
 
-def _how(members: Sequence[tuple[Row, Measurement]], said: set[str]) -> list[str]:
+def _how(members: Sequence[tuple[Row, Measurement]], said: set[str]) -> list[Block]:
     """Commands: those that every row shares once, then each row's own, with how it was made."""
     shared = [command for command in members[0][1].commands if all(command in one.commands for _, one in members)]
     lines = _new(shared, said) if len(members) > 1 else []
@@ -125,4 +121,4 @@ def _how(members: Sequence[tuple[Row, Measurement]], said: set[str]) -> list[str
             lines += [f"# {row.label}: {made_by(one)}", *own]
     if len(members) > 1 and lines == shared:  # counted at once
         lines.append(f"# {made_by(max((one for _, one in members), key=lambda one: one.seconds))}")
-    return ["```bash\n" + "\n".join(lines) + "\n```"] if lines else []
+    return [Code("\n".join(lines), language="bash")] if lines else []

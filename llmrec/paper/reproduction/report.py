@@ -11,24 +11,18 @@ from llmrec.paper.reproduction.recipe import settings_of
 from llmrec.paper.reproduction.records import Cell, Measurement
 from llmrec.paper.reproduction.reproduce import ReproduceJob, RowOutcome, TableOutcome, reproduce
 from llmrec.paper.reproduction.verdict import Verdict
-from llmrec.reporting.page import (
-    Html,
-    figure_block,
-    heading,
-    paragraph,
-    table_block,
-    write_html_report,
-)
+from llmrec.reporting import page
+from llmrec.reporting.blocks import Block, Code, Heading, Notes, Paragraph, Plot, Table, to_markdown
 from llmrec.reporting.plots import plot_beside
 
-__all__ = ["Notes", "made_by", "markdown_table", "render_tables", "reproduce_and_report", "shown_number", "write_page"]
+__all__ = ["made_by", "render_tables", "reproduce_and_report", "shown_cell", "shown_number", "write_page"]
 
 HEADER = ("cell", "paper", "ours", "difference", "verdict", "what differs")
 NOTHING = "–"
 
 
 @dataclass
-class Notes:
+class Doubts:
     """Sentences that cells refer to by number, each listed once."""
 
     texts: list[str] = field(default_factory=list)
@@ -71,7 +65,8 @@ def shown_number(value: float | None, sign: bool = False) -> str:
     return f"{value:{plus},.0f}" if whole else f"{value:{plus},.4f}".rstrip("0")
 
 
-def _ours(cell: Cell | None) -> str:
+def shown_cell(cell: Cell | None) -> str:
+    """A measured number, with its interval where it has one."""
     if cell is None:
         return NOTHING
     if cell.low is None or cell.high is None:
@@ -79,12 +74,12 @@ def _ours(cell: Cell | None) -> str:
     return f"{shown_number(cell.value)} [{shown_number(cell.low)}, {shown_number(cell.high)}]"
 
 
-def table_lines(outcome: TableOutcome, notes: Notes) -> list[list[str]]:
+def table_lines(outcome: TableOutcome, notes: Doubts) -> list[list[str]]:
     """Lines of `HEADER`, one for each cell; a row without data is one line for each published value."""
     return [line for row in outcome.rows for line in _row_lines(row, notes)]
 
 
-def _row_lines(outcome: RowOutcome, notes: Notes) -> list[list[str]]:
+def _row_lines(outcome: RowOutcome, notes: Doubts) -> list[list[str]]:
     row, measured = outcome.row, outcome.measured
     said = [outcome.message] if measured is None else [*measured.differs, *row.method.open]
     lines = []
@@ -99,33 +94,21 @@ def _row_lines(outcome: RowOutcome, notes: Notes) -> list[list[str]]:
         if measured is not None and cell is None:
             why = [judged.reason]
         name = f"{row.label}, {column.replace('/', ' ')}"
-        lines.append([name, shown_number(paper), _ours(cell), distance, verdict, notes.numbers(why)])
+        lines.append([name, shown_number(paper), shown_cell(cell), distance, verdict, notes.numbers(why)])
     return lines
-
-
-def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, its first column to the left and numbers to the right."""
-    ruler = "|---|" + "---:|" * (len(header) - 1)
-    return "\n".join([_line(header), ruler, *map(_line, lines)])
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def render_tables(outcomes: Sequence[TableOutcome]) -> str:
     """All tables as Markdown, each with its notes and how its rows were made."""
-    parts = []
-    for outcome in outcomes:
-        notes = Notes()
-        lines = table_lines(outcome, notes)
-        parts += [f"## {outcome.recipe.title}", f"{outcome.recipe.place}. {summary_of(outcome)}"]
-        parts += [outcome.recipe.note.strip()] if outcome.recipe.note else []
-        parts += [markdown_table(HEADER, lines)]
-        parts += ["\n".join(f"{number}. {text}" for number, text in enumerate(notes.texts, 1))] if notes.texts else []
-        for names, made, commands in _how(outcome):
-            parts += [f"{names} ({made}):", "```bash\n" + "\n".join(commands) + "\n```"]
-    return "\n\n".join(parts) + "\n"
+    return to_markdown([block for outcome in outcomes for block in (*_table(outcome), *_how(outcome))])
+
+
+def _table(outcome: TableOutcome, *plots: Plot) -> list[Block]:
+    recipe, notes = outcome.recipe, Doubts()
+    lines = table_lines(outcome, notes)
+    blocks: list[Block] = [Heading(recipe.title), Paragraph(f"{recipe.place}. {summary_of(outcome)}")]
+    blocks += [Paragraph(recipe.note.strip(), note=True)] if recipe.note else []
+    return [*blocks, *plots, Table(HEADER, lines), *([Notes(notes.texts, numbered=True)] if notes.texts else [])]
 
 
 def summary_of(outcome: TableOutcome) -> str:
@@ -142,14 +125,18 @@ def _measured(outcome: TableOutcome) -> list[Measurement]:
     return [row.measured for row in outcome.rows if row.measured is not None]
 
 
-def _how(outcome: TableOutcome) -> list[tuple[str, str, list[str]]]:
-    """Rows, how they were made, and by which commands; rows that were counted at once stand together."""
+def _how(outcome: TableOutcome) -> list[Block]:
+    """How rows were made, and by which commands; rows that were counted at once stand together."""
     groups: dict[tuple[str, ...], list[Measurement]] = {}
     for one in _measured(outcome):
         groups.setdefault(tuple(one.commands), []).append(one)
     return [
-        (_named(members), made_by(max(members, key=lambda one: one.seconds)), list(commands))
+        block
         for commands, members in groups.items()
+        for block in (
+            Paragraph(f"{_named(members)} ({made_by(max(members, key=lambda one: one.seconds))}):"),
+            Code("\n".join(commands), language="bash"),
+        )
     ]
 
 
@@ -173,34 +160,18 @@ def write_page(path: Path, outcomes: Sequence[TableOutcome]) -> None:
     Raises:
         DiskError: it cannot be written.
     """
-    blocks: list[Html] = []
-    for outcome in outcomes:
-        blocks += _blocks(outcome)
-    write_html_report(path, "The paper's tables, reproduced", blocks)
+    page.write_page(path, "The paper's tables, reproduced", [block for one in outcomes for block in _blocks(one)])
 
 
-def _blocks(outcome: TableOutcome) -> list[Html]:
-    recipe, notes = outcome.recipe, Notes()
-    lines = table_lines(outcome, notes)
-    blocks = [heading(recipe.title), paragraph(f"{recipe.place}. {summary_of(outcome)}")]
-    blocks += [paragraph(recipe.note, note=True)] if recipe.note else []
-    blocks += _plot(outcome)
-    blocks += [table_block(HEADER, lines)]
-    blocks += [paragraph(f"{number}. {text}", note=True) for number, text in enumerate(notes.texts, 1)]
-    if recipe.examples:
-        blocks += [heading("The paper's examples", 3)]
-        blocks += [table_block(("generated", "truth"), [list(pair) for pair in recipe.examples], numbers=False)]
-    for row in outcome.rows:
-        if row.measured is not None and row.measured.examples:
-            blocks += [heading(f"Ours, {row.row.label}", 3)]
-            pairs = [list(pair) for pair in row.measured.examples]
-            blocks += [table_block(("generated", "truth"), pairs, numbers=False)]
-    made = [[names, how, " && ".join(commands)] for names, how, commands in _how(outcome)]
-    blocks += [table_block(("rows", "made by", "commands"), made, numbers=False)] if made else []
+def _blocks(outcome: TableOutcome) -> list[Block]:
+    blocks = _table(outcome, *_plots(outcome))
+    examples: dict[str, Sequence[Sequence[str]]] = {"The paper's examples": outcome.recipe.examples}
+    examples |= {f"Ours, {row.row.label}": row.measured.examples for row in outcome.rows if row.measured is not None}
+    for title, pairs in examples.items():
+        blocks += [Heading(title, 3), Table(("generated", "truth"), pairs, align="l")] if pairs else []
+    blocks += _how(outcome)
     settings = _settings(outcome)
-    return blocks + (
-        [table_block(("row", "setting", "value", "in the paper"), settings, numbers=False)] if settings else []
-    )
+    return blocks + ([Table(("row", "setting", "value", "in the paper"), settings, align="l")] if settings else [])
 
 
 def _settings(outcome: TableOutcome) -> list[list[str]]:
@@ -212,7 +183,7 @@ def _settings(outcome: TableOutcome) -> list[list[str]]:
     ]
 
 
-def _plot(outcome: TableOutcome) -> list[Html]:
+def _plots(outcome: TableOutcome) -> list[Plot]:
     """Paper and ours for each metric over all sessions, where both are known."""
     blocks = []
     metrics = dict.fromkeys(column for row in outcome.rows for column in row.cells if column.endswith("/overall"))
@@ -229,5 +200,5 @@ def _plot(outcome: TableOutcome) -> list[Html]:
         told = ", ".join(
             f"{label}: paper {shown_number(a)}, ours {shown_number(b)}" for label, (a, b) in points.items()
         )
-        blocks.append(figure_block(figure, f"{metric} of the paper and ours. {told}"))
+        blocks.append(Plot(figure, f"{metric} of the paper and ours. {told}"))
     return blocks

@@ -19,15 +19,8 @@ from llmrec.paper.statistics.corpus import ALL
 from llmrec.paper.statistics.figures import overlap_matrix
 from llmrec.paper.statistics.overview import Overview
 from llmrec.paper.statistics.sknn import NTH, SknnScores
-from llmrec.reporting.page import (
-    Html,
-    figure_block,
-    heading,
-    paragraph,
-    provenance_block,
-    table_block,
-    write_html_report,
-)
+from llmrec.reporting.blocks import Block, Heading, Paragraph, Plot, Table, provenance_table
+from llmrec.reporting.page import render_page
 from llmrec.reporting.plots import (
     plot_heatmap,
     plot_histogram,
@@ -287,17 +280,16 @@ def write_statistics(folder: Path, title: str, numbers: Numbers, provenance: Map
     _write_csv(folder / "table_1.csv", table_1)
     _write_csv(folder / "table_2.csv", one.table)
     figures = build_figures(numbers)
-    pictures: list[Html] = []
+    pictures = [block for figure in figures for block in _picture(figure)]
+    page = render_page(title, [*_tables(numbers), *pictures, provenance_table(provenance)])
     for figure in track(figures, "draw", len(figures)):
         _write_csv(folder / f"{figure.name}.csv", figure.table)
-        pictures += _picture(figure)
         figure.plot.set_layout_engine("none")  # laid out for the page; to do it again takes most of the time
         for ending in ("png", "svg"):
             save_figure(figure.plot, folder / f"{figure.name}.{ending}")
     write_text(folder / "statistics.json", json.dumps(_record(numbers, figures, provenance), indent=1) + "\n")
-    page = folder / "report.html"
-    write_html_report(page, title, [*_tables(numbers), *pictures, provenance_block(provenance)])
-    return page
+    write_text(folder / "report.html", page)
+    return folder / "report.html"
 
 
 def _write_csv(path: Path, table: pa.Table) -> None:
@@ -319,15 +311,15 @@ def _record(numbers: Numbers, figures: Sequence[PaperFigure], provenance: Mappin
     }
 
 
-def _tables(numbers: Numbers) -> list[Html]:
+def _tables(numbers: Numbers) -> list[Block]:
     one = numbers.overview
     products = "products are not known" if one.num_products is None else f"{one.num_products:,} distinct products"
     caption = "Table 2, with the longest session and the share of sessions that repeat a product."
     return [
-        heading("Sessions and products"),
-        paragraph(f"Table 1: {one.num_train:,} training sessions, {one.num_test:,} test sessions, {products}."),
-        table_block(OVERVIEW_HEADER, overview_rows(one), caption),
-        paragraph(
+        Heading("Sessions and products"),
+        Paragraph(f"Table 1: {one.num_train:,} training sessions, {one.num_test:,} test sessions, {products}."),
+        Table(OVERVIEW_HEADER, overview_rows(one), caption, align="llr"),
+        Paragraph(
             "Interactions and lengths are of prev_items, the next item not counted. Products: rows of the locale in "
             "the catalogue; for all locales together, distinct ids.",
             note=True,
@@ -335,9 +327,9 @@ def _tables(numbers: Numbers) -> list[Html]:
     ]
 
 
-def _picture(figure: PaperFigure) -> list[Html]:
+def _picture(figure: PaperFigure) -> list[Block]:
     return [
-        heading(figure.title),
-        figure_block(figure.plot, figure.alt, figure.caption),
-        paragraph(f"Numbers: {figure.name}.csv; picture: {figure.name}.png, {figure.name}.svg.", note=True),
+        Heading(figure.title),
+        Plot(figure.plot, figure.alt, figure.caption),
+        Paragraph(f"Numbers: {figure.name}.csv; picture: {figure.name}.png, {figure.name}.svg.", note=True),
     ]

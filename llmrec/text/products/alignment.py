@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from llmrec.console import track
 from llmrec.errors import ConfigError, DataError
+from llmrec.reporting.blocks import Block, Heading, Notes, Table, to_markdown
 from llmrec.schema import LOCALES
 
 __all__ = ["Alignment", "PairScores", "align_locales", "gold_ranks", "render_alignment"]
@@ -140,21 +141,20 @@ def gold_ranks(vectors: Floats, queries: Ints, golds: Ints, candidates: Ints) ->
 
 def render_alignment(alignment: Alignment) -> str:
     """Render a Markdown table for each metric, locales that ask down, locales that answer across."""
-    lines = []
+    blocks: list[Block] = []
     for metric in METRICS:
-        lines += [f"### {metric}", "", "| asks ↓, answers → | " + " | ".join(alignment.locales) + " |"]
-        lines.append("|---|" + "---:|" * len(alignment.locales))
-        for name, row in zip(alignment.locales, alignment.matrix(metric), strict=True):
-            cells = ["–" if np.isnan(value) else f"{value:.3f}" for value in row]
-            lines.append(f"| {name} | {' | '.join(cells)} |")
-        lines.append("")
+        rows = [
+            [name, *("–" if np.isnan(value) else f"{value:.3f}" for value in row)]
+            for name, row in zip(alignment.locales, alignment.matrix(metric), strict=True)
+        ]
+        blocks += [Heading(metric, 3), Table(("asks ↓, answers →", *alignment.locales), rows)]
     asked = [scores.num_queries for scores in alignment.pairs.values()]
     spread = f"{min(asked):,}" if min(asked) == max(asked) else f"{min(asked):,} to {max(asked):,}"
-    lines.append(
-        f"- {spread} queries a pair (at most {alignment.most:,}, drawn with seed {alignment.seed}), "
+    note = (
+        f"{spread} queries a pair (at most {alignment.most:,}, drawn with seed {alignment.seed}), "
         "each against all products of the other locale; – where no id is shared."
     )
-    return "\n".join(lines) + "\n"
+    return to_markdown([*blocks, Notes([note])])
 
 
 def _told(vectors: Floats) -> NDArray[np.bool_]:

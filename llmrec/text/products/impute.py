@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from llmrec.console import track
 from llmrec.errors import ConfigError, DataError
+from llmrec.reporting.blocks import Table, to_markdown
 from llmrec.text.search.index import Index, build_index
 from llmrec.text.search.vectors import NONE
 
-__all__ = ["ATTRIBUTES", "Accuracy", "Imputation", "impute_attributes", "vote"]
+__all__ = ["ATTRIBUTES", "Accuracy", "Imputation", "impute_attributes", "render_accuracies", "vote"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -118,6 +119,23 @@ def impute_attributes(
     if not accuracies:
         raise DataError(f"too few products with {', '.join(attributes)} to hide some of them; check --products")
     return Imputation(accuracies, pa.concat_tables(filled) if filled else None)
+
+
+def render_accuracies(accuracies: Sequence[Accuracy]) -> str:
+    """The accuracies as a Markdown table."""
+    rows = [
+        [
+            one.attribute,
+            one.locale,
+            f"{one.num_known:,}",
+            f"{one.num_hidden:,}",
+            f"{one.accuracy:.3f}",
+            f"{one.majority:.3f}",
+        ]
+        for one in accuracies
+    ]
+    columns = ("attribute", "locale", "known", "hidden", "accuracy", "most frequent value")
+    return to_markdown([Table(columns, rows, align="llr")])
 
 
 def vote(scores: Floats, values: Ints) -> tuple[Ints, NDArray[np.float64]]:

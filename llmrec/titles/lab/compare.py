@@ -9,10 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from llmrec.console import notice, out, table
+from llmrec.console import notice, out
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, ModelError, require
 from llmrec.evaluation.provenance import collect_provenance, without_credentials
+from llmrec.reporting.blocks import to_terminal
 from llmrec.text.prompts import load_prompt
 from llmrec.titles.lab.answers import Written
 from llmrec.titles.lab.cache import AnswerCache, open_cache
@@ -21,9 +22,9 @@ from llmrec.titles.lab.page import notes, shown_sessions, write_page
 from llmrec.titles.lab.sample import SampledSession, draw_examples, draw_sample
 from llmrec.titles.lab.scores import (
     CellScore,
-    bleu_rows,
-    cost_rows,
-    locale_rows,
+    bleu_table,
+    cost_table,
+    locale_table,
     score_cells,
     write_answers,
     write_scores,
@@ -151,11 +152,9 @@ def _publish(
     shown = shown_sessions(sample, settings.num_examples)
     told = {score.cell.prompt_label: _told(score.cell, sample[shown[0] if shown else 0], examples) for score in scores}
     write_page(folder / "report.html", sample, scores, told, provenance, settings.num_examples)
-    tables = [("Prompts compared", bleu_rows(scores)), ("Cost", cost_rows(scores))]
-    if len(scores[0].result.locales) > 1:
-        tables.insert(1, ("BLEU by locale", locale_rows(sample, scores)))
-    for title, (header, rows) in tables:
-        out.print(table(title, header, rows))
+    by_locale = [locale_table(sample, scores)] if len(scores[0].result.locales) > 1 else []
+    for table in (bleu_table(scores), *by_locale, cost_table(scores)):
+        out.print(to_terminal(table))
     for note in notes(sample, scores):
         out.print(note, markup=False)
     notice(f"wrote {folder / 'report.html'}, comparison.json and answers.parquet")

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from llmrec.evaluation.scoring import OVERALL
-from llmrec.reporting.page import (
-    Html,
-    figure_block,
-    heading,
-    paragraph,
-    provenance_block,
-    table_block,
-    text_block,
-    titles_block,
-    write_html_report,
-)
+from llmrec.reporting import page
+from llmrec.reporting.blocks import Block, Code, Heading, Notes, Paragraph, Plot, Table, Text, provenance_table
 from llmrec.reporting.plots import plot_differences
 from llmrec.titles.lab.sample import SampledSession
 from llmrec.titles.lab.scores import (
     BASELINE,
     CellScore,
-    bleu_rows,
-    cost_rows,
-    locale_rows,
+    bleu_table,
+    cost_table,
+    locale_table,
     short_labels,
 )
 
@@ -56,24 +48,25 @@ def write_page(
         DiskError: the place cannot be written.
     """
     told = notes(sample, scores)
-    blocks = [paragraph(told[0]), table_block(*bleu_rows(scores))]
-    blocks += [paragraph(note, note=True) for note in told[1:]]
-    blocks += [
-        heading("Against the last title"),
+    blocks: list[Block] = [
+        Paragraph(told[0]),
+        replace(bleu_table(scores), caption=""),
+        Notes(told[1:]),
+        Heading("Against the last title"),
         _plot(scores),
-        heading("By locale"),
-        table_block(*locale_rows(sample, scores)),
-        heading("Cost"),
-        table_block(*cost_rows(scores)),
+        Heading("By locale"),
+        replace(locale_table(sample, scores), caption=""),
+        Heading("Cost"),
+        replace(cost_table(scores), caption=""),
     ]
     shown = shown_sessions(sample, num_examples)
     if shown:
-        blocks += [heading("Side by side"), *_side_by_side(sample, scores, shown)]
-    blocks += [heading("Prompts"), paragraph("What is said of the first of these sessions.", note=True)]
+        blocks += [Heading("Side by side"), *_side_by_side(sample, scores, shown)]
+    blocks += [Heading("Prompts"), Paragraph("What is said of the first of these sessions.", note=True)]
     for name, text in prompts.items():
-        blocks += [heading(name, 3), text_block(text, sample[shown[0] if shown else 0].locale)]
-    blocks.append(provenance_block(provenance))
-    write_html_report(path, "Prompts compared", blocks)
+        blocks += [Heading(name, 3), Code(text, locale=sample[shown[0] if shown else 0].locale)]
+    blocks.append(provenance_table(provenance))
+    page.write_page(path, "Prompts compared", blocks)
 
 
 def notes(sample: Sequence[SampledSession], scores: Sequence[CellScore]) -> list[str]:
@@ -95,22 +88,24 @@ def shown_sessions(sample: Sequence[SampledSession], number: int) -> list[int]:
     return np.unique(np.linspace(0, len(sample) - 1, min(number, len(sample)), dtype=int)).tolist() if number else []
 
 
-def _plot(scores: Sequence[CellScore]) -> Html:
+def _plot(scores: Sequence[CellScore]) -> Plot:
     labels = short_labels([score.cell for score in scores])
     compared = {label: score.result.comparison for label, score in zip(labels, scores, strict=True)}
     intervals = {label: one.intervals[OVERALL] for label, one in compared.items() if one}
     alt = "; ".join(f"{name}: {interval.difference:+.2f}" for name, interval in intervals.items())
     caption = f"BLEU minus that of {BASELINE}; right of 0 is better."
-    return figure_block(plot_differences(intervals), f"Differences in BLEU from {BASELINE}. {alt}", caption)
+    return Plot(plot_differences(intervals), f"Differences in BLEU from {BASELINE}. {alt}", caption)
 
 
-def _side_by_side(sample: Sequence[SampledSession], scores: Sequence[CellScore], shown: Sequence[int]) -> list[Html]:
-    blocks = [paragraph("Drawn at even distances from the sample, not chosen.", note=True)]
+def _side_by_side(sample: Sequence[SampledSession], scores: Sequence[CellScore], shown: Sequence[int]) -> list[Block]:
+    blocks: list[Block] = [Paragraph("Drawn at even distances from the sample, not chosen.", note=True)]
     labels = short_labels([score.cell for score in scores])
     for place in shown:
         session = sample[place]
         titles = [("came next", session.target), (BASELINE, session.last_title)]
         titles += [(label, score.titles[place]) for label, score in zip(labels, scores, strict=True)]
-        blocks.append(heading(f"{session.locale}, session {session.session_id}", 3))
-        blocks.append(titles_block([str(product["title"]) for product in session.products], titles, session.locale))
+        viewed = Text([str(product["title"]) for product in session.products], session.locale)
+        rows = [("viewed, newest last", viewed), *((name, Text(title, session.locale)) for name, title in titles)]
+        blocks.append(Heading(f"{session.locale}, session {session.session_id}", 3))
+        blocks.append(Table(("by", "title"), rows, align="l"))
     return blocks

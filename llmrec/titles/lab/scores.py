@@ -11,10 +11,11 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from llmrec.evaluation.bootstrap import Interval
 from llmrec.evaluation.results import Comparison, Result
 from llmrec.evaluation.scoring import OVERALL, score_titles
 from llmrec.files import atomic_file, write_text
+from llmrec.reporting.blocks import Table
+from llmrec.reporting.tables import with_interval
 from llmrec.titles.lab.answers import Answer, Written, clean_title
 from llmrec.titles.lab.sample import SampledSession
 from llmrec.titles.lab.settings import Cell
@@ -23,10 +24,10 @@ __all__ = [
     "BASELINE",
     "CellScore",
     "Cost",
-    "bleu_rows",
+    "bleu_table",
     "cost_of",
-    "cost_rows",
-    "locale_rows",
+    "cost_table",
+    "locale_table",
     "score_cells",
     "short_labels",
     "write_answers",
@@ -131,8 +132,8 @@ def short_labels(cells: Sequence[Cell]) -> list[str]:
     return [", ".join(part[place] for place in told if part[place]) for part in parts]
 
 
-def bleu_rows(scores: Sequence[CellScore]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table of scores: every cell, then Last Product Title."""
+def bleu_table(scores: Sequence[CellScore]) -> Table:
+    """Scores: every cell, then Last Product Title."""
     labels = short_labels([score.cell for score in scores])
     rows = [
         [
@@ -145,11 +146,11 @@ def bleu_rows(scores: Sequence[CellScore]) -> tuple[list[str], list[list[str]]]:
     ]
     last = scores[0].result.comparison
     rows.append([BASELINE, f"{last.scores[OVERALL]:.2f}" if last else _NO_VALUE, _NO_VALUE, _NO_VALUE])
-    return ["", "BLEU", "to last title [95 %]", "to first row [95 %]"], rows
+    return Table(("", "BLEU", "to last title [95 %]", "to first row [95 %]"), rows, "Prompts compared")
 
 
-def cost_rows(scores: Sequence[CellScore]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table of costs."""
+def cost_table(scores: Sequence[CellScore]) -> Table:
+    """What every cell cost."""
     labels = short_labels([score.cell for score in scores])
     rows = [
         [
@@ -162,11 +163,11 @@ def cost_rows(scores: Sequence[CellScore]) -> tuple[list[str], list[list[str]]]:
         ]
         for label, score in zip(labels, scores, strict=True)
     ]
-    return ["", "tokens read", "written", "s / title", "cut", "empty"], rows
+    return Table(("", "tokens read", "written", "s / title", "cut", "empty"), rows, "Cost")
 
 
-def locale_rows(sample: Sequence[SampledSession], scores: Sequence[CellScore]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table by locale, BLEU of a locale's own tokenizer beside 13a where it has another."""
+def locale_table(sample: Sequence[SampledSession], scores: Sequence[CellScore]) -> Table:
+    """Scores by locale, BLEU of a locale's own tokenizer beside 13a where it has another."""
     locales = [session.locale for session in sample]
     last = [session.last_title for session in sample]
     baseline = score_titles(BASELINE, locales, last, [session.target for session in sample])
@@ -182,14 +183,12 @@ def locale_rows(sample: Sequence[SampledSession], scores: Sequence[CellScore]) -
         for label, result in zip(labels, [*(score.result for score in scores), baseline], strict=True)
     ]
     rows.append(["sessions", *(f"{baseline.locales[locale].num_sessions:,}" for locale, _ in columns)])
-    return ["", *(f"{locale} {metric.removeprefix('bleu').lstrip('_')}".rstrip() for locale, metric in columns)], rows
+    names = [f"{locale} {metric.removeprefix('bleu').lstrip('_')}".rstrip() for locale, metric in columns]
+    return Table(["", *names], rows, "BLEU by locale")
 
 
 def _difference(comparison: Comparison | None) -> str:
-    if comparison is None:
-        return _NO_VALUE
-    interval: Interval = comparison.intervals[OVERALL]
-    return f"{interval.difference:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
+    return _NO_VALUE if comparison is None else with_interval("bleu", comparison.intervals[OVERALL], "+")
 
 
 def _count(number: int | None) -> str:

@@ -255,9 +255,9 @@ def test_the_page_is_escaped_and_shows_every_row(settings: CompareSettings) -> N
     assert "<script" not in page
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt; &amp; Mouse") == 3 * 4
     assert "default-src 'none'" in page
-    assert page.count("<td>came next</td>") == 3
+    assert page.count(">came next</th>") == 3
     for label in ("chat_v1, K=1", "chat_v1, K=2", "instruct_v1, K=1", "instruct_v1, K=2"):
-        assert page.count(f"<td>{label}</td>") == 3 + 3  # three tables, three sessions
+        assert page.count(f">{label}</th>") == 3 + 3  # three tables, three sessions
     assert "[system]\nYou predict which product" in page
 
 
