@@ -23,6 +23,7 @@ LAYERS = [
     {"ragged"},
     {"within"},
     {"settings"},
+    {"artefact"},
     {"data"},
     {"synth"},
     {"evaluation"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, Literal, Self, TypeVar
 
@@ -11,22 +12,31 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from llmrec.artefact import Kind
 from llmrec.console import track
 from llmrec.errors import ConfigError, DataError, ModelError
 from llmrec.ragged import list_array, offsets_of
 from llmrec.rankers.catalogue import Catalogue, catalogue_and_codes
 from llmrec.rankers.sessions import CodedSessions, Sessions, TrainingSessions
-from llmrec.rankers.storage import read_model, write_model
 from llmrec.rankers.vocabulary import UNKNOWN
+from llmrec.settings import resolve
 from llmrec.within import fill_up, is_among
 
-__all__ = ["Ranker", "Seen"]
+__all__ = ["RANKER", "Ranker", "Seen"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 Seen = Literal["drop", "keep"]
 SettingsT = TypeVar("SettingsT")
 
+RANKER: Final = Kind(
+    what="ranker",
+    record="ranker.json",
+    format="llmrec ranker",
+    keys=("ranker", "settings", "locales", "arrays_sha256"),
+    make="make one: llmrec rank RANKER ... --save {folder}",
+    again="fit it again with --save {folder}",
+)
 CHUNK: Final = 1024  # sessions ranked at once, so that memory does not grow with their number
 
 
@@ -216,10 +226,17 @@ class Ranker(ABC, Generic[SettingsT]):
         """Write the fitted ranker: ``ranker.json`` and ``arrays.safetensors``.
 
         Raises:
+            ConfigError: ``folder`` holds something else.
             DiskError: the place cannot be written.
         """
-        arrays = {**self.catalogue.arrays(), **self._state()}
-        write_model(folder, self.name, self.settings, self.catalogue.locales, arrays)
+        with self._saved(folder):
+            pass
+
+    def _saved(self, folder: Path) -> AbstractContextManager[Path]:
+        """`save`, with a block that puts more into the folder that it is given."""
+        values = {key: str(value) if isinstance(value, Path) else value for key, value in vars(self.settings).items()}
+        record = {"ranker": self.name, "settings": values, "locales": list(self.catalogue.locales)}
+        return RANKER.written(folder, record, {**self.catalogue.arrays(), **self._state()})
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -228,14 +245,16 @@ class Ranker(ABC, Generic[SettingsT]):
         Raises:
             ModelError: nothing of this kind is there, or it is damaged.
         """
-        settings, locales, arrays = read_model(folder, cls.name, cls.settings_class)
-        ranker = cls(settings)
-        try:
-            ranker.catalogue = Catalogue.from_arrays(arrays, locales)
+        record = RANKER.read(folder)
+        if (held := record["ranker"]) != cls.name:
+            raise ModelError(
+                f"{folder}: holds the ranker '{held}', not '{cls.name}'; llmrec rank {held} --load {folder}"
+            )
+        arrays = RANKER.read_arrays(folder, record)
+        with RANKER.understood(folder):
+            ranker = cls(resolve(cls.settings_class, record["settings"]))
+            ranker.catalogue = Catalogue.from_arrays(arrays, tuple(record["locales"]))
             ranker._restore(arrays)
-        except (KeyError, ValueError, IndexError, pa.ArrowInvalid) as error:
-            reason = " ".join(str(error).split())
-            raise ModelError(f"{folder}: damaged model ({reason}); fit it again with --save {folder}") from error
         return ranker
 
     @abstractmethod

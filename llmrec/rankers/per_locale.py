@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Self
@@ -11,16 +10,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llmrec.artefact import Kind
 from llmrec.console import notice
 from llmrec.errors import ModelError
-from llmrec.files import atomic_folder
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.registry import load_ranker
 from llmrec.rankers.sessions import Sessions, TrainingSessions
 
 __all__ = ["PerLocale"]
 
-RECORD: Final = "per_locale.json"
+_KIND: Final = Kind(
+    what="rankers by locale",
+    record="per_locale.json",
+    format="llmrec rankers by locale",
+    keys=("locales",),
+    make="make them: llmrec rank RANKER ... --per-locale --save {folder}",
+    again="fit them again with --per-locale --save {folder}",
+)
 
 
 class PerLocale:
@@ -99,18 +105,17 @@ class PerLocale:
         """Write a folder for each ranker and ``per_locale.json``.
 
         Raises:
+            ConfigError: ``folder`` holds something else.
             DiskError: the place cannot be written.
         """
-        with atomic_folder(folder) as temporary:
+        with _KIND.written(folder, {"locales": list(self.rankers)}) as temporary:
             for place, ranker in enumerate(self.rankers.values()):
                 ranker.save(temporary / str(place))
-            record = json.dumps({"format": "llmrec rankers by locale", "version": 1, "locales": list(self.rankers)})
-            (temporary / RECORD).write_text(record + "\n", encoding="utf-8")
 
     @staticmethod
     def is_at(folder: Path) -> bool:
         """Whether a folder holds rankers by locale."""
-        return (folder / RECORD).is_file()
+        return _KIND.is_at(folder)
 
     @classmethod
     def load(cls, folder: Path, name: str) -> Self:
@@ -119,11 +124,9 @@ class PerLocale:
         Raises:
             ModelError: they are not there, are damaged, or are of another kind.
         """
-        try:
-            locales = [str(locale) for locale in json.loads((folder / RECORD).read_text(encoding="utf-8"))["locales"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"{folder / RECORD}: not a record of rankers; fit them again with --save") from error
-        rankers = {locale: load_ranker(folder / str(place)) for place, locale in enumerate(locales)}
+        locales = _KIND.read(folder)["locales"]
+        with _KIND.understood(folder):
+            rankers = {str(locale): load_ranker(folder / str(place)) for place, locale in enumerate(locales)}
         if not rankers:
             raise ModelError(f"{folder}: no ranker in it; fit them again with --save")
         for ranker in rankers.values():

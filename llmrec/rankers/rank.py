@@ -19,12 +19,11 @@ from llmrec.evaluation.provenance import collect_provenance
 from llmrec.evaluation.runs import write_run
 from llmrec.files import sha256_of
 from llmrec.rankers.atomic import export_atomic
-from llmrec.rankers.base import Ranker, Seen
+from llmrec.rankers.base import RANKER, Ranker, Seen
 from llmrec.rankers.per_locale import PerLocale
 from llmrec.rankers.recipes import ranker_settings
 from llmrec.rankers.registry import load_ranker, ranker_class
 from llmrec.rankers.sessions import Sessions, TrainingSessions, read_session_files, read_training_files
-from llmrec.rankers.storage import name_of_model
 from llmrec.schema import PRODUCT_COLUMNS
 from llmrec.settings import recipe_names
 
@@ -236,7 +235,7 @@ def _settings(job: RankJob, finetune: bool = False) -> Any:
 def _load(folder: Path, name: str) -> Ranker[Any] | PerLocale:
     if PerLocale.is_at(folder):
         return PerLocale.load(folder, name)
-    if name_of_model(folder) != name:
+    if RANKER.read(folder)["ranker"] != name:
         ranker_class(name).load(folder)  # says which ranker it is
     return load_ranker(folder)
 

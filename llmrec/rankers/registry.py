@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmrec.errors import ConfigError, nearest
-from llmrec.rankers.base import Ranker
-from llmrec.rankers.storage import name_of_model
+from llmrec.rankers.base import RANKER, Ranker
 
 __all__ = ["RANKERS", "load_ranker", "ranker_class"]
 
@@ -55,4 +54,4 @@ def load_ranker(folder: Path) -> Ranker[Any]:
     Raises:
         ModelError: there is none, or it is damaged.
     """
-    return ranker_class(name_of_model(folder)).load(folder)
+    return ranker_class(str(RANKER.read(folder)["ranker"])).load(folder)

@@ -28,7 +28,7 @@ from llmrec.rankers.sessions import Sessions, TrainingSessions, read_session_fil
 from llmrec.selection.ablation import Ablation, ablate_selector
 from llmrec.selection.given import given_titles, read_given
 from llmrec.selection.ngrams import NO_TITLE
-from llmrec.selection.selector import RECORD, Selector
+from llmrec.selection.selector import SELECTOR, Selector
 from llmrec.selection.settings import SelectSettings
 from llmrec.selection.table import TitleTable
 from llmrec.settings import deciding, load_recipe, resolve
@@ -259,7 +259,7 @@ def _digests(job: SelectJob, files: _Files) -> Iterator[str]:
     for file in (*files.train, files.sessions, files.products, *job.candidates):
         yield sha256_of(file)
     if job.load is not None:
-        yield sha256_of(job.load / RECORD)
+        yield sha256_of(job.load / SELECTOR.record)
 
 
 def _key(job: SelectJob, files: _Files, selector: Selector) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -10,11 +9,9 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
-from llmrec.errors import ConfigError, ModelError, nearest
-from llmrec.files import atomic_folder, sha256_of
+from llmrec.artefact import Kind
+from llmrec.errors import ConfigError, nearest
 from llmrec.rankers.base import Seen
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.fusion.settings import FusionSettings
@@ -32,13 +29,18 @@ from llmrec.selection.survival import Survival, count_survival
 from llmrec.selection.table import TitleTable
 from llmrec.settings import resolve
 
-__all__ = ["RECORD", "Selector", "ranker_settings_of"]
+__all__ = ["SELECTOR", "Selector", "ranker_settings_of"]
 
-RECORD: Final = "selector.json"
-ARRAYS: Final = "selector.safetensors"
+SELECTOR: Final = Kind(
+    what="selector",
+    record="selector.json",
+    arrays="selector.safetensors",
+    format="llmrec selector",
+    keys=("settings", "seen", "estimate", "arrays_sha256"),
+    make="make one: llmrec select ... --save {folder}",
+    again="make it again: llmrec select ... --save {folder}",
+)
 RANKER: Final = "ranker"  # folder of the ranker of likely products
-_FORMAT: Final = "llmrec selector"
-_VERSION: Final = 1
 
 
 class Selector:
@@ -151,24 +153,16 @@ class Selector:
             ConfigError: ``folder`` holds something else.
             DiskError: the place cannot be written.
         """
-        if folder.exists() and not (folder / RECORD).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConfigError(f"{folder}: exists and holds no selector; choose another folder for --save")
-        with atomic_folder(folder) as temporary:
+        trees = {} if self.trees is None else self.trees.arrays()
+        arrays = {**self.survival.arrays(), **trees, **_policy_arrays(self.policy)}
+        record = {
+            "settings": vars(self.settings),
+            "seen": self.seen,
+            "estimate": self.estimate,
+            "importances": self.trees.importances() if self.trees else {},
+        }
+        with SELECTOR.written(folder, record, arrays) as temporary:
             self.fusion.save(temporary / RANKER)
-            trees = {} if self.trees is None else self.trees.arrays()
-            arrays = {**self.survival.arrays(), **trees, **_policy_arrays(self.policy)}
-            save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, temporary / ARRAYS)
-            record = {
-                "format": _FORMAT,
-                "version": _VERSION,
-                "settings": vars(self.settings),
-                "seen": self.seen,
-                "estimate": self.estimate,
-                "importances": self.trees.importances() if self.trees else {},
-                "arrays_sha256": sha256_of(temporary / ARRAYS),
-            }
-            text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-            (temporary / RECORD).write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Selector:
@@ -177,17 +171,12 @@ class Selector:
         Raises:
             ModelError: nothing of this kind is there, it is of another version, or damaged.
         """
-        record = _read_record(folder)
-        file = folder / ARRAYS
-        if not file.is_file() or sha256_of(file) != record["arrays_sha256"]:
-            raise ModelError(f"{file}: missing or damaged (its checksum is not {RECORD}'s); save it again with --save")
-        try:
+        record = SELECTOR.read(folder)
+        arrays = SELECTOR.read_arrays(folder, record)
+        with SELECTOR.understood(folder):
             selector = cls(resolve(SelectSettings, record["settings"]))
-            arrays = load_file(file)
             selector.survival, selector.policy = Survival.from_arrays(arrays), _policy_of(arrays)
             selector.trees = Trees.from_arrays(arrays)
-        except (SafetensorError, ConfigError, KeyError, ValueError, TypeError) as error:
-            raise ModelError(f"{folder}: damaged selector ({error}); save it again with --save") from error
         selector.seen, selector.estimate = record["seen"], record["estimate"]
         selector.fusion = Fusion.load(folder / RANKER)
         return selector
@@ -229,17 +218,3 @@ def _policy_arrays(policy: Policy) -> dict[str, NDArray[Any]]:
 def _policy_of(arrays: Mapping[str, NDArray[Any]]) -> Policy:
     length_price, margin, trust = (float(value) for value in arrays["policy.numbers"])
     return Policy(Prices(arrays["policy.found"], arrays["policy.written"]), length_price, margin, trust)
-
-
-def _read_record(folder: Path) -> dict[str, Any]:
-    file = folder / RECORD
-    if not file.is_file():
-        raise ModelError(f"{folder}: no selector here (no {RECORD}); make one: llmrec select ... --save {folder}")
-    try:
-        record = dict(json.loads(file.read_text(encoding="utf-8")))
-        fits = record["format"] == _FORMAT and {"settings", "seen", "estimate", "arrays_sha256"} <= record.keys()
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{file}: not a selector's record; save it again with --save") from error
-    if not fits or record["version"] != _VERSION:
-        raise ModelError(f"{file}: a selector of another version; save it again with --save")
-    return record

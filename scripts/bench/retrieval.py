@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from pathlib import Path
@@ -55,7 +54,8 @@ def _make(folder: Path, num: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from llmrec.text.encoders.embeddings_folder import FORMAT, MANIFEST, PRODUCTS, VECTORS, VERSION
+    from llmrec.artefact import json_text
+    from llmrec.text.encoders.embeddings_folder import EMBEDDINGS, PRODUCTS, VECTORS
     from llmrec.text.search.vectors import Vectors, best, exact_candidates
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,13 +71,11 @@ def _make(folder: Path, num: int) -> None:
     exact, _ = best(rows, queries, exact_candidates(rows, np.arange(num), queries, 100), 100)
     np.save(folder / "exact.npy", exact)
     manifest = {
-        "format": FORMAT,
-        "version": VERSION,
         "encoder": {"name": "clustered", "dim": DIM, "fingerprint": "0" * 64},
         "template": {"name": "none", "sha256": "0" * 64},
         "products": {"num": num, "fingerprint": "0" * 64},
     }
-    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    (folder / EMBEDDINGS.record).write_text(json_text(EMBEDDINGS.stamped(manifest)), encoding="utf-8")
 
 
 def _build(folder: Path, kind: str) -> int:

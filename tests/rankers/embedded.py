@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from llmrec.text.encoders.embeddings_folder import ENCODER, FORMAT, MANIFEST, PRODUCTS, VECTORS, VERSION
+from llmrec.artefact import json_text
+from llmrec.text.encoders.embeddings_folder import EMBEDDINGS, ENCODER, PRODUCTS, VECTORS
 from llmrec.text.encoders.tfidf import TfidfEncoder
 
 
@@ -20,14 +20,11 @@ def embed(products: Any, folder: Path, dim: int = 12) -> Path:
     folder.mkdir()
     np.save(folder / VECTORS, encoder.encode_documents(titles))
     pq.write_table(products.select(["locale", "id", "title"]), folder / PRODUCTS)
-    (folder / ENCODER).mkdir()
     encoder.save(folder / ENCODER)
     manifest = {
-        "format": FORMAT,
-        "version": VERSION,
         "encoder": {"name": encoder.name, "dim": dim, "fingerprint": encoder.fingerprint()},
         "template": {"name": "title", "sha256": ""},
         "products": {"num": len(titles), "fingerprint": ""},
     }
-    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    (folder / EMBEDDINGS.record).write_text(json_text(EMBEDDINGS.stamped(manifest)), encoding="utf-8")
     return folder

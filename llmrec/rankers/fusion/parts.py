@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from llmrec.artefact import ARRAYS, json_text
 from llmrec.errors import ModelError
 from llmrec.files import sha256_of
 from llmrec.rankers.base import Ranker
 from llmrec.rankers.catalogue import Catalogue
 from llmrec.rankers.fusion.scorers import PairScorer
 from llmrec.rankers.registry import load_ranker
-from llmrec.rankers.storage import ARRAYS
 
-__all__ = ["SCORERS", "SOURCES", "read_estimate", "read_scorers", "read_sources", "write_json", "write_parts"]
+__all__ = ["SCORERS", "SOURCES", "read_estimate", "read_scorers", "read_sources", "write_parts"]
 
 SOURCES: Final = "sources"  # a folder of models, and with .json their fingerprints by name
 SCORERS: Final = "scorers"
@@ -28,7 +28,7 @@ def write_parts(folder: Path, kind: str, models: Mapping[str, Ranker[Any] | Pair
         held = folder / kind / str(place)
         model.save(held)
         prints[name] = sha256_of(held / ARRAYS)
-    write_json(folder / f"{kind}.json", prints)
+    (folder / f"{kind}.json").write_text(json_text(prints), encoding="utf-8")
 
 
 def read_sources(folder: Path, catalogue: Catalogue) -> dict[str, Ranker[Any]]:
@@ -58,11 +58,6 @@ def read_estimate(report: Path) -> dict[str, float]:
         return {str(name): float(value) for name, value in held.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON for people to read."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _parts(folder: Path, kind: str) -> Iterator[tuple[str, Path]]:

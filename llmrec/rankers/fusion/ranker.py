@@ -10,9 +10,9 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.artefact import json_text
 from llmrec.console import notice
 from llmrec.errors import ModelError
-from llmrec.files import atomic_folder
 from llmrec.rankers.attributes import FEATURE_COLUMNS
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.catalogue import catalogue_and_codes
@@ -25,7 +25,6 @@ from llmrec.rankers.fusion.parts import (
     read_estimate,
     read_scorers,
     read_sources,
-    write_json,
     write_parts,
 )
 from llmrec.rankers.fusion.product_features import ProductFacts
@@ -43,7 +42,6 @@ from llmrec.rankers.fusion.training import (
 )
 from llmrec.rankers.fusion.trees import Examples, Trees, grow_trees
 from llmrec.rankers.sessions import CodedSessions, TrainingSessions
-from llmrec.rankers.storage import refuse_foreign, write_model
 from llmrec.rankers.threads import map_in_threads, thread_count
 from llmrec.within import top_k_candidates
 
@@ -186,19 +184,11 @@ class Fusion(Ranker[FusionSettings]):
             ConfigError: ``folder`` holds something else.
             DiskError: the place cannot be written.
         """
-        refuse_foreign(folder)
-        with atomic_folder(folder) as temporary:
-            write_model(
-                temporary,
-                self.name,
-                self.settings,
-                self.catalogue.locales,
-                {**self.catalogue.arrays(), **self._state()},
-            )
+        with self._saved(folder) as temporary:
             for kind, models in ((SOURCES, self.sight.sources), (SCORERS, self.sight.scorers)):
                 write_parts(temporary, kind, models)
             report = {"estimate": self.estimate, "importances": self.trees.importances() if self.trees else {}}
-            write_json(temporary / IMPORTANCES, report)
+            (temporary / IMPORTANCES).write_text(json_text(report), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.artefact import Arrays, Kind
 from llmrec.console import track
+from llmrec.errors import ModelError
 
-__all__ = ["Encoder", "Floats", "encode_texts", "encode_with_progress", "unit_rows"]
+__all__ = [
+    "ENCODER",
+    "Encoder",
+    "Floats",
+    "content_fingerprint",
+    "encode_texts",
+    "encode_with_progress",
+    "read_encoder",
+    "unit_rows",
+    "write_encoder",
+]
 
 Floats = NDArray[np.float32]
+
+
+ENCODER: Final = Kind(
+    what="encoder",
+    record="encoder.json",
+    format="llmrec encoder",
+    keys=("kind", "settings", "fingerprint"),
+    make="make it: llmrec embed PRODUCTS --out DIR, or llmrec embed train",
+    again="make it again: llmrec embed PRODUCTS --out DIR",
+)
 
 
 class Encoder(Protocol):
@@ -63,3 +87,45 @@ def encode_with_progress(encoder: Encoder, texts: Sequence[str], part: int = 16_
     for start in track(starts, "titles → vectors", len(starts)):
         vectors[start : start + part] = encoder.encode_documents(texts[start : start + part])
     return vectors
+
+
+def content_fingerprint(kind: str, settings: Mapping[str, Any], arrays: Arrays) -> str:
+    """SHA-256 over what decides an encoder's vectors: its kind, settings, and each array's name, shape and values."""
+    digest = hashlib.sha256(json.dumps([kind, settings], sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def write_encoder(folder: Path, kind: str, settings: Mapping[str, Any], arrays: Arrays) -> None:
+    """Write an encoder that is no more than settings and arrays.
+
+    Args:
+        folder: Where to.
+        kind: What `llmrec.text.encoders.registry` finds the class by.
+        settings: Plain values that JSON holds.
+        arrays: What it learnt.
+
+    Raises:
+        ConfigError: ``folder`` holds something else.
+        DiskError: the place cannot be written.
+    """
+    fingerprint = content_fingerprint(kind, settings, arrays)
+    ENCODER.write(folder, {"kind": kind, "settings": dict(settings), "fingerprint": fingerprint}, arrays)
+
+
+def read_encoder(folder: Path, kind: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Settings and arrays of an encoder that `write_encoder` wrote.
+
+    Raises:
+        ModelError: there is none, it is of another kind or version, or its files are damaged.
+    """
+    record = ENCODER.read(folder)
+    if record["kind"] != kind:
+        raise ModelError(f"{folder}: holds the encoder '{record['kind']}', not '{kind}'")
+    arrays = ENCODER.read_arrays(folder, record)
+    with ENCODER.understood(folder):
+        if content_fingerprint(kind, record["settings"], arrays) != record["fingerprint"]:
+            raise ValueError("its fingerprint is not its record's")
+    return record["settings"], arrays

@@ -20,25 +20,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from llmrec.artefact import json_text
 from llmrec.console import notice, progress_bar
 from llmrec.data.connection import connected
 from llmrec.data.digests import content_digest
 from llmrec.data.products import read_products_file
-from llmrec.errors import ConfigError, DataError, StoreError
+from llmrec.errors import DataError, StoreError
 from llmrec.evaluation.provenance import collect_provenance
-from llmrec.files import atomic_file, atomic_folder, disk_errors, put_in_place, write_text
+from llmrec.files import atomic_file, disk_errors, put_in_place, write_text
 from llmrec.text.encoders.base import Encoder, Floats
 from llmrec.text.encoders.embeddings_folder import (
     COLUMNS,
+    EMBEDDINGS,
     ENCODER,
-    FORMAT,
-    MANIFEST,
     PRODUCTS,
     VECTORS,
-    VERSION,
     Embeddings,
     open_embeddings,
-    read_manifest,
     refuse_odd_vectors,
 )
 from llmrec.text.encoders.registry import DEFAULT_ENCODER, Precision, load_encoder, load_saved_encoder
@@ -93,7 +91,7 @@ def run_embed_job(job: EmbedJob) -> Embeddings:
         ModelError: the encoder cannot be read.
     """
     started = time.monotonic()
-    _refuse_foreign(job.out)
+    EMBEDDINGS.refuse_foreign(job.out)
     template, shares = load_template(job.template), Shares.here()
     given = None if job.encoder == TFIDF else _load(job)
     work = job.out.with_name(f".{job.out.name}.partial")
@@ -109,15 +107,6 @@ def run_embed_job(job: EmbedJob) -> Embeddings:
             _finish(job, work, encoder, template, started)
         shares.wait()
     return open_embeddings(job.out)
-
-
-def _refuse_foreign(out: Path) -> None:
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    try:
-        read_manifest(out)
-    except StoreError:
-        raise ConfigError(f"{out}: exists and holds no embeddings; choose another folder or remove it") from None
 
 
 def _load(job: EmbedJob, texts: Any = None) -> Encoder:
@@ -178,9 +167,7 @@ def _fitted(job: EmbedJob, work: Path, template: Prompt, shares: Shares) -> Enco
     folder = work / ENCODER
     if shares.is_main and not folder.is_dir():
         notice("fitting the encoder on the products' texts")
-        encoder = _load(job, lambda: _sample(work, template, job.seed))
-        with atomic_folder(folder) as temporary:
-            encoder.save(temporary)
+        _load(job, lambda: _sample(work, template, job.seed)).save(folder)
     shares.wait()
     return load_saved_encoder(folder)
 
@@ -262,18 +249,15 @@ def _finish(job: EmbedJob, work: Path, encoder: Encoder, template: Prompt, start
         for _, batch in _batches(work, 0, 1 << 16):
             writer.write_table(pa.Table.from_batches([batch]).select(list(COLUMNS)).cast(_SCHEMA))
     if not (work / ENCODER).is_dir():
-        with atomic_folder(work / ENCODER) as folder:
-            encoder.save(folder)
+        encoder.save(work / ENCODER)
     manifest = {
-        "format": FORMAT,
-        "version": VERSION,
         "encoder": {"name": encoder.name, "dim": encoder.dim, "fingerprint": encoder.fingerprint()},
         "template": {"name": template.name, "sha256": template.hash},
         "products": {"num": settings["num"], "fingerprint": settings["products"]},
         "settings": settings,
         **collect_provenance(None, job.seed, settings["products"], started),
     }
-    write_text(work / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+    write_text(work / EMBEDDINGS.record, json_text(EMBEDDINGS.stamped(manifest)))
     for name in (SOURCE, SETTINGS, PROGRESS):
         (work / name).unlink()
     put_in_place(work, job.out)

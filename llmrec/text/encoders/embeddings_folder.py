@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,13 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from llmrec.artefact import Kind
 from llmrec.errors import DataError, ModelError, StoreError
 from llmrec.text.encoders.base import Encoder, Floats
 
 __all__ = [
+    "EMBEDDINGS",
     "ENCODER",
     "INDEX",
-    "MANIFEST",
     "PRODUCTS",
     "VECTORS",
     "Embeddings",
@@ -27,13 +27,19 @@ __all__ = [
     "refuse_odd_vectors",
 ]
 
-MANIFEST: Final = "manifest.json"
+EMBEDDINGS: Final = Kind(
+    what="embeddings",
+    record="manifest.json",
+    format="llmrec embeddings",
+    keys=("encoder", "products"),
+    make="make them: llmrec embed PRODUCTS --out {folder}",
+    again="make it again: llmrec embed PRODUCTS --out {folder}",
+    error=StoreError,
+)
 VECTORS: Final = "vectors.npy"
 PRODUCTS: Final = "products.parquet"
 ENCODER: Final = "encoder"
 INDEX: Final = "index"
-FORMAT: Final = "llmrec embeddings"
-VERSION: Final = 1
 COLUMNS: Final = ("locale", "id", "title")
 
 
@@ -94,23 +100,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises:
         StoreError: there is none, or it is damaged or of another version.
     """
-    file = path / MANIFEST
-    if not file.is_file():
-        raise StoreError(f"{path}: no embeddings here (no {MANIFEST}); make them: llmrec embed PRODUCTS --out {path}")
-    try:
-        manifest = dict(json.loads(file.read_text(encoding="utf-8")))
-        if manifest["format"] != FORMAT:
-            raise ValueError(manifest["format"])
-        version = manifest["version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{file}: not a manifest of embeddings; {_again(path)}") from error
-    if version != VERSION:
-        raise StoreError(f"{path}: embeddings of version {version}, this llmrec reads {VERSION}; {_again(path)}")
-    try:
+    manifest = EMBEDDINGS.read(path)
+    with EMBEDDINGS.understood(path):
         _ = int(manifest["products"]["num"]), int(manifest["encoder"]["dim"])
         _ = str(manifest["encoder"]["fingerprint"]), str(manifest["encoder"]["name"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{file}: damaged; {_again(path)}") from error
     return manifest
 
 
@@ -151,4 +144,4 @@ def _products(path: Path) -> Any:
 
 
 def _again(path: Path) -> str:
-    return f"make it again: llmrec embed PRODUCTS --out {path}"
+    return EMBEDDINGS.again.format(folder=path)

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from llmrec.errors import ConfigError, LlmrecError, ModelError, nearest, require
-from llmrec.text.encoders.base import Encoder
-from llmrec.text.encoders.storage import RECORD, read_record
+from llmrec.text.encoders.base import ENCODER, Encoder
 from llmrec.text.encoders.tfidf import NAME as TFIDF
 from llmrec.text.encoders.tfidf import TfidfEncoder
 
@@ -60,7 +59,7 @@ def load_encoder(
     if kind == "sentence-transformers":
         return _open_sentence(source, name, dim, precision, batch_size)
     if kind == "saved":
-        saved = folder / "encoder" if (folder / "encoder" / RECORD).is_file() else folder
+        saved = folder / "encoder" if ENCODER.is_at(folder / "encoder") else folder
         encoder = _with_precision(saved, name, dim, precision, batch_size)
     else:
         _refuse_precision(name, precision)
@@ -77,7 +76,7 @@ def load_saved_encoder(folder: Path) -> Encoder:
         ModelError: there is none, or it is damaged or of another version.
         MissingExtraError: the package that reads it is not installed.
     """
-    kind = read_record(folder)["kind"]
+    kind = ENCODER.read(folder)["kind"]
     if kind not in _SAVED:
         raise ModelError(f"{folder}: an encoder of the unknown kind '{kind}'{nearest(kind, _SAVED)}")
     return _SAVED[kind](folder)
@@ -92,7 +91,7 @@ def open_sentence_student(name: str, texts: list[str], lora_rank: int) -> Any:
     """
     folder = Path(name).expanduser()
     kind = _kind_of_folder(folder) if folder.is_dir() else _kind_of_hub_name(name)
-    if kind == "saved" and read_record(folder)["kind"] == "sentence-transformers":
+    if kind == "saved" and ENCODER.read(folder)["kind"] == "sentence-transformers":
         folder /= "model"
     elif kind != "sentence-transformers":
         raise ConfigError(f"base {name}: only sentence-transformers models are fine-tuned; or base static")
@@ -130,7 +129,7 @@ _SAVED: Final[dict[str, Callable[[Path], Encoder]]] = {
 
 def _with_precision(folder: Path, name: str, dim: int | None, precision: Precision, batch_size: int) -> Encoder:
     """A saved encoder; one that has several precisions in the one asked for."""
-    record = read_record(folder)
+    record = ENCODER.read(folder)
     if record["kind"] != "sentence-transformers":
         _refuse_precision(name, precision)
         return load_saved_encoder(folder)
@@ -152,14 +151,14 @@ def _refuse_precision(name: str, precision: str) -> None:
 
 def _kind_of_folder(folder: Path) -> str:
     """What a folder holds: ``saved``, ``model2vec`` or ``sentence-transformers``."""
-    if (folder / RECORD).is_file() or (folder / "encoder" / RECORD).is_file():
+    if ENCODER.is_at(folder) or ENCODER.is_at(folder / "encoder"):
         return "saved"
     if (folder / "modules.json").is_file() and not _is_model2vec(folder / "config.json"):
         return "sentence-transformers"
     if (folder / "config.json").is_file():
         return "model2vec" if _is_model2vec(folder / "config.json") else "sentence-transformers"
     raise ModelError(
-        f"{folder}: no encoder in this folder (no {RECORD}, modules.json or config.json); "
+        f"{folder}: no encoder in this folder (no {ENCODER.record}, modules.json or config.json); "
         f"make one: llmrec embed train, or use --encoder {DEFAULT_ENCODER}"
     )
 

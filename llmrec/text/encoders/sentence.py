@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from llmrec.errors import ConfigError, ModelError, require
-from llmrec.text.encoders.base import Floats, encode_texts
+from llmrec.text.encoders.base import ENCODER, Floats, encode_texts
 from llmrec.text.encoders.learning.students import Student
 from llmrec.text.encoders.prefixes import prefixes_of
-from llmrec.text.encoders.storage import read_record, write_encoder
 
 __all__ = [
     "Precision",
@@ -108,7 +107,7 @@ class SentenceEncoder:
         Raises:
             ModelError: there is none, or it is damaged.
         """
-        record = read_record(folder)
+        record = ENCODER.read(folder)
         settings = record["settings"]
         try:
             prefixes = (str(settings["query"]), str(settings["document"]))
@@ -136,9 +135,10 @@ class SentenceEncoder:
     def save(self, folder: Path) -> None:
         """Write weights in fp32, tokenizer and prefixes into ``folder``."""
         settings = {"name": self.name, "dim": self.dim, "query": self.prefixes[0], "document": self.prefixes[1]}
-        write_encoder(folder, KIND, settings, {}, self.digest)
         whole = self.model if self.precision == "fp32" else load_transformer(self.source)
-        whole.save(str(folder / MODEL), create_model_card=False)
+        record = {"kind": KIND, "settings": settings, "fingerprint": self.digest}
+        with ENCODER.written(folder, record) as temporary:
+            whole.save(str(temporary / MODEL), create_model_card=False)
 
     def _encode(self, texts: list[str], prefix: str) -> Floats:
         clean = [text.encode("utf-8", "replace").decode() for text in texts]  # a tokenizer refuses lone surrogates

@@ -13,8 +13,7 @@ import numpy as np
 from scipy import sparse
 from tokenizers import Tokenizer
 
-from llmrec.text.encoders.base import Floats, encode_texts
-from llmrec.text.encoders.storage import content_fingerprint, read_encoder, write_encoder
+from llmrec.text.encoders.base import Floats, content_fingerprint, encode_texts, read_encoder, write_encoder
 
 __all__ = ["StaticEncoder", "count_tokens"]
 

@@ -10,8 +10,7 @@ from typing import Any, Final, Self
 import numpy as np
 from scipy import sparse
 
-from llmrec.text.encoders.base import Floats, unit_rows
-from llmrec.text.encoders.storage import content_fingerprint, read_encoder, write_encoder
+from llmrec.text.encoders.base import Floats, content_fingerprint, read_encoder, unit_rows, write_encoder
 
 __all__ = ["FIT_TITLES", "NAME", "TfidfEncoder", "inverse_frequencies", "right_vectors", "weighted"]
 

@@ -8,7 +8,6 @@ rename of ``index.json`` makes them count, and only then do the old ones go.
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -17,9 +16,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from llmrec.artefact import Kind, json_text
 from llmrec.errors import StoreError
 from llmrec.files import atomic_folder, disk_errors, write_text
 from llmrec.text.encoders.embeddings_folder import INDEX, Embeddings
@@ -28,9 +27,16 @@ from llmrec.text.search.vectors import Vectors
 
 __all__ = ["SavedIndex", "index_size", "made_of", "read_index", "write_changes", "write_index"]
 
-RECORD: Final = "index.json"
-FORMAT: Final = "llmrec index"
-VERSION: Final = 1
+_KIND: Final = Kind(
+    what="index",
+    record="index.json",
+    format="llmrec index",
+    keys=("made_of", "locales", "shards", "main", "changes", "built"),
+    make="build it: llmrec index {folder.parent}",
+    again="build it again: llmrec index {folder.parent} "
+    "(or make both again: llmrec embed PRODUCTS --out {folder.parent})",
+    error=StoreError,
+)
 SAMPLED_ROWS: Final = 64  # each is a page and its neighbours read from a cold disk
 _GROUPS, _GONE, _VECTORS, _PRODUCTS = "groups.npy", "gone.npy", "vectors.npy", "products.parquet"
 
@@ -100,8 +106,6 @@ def write_index(
                 entry |= {"file": file, "bytes": (temporary / file).stat().st_size}
             shards.append(entry)
     record = {
-        "format": FORMAT,
-        "version": VERSION,
         "made_of": made_of(embeddings),
         "settings": settings,
         "built": index.built,
@@ -110,7 +114,7 @@ def write_index(
         "main": name,
         "changes": None if old is None else old.record["changes"],
     }
-    _commit(folder, record)
+    _commit(folder, _KIND.stamped(record))
 
 
 def write_changes(embeddings: Embeddings, saved: SavedIndex, index: Index, locales: Sequence[str], added: Any) -> None:
@@ -144,7 +148,7 @@ def read_index(embeddings: Embeddings) -> SavedIndex:
     """
     folder = embeddings.path / INDEX
     record = _record(embeddings)
-    try:
+    with _KIND.understood(folder):
         added, products, late, gone = _changes(folder, record, embeddings)
         main = folder / record["main"]
         groups = np.load(main / _GROUPS, allow_pickle=False)
@@ -159,9 +163,6 @@ def read_index(embeddings: Embeddings) -> SavedIndex:
         if len(vectors) != len(groups) or built > len(groups):
             raise ValueError(f"{len(vectors)} vectors, {len(groups)} locales")
         shards = tuple(_shard(main, entry, sharded) for entry in record["shards"])
-    except (OSError, ValueError, KeyError, TypeError, IndexError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
-        raise StoreError(f"{folder}: damaged index ({reason}); build it again: {_mend(embeddings)}") from error
     return SavedIndex(Index(vectors, groups, removed, shards, built), tuple(record["locales"]), products, record)
 
 
@@ -191,32 +192,21 @@ def _shard(main: Path, entry: dict[str, Any], groups: Any) -> Shard:
 
 
 def _record(embeddings: Embeddings) -> dict[str, Any]:
-    file = embeddings.path / INDEX / RECORD
-    if not file.is_file():
-        raise StoreError(f"{embeddings.path}: no index here; build it: {_mend(embeddings)}")
-    try:
-        record = dict(json.loads(file.read_text(encoding="utf-8")))
-        fits = record["format"] == FORMAT and record["version"] == VERSION
-        ours, found = made_of(embeddings), dict(record["made_of"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{file}: not an index's record; build it again: {_mend(embeddings)}") from error
-    if not fits:
-        raise StoreError(f"{file}: an index of another version; build it again: {_mend(embeddings)}")
+    folder = embeddings.path / INDEX
+    record, ours = _KIND.read(folder), made_of(embeddings)
+    with _KIND.understood(folder):
+        found = dict(record["made_of"])
     if found != ours:
         differing = ("encoder", "products", "num", "dim", "sampled_vectors_sha256")
         first = next((name for name in differing if found.get(name) != ours[name]), "what it was made of")
         what = {"encoder": "another encoder", "products": "another catalogue"}.get(first, "other vectors")
-        raise StoreError(f"{file.parent}: made with {what} than the vectors beside it; build it: {_mend(embeddings)}")
+        raise StoreError(f"{folder}: made with {what} than the vectors beside it; {_KIND.again.format(folder=folder)}")
     return record
 
 
 def _commit(folder: Path, record: dict[str, Any]) -> None:
-    write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    write_text(folder / _KIND.record, json_text(record))
     for path in folder.iterdir():
         if path.is_dir() and path.name not in (record["main"], record["changes"]):
             with disk_errors(path):
                 shutil.rmtree(path, ignore_errors=True)
-
-
-def _mend(embeddings: Embeddings) -> str:
-    return f"llmrec index {embeddings.path} (or make both again: llmrec embed PRODUCTS --out {embeddings.path})"

@@ -15,9 +15,8 @@ from llmrec.console import notice
 from llmrec.data.overlap import overlap_of_files, refuse_overlap
 from llmrec.data.products import load_products
 from llmrec.errors import ConfigError, DataError, require
-from llmrec.files import atomic_folder
 from llmrec.settings import load_recipe, resolve
-from llmrec.text.encoders.base import Encoder
+from llmrec.text.encoders.base import ENCODER, Encoder
 from llmrec.text.encoders.learning.pairs import (
     HeldSessions,
     SessionItems,
@@ -28,7 +27,6 @@ from llmrec.text.encoders.learning.pairs import (
 )
 from llmrec.text.encoders.learning.session_recall import target_hits
 from llmrec.text.encoders.learning.settings import EncoderSettings
-from llmrec.text.encoders.storage import RECORD
 from llmrec.text.encoders.texts import load_template, render_texts, template_columns
 
 __all__ = ["TrainEncoderJob", "encoder_settings", "run_train_encoder_job"]
@@ -116,16 +114,14 @@ def run_train_encoder_job(job: TrainEncoderJob, finder: Callable[[Any], Any] | N
     )
     encoder: Encoder = student.encoder()
     if not int(os.environ.get("RANK", "0")):
-        with atomic_folder(job.out) as temporary:
-            encoder.save(temporary)
+        encoder.save(job.out)
         template = f" --template {settings.template}"
         notice(f"saved; use it: llmrec embed {job.products} --encoder {job.out}{template} --out DIR")
     return encoder
 
 
 def _check(job: TrainEncoderJob, folder: Path) -> None:
-    if job.out.exists() and not (job.out / RECORD).is_file() and (not job.out.is_dir() or any(job.out.iterdir())):
-        raise ConfigError(f"{job.out}: exists and holds no encoder; choose another folder")
+    ENCODER.refuse_foreign(job.out)
     if job.overwrite and not job.resume and not int(os.environ.get("RANK", "0")):
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     if not job.resume and not job.overwrite and any(folder.glob("checkpoints/step-*")):

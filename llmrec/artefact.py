@@ -1,0 +1,165 @@
+"""A fitted thing on disk: a JSON record says what it is, a safetensors file holds what it learnt.
+
+A folder a thing. It appears whole or not at all, never in the place of something else; nothing in it is unpickled; and
+what cannot be read is one line that says how to make it again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from llmrec.errors import ConfigError, LlmrecError, ModelError
+from llmrec.files import atomic_folder, sha256_of
+
+__all__ = ["ARRAYS", "Arrays", "Kind", "json_text"]
+
+Arrays = Mapping[str, NDArray[Any]]
+
+ARRAYS: Final = "arrays.safetensors"
+_CHECKSUM: Final = "arrays_sha256"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What a folder may hold: names, version, and the words of its errors.
+
+    Attributes:
+        what: What it is called.
+        record: File of the record.
+        format: What the record calls its form.
+        keys: What a record holds beside its form and version.
+        make: How one is made; ``{folder}`` stands for the folder, here and in ``again``.
+        again: How one is made again.
+        arrays: File of the arrays.
+        version: Of the form; another one is not read.
+        error: What is raised where one cannot be read.
+    """
+
+    what: str
+    record: str
+    format: str
+    keys: tuple[str, ...]
+    make: str
+    again: str
+    arrays: str = ARRAYS
+    version: int = 1
+    error: type[LlmrecError] = ModelError
+
+    def is_at(self, folder: Path) -> bool:
+        """Whether a folder holds one, readable or not: a damaged one may be made again in its place."""
+        file = folder / self.record
+        try:
+            return bool(json.loads(file.read_text(encoding="utf-8"))["format"] == self.format)
+        except (ValueError, KeyError, TypeError):
+            return True
+        except OSError:
+            return False
+
+    def refuse_foreign(self, folder: Path) -> None:
+        """Refuse to write one in the place of something else.
+
+        Raises:
+            ConfigError: ``folder`` holds something else.
+        """
+        if folder.exists() and not self.is_at(folder) and (not folder.is_dir() or any(folder.iterdir())):
+            raise ConfigError(f"{folder}: exists and holds no {self.what}; choose another folder")
+
+    @contextmanager
+    def written(self, folder: Path, fields: Mapping[str, Any], arrays: Arrays | None = None) -> Iterator[Path]:
+        """Write one; the block puts what else belongs to it beside, in the temporary folder that it is given.
+
+        Args:
+            folder: Where it is when the block ends without an error; one that was there stays until then.
+            fields: `keys` of the record and their values, which JSON holds.
+            arrays: What it learnt; None for one that keeps nothing or files of its own.
+
+        Raises:
+            ConfigError: ``folder`` holds something else.
+            DiskError: the place cannot be written. ``folder`` is then as it was.
+        """
+        self.refuse_foreign(folder)
+        with atomic_folder(folder) as temporary:
+            record = self.stamped(fields)
+            if arrays is not None:
+                save_file(
+                    {name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary / self.arrays
+                )
+                record[_CHECKSUM] = sha256_of(temporary / self.arrays)
+            (temporary / self.record).write_text(json_text(record), encoding="utf-8")
+            yield temporary
+
+    def write(self, folder: Path, fields: Mapping[str, Any], arrays: Arrays | None = None) -> None:
+        """Write one that is no more than its record and arrays; as `written`."""
+        with self.written(folder, fields, arrays):
+            pass
+
+    def stamped(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """A record: form, version and ``fields``."""
+        return {"format": self.format, "version": self.version, **fields}
+
+    def read(self, folder: Path) -> dict[str, Any]:
+        """Read the record.
+
+        Raises:
+            `error`: there is none, it is of another version, or it is damaged.
+        """
+        file, again = folder / self.record, self.again.format(folder=folder)
+        if not file.is_file():
+            raise self.error(f"{folder}: no {self.what} here (no {self.record}); {self.make.format(folder=folder)}")
+        try:
+            record = dict(json.loads(file.read_text(encoding="utf-8")))
+            ours = record["format"] == self.format
+            version = record["version"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise self.error(f"{file}: damaged; {again}") from error
+        if not ours:
+            raise self.error(f"{file}: not a record of '{self.format}'; {again}")
+        if version != self.version:
+            held = f"{self.what} of version {version}, this llmrec reads {self.version}"
+            raise self.error(f"{folder}: {held}; {again}")
+        missing = [name for name in self.keys if name not in record]
+        if missing:
+            raise self.error(f"{file}: damaged, it lacks '{missing[0]}'; {again}")
+        return record
+
+    def read_arrays(self, folder: Path, record: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+        """Read the arrays that belong to a record; one that states no checksum is taken at its word.
+
+        Raises:
+            `error`: they are missing, or not those that were written.
+        """
+        file, again = folder / self.arrays, self.again.format(folder=folder)
+        if not file.is_file() or record.get(_CHECKSUM) not in (None, sha256_of(file)):
+            raise self.error(f"{file}: missing or damaged (its checksum is not {self.record}'s); {again}")
+        try:
+            return dict(load_file(file))
+        except (OSError, SafetensorError) as error:
+            raise self.error(f"{file}: missing or damaged; {again}") from error
+
+    @contextmanager
+    def understood(self, folder: Path) -> Iterator[None]:
+        """Turn what goes wrong where a record and arrays are made a thing again into one line.
+
+        Raises:
+            `error`: the block met a wrong key, value, kind or shape.
+        """
+        try:
+            yield
+        except (ConfigError, OSError, KeyError, ValueError, TypeError, IndexError) as error:
+            reason = " ".join(str(error).split())
+            raise self.error(f"{folder}: damaged {self.what} ({reason}); {self.again.format(folder=folder)}") from error
+
+
+def json_text(content: Any) -> str:
+    """JSON for people to read too, as files hold it."""
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

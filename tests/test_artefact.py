@@ -1,0 +1,87 @@
+"""Behaviour of fitted things on disk, whatever they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llmrec.artefact import Kind
+from llmrec.errors import ConfigError, ModelError, StoreError
+
+KIND = Kind(
+    what="lamp",
+    record="lamp.json",
+    format="llmrec lamp",
+    keys=("watts", "arrays_sha256"),
+    make="make one: llmrec lamp --out {folder}",
+    again="make it again: llmrec lamp --out {folder}",
+)
+ARRAYS = {"a": np.arange(6).reshape(2, 3)[:, ::-1], "empty": np.zeros((0, 2), dtype=np.float32)}
+
+
+@pytest.fixture
+def lamp(tmp_path: Path) -> Path:
+    KIND.write(tmp_path / "lamp", {"watts": 5}, ARRAYS)
+    return tmp_path / "lamp"
+
+
+def test_what_is_written_is_read(lamp: Path) -> None:
+    record = KIND.read(lamp)
+    arrays = KIND.read_arrays(lamp, record)
+    assert record["watts"] == 5
+    assert {name: array.tolist() for name, array in arrays.items()} == {
+        name: array.tolist() for name, array in ARRAYS.items()
+    }
+
+
+def test_a_failed_block_leaves_the_one_before(lamp: Path) -> None:
+    with pytest.raises(RuntimeError), KIND.written(lamp, {"watts": 9}, ARRAYS):
+        raise RuntimeError
+    assert KIND.read(lamp)["watts"] == 5
+    assert [path.name for path in lamp.parent.iterdir()] == ["lamp"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("lamp.json", None, "no lamp here .no lamp.json.; make one: llmrec lamp --out"),
+        ("lamp.json", "[1]", "damaged.*make it again: llmrec lamp --out"),
+        (
+            "lamp.json",
+            '{"format": "llmrec lamp", "version": 9}',
+            "lamp of version 9, this llmrec reads 1; make it again",
+        ),
+        ("lamp.json", '{"format": "llmrec sofa", "version": 1}', "not a record of 'llmrec lamp'"),
+        ("lamp.json", '{"format": "llmrec lamp", "version": 1}', "it lacks 'watts'"),
+        ("arrays.safetensors", None, "missing or damaged .*make it again"),
+        ("arrays.safetensors", "x", "checksum is not lamp.json's"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(lamp: Path, file: str, content: str | None, message: str) -> None:
+    (lamp / file).unlink()
+    if content is not None:
+        (lamp / file).write_text(content)
+    with pytest.raises(ModelError, match=message) as caught:
+        KIND.read_arrays(lamp, KIND.read(lamp))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_one_may_be_made_again_and_something_else_is_never_replaced(lamp: Path) -> None:
+    (lamp / "lamp.json").write_text('{"format')
+    KIND.write(lamp, {"watts": 7}, ARRAYS)
+    assert KIND.read(lamp)["watts"] == 7
+    for content in ('{"format": "llmrec sofa"}', None):
+        other = lamp.parent / f"other-{content is None}"
+        other.mkdir()
+        (other / ("lamp.json" if content else "photo.jpg")).write_text(content or "mine")
+        with pytest.raises(ConfigError, match="exists and holds no lamp; choose another folder"):
+            KIND.write(other, {"watts": 7}, ARRAYS)
+
+
+def test_errors_are_those_of_the_kind_and_name_the_wrong_value(lamp: Path) -> None:
+    stored = Kind(**{**vars(KIND), "error": StoreError})
+    with pytest.raises(StoreError, match=r"damaged lamp .'colour'.; make it again"), stored.understood(lamp):
+        _ = json.loads((lamp / "lamp.json").read_text())["colour"]
