@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from llmrec.errors import DiskError, LlmrecError
 
 __all__ = [
     "atomic_file",
     "atomic_folder",
+    "digest_of",
     "disk_errors",
     "put_in_place",
     "sha256_of",
+    "sha256_of_all",
     "shipped_folder",
     "sync",
     "write_text",
@@ -136,3 +140,14 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def sha256_of_all(paths: Iterable[Path]) -> str:
+    """SHA-256 over the SHA-256 of some files, in their order, in hexadecimal; their names are no part of it."""
+    return hashlib.sha256("".join(map(sha256_of, paths)).encode()).hexdigest()
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of a value as JSON, in hexadecimal: names what a cache was made of. No JSON counts as text."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from llmrec.errors import ConfigError
 from llmrec.evaluation.metrics import MAX_RANKED
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.evaluation.runs import write_run
-from llmrec.files import sha256_of
+from llmrec.files import sha256_of_all
 from llmrec.rankers.atomic import export_atomic
 from llmrec.rankers.base import RANKER, Ranker, Seen
 from llmrec.rankers.per_locale import PerLocale
@@ -244,7 +243,7 @@ def _provenance(job: RankJob, ranker: Ranker[Any] | PerLocale, started: float) -
     files = [file for file in (*job.pretrain, *job.train, job.products) if file is not None]
     if job.load is not None:
         files += sorted(job.load.rglob("*.safetensors"))
-    digest = hashlib.sha256("".join(sha256_of(file) for file in files).encode()).hexdigest()
+    digest = sha256_of_all(files)
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(ranker.settings).items()}
     recipe = job.recipe or (job.ranker if job.load is None and job.ranker in recipe_names() else None)
     record = collect_provenance(recipe, getattr(ranker.settings, "seed", None), digest, started)

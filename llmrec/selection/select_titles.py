@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +19,7 @@ from llmrec.data.store import Store
 from llmrec.errors import ConfigError
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.evaluation.runs import Run, write_run
-from llmrec.files import atomic_file, disk_errors, sha256_of
+from llmrec.files import atomic_file, digest_of, disk_errors, sha256_of_all
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.recipes import yaml_value
 from llmrec.rankers.sessions import Sessions, TrainingSessions, read_session_files, read_training_files
@@ -255,23 +253,20 @@ def _parts(out: Path) -> Path:
     return out.with_name(f"{out.stem}.parts")
 
 
-def _digests(job: SelectJob, files: _Files) -> Iterator[str]:
-    for file in (*files.train, files.sessions, files.products, *job.candidates):
-        yield sha256_of(file)
-    if job.load is not None:
-        yield sha256_of(job.load / SELECTOR.record)
+def _digest(job: SelectJob, files: _Files) -> str:
+    """Digest of all files that are read."""
+    loaded = [] if job.load is None else [job.load / SELECTOR.record]
+    return sha256_of_all([*files.train, files.sessions, files.products, *job.candidates, *loaded])
 
 
 def _key(job: SelectJob, files: _Files, selector: Selector) -> str:
     """Names everything that decides a title, so that ``--resume`` never mixes two selectors' titles."""
-    parts = [*_digests(job, files), json.dumps(deciding(selector.settings, "titles"))]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    return digest_of([_digest(job, files), deciding(selector.settings, "titles")])[:16]
 
 
 def _provenance(job: SelectJob, files: _Files, selector: Selector, started: float) -> dict[str, Any]:
-    digest = hashlib.sha256("".join(_digests(job, files)).encode()).hexdigest()
     recipe = None if job.load else job.recipe or RECIPE
-    record = collect_provenance(recipe, selector.settings.seed, digest, started)
+    record = collect_provenance(recipe, selector.settings.seed, _digest(job, files), started)
     return record | {
         "method": "title selector",
         "settings": vars(selector.settings),

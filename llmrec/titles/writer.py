@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,14 +15,14 @@ from llmrec.data.sessions import read_products, read_sessions
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError
 from llmrec.evaluation.results import Result
-from llmrec.files import disk_errors, sha256_of
+from llmrec.files import digest_of, disk_errors
 from llmrec.languages import PAPER_BLEU, bleu_tokenizer
 from llmrec.settings import deciding
 from llmrec.titles.decoding.backends import build_decoder
 from llmrec.titles.decoding.decode import write_titles
 from llmrec.titles.models.causal import is_causal
 from llmrec.titles.models.lora import adapt, is_adapter, open_model, weight_settings
-from llmrec.titles.models.model import build_tiny_mt5, check_length, load_model
+from llmrec.titles.models.model import build_tiny_mt5, check_length, load_model, model_digest
 from llmrec.titles.models.tokenizer import build_tokenizer
 from llmrec.titles.models.trim import trim
 from llmrec.titles.prompting.frame import build_frame
@@ -167,15 +166,13 @@ def _prompt_settings(job: Job, model: Any, tokenizer: Any) -> dict[str, Any]:
 
 def _weights(job: Job) -> str:
     """Names the weights that titles are written with."""
-    model = Path(job.config.model or job.folder / "model")
-    named = [sha256_of(file) for file in sorted(model.glob("*.safetensors"))] or [str(model)]
-    if is_adapter(str(model)):
-        named += [job.config.base_model, str(job.config.quantize)]
-    return hashlib.sha256(repr(named).encode()).hexdigest()[:16]
+    model = str(job.config.model or job.folder / "model")
+    base = [job.config.base_model, job.config.quantize] if is_adapter(model) else []
+    return digest_of([model_digest(model), *base])[:16]
 
 
 def _decoding_key(job: Job, weights: str) -> str:
     """Names everything that decides a title, so that `--resume` never mixes titles of two models."""
     decoding = deciding(job.config, "titles", "validation")
     parts = [weights, job.store.fingerprint, job.split, asdict(job.card), decoding]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    return digest_of(parts)[:16]

@@ -5,7 +5,6 @@ SQLite, one row an answer, committed as it comes: a killed process loses none, a
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 import threading
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmrec.errors import DataError, DiskError
-from llmrec.files import disk_errors
+from llmrec.files import digest_of, disk_errors
 from llmrec.titles.lab.answers import Answer
 
 __all__ = ["AnswerCache", "cache_key", "open_cache"]
@@ -27,7 +26,7 @@ _READ_AT_ONCE: Final = 500  # SQLite's limit on variables is far above
 
 def cache_key(request: Mapping[str, Any]) -> str:
     """Names everything that decides an answer: SHA-256 of the request as JSON."""
-    return hashlib.sha256(json.dumps(request, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return digest_of(request)
 
 
 class AnswerCache:

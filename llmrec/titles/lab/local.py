@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import torch
 
 from llmrec.console import progress_bar
 from llmrec.errors import ConfigError
-from llmrec.files import sha256_of
 from llmrec.titles.decoding.decode import decode_batch
 from llmrec.titles.lab.answers import Answer, Written
 from llmrec.titles.lab.cache import AnswerCache, cache_key
 from llmrec.titles.lab.sample import SampledSession
 from llmrec.titles.lab.settings import Cell
-from llmrec.titles.models.model import load_model, read_model_card
+from llmrec.titles.models.model import load_model, model_digest, read_model_card
 from llmrec.titles.prompting.prompt_tokens import encode_prompts, encode_titles
 from llmrec.titles.prompting.title_encoder import Encoder
 from llmrec.training.devices import name_processor
@@ -62,12 +58,10 @@ def load_local(name: str) -> LocalModel:
     name_processor()
     model, tokenizer = load_model(name)
     card = read_model_card(name)
-    files = sorted(file for file in Path(name).iterdir() if file.suffix in (".safetensors", ".json"))
-    weights = hashlib.sha256(json.dumps([(file.name, sha256_of(file)) for file in files]).encode()).hexdigest()
     return LocalModel(
         model=model.eval().to("cuda" if torch.cuda.is_available() else "cpu"),
         tokenizer=tokenizer,
-        fingerprint=weights,
+        fingerprint=model_digest(name),
         max_source_tokens=card.max_source_tokens if card else SOURCE_TOKENS,
         max_target_tokens=card.max_target_tokens if card else TARGET_TOKENS,
     )

@@ -22,7 +22,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from llmrec.errors import ConfigError, ModelError, nearest, require
-from llmrec.files import atomic_folder
+from llmrec.files import atomic_folder, sha256_of_all
 
 __all__ = [
     "BASE",
@@ -33,6 +33,7 @@ __all__ = [
     "fingerprint",
     "load_model",
     "load_tokenizer",
+    "model_digest",
     "read_model_card",
     "save_model",
 ]
@@ -221,6 +222,12 @@ def fingerprint(model: Any) -> str:
 
 def _plain_names(model: Any) -> list[tuple[str, Any]]:
     return sorted((name.removeprefix("base_model.model."), weight) for name, weight in model.named_parameters())
+
+
+def model_digest(name: str) -> str:
+    """SHA-256 over the weights, tokenizer and settings in a model's folder; the name itself where it is no folder."""
+    files = sorted(file for file in Path(name).glob("*") if file.suffix in (".safetensors", ".json"))
+    return sha256_of_all(files) if files else name
 
 
 def read_model_card(name: str) -> ModelCard | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from datasets import Dataset
 from llmrec.console import progress_bar
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError
-from llmrec.files import atomic_file
+from llmrec.files import atomic_file, digest_of
 from llmrec.text.prompts import Prompt
 from llmrec.titles.prompting.frame import Frame
 from llmrec.titles.prompting.prompt_tokens import check_room, encode_prompts, encode_titles
@@ -94,7 +93,7 @@ def build_prompt_sessions(
     tokens: list[Any] = [_fingerprint(tokenizer), max_source_tokens, max_target_tokens] if tokenizer is not None else []
     tokens += [list(frame.before), list(frame.after)] if frame is not None else []
     key = [FORM, store.fingerprint, split, k, limit, sample, prompt.hash, *tokens]
-    file = cache / f"{split}-k{k}-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.arrow"
+    file = cache / f"{split}-k{k}-{digest_of(key)[:16]}.arrow"
     if not file.is_file():
         if encoder is not None:
             check_room(prompt, encoder, max_source_tokens)
@@ -179,4 +178,4 @@ def _fingerprint(tokenizer: Any) -> str:
     """SHA-256 of everything that decides a fast tokenizer's ids."""
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     settled = {key: value for key, value in state.items() if key not in ("truncation", "padding")}  # set by each call
-    return hashlib.sha256(json.dumps([settled, tokenizer.eos_token_id], sort_keys=True).encode()).hexdigest()
+    return digest_of([settled, tokenizer.eos_token_id])
