@@ -225,28 +225,36 @@ def _converted(cls: Any, content: Mapping[str, Any], origin: str) -> dict[str, A
     hints, flags, former = _fields(cls)
     values: dict[str, Any] = {}
     for key, value in content.items():
-        name = former.get(key, key)
-        if name not in hints:
+        names = [key] if key in hints else former.get(key, [])
+        if not names:
             raise ConfigError(f"{origin or 'settings'}: unknown key '{key}'{nearest(str(key), hints)}")
         where = f"{origin}: '{key}'" if origin else flags.get(key, f"--{key}".replace("_", "-"))
-        if name in values:
-            raise ConfigError(f"{where} is an old name of '{name}', which is given too; leave it out")
-        if name != key:
-            notice_once(f"{where} is now called '{name}'")
-        try:  # `1e-4` is text in YAML 1.1, and text may be a number; but 1 is not true
-            values[name] = msgspec.convert(value, hints[name], strict=not isinstance(value, str | list | tuple))
-        except msgspec.ValidationError as error:
-            expected = _range(str(error)) or _expected(hints[name])
-            raise ConfigError(f"{where} must be {expected}; got {value!r}") from error
+        if key not in hints:
+            notice_once(f"{where} has a new name: {' and '.join(names)}")
+        for name in names:
+            if name in values or (name != key and name in content):
+                raise ConfigError(f"{where}: the old name of '{name}', which is given too; leave it out")
+            values[name] = _value(value, hints[name], where)
     return values
 
 
+def _value(value: Any, hint: Any, where: str) -> Any:
+    """A value of its type and in its range."""
+    try:  # `1e-4` is text in YAML 1.1, and text may be a number; but 1 is not true
+        return msgspec.convert(value, hint, strict=not isinstance(value, str | list | tuple))
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where} must be {_range(str(error)) or _expected(hint)}; got {value!r}") from error
+
+
 @functools.cache
-def _fields(cls: Any) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
-    """Type of each field, with its bounds, what it is called on the command line, and the name of each former one."""
+def _fields(cls: Any) -> tuple[dict[str, Any], dict[str, str], dict[str, list[str]]]:
+    """Type of each field, with its bounds, what it is called on the command line, and what each old name is now."""
     hints = typing.get_type_hints(cls)
     fields = dataclasses.fields(cls)
-    former = {old: field.name for field in fields for old in field.metadata.get("formerly", ())}
+    former: dict[str, list[str]] = {}
+    for field in fields:
+        for old in field.metadata.get("formerly", ()):
+            former.setdefault(old, []).append(field.name)
     kinds = {field.name: _bounded(hints[field.name], field.metadata) for field in fields}
     return kinds, {field.name: flag_of(field) for field in fields}, former
 

@@ -9,6 +9,9 @@ import pytest
 from llmrec.errors import ConfigError
 from llmrec.rankers import RANKERS, ranker_class
 from llmrec.rankers.counting.covisit import CovisitSettings
+from llmrec.rankers.neural.settings import NeuralSettings
+from llmrec.rankers.vectors.item_vectors import ItemVectorsSettings
+from llmrec.rankers.vectors.text_knn import TextKnnSettings
 from llmrec.selection.settings import SelectSettings
 from llmrec.settings import Recipe, decided_by, deciding, load_recipe, option, recipe_names, resolve
 from llmrec.text.encoders.learning.settings import EncoderSettings
@@ -77,6 +80,17 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
         load_recipe(str(file))
 
 
+CLASSES = sorted(
+    {
+        GenerateConfig,
+        EncoderSettings,
+        SelectSettings,
+        *(ranker_class(name).settings_class for name in RANKERS),
+    },
+    key=lambda cls: cls.__name__,
+)
+
+
 def settings_of(recipe: Recipe) -> type[Any]:
     classes = {"titles": GenerateConfig, "encoder": EncoderSettings, "select": SelectSettings}
     return ranker_class(recipe.ranker).settings_class if recipe.ranker else classes[recipe.kind]
@@ -142,15 +156,45 @@ def test_a_wrong_list_is_one_line(value: object, message: str) -> None:
     assert str(caught.value) == f"--weights {message}"
 
 
-SETTINGS = {
-    GenerateConfig,
-    EncoderSettings,
-    SelectSettings,
-    *(ranker_class(name).settings_class for name in RANKERS),
-}
+@pytest.mark.parametrize(
+    ("cls", "old", "new"),
+    [
+        (ItemVectorsSettings, {"decay": 0.3}, {"pair_decay": 0.3, "recency": 0.6}),
+        (TextKnnSettings, {"decay": 0.3, "last": 4}, {"recency": 0.3, "history": 4}),
+        (EncoderSettings, {"decay": 0.3}, {"pair_decay": 0.3, "recency": 0.3}),
+        (
+            NeuralSettings,
+            {"max_length": 4, "svd_window": 3, "svd_decay": 0.2},
+            {"history": 4, "window": 3, "pair_decay": 0.2},
+        ),
+    ],
+)
+def test_old_names_mean_what_they_meant(
+    cls: type[Any], old: dict[str, Any], new: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind = getattr(cls, "RECIPE_KIND", "ranker")
+    file = tmp_path / "mine.yaml"
+    settings = resolve(cls, {}, Recipe(name="mine", path=file, kind=kind, settings=old))
+    assert {name: getattr(settings, name) for name in new} == new
+    assert settings == resolve(cls, old), "flags and saved models too"
+    notices = capsys.readouterr().err
+    for name in old:
+        assert f"{file}: '{name}' has a new name: " in notices
+        (current, *_) = [field.name for field in dataclasses.fields(cls) if name in field.metadata["formerly"]]
+        for both in ({name: old[name], current: old[name]}, {current: old[name], name: old[name]}):
+            with pytest.raises(ConfigError, match=f"the old name of '{current}', which is given too; leave it out"):
+                resolve(cls, both)
 
 
-@pytest.mark.parametrize("cls", sorted(SETTINGS, key=lambda cls: cls.__name__))
+@pytest.mark.parametrize("cls", CLASSES)
+def test_one_word_for_each_idea(cls: type[Any]) -> None:
+    names = {field.name for field in dataclasses.fields(cls)}
+    former = {old for field in dataclasses.fields(cls) for old in field.metadata["formerly"]}
+    assert not names & {"decay", "last", "max_length", "max_items", "svd_window", "svd_decay", "distance"}
+    assert not names & former, "an old name must not mean something else now"
+
+
+@pytest.mark.parametrize("cls", CLASSES)
 def test_every_setting_has_a_help_text_and_says_what_it_decides(cls: type[Any]) -> None:
     fields = dataclasses.fields(cls)
     assert all(field.metadata["help"] for field in fields)

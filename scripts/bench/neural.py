@@ -77,7 +77,7 @@ def epoch(store: Path, number: int, ranker: str, loss: str, threads: int) -> tup
     shared = {
         "loss": loss,
         "batch_size": BATCH_SIZE,
-        "max_length": MAX_LENGTH,
+        "history": MAX_LENGTH,
         "max_epochs": 1,
         "validation_share": 0.0,
     }

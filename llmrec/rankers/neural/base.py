@@ -143,8 +143,8 @@ class NeuralRanker(Ranker[SettingsT]):
                 training,
                 number,
                 settings.embedding_size,
-                window=settings.svd_window,
-                decay=settings.svd_decay,
+                window=settings.window,
+                decay=settings.pair_decay,
                 local=settings.svd_local,
                 seed=settings.seed,
             )
@@ -157,7 +157,7 @@ class NeuralRanker(Ranker[SettingsT]):
         by_itself = settings.loss == "sampled" and num_items >= ROW_UPDATES_FROM
         return Scorer(
             self._build(num_items, self._features),
-            max_length=settings.max_length,
+            max_length=settings.history,
             readout=settings.readout,
             unit_length=settings.unit_length,
             scale=settings.scale,
@@ -218,7 +218,7 @@ class NeuralRanker(Ranker[SettingsT]):
 
     def _train(self, learn: CodedSessions, held: Held | None, folder: Path | None, resume: bool) -> None:
         settings = self.settings
-        prefixes = build_prefixes(learn, settings.max_length, settings.every_prefix)
+        prefixes = build_prefixes(learn, settings.history, settings.every_prefix)
         self._set_prior(learn)
         epochs = itertools.count(1)
 

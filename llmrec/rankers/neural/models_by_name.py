@@ -43,7 +43,7 @@ class Gru4Rec(NeuralRanker[Gru4RecSettings]):
         return RecBoleModel(
             "gru4rec",
             num_items,
-            settings.max_length,
+            settings.history,
             embedding_size=settings.embedding_size,
             hidden_size=settings.hidden_size,
             num_layers=settings.num_layers,
@@ -76,7 +76,7 @@ class Stamp(NeuralRanker[StampSettings]):
 
     def _build(self, num_items: int, features: Arrays) -> SessionModel:  # noqa: ARG002
         settings = self.settings
-        return RecBoleModel("stamp", num_items, settings.max_length, embedding_size=settings.embedding_size)
+        return RecBoleModel("stamp", num_items, settings.history, embedding_size=settings.embedding_size)
 
 
 class SrGnn(NeuralRanker[SrGnnSettings]):
@@ -100,7 +100,7 @@ class SasRec(NeuralRanker[SasRecSettings]):
         return RecBoleModel(
             "sasrec",
             num_items,
-            settings.max_length,
+            settings.history,
             hidden_size=settings.embedding_size,
             n_layers=settings.n_layers,
             n_heads=settings.n_heads,
@@ -124,7 +124,7 @@ class Core(NeuralRanker[CoreSettings]):
         return CoreModel(
             num_items,
             settings.embedding_size,
-            settings.max_length,
+            settings.history,
             n_layers=settings.n_layers,
             n_heads=settings.n_heads,
             inner_size=settings.inner_size,
@@ -186,6 +186,6 @@ class Mgs(NeuralRanker[MgsSettings]):
             settings.phi,
             settings.contrast_temperature,
             settings.dropout,
-            settings.max_length,
+            settings.history,
             features=features,
         )

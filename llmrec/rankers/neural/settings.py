@@ -27,7 +27,7 @@ class NeuralSettings:
     DECIDES: ClassVar[Decides] = "weights"
 
     embedding_size: int = option(128, "Dimensions of item and session vectors.", minimum=2)
-    max_length: int = option(50, "Most items of a session that are read: the last ones.", minimum=1)
+    history: int = option(50, "Most recent items of a session that are read.", minimum=1, formerly=("max_length",))
     every_prefix: bool = option(True, "Learn from every prefix of a session, not only from the longest.")
     seed: int = option(0, "Seed of initial weights, order, negatives and dropout.", minimum=0)
 
@@ -35,8 +35,15 @@ class NeuralSettings:
         "normal", "Item vectors at the start: the model's own random ones, factorised co-occurrence, or the titles'."
     )
     init_scale: float = option(1.0, "Length of an item vector made by `svd` or `text`.", above=0)
-    svd_window: int = option(5, "Farthest distance at which two items of a session co-occur.", minimum=1)
-    svd_decay: float = option(0.5, "A pair one step farther apart counts this many times as much.", above=0)
+    window: int = option(
+        5,
+        "Farthest distance of two items in a session that counts, for `init: svd`.",
+        minimum=1,
+        formerly=("svd_window",),
+    )
+    pair_decay: float = option(
+        0.5, "A pair one place farther apart counts so much of the nearer one.", above=0, formerly=("svd_decay",)
+    )
     svd_local: float = option(0.0, "Part of the dimensions that tells near neighbours apart, not groups.", minimum=0)
     text: str | None = option(
         None, "Folder of `llmrec embed` whose vectors stand for titles; the built-in TF-IDF of --products if not given."

@@ -55,7 +55,9 @@ class ItemVectorsSettings:
 
     size: int = option(96, "Dimensions of the vectors.", minimum=2)
     window: int = option(5, "Farthest distance of two items in a session that counts.", minimum=1)
-    decay: float = option(0.6, "A pair one place farther apart counts so much of the nearer one.", above=0)
+    pair_decay: float = option(
+        0.6, "A pair one place farther apart counts so much of the nearer one.", above=0, formerly=("decay",)
+    )
     local: float = option(0.5, "Part of the dimensions that holds near neighbours instead of large groups.", minimum=0)
     history: int = option(10, "Most recent items of a session that are compared.", minimum=1)
     recency: float = option(0.6, "Weight of an item relative to that of the next one of the session.", above=0)
@@ -161,7 +163,7 @@ class ItemVectors(VectorRanker[ItemVectorsSettings]):
             len(self.catalogue.vocabulary),
             settings.size,
             window=settings.window,
-            decay=settings.decay,
+            decay=settings.pair_decay,
             local=settings.local,
             seed=settings.seed,
         )

@@ -34,11 +34,13 @@ class TextKnnSettings:
 
     text: str | None = option(None, "Folder of `llmrec embed`; the built-in TF-IDF of --products if not given.")
     text_dim: int = option(256, "Width of the built-in TF-IDF's vectors.", minimum=2)
-    decay: float = option(0.5, "An item one place further back in the session counts this many times as much.", above=0)
+    recency: float = option(
+        0.5, "Weight of an item relative to that of the next one of the session.", above=0, formerly=("decay",)
+    )
     index: Literal["auto", "exact", "hnsw", "ivf", "pq"] = option(
         "auto", "How neighbours are found; built anew from the vectors when a saved ranker first ranks."
     )
-    last: int = option(10, "Most items of a session that count: the last ones.", minimum=1)
+    history: int = option(10, "Most recent items of a session that are compared.", minimum=1, formerly=("last",))
 
 
 class TextKnn(Ranker[TextKnnSettings]):
@@ -95,8 +97,8 @@ class TextKnn(Ranker[TextKnnSettings]):
 
     def _session_vectors(self, sessions: CodedSessions) -> Floats:
         """Means of the items' vectors, of length 1, shape ``(S, D)``; 0 where no item has a text."""
-        recent = sessions.last(self.settings.last)
-        weights = (self.settings.decay**recent.ages).astype(np.float32)
+        recent = sessions.last(self.settings.history)
+        weights = (self.settings.recency**recent.ages).astype(np.float32)
         sums = np.zeros((len(sessions), self._vectors.shape[1]), dtype=np.float32)
         np.add.at(sums, recent.rows, weights[:, None] * self._vectors[recent.items])
         return unit_rows(sums)

@@ -25,7 +25,7 @@ from llmrec.rankers.neural.settings import (
 from llmrec.rankers.sessions import CodedSessions, Sessions, TrainingSessions
 from tests.rankers.contract import ITEMS, SESSIONS, RankerContract, products, training_sessions
 
-TINY: dict[str, Any] = {"embedding_size": 8, "max_length": 6, "batch_size": 64, "learning_rate": 0.02, "max_epochs": 2}
+TINY: dict[str, Any] = {"embedding_size": 8, "history": 6, "batch_size": 64, "learning_rate": 0.02, "max_epochs": 2}
 STRONG: dict[str, Any] = {
     "init": "svd",
     "svd_local": 0.5,

@@ -23,7 +23,7 @@ from tests.rankers.contract import training_sessions
 SETTINGS = Gru4RecSettings(
     embedding_size=8,
     hidden_size=8,
-    max_length=6,
+    history=6,
     batch_size=32,
     learning_rate=0.01,
     max_epochs=4,

@@ -119,7 +119,7 @@ CASES = {
     "SRGNN": (SrGnn, {"step": 1}, {"step": 1}),
     "CORE": (
         Core,
-        {"max_length": 5, "n_layers": 2, "inner_size": 48, "hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
+        {"history": 5, "n_layers": 2, "inner_size": 48, "hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
         | {"sess_dropout": 0.0, "unit_length": True, "scale": 1 / 0.07, "learn_scale": False},
         {"inner_size": 48, **NO_DROPOUT},
     ),
@@ -139,7 +139,7 @@ def test_our_loop_gives_the_losses_and_the_mrr_of_stock_recbole(model: str, tmp_
     losses: list[float] = []
     train_scorer(
         ranker.scorer,
-        build_prefixes(ranker.catalogue.encode_training(sessions), ranker.settings.max_length),
+        build_prefixes(ranker.catalogue.encode_training(sessions), ranker.settings.history),
         ranker.settings,
         batches=batches_of(stock, rows),
         on_step=lambda _, loss: losses.append(loss),

@@ -25,7 +25,7 @@ from llmrec.rankers.vocabulary import Vocabulary
 from tests.rankers.contract import ITEMS, RankerContract, products, training_sessions
 from tests.rankers.embedded import embed
 
-TINY: dict[str, Any] = {"embedding_size": 8, "max_length": 6, "batch_size": 64, "learning_rate": 0.02, "max_epochs": 2}
+TINY: dict[str, Any] = {"embedding_size": 8, "history": 6, "batch_size": 64, "learning_rate": 0.02, "max_epochs": 2}
 SAMPLED: dict[str, Any] = {"unit_length": True, "loss": "sampled", "num_negatives": 16}
 FROZEN, START, DELTA = {"freeze_items": True}, {}, {"delta_norm": 0.25}
 FORMS: list[dict[str, Any]] = [FROZEN, START, DELTA]

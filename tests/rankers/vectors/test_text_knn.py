@@ -39,13 +39,13 @@ PLANE = {"a": [1.0, 0.0], "b": [0.0, 1.0], "c": [0.8, 0.6], "d": [0.6, 0.8], "e"
 
 def test_scores_are_cosines_with_the_recency_weighted_mean() -> None:
     # b is last: (1/2) a + 1 b = (.5, 1), of length sqrt(1.25)
-    ids, scores = by_hand(PLANE, decay=0.5).rank_session(["a", "b"], "DE", 2)
+    ids, scores = by_hand(PLANE, recency=0.5).rank_session(["a", "b"], "DE", 2)
     assert ids == ["d", "c"]
     assert scores == pytest.approx([(0.6 * 0.5 + 0.8) / 1.25**0.5, (0.8 * 0.5 + 0.6) / 1.25**0.5], abs=1e-6)
 
 
 def test_only_the_last_items_count() -> None:
-    ranker = by_hand(PLANE, last=1)
+    ranker = by_hand(PLANE, history=1)
     assert ranker.rank_session(["a", "a", "b"], "DE", 1) == (["d"], [pytest.approx(0.8)])
 
 
@@ -69,6 +69,18 @@ def test_a_product_of_another_locale_is_not_offered() -> None:
     ranker = TextKnn(TextKnnSettings(text_dim=3)).fit(TRAINING, pa.Table.from_pylist(rows))
     assert "f" in ranker.rank_session(["a"], "DE", 2)[0]
     assert "f" not in ranker.rank_session(["a"], "FR", 9)[0]
+
+
+def test_a_ranker_saved_under_old_names_of_its_settings_ranks_the_same(tmp_path: Path) -> None:
+    ranker = by_hand(PLANE, recency=0.4, history=1)
+    ranker.save(tmp_path / "model")
+    record = tmp_path / "model" / "ranker.json"
+    text = record.read_text(encoding="utf-8")
+    assert '"recency"' in text
+    record.write_text(text.replace('"recency"', '"decay"').replace('"history"', '"last"'), encoding="utf-8")
+    loaded = load_ranker(tmp_path / "model")
+    assert loaded.settings == ranker.settings
+    assert loaded.rank_session(["a", "b"], "DE", 2) == ranker.rank_session(["a", "b"], "DE", 2)
 
 
 def test_a_saved_ranker_needs_no_folder(tmp_path: Path) -> None:

@@ -22,8 +22,14 @@ class EncoderSettings:
     dim: int = option(256, "Width of a static encoder's vectors.", minimum=2)
     vocabulary: int = option(8_000, "Tokens of a static encoder, learnt from the products' texts.", minimum=300)
     window: int = option(10, "Items at most so many steps apart are a pair.", minimum=1)
-    decay: float = option(
-        0.8, "Weight of a pair one step further apart; of an older item in a session's mean.", above=0
+    pair_decay: float = option(
+        0.8, "A pair one place farther apart counts so much of the nearer one.", above=0, formerly=("decay",)
+    )
+    recency: float = option(
+        0.8,
+        "Weight of an item of a session that validates relative to that of the next one.",
+        above=0,
+        formerly=("decay",),
     )
     temperature: float = option(0.15, "Cosines are divided by it.", above=0)
     learning_rate: float = option(1e-3, "Peak learning rate of Adam.", above=0)

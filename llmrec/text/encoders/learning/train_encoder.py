@@ -97,7 +97,7 @@ def run_train_encoder_job(job: TrainEncoderJob, finder: Callable[[Any], Any] | N
     seen, items = np.unique(sessions.items, return_inverse=True)
     texts = [corpus[place] for place in seen]
     sessions, held = _validation(replace(sessions, items=items.astype(np.int64)), settings)
-    pairs = session_pairs(sessions, len(seen), window=settings.window, decay=settings.decay)
+    pairs = session_pairs(sessions, len(seen), window=settings.window, decay=settings.pair_decay)
     notice(f"{len(pairs):,} pairs of {len(seen):,} products; {len(held.targets):,} sessions to validate on")
     k = min(100, max(1, len(seen) // 10))  # of a few products, the first 100 are all of them
     student = _student(settings, texts, corpus)
@@ -107,7 +107,7 @@ def run_train_encoder_job(job: TrainEncoderJob, finder: Callable[[Any], Any] | N
         pairs,
         same_text.astype(np.int64),
         settings,
-        validate=lambda now: float(target_hits(now.vectors(), held, k, settings.decay).mean()),
+        validate=lambda now: float(target_hits(now.vectors(), held, k, settings.recency).mean()),
         folder=folder,
         resume=job.resume,
         finder=finder,
