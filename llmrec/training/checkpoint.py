@@ -137,9 +137,9 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _same_settings(where: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    for key in sorted(old.keys() & new.keys()):  # another version of this code has settings that this one lacks
-        if old[key] != new[key]:
+    for key, now in sorted(new.items()):  # a record of an earlier version has no word for what it did not have
+        if old.get(key) != now and (key in old or now):
             raise ConfigError(
-                f"{where}: made with {key} {old[key]!r}, now {new[key]!r}; "
+                f"{where}: made with {key} {old.get(key)!r}, now {now!r}; "
                 "--resume needs the same settings, or start over with --overwrite"
             )

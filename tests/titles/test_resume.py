@@ -13,6 +13,7 @@ from llmrec.data.store import Store
 from llmrec.errors import ConfigError
 from llmrec.titles import generate_titles
 from llmrec.titles.settings import GenerateConfig
+from llmrec.training.checkpoint import is_finished
 
 # ibis 12 still calls what DuckDB 2 renamed
 pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
@@ -43,3 +44,11 @@ def test_a_finished_training_is_decoded_with_other_beams_where_its_loss_chose(co
         (name,) = changes
         with pytest.raises(ConfigError, match=f"made with {name} "):
             generate(config, resume=True, **changes)
+
+
+def test_a_record_of_an_earlier_version_is_gone_on_with_where_what_it_lacks_is_switched_off(tmp_path: Path) -> None:
+    (tmp_path / "finished.json").write_text('{"progress": {}, "settings": {"seed": 1, "gone": 2}}', encoding="utf-8")
+    assert is_finished(tmp_path, {"seed": 1, "pack": False, "tokenizers": {}})
+    for changes, message in (({"seed": 2}, "seed 1, now 2"), ({"tokenizers": {"JP": "char"}}, "tokenizers None, now")):
+        with pytest.raises(ConfigError, match=f"made with {message}"):
+            is_finished(tmp_path, {"seed": 1, **changes})
