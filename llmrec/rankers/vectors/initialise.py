@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from llmrec.rankers.sessions import CodedSessions
+from llmrec.text.encoders.base import Floats, unit_rows
+from llmrec.text.encoders.svd import leading_subspace
 
-__all__ = ["align", "co_occurrence", "svd_vectors", "text_vectors", "unit_rows"]
-
-Floats = NDArray[np.float32]
+__all__ = ["align", "co_occurrence", "svd_vectors", "text_vectors"]
 
 OVERSAMPLING: Final = 16
 POWER_STEPS: Final = 5
@@ -81,9 +81,8 @@ def _eigenvectors(matrix: Any, size: int, rng: np.random.Generator) -> Floats:
     """
     number = matrix.shape[0]
     rank = min(size, number)
-    basis = rng.standard_normal((number, min(number, rank + OVERSAMPLING)), dtype=np.float32)
-    for _ in range(POWER_STEPS):
-        basis, _ = np.linalg.qr(matrix @ basis)
+    start = rng.standard_normal((number, min(number, rank + OVERSAMPLING)), dtype=np.float32)
+    basis = leading_subspace(matrix.__matmul__, start, POWER_STEPS)
     values, rotation = np.linalg.eigh(basis.T @ (matrix @ basis))
     leading = np.argsort(-values)[:rank]
     vectors = np.zeros((number, size), dtype=np.float32)
@@ -117,15 +116,6 @@ def text_vectors(text: Floats, size: int, *, whitening: float = 0.0, seed: int =
     vectors = np.zeros((len(text), size), dtype=np.float32)
     vectors[:, : len(leading)] = centred @ axes.astype(np.float32)
     return unit_rows(vectors, rng)
-
-
-def unit_rows(vectors: Floats, rng: np.random.Generator) -> Floats:
-    """Rows of unit length; a row of nothing gets a random direction."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    noise = rng.standard_normal(vectors.shape, dtype=np.float32)
-    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
-    scaled: Floats = np.where(lengths > 1e-6, vectors / np.maximum(lengths, 1e-6), noise).astype(np.float32)
-    return scaled
 
 
 def align(fresh: Floats, shared: NDArray[np.int64], trained: Floats) -> Floats:

@@ -29,6 +29,7 @@ __all__ = [
 
 Floats = NDArray[np.float32]
 
+_NO_LENGTH: Final = 1e-6  # of a row that is the rest of rounding
 
 ENCODER: Final = Kind(
     what="encoder",
@@ -64,11 +65,15 @@ class Encoder(Protocol):
         """Write what is needed to encode queries elsewhere into ``folder``; safetensors and JSON, no pickle."""
 
 
-def unit_rows(vectors: Floats) -> Floats:
-    """Rows scaled to length 1; a row of zeros stays."""
+def unit_rows(vectors: Floats, chance: np.random.Generator | None = None) -> Floats:
+    """Rows scaled to length 1; a row of zeros stays, or with ``chance`` gets a random direction."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     scaled: Floats = (vectors / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32, copy=False)
-    return scaled
+    if chance is None:
+        return scaled
+    noise = chance.standard_normal(vectors.shape, dtype=np.float32)
+    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    return np.where(lengths > _NO_LENGTH, scaled, noise)
 
 
 def encode_texts(texts: Sequence[str], dim: int, encode: Callable[[list[str]], Floats]) -> Floats:

@@ -11,8 +11,9 @@ import numpy as np
 from scipy import sparse
 
 from llmrec.text.encoders.base import Floats, content_fingerprint, read_encoder, unit_rows, write_encoder
+from llmrec.text.encoders.svd import right_vectors
 
-__all__ = ["FIT_TITLES", "NAME", "TfidfEncoder", "inverse_frequencies", "right_vectors", "weighted"]
+__all__ = ["FIT_TITLES", "NAME", "TfidfEncoder", "inverse_frequencies", "weighted"]
 
 NAME: Final = "tfidf-svd"
 NGRAMS: Final = (2, 3, 4)  # two characters are a word in Japanese
@@ -153,20 +154,3 @@ def _row_lengths(matrix: Any) -> Floats:
     rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
     squares = np.bincount(rows, weights=matrix.data.astype(np.float64) ** 2, minlength=matrix.shape[0])
     return np.sqrt(squares).astype(np.float32)
-
-
-def right_vectors(matrix: Any, dim: int, chance: np.random.Generator) -> Floats:
-    """First right singular vectors of a sparse matrix by randomised subspace iteration, shape ``(columns, dim)``."""
-    width = min(dim + 10, *matrix.shape)
-    basis = matrix @ chance.standard_normal((matrix.shape[1], width), dtype=np.float32)
-    for _ in range(3):
-        basis, _ = np.linalg.qr(basis)
-        basis, _ = np.linalg.qr(matrix.T @ basis)
-        basis = matrix @ basis
-    basis, _ = np.linalg.qr(basis)
-    _, _, right = np.linalg.svd((matrix.T @ basis).T, full_matrices=False)
-    components = np.zeros((matrix.shape[1], dim), dtype=np.float32)
-    found = right[:dim].T
-    signs = np.sign(found[np.abs(found).argmax(axis=0), np.arange(found.shape[1])])
-    components[:, : found.shape[1]] = found * signs
-    return components

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.rankers.vectors.initialise import align, co_occurrence, svd_vectors, unit_rows
+from llmrec.rankers.vectors.initialise import align, co_occurrence, svd_vectors
 
 
 def coded(*sessions: list[int]) -> CodedSessions:
@@ -63,9 +63,3 @@ def test_aligned_vectors_agree_with_trained_ones_and_keep_their_angles() -> None
     aligned = align(fresh, shared, (fresh[shared] @ turn).astype(np.float32))
     np.testing.assert_allclose(aligned, fresh @ turn, atol=1e-5)
     np.testing.assert_allclose(aligned @ aligned.T, fresh @ fresh.T, atol=1e-4)
-
-
-def test_a_row_of_nothing_gets_a_direction() -> None:
-    rows = unit_rows(np.array([[3, 4], [0, 0]], dtype=np.float32), np.random.default_rng(0))
-    np.testing.assert_allclose(rows[0], [0.6, 0.8])
-    assert np.linalg.norm(rows[1]) == pytest.approx(1)

@@ -13,7 +13,8 @@ from torch.nn import functional as F  # noqa: N812  # as everybody writes it
 
 from llmrec.text.encoders.base import Encoder, Floats
 from llmrec.text.encoders.static import StaticEncoder, count_tokens
-from llmrec.text.encoders.tfidf import FIT_TITLES, inverse_frequencies, right_vectors, weighted
+from llmrec.text.encoders.svd import right_vectors
+from llmrec.text.encoders.tfidf import FIT_TITLES, inverse_frequencies, weighted
 
 __all__ = ["StaticStudent", "Student", "learn_tokenizer"]
 
