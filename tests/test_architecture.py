@@ -18,7 +18,7 @@ LAYERS = [
     {"__init__"},
     {"errors"},
     {"schema"},
-    {"files", "console"},
+    {"files", "console", "threads"},
     {"languages"},
     {"ragged"},
     {"within"},

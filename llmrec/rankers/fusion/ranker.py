@@ -42,7 +42,7 @@ from llmrec.rankers.fusion.training import (
 )
 from llmrec.rankers.fusion.trees import Examples, Trees, grow_trees
 from llmrec.rankers.sessions import CodedSessions, TrainingSessions
-from llmrec.rankers.threads import map_in_threads, thread_count
+from llmrec.threads import map_in_threads, thread_count
 from llmrec.within import top_k_candidates
 
 __all__ = ["Fusion"]

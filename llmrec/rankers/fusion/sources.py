@@ -18,6 +18,7 @@ from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.recipes import ranker_settings, recipe_ranker
 from llmrec.rankers.registry import ranker_class
 from llmrec.rankers.sessions import CodedSessions
+from llmrec.rankers.vectors.item_text import TextVectors
 
 __all__ = ["Shared", "active_groups", "active_sources", "learn_shared", "learn_sight", "make_sources"]
 
@@ -29,10 +30,12 @@ class Shared:
     Attributes:
         sources: Sources that learn without labels, by name.
         scorers: Scorers by name; None where each fold fits its own.
+        texts: Vectors of the products' texts, which no session changes.
     """
 
     sources: Mapping[str, Ranker[Any]]
     scorers: Mapping[str, PairScorer] | None
+    texts: TextVectors
 
 
 def active_groups(settings: FusionSettings) -> tuple[str, ...]:
@@ -87,14 +90,15 @@ def learn_shared(settings: FusionSettings, catalogue: Catalogue, training: Coded
     Raises:
         ConfigError: as `make_sources`.
     """
+    texts = TextVectors()
     if not settings.transductive or training.labelled is None:
-        return Shared({}, None)
+        return Shared({}, None, texts)
     bare = training.without_last(training.labelled)
     if not len(bare.items):
-        return Shared({}, None)
+        return Shared({}, None, texts)
     wanted = {name: one for name, one in make_sources(settings, products).items() if name in settings.unlabelled}
-    sources = _fitted(wanted, recounted(catalogue, bare), bare, products)
-    return Shared(sources, learn_scorers(settings, catalogue, training))
+    sources = _fitted(wanted, recounted(catalogue, bare), bare, products, texts)
+    return Shared(sources, learn_scorers(settings, catalogue, training), texts)
 
 
 def learn_sight(
@@ -125,6 +129,7 @@ def learn_sight(
         recounted(catalogue, training),
         training,
         products,
+        shared.texts,
     )
     ready = {**shared.sources, **own}
     fitted = {name: ready[name] for name in made if name in ready}
@@ -137,10 +142,16 @@ def learn_sight(
 
 
 def _fitted(
-    rankers: Mapping[str, Ranker[Any]], catalogue: Catalogue, training: CodedSessions, products: Any
+    rankers: Mapping[str, Ranker[Any]],
+    catalogue: Catalogue,
+    training: CodedSessions,
+    products: Any,
+    texts: TextVectors,
 ) -> dict[str, Ranker[Any]]:
     fitted = {}
     for name, ranker in rankers.items():
+        if hasattr(ranker, "texts"):
+            ranker.texts = texts
         try:
             fitted[name] = ranker.fit_coded(catalogue, training, products)
         except DataError as error:

@@ -17,7 +17,7 @@ from llmrec.text.encoders.base import encode_with_progress, unit_rows
 from llmrec.text.encoders.embeddings_folder import Embeddings, open_embeddings
 from llmrec.text.encoders.tfidf import TfidfEncoder
 
-__all__ = ["TEXT_DIM", "column", "rows_of", "text_features", "with_cold_items"]
+__all__ = ["TEXT_DIM", "TextVectors", "column", "rows_of", "text_features", "with_cold_items"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -50,6 +50,23 @@ def text_features(products: Any, vocabulary: Vocabulary, dim: int = TEXT_DIM, fo
     codes = vocabulary.encode(column(embeddings.products, "id"))
     _refuse_missing(embeddings, codes, products, vocabulary)
     return {"text": _with_padding(_from_folder(embeddings, codes, len(vocabulary)))}
+
+
+class TextVectors:
+    """`text_features` that answers the same question once: rankers fitted anew on other sessions share the vectors."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[int, str | None], tuple[Any, Vocabulary, Features]] = {}
+
+    def __call__(
+        self, products: Any, vocabulary: Vocabulary, dim: int = TEXT_DIM, folder: str | None = None
+    ) -> Features:
+        """As `text_features`, of which the last answer for a width and folder is kept."""
+        held = self._held.get((dim, folder))
+        if held is None or held[0] is not products or not held[1].ids.equals(vocabulary.ids):
+            held = products, vocabulary, text_features(products, vocabulary, dim, folder)
+            self._held[dim, folder] = held
+        return held[2]
 
 
 def with_cold_items(vocabulary: Vocabulary, products: Any, folder: str | None, locales: tuple[str, ...]) -> Vocabulary:

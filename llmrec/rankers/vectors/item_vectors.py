@@ -183,9 +183,10 @@ class TitleVectors(VectorRanker[TitleVectorsSettings]):
     product_columns = ("id", "locale", "title")
     needs_products = True
     ranks_cold = True
+    texts = staticmethod(text_features)  # or what several rankers share
 
     def _learn(self, training: CodedSessions, products: Any) -> Floats:  # noqa: ARG002
-        vectors: Floats = text_features(products, self.catalogue.vocabulary, self.settings.size)["text"][1:]
+        vectors: Floats = self.texts(products, self.catalogue.vocabulary, self.settings.size)["text"][1:]
         return vectors
 
     def _has(self, locale: int) -> Bools:

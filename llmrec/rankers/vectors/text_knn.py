@@ -55,12 +55,13 @@ class TextKnn(Ranker[TextKnnSettings]):
     settings_class = TextKnnSettings
     product_columns: ClassVar[tuple[str, ...]] = ("id", "locale", "title")
     needs_products = True
+    texts = staticmethod(text_features)  # or what several rankers share
     _vectors: Floats  # (N, D), 0 for an item without text
 
     def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:  # noqa: ARG002
         settings, known = self.settings, self.catalogue
         vocabulary = with_cold_items(known.vocabulary, products, settings.text, known.locales)
-        self._vectors = text_features(products, vocabulary, settings.text_dim, settings.text)["text"][1:]
+        self._vectors = self.texts(products, vocabulary, settings.text_dim, settings.text)["text"][1:]
         self.catalogue = known.widened(vocabulary, products)
         for name in ("_locale_index", "_whole_index"):  # of an earlier fit
             vars(self).pop(name, None)

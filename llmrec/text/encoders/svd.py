@@ -9,6 +9,7 @@ import numpy as np
 from scipy.linalg import lu
 
 from llmrec.text.encoders.base import Floats
+from llmrec.threads import library_threads_off
 
 __all__ = ["leading_subspace", "right_vectors"]
 
@@ -38,6 +39,7 @@ def leading_subspace(
     return orthonormal
 
 
+@library_threads_off()  # they would wait for each other longer than they compute
 def right_vectors(matrix: Any, dim: int, chance: np.random.Generator) -> Floats:
     """First right singular vectors of a sparse matrix ``(rows, columns)``, shape ``(columns, dim)``.
 
@@ -48,14 +50,18 @@ def right_vectors(matrix: Any, dim: int, chance: np.random.Generator) -> Floats:
     tall = matrix.T if few_rows else matrix
     number = tall.shape[1]
     start = chance.standard_normal((number, min(dim + OVERSAMPLING, number)), dtype=np.float32)
-    # LU as in scikit-learn: QR takes ten times as long, and on busy cores its threads wait for each other
-    basis = leading_subspace(lambda columns: tall.T @ (tall @ columns), start, STEPS, lambda columns: lu(columns, True)[0])
+    # LU as in scikit-learn: QR takes ten times as long
+    basis = leading_subspace(
+        lambda columns: tall.T @ (tall @ columns), start, STEPS, lambda columns: lu(columns, True)[0]
+    )
     image = tall @ basis
     values, rotation = np.linalg.eigh((image.T @ image).astype(np.float64))
     leading = np.argsort(-values)[:dim]
     leading = leading[values[leading] > _NOTHING * values.max(initial=0)]
     turn = rotation[:, leading]
-    found = image @ (turn / np.sqrt(values[leading])).astype(np.float32) if few_rows else basis @ turn.astype(np.float32)
+    found = (
+        image @ (turn / np.sqrt(values[leading])).astype(np.float32) if few_rows else basis @ turn.astype(np.float32)
+    )
     components = np.zeros((matrix.shape[1], dim), dtype=np.float32)
     signs = np.sign(found[np.abs(found).argmax(axis=0), np.arange(found.shape[1])])
     components[:, : found.shape[1]] = found * signs

@@ -24,6 +24,7 @@ from llmrec.rankers.fusion.scorers import learn_scorers
 from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.fusion.training import draw_folds, families, known_to_fold, with_last_as_label
 from llmrec.rankers.rank import RankJob
+from llmrec.text.encoders.tfidf import TfidfEncoder
 from tests.rankers.contract import ITEMS, RankerContract, products, training_sessions
 
 QUICK: dict[str, Any] = {"rounds": 20, "min_leaf": 5, "threads": 1, "folds": 3}
@@ -197,6 +198,14 @@ def test_a_cold_product_is_ranked_by_its_title() -> None:
     both = pa.concat_tables([table, cold.cast(table.schema)])
     ranker = fitted(training, both, sources=(*NEAR, "title_vectors"))
     assert "COLD" in ranker.rank_session(["B03"], "DE", 100)[0]
+
+
+@pytest.mark.parametrize("transductive", [False, True])
+def test_titles_are_learnt_once_for_all_folds(monkeypatch: pytest.MonkeyPatch, transductive: bool) -> None:
+    fits, fit = [], TfidfEncoder.fit
+    monkeypatch.setattr(TfidfEncoder, "fit", lambda *given: fits.append(given) or fit(*given))
+    fitted(training_sessions(), products(24), sources=(*NEAR, "title_vectors"), transductive=transductive)
+    assert len(fits) == 1
 
 
 def test_no_labelled_session_falls_back_to_the_ranks_of_the_sources(capsys: pytest.CaptureFixture[str]) -> None:

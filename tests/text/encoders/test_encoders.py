@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmrec.text.encoders.base import Encoder
+from llmrec.text.encoders.base import Encoder, unit_rows
 from llmrec.text.encoders.registry import load_encoder
 from llmrec.text.encoders.sentence import SentenceEncoder
 from llmrec.text.encoders.static import StaticEncoder
@@ -121,3 +121,11 @@ def test_a_narrower_vector_is_the_first_numbers_of_the_whole(tmp_path: Path) -> 
     cut /= np.linalg.norm(cut, axis=1, keepdims=True)
     np.testing.assert_allclose(narrow.encode_documents(TITLES), cut, atol=1e-5)
     assert whole.fingerprint() != narrow.fingerprint()
+
+
+def test_a_row_of_nothing_stays_or_gets_a_direction() -> None:
+    rows = np.array([[3, 4], [0, 0]], dtype=np.float32)
+    np.testing.assert_allclose(unit_rows(rows), [[0.6, 0.8], [0, 0]])
+    drawn = unit_rows(rows, np.random.default_rng(0))
+    np.testing.assert_allclose(drawn[0], [0.6, 0.8])
+    assert np.linalg.norm(drawn[1]) == pytest.approx(1)

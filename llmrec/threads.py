@@ -8,11 +8,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from llmrec.errors import require
 
 __all__ = ["library_threads_off", "map_in_threads", "thread_count"]
+
+_WITH_THREADS: Final = {"faiss", "numpy", "scipy.linalg", "torch"}  # each brings a library of its own
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -44,7 +46,7 @@ def library_threads_off() -> Iterator[None]:
     """NumPy's, SciPy's and torch's matrix products on the calling thread alone."""
     torch = sys.modules.get("torch")  # who has not imported it does not use it
     before = torch.get_num_threads() if torch else 0
-    with _libraries().limit(limits=1, user_api="blas"):
+    with _libraries(frozenset(_WITH_THREADS & sys.modules.keys())).limit(limits=1, user_api="blas"):
         _torch_alone()
         try:
             yield
@@ -59,5 +61,6 @@ def _torch_alone() -> None:
 
 
 @functools.cache
-def _libraries() -> Any:
+def _libraries(loaded: frozenset[str]) -> Any:  # noqa: ARG001
+    """The libraries that are loaded; to find them takes 3 ms, so that is done once for each set of modules."""
     return require("threadpoolctl", "rank").ThreadpoolController()
