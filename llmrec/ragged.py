@@ -102,14 +102,15 @@ class Ragged:
     @property
     def ends(self) -> NDArray[Any]:
         """Last value of each row, shape ``(R,)``; `UNKNOWN` for an empty one."""
-        return self.from_end(np.arange(len(self)), 0)
+        ends = np.full(len(self), UNKNOWN, dtype=self.values.dtype)
+        filled, values = self.from_end(np.arange(len(self)), 0)
+        ends[filled] = values
+        return ends
 
-    def from_end(self, rows: Ints, age: int) -> NDArray[Any]:
-        """The value of some rows that ``age`` values come after, shape ``(C,)``; `UNKNOWN` where a row is too short."""
-        found = np.full(len(rows), UNKNOWN, dtype=self.values.dtype)
+    def from_end(self, rows: Ints, age: int) -> tuple[Ints, NDArray[Any]]:
+        """Of some rows ``(C,)`` the value that ``age`` others come after: places in ``rows`` that have it, and it."""
         long = np.flatnonzero(self.lengths[rows] > age)
-        found[long] = self.values[self.offsets[rows[long] + 1] - 1 - age]
-        return found
+        return long, self.values[self.offsets[rows[long] + 1] - 1 - age]
 
     def places(self, rows: Ints) -> tuple[Ints, Ints]:
         """Where some rows stand: lengths ``(C,)``, and places ``(T,)`` in ``values``, row after row."""
@@ -162,7 +163,9 @@ class Ragged:
 
     @classmethod
     def joined(cls, parts: Sequence[Ragged]) -> Ragged:
-        """Rows of the first, then of the second …"""
+        """Rows of the first, then of the second …; none of no parts."""
+        if not parts:
+            return Ragged(np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64))
         lengths = np.concatenate([part.lengths for part in parts])
         return Ragged(offsets_of(lengths), np.concatenate([part.values for part in parts]))
 

@@ -68,7 +68,7 @@ def compare_encoders(
         found = {"trained": target_hits(load_encoder(str(folder / "encoder")).encode_documents(texts), held)}
         for name in others:
             found[name] = target_hits(load_encoder(name, texts=titles).encode_documents(titles), held)
-    return found, np.isin(held.targets, sessions.items)
+    return found, np.isin(held.targets, sessions.values)
 
 
 def _joined(parts: Any, file: Path) -> Path:
@@ -86,8 +86,8 @@ def _write_sessions(sessions: Any, catalogue: Any, file: Path) -> Path:
     import pyarrow.parquet as pq
 
     ids, ends = catalogue["id"].to_pylist(), sessions.offsets
-    rows = [[ids[item] for item in sessions.items[start:end]] for start, end in itertools.pairwise(ends)]
-    locales = [catalogue["locale"][int(sessions.items[start])].as_py() for start in ends[:-1]]
+    rows = [[ids[item] for item in sessions.values[start:end]] for start, end in itertools.pairwise(ends)]
+    locales = [catalogue["locale"][int(sessions.values[start])].as_py() for start in ends[:-1]]
     columns = {"prev_items": [row[:-1] for row in rows], "next_item": [row[-1] for row in rows], "locale": locales}
     pq.write_table(pa.table(columns), file)
     return file

@@ -16,7 +16,8 @@ from llmrec.rankers.fusion.id_features import id_columns
 from llmrec.rankers.fusion.product_features import ProductFacts, product_columns
 from llmrec.rankers.fusion.scorers import PairScorer
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.rankers.vectors.item_vectors import VectorRanker, session_vectors
+from llmrec.rankers.vectors.item_vectors import VectorRanker
+from llmrec.text.session_vectors import session_vectors
 from llmrec.within import rank_within
 
 __all__ = ["GROUPS", "Sight", "build_features", "feature_names"]
@@ -144,7 +145,7 @@ def _vector(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns
 def _cosines(vectors: Floats, sessions: CodedSessions, found: Candidates) -> Columns:
     """Similarity to the last item, the recency-weighted and the plain mean; rounded, for sums differ with a batch."""
     kinds = (("last", 1, 1.0), ("session", 10, 0.6), ("mean", 20, 1.0))
-    wanted = np.stack([session_vectors(sessions, vectors, history, recency) for _, history, recency in kinds], axis=1)
+    wanted = np.stack([session_vectors(sessions, vectors, recency, history) for _, history, recency in kinds], axis=1)
     values = np.empty((len(found), len(kinds)), dtype=np.float32)
     for start in range(0, len(found), PAIRS):
         part = slice(start, start + PAIRS)

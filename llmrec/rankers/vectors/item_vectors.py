@@ -17,6 +17,7 @@ from llmrec.rankers.vectors.initialise import svd_vectors
 from llmrec.rankers.vectors.item_text import text_features
 from llmrec.rankers.vocabulary import UNKNOWN
 from llmrec.settings import Decides, option
+from llmrec.text.session_vectors import session_vectors
 from llmrec.within import top_k_candidates
 
 __all__ = [
@@ -25,7 +26,6 @@ __all__ = [
     "TitleVectors",
     "TitleVectorsSettings",
     "VectorRanker",
-    "session_vectors",
 ]
 
 Ints = NDArray[np.int64]
@@ -115,7 +115,7 @@ class VectorRanker(Ranker[SettingsT], Generic[SettingsT]):
         return self._offered[locale]
 
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
-        wanted = session_vectors(sessions, self.vectors, self.settings.history, self.settings.recency)
+        wanted = session_vectors(sessions, self.vectors, self.settings.recency, self.settings.history)
         ranked = np.full((len(sessions), k), UNKNOWN)
         scores = np.full((len(sessions), k), -np.inf, dtype=np.float32)
         known = wanted.any(axis=1)
@@ -193,15 +193,3 @@ class TitleVectors(VectorRanker[TitleVectorsSettings]):
         sold = self.catalogue.sold
         every: Bools = np.ones(len(self.catalogue.vocabulary), dtype=np.bool_) if sold is None else sold[locale]
         return every
-
-
-def session_vectors(sessions: CodedSessions, vectors: Floats, history: int, recency: float) -> Floats:
-    """Recency-weighted means of sessions' item vectors, scaled to length 1, shape ``(S, D)``; 0 where none has one."""
-    recent = sessions.last(history)
-    weighted = vectors[recent.items] * np.power(recency, recent.ages)[:, None].astype(np.float32)
-    sums = np.zeros((len(sessions), vectors.shape[1]), dtype=np.float32)
-    filled = recent.lengths > 0
-    if filled.any():
-        sums[filled] = np.add.reduceat(weighted, recent.offsets[:-1][filled], axis=0)
-    scaled: Floats = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    return scaled

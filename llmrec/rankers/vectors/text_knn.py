@@ -16,8 +16,8 @@ from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.vectors.item_text import text_features, with_cold_items
 from llmrec.rankers.vocabulary import UNKNOWN
 from llmrec.settings import Decides, option
-from llmrec.text.encoders.base import unit_rows
 from llmrec.text.search.index import Index, build_index
+from llmrec.text.session_vectors import session_vectors
 from llmrec.within import top_k_candidates
 
 __all__ = ["TextKnn", "TextKnnSettings"]
@@ -67,7 +67,7 @@ class TextKnn(Ranker[TextKnnSettings]):
             vars(self).pop(name, None)
 
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
-        vectors = self._session_vectors(sessions)
+        vectors = session_vectors(sessions, self._vectors, self.settings.recency, self.settings.history)
         width = k + (int(sessions.lengths.max(initial=0)) if seen == "drop" else 0)
         codes = np.full((len(sessions), width), UNKNOWN)
         scores = np.full((len(sessions), width), -np.inf, dtype=np.float32)
@@ -95,14 +95,6 @@ class TextKnn(Ranker[TextKnnSettings]):
     @cached_property
     def _whole_index(self) -> tuple[Index, Ints]:
         return build_index(self._vectors, None, self.settings.index), np.arange(len(self._vectors))
-
-    def _session_vectors(self, sessions: CodedSessions) -> Floats:
-        """Means of the items' vectors, of length 1, shape ``(S, D)``; 0 where no item has a text."""
-        recent = sessions.last(self.settings.history)
-        weights = (self.settings.recency**recent.ages).astype(np.float32)
-        sums = np.zeros((len(sessions), self._vectors.shape[1]), dtype=np.float32)
-        np.add.at(sums, recent.rows, weights[:, None] * self._vectors[recent.items])
-        return unit_rows(sums)
 
     def _state(self) -> Mapping[str, NDArray[Any]]:
         return {"vectors": self._vectors}

@@ -12,11 +12,13 @@ import numpy as np
 import pyarrow as pa
 
 from llmrec.errors import ConfigError, DataError, nearest
-from llmrec.text.encoders.base import Encoder, unit_rows
+from llmrec.ragged import Ragged
+from llmrec.text.encoders.base import Encoder
 from llmrec.text.encoders.embeddings_folder import Embeddings, open_embeddings
 from llmrec.text.search.index_folder import SavedIndex, read_index
 from llmrec.text.search.keys import rows_of_ids
 from llmrec.text.search.vectors import NONE, Floats, Ints
+from llmrec.text.session_vectors import session_vectors
 
 __all__ = ["Hit", "SimilarProducts"]
 
@@ -131,9 +133,9 @@ class SimilarProducts:
         known = [item for item in dict.fromkeys(reversed(items)) if item in rows]  # latest first, each once
         if not known:
             raise DataError(f"none of the session's {len(items)} items is in {self._embeddings.path} with a text")
-        vectors = self.index.vectors.take(np.array([self._preferred(rows[item], locale) for item in known]))
-        weights = (recency ** np.arange(len(known), dtype=np.float32))[:, None]
-        query = unit_rows((weights * vectors).sum(axis=0, keepdims=True))
+        own = np.array([self._preferred(rows[item], locale) for item in reversed(known)])
+        session = Ragged(np.array([0, len(own)]), np.arange(len(own)))
+        query = session_vectors(session, self.index.vectors.take(own), recency)
         return self._lists(query, k, locale, [np.concatenate([rows[item] for item in known])])[0]
 
     def group_of(self, locale: str | None) -> int | None:

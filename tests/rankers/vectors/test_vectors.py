@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from llmrec.rankers import TrainingSessions
-from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.vectors.item_vectors import (
     ItemVectors,
     ItemVectorsSettings,
     TitleVectors,
     TitleVectorsSettings,
-    session_vectors,
 )
 from tests.rankers.contract import RankerContract, products, training_sessions
 
@@ -31,13 +27,6 @@ class TestTitleVectors(RankerContract):
         few = TrainingSessions.of([["B01"], ["B02"], ["B02"]], ["DE", "DE", "FR"], labelled=False)
         listed = self.fit(training=few).rank_session(["B01"], "DE", 24)[0]
         assert len(listed) == 23  # all other products, those without a session too
-
-
-def test_a_sessions_vector_is_the_weighted_mean_of_its_items() -> None:
-    vectors = np.array([[1, 0], [0, 1]], dtype=np.float32)
-    sessions = CodedSessions(np.array([0, 2, 2]), np.array([0, 1]), np.array([0, 0]))
-    found = session_vectors(sessions, vectors, history=10, recency=0.5)
-    np.testing.assert_allclose(found, [[0.5 / 1.25**0.5, 1 / 1.25**0.5], [0, 0]], rtol=1e-6)
 
 
 def test_items_that_stand_together_point_the_same_way() -> None:

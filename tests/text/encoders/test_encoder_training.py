@@ -17,8 +17,9 @@ from safetensors.numpy import load_file
 
 from llmrec.cli import main
 from llmrec.errors import ConfigError
+from llmrec.ragged import Ragged
 from llmrec.text.encoders.learning import contrastive as train
-from llmrec.text.encoders.learning.pairs import HeldSessions, SessionItems, session_pairs, without_futures
+from llmrec.text.encoders.learning.pairs import HeldSessions, session_pairs, without_futures
 from llmrec.text.encoders.learning.session_recall import target_hits
 from llmrec.text.encoders.learning.train_encoder import TrainEncoderJob, run_train_encoder_job
 from llmrec.text.encoders.registry import load_encoder
@@ -167,7 +168,7 @@ def test_false_negatives_do_not_count() -> None:
 
 
 def test_pairs_by_hand() -> None:
-    sessions = SessionItems(np.array([0, 3, 5]), np.array([2, 0, 1, 1, 0]))
+    sessions = Ragged(np.array([0, 3, 5]), np.array([2, 0, 1, 1, 0]))
     pairs = session_pairs(sessions, 4, window=2, decay=0.5)
     found = dict(zip(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True), pairs.weights, strict=True))
     assert found == {(0, 1): 2.0, (0, 2): 1.0, (1, 2): 0.5}
@@ -175,20 +176,20 @@ def test_pairs_by_hand() -> None:
 
 
 def test_longer_histories_of_a_held_session_are_left_out() -> None:
-    def of(*rows: list[int]) -> SessionItems:
-        return SessionItems(np.cumsum([0, *map(len, rows)]), np.array([item for row in rows for item in row]))
+    def of(*rows: list[int]) -> Ragged:
+        return Ragged(np.cumsum([0, *map(len, rows)]), np.array([item for row in rows for item in row]))
 
     held = HeldSessions.of(of([7, 8], [1, 2, 3, 4, 5]))
     futures = [[7, 8, 9], [3, 4, 5], [2, 3, 4, 5, 6], [0, 2, 3, 4, 5]]
     others = [[9, 7, 8], [7, 9, 8], [3, 4, 6], [2, 3, 4], [5, 6]]
     left = without_futures(of(*futures[:1], *futures[2:], *others, futures[1]), held)
-    rows = [left.items[start:end].tolist() for start, end in zip(left.offsets[:-1], left.offsets[1:], strict=True)]
+    rows = [left.values[start:end].tolist() for start, end in zip(left.offsets[:-1], left.offsets[1:], strict=True)]
     assert rows == [*others, futures[1]]  # two items and a target are too few to tell a customer by
 
 
 def test_recall_by_hand() -> None:
     vectors = np.array([[1, 0], [0.8, 0.6], [0, 1], [-1, 0]], dtype=np.float32)
-    held = HeldSessions.of(SessionItems(np.array([0, 2, 4]), np.array([0, 1, 0, 3])))
+    held = HeldSessions.of(Ragged(np.array([0, 2, 4]), np.array([0, 1, 0, 3])))
     assert target_hits(vectors, held, k=1).tolist() == [True, False]
     assert target_hits(vectors, held, k=3).tolist() == [True, True]
     assert not target_hits(np.ones((5, 2), dtype=np.float32), held, k=1).any()  # all alike: nothing is found

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from llmrec.data.connection import connected
 from llmrec.data.sessions import read_sessions_file
 from llmrec.errors import DataError
+from llmrec.ragged import Ragged, list_lengths, offsets_of, row_numbers
 
 __all__ = [
     "HeldSessions",
     "Pairs",
-    "SessionItems",
     "product_keys",
     "read_session_items",
     "session_pairs",
@@ -34,29 +34,6 @@ _PRIME: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
-class SessionItems:
-    """Sessions as codes of products: session ``i`` is ``items[offsets[i]:offsets[i + 1]]``, in time order.
-
-    Attributes:
-        offsets: Shape ``(S + 1,)``.
-        items: Shape ``(T,)``; the last one of a labelled session is its ``next_item``.
-    """
-
-    offsets: Ints
-    items: Ints
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def take(self, rows: Ints) -> SessionItems:
-        """The sessions of some rows."""
-        lengths = np.diff(self.offsets)[rows]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        places = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return SessionItems(offsets, self.items[places])
-
-
-@dataclass(frozen=True)
 class HeldSessions:
     """Sessions parted from their last item.
 
@@ -65,17 +42,13 @@ class HeldSessions:
         targets: What came next, shape ``(S,)``.
     """
 
-    prefixes: SessionItems
+    prefixes: Ragged
     targets: Ints
 
     @classmethod
-    def of(cls, sessions: SessionItems) -> HeldSessions:
+    def of(cls, sessions: Ragged) -> HeldSessions:
         """Part sessions of at least two items."""
-        ends = sessions.offsets[1:] - 1
-        keep = np.ones(len(sessions.items), dtype=np.bool_)
-        keep[ends] = False
-        offsets = sessions.offsets - np.arange(len(sessions.offsets))
-        return cls(SessionItems(offsets, sessions.items[keep]), sessions.items[ends])
+        return cls(sessions.without_last(), sessions.ends)
 
 
 @dataclass(frozen=True)
@@ -116,8 +89,8 @@ def product_keys(locales: Any, ids: Any) -> Any:
     return pc.binary_join_element_wise(locales.cast(pa.string()), ids.cast(pa.string()), _SEPARATOR)
 
 
-def read_session_items(files: Sequence[Path], keys: Any) -> SessionItems:
-    """Sessions of files, labelled or bare, without the items that are not among the products.
+def read_session_items(files: Sequence[Path], keys: Any) -> Ragged:
+    """Sessions of files in time order, labelled or bare, as codes, without the items that are not among the products.
 
     Args:
         files: CSV or Parquet.
@@ -126,30 +99,28 @@ def read_session_items(files: Sequence[Path], keys: Any) -> SessionItems:
     Raises:
         DataError: a file is missing or malformed, or no session holds two known items.
     """
-    parts = [_read(file, keys) for file in files]
-    lengths = np.concatenate([np.diff(part.offsets) for part in parts]) if parts else np.zeros(0, dtype=np.int64)
-    if not (lengths > 1).any():
+    joined = Ragged.joined([_read(file, keys) for file in files])
+    usable = np.flatnonzero(joined.lengths > 1)
+    if not len(usable):
         named = ", ".join(file.name for file in files) or "no file"
         raise DataError(f"{named}: no session with two items that --products has; check ids and locales of both files")
-    joined = SessionItems(np.concatenate([[0], np.cumsum(lengths)]), np.concatenate([part.items for part in parts]))
-    return joined.take(np.flatnonzero(lengths > 1))
+    return joined.take(usable)
 
 
-def _read(file: Path, keys: Any) -> SessionItems:
+def _read(file: Path, keys: Any) -> Ragged:
     with connected() as con:
         table = read_sessions_file(con, file)
         names = ["prev_items", "locale", *(["next_item"] if "next_item" in table.columns else [])]
         columns = con.to_pyarrow(table.select(*names))
     lists = columns["prev_items"].cast(pa.list_(pa.string())).combine_chunks()
     locales = pc.fill_null(columns["locale"].cast(pa.string()), "").combine_chunks()
-    ends = np.cumsum(lists.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64))
-    rows = np.repeat(np.arange(len(lists)), np.diff(ends, prepend=0))
+    lengths = list_lengths(lists)
+    ends, rows = offsets_of(lengths)[1:], row_numbers(lengths)
     codes = _codes(locales.take(pa.array(rows)), lists.flatten(), keys)
     if "next_item" in names:
         targets = _codes(locales, columns["next_item"].cast(pa.string()).combine_chunks(), keys)
         codes, rows = np.insert(codes, ends, targets), np.insert(rows, ends, np.arange(len(lists)))
-    counted = np.bincount(rows[codes >= 0], minlength=len(lists))
-    return SessionItems(np.concatenate([[0], np.cumsum(counted)]), codes[codes >= 0])
+    return Ragged(offsets_of(np.bincount(rows, minlength=len(lists))), codes).kept(codes >= 0)
 
 
 def _codes(locales: Any, ids: Any, keys: Any) -> Ints:
@@ -159,12 +130,12 @@ def _codes(locales: Any, ids: Any, keys: Any) -> Ints:
     return codes
 
 
-def session_pairs(sessions: SessionItems, num_items: int, *, window: int, decay: float) -> Pairs:
+def session_pairs(sessions: Ragged, num_items: int, *, window: int, decay: float) -> Pairs:
     """Pairs of different items at most ``window`` steps apart; a pair ``d`` apart weighs ``decay ** (d - 1)``."""
-    rows = np.repeat(np.arange(len(sessions)), np.diff(sessions.offsets))
+    rows = sessions.rows
     keys, weights = [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
     for distance in range(1, window + 1):
-        one, other = sessions.items[:-distance], sessions.items[distance:]
+        one, other = sessions.values[:-distance], sessions.values[distance:]
         together = (rows[:-distance] == rows[distance:]) & (one != other)
         one, other = one[together], other[together]
         keys.append(np.minimum(one, other) * num_items + np.maximum(one, other))
@@ -174,22 +145,22 @@ def session_pairs(sessions: SessionItems, num_items: int, *, window: int, decay:
     return Pairs(distinct // num_items, distinct % num_items, summed, num_items)
 
 
-def without_futures(sessions: SessionItems, held: HeldSessions) -> SessionItems:
+def without_futures(sessions: Ragged, held: HeldSessions) -> Ragged:
     """Sessions without those that go on as a held one did: the longer histories of the same customer.
 
     A session goes when it starts with a held session's items and its target, or, for a held session of `_TAIL` items or
     more, when it holds the last `_TAIL` of them and the target anywhere.
     """
-    whole = np.insert(held.prefixes.items, held.prefixes.offsets[1:], held.targets)
+    whole = np.insert(held.prefixes.values, held.prefixes.offsets[1:], held.targets)
     ends = held.prefixes.offsets[1:] + np.arange(len(held.targets))  # place of each target
-    lengths = np.diff(held.prefixes.offsets)
+    lengths = held.prefixes.lengths
     gone = np.zeros(len(sessions), dtype=np.bool_)
     for size in range(1, _TAIL + 1):
         usable = lengths == size if size < _TAIL else lengths >= size
         looked_for = _stretches(whole, size + 1)[ends[usable] - size]
-        if len(sessions.items) <= size:
+        if len(sessions.values) <= size:
             continue
-        found = np.isin(_stretches(sessions.items, size + 1), looked_for)
+        found = np.isin(_stretches(sessions.values, size + 1), looked_for)
         starts = np.flatnonzero(found)
         rows = np.searchsorted(sessions.offsets, starts, side="right") - 1
         inside = starts + size < sessions.offsets[rows + 1]

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # as everybody writes it
 
+from llmrec.ragged import Ragged
 from llmrec.text.encoders.base import Encoder, Floats
 from llmrec.text.encoders.static import StaticEncoder, count_tokens
 from llmrec.text.encoders.svd import right_vectors
@@ -72,19 +73,16 @@ class StaticStudent(Student):
         size = tokenizer.get_vocab_size()
         self.table = nn.Parameter(torch.from_numpy(_first_table(tokenizer, corpus, size, dim, seed)))
         counts = count_tokens(tokenizer, texts, size)
-        self._places, self._ends = counts.indices.astype(np.int64), counts.indptr.astype(np.int64)
+        self._tokens = Ragged(counts.indptr.astype(np.int64), counts.indices.astype(np.int64))
 
     def forward(self, items: Ints) -> Tensor:
         """Sums of the tokens' rows, a part of them left out while it learns; shape ``(len(items), D)``."""
-        lengths = np.diff(self._ends)[items]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        places = np.repeat(self._ends[items] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        device = self.table.device
-        tokens = torch.from_numpy(self._places[places]).to(device)
+        read, device = self._tokens.take(items), self.table.device
+        tokens = torch.from_numpy(read.values).to(device)
         kept = torch.ones(len(tokens), device=device)
         if self.training and self.dropout:
             kept = (torch.rand(len(tokens), device=device) >= self.dropout).float()
-        starts = torch.from_numpy(offsets[:-1]).to(device)
+        starts = torch.from_numpy(read.offsets[:-1]).to(device)
         summed = F.embedding_bag(tokens, self.table, starts, mode="sum", per_sample_weights=kept)
         return F.normalize(summed, dim=1, eps=1e-6)
 

@@ -15,11 +15,11 @@ from llmrec.console import notice
 from llmrec.data.overlap import overlap_of_files, refuse_overlap
 from llmrec.data.products import load_products
 from llmrec.errors import ConfigError, DataError, require
+from llmrec.ragged import Ragged
 from llmrec.settings import load_recipe, resolve
 from llmrec.text.encoders.base import ENCODER, Encoder
 from llmrec.text.encoders.learning.pairs import (
     HeldSessions,
-    SessionItems,
     product_keys,
     read_session_items,
     session_pairs,
@@ -94,9 +94,9 @@ def run_train_encoder_job(job: TrainEncoderJob, finder: Callable[[Any], Any] | N
         refuse_overlap(overlap_of_files(job.train, job.sessions), job.train, job.sessions.name, job.allow_overlap)
     corpus, keys = _texts(job.products, settings)
     sessions = read_session_items(job.train, keys)
-    seen, items = np.unique(sessions.items, return_inverse=True)
+    seen, items = np.unique(sessions.values, return_inverse=True)
     texts = [corpus[place] for place in seen]
-    sessions, held = _validation(replace(sessions, items=items.astype(np.int64)), settings)
+    sessions, held = _validation(replace(sessions, values=items.astype(np.int64)), settings)
     pairs = session_pairs(sessions, len(seen), window=settings.window, decay=settings.pair_decay)
     notice(f"{len(pairs):,} pairs of {len(seen):,} products; {len(held.targets):,} sessions to validate on")
     k = min(100, max(1, len(seen) // 10))  # of a few products, the first 100 are all of them
@@ -140,7 +140,7 @@ def _texts(products: Path, settings: EncoderSettings) -> tuple[list[str], Any]:
     return texts, product_keys(table["locale"], table["id"]).combine_chunks()
 
 
-def _validation(sessions: SessionItems, settings: EncoderSettings) -> tuple[SessionItems, HeldSessions]:
+def _validation(sessions: Ragged, settings: EncoderSettings) -> tuple[Ragged, HeldSessions]:
     """Part the last items of some sessions; what came before them is still learnt from."""
     num = max(1, round(settings.validation_share * len(sessions)))
     if num >= len(sessions):
@@ -149,8 +149,7 @@ def _validation(sessions: SessionItems, settings: EncoderSettings) -> tuple[Sess
     drawn[np.random.default_rng(settings.seed).permutation(len(sessions))[:num]] = True
     held = HeldSessions.of(sessions.take(np.flatnonzero(drawn)))
     kept = without_futures(sessions.take(np.flatnonzero(~drawn)), held)
-    offsets = np.concatenate([kept.offsets, kept.offsets[-1] + held.prefixes.offsets[1:]])
-    return SessionItems(offsets, np.concatenate([kept.items, held.prefixes.items])), held
+    return Ragged.joined([kept, held.prefixes]), held
 
 
 def _student(settings: EncoderSettings, texts: list[str], corpus: list[str]) -> Any:
