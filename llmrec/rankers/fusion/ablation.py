@@ -12,6 +12,7 @@ from llmrec.console import notice, track
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.bootstrap import Interval
 from llmrec.evaluation.differences import difference_of
+from llmrec.ragged import row_numbers
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.fusion.sources import active_groups
 from llmrec.rankers.fusion.training import Fold, Judged, target_ranks
@@ -144,7 +145,7 @@ def _judge(off: str, judged: Judged, names: Sequence[str], examples: Examples, r
 
 
 def _kept(examples: Examples, proposed: NDArray[np.bool_], columns: Sequence[int]) -> Examples:
-    sessions = np.repeat(np.arange(len(examples.sizes)), examples.sizes)[proposed]
+    sessions = row_numbers(examples.sizes)[proposed]
     sizes = np.bincount(sessions, minlength=len(examples.sizes))
     kept = replace(
         examples,

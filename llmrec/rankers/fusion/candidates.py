@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.within import order_within
+from llmrec.within import order_within, starts_anew
 
 __all__ = ["Candidates", "find_candidates"]
 
@@ -72,8 +72,7 @@ def find_candidates(
     rows, places = np.nonzero(keys < _UNKNOWN)
     ordered = keys[rows, places]
     codes, column = (ordered >> _COLUMN_BITS).astype(np.int64), (ordered & _COLUMN).astype(np.int64)
-    fresh = np.ones(len(rows), dtype=np.bool_)
-    fresh[1:] = (codes[1:] != codes[:-1]) | (rows[1:] != rows[:-1])
+    fresh = starts_anew(codes, rows)
     at = np.cumsum(fresh) - 1
     rows, codes, proposals = rows[fresh], codes[fresh], (rows, column)
     values = np.full((len(rows), len(sources)), np.nan, dtype=np.float32)

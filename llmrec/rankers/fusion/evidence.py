@@ -4,22 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec.rankers.sessions import CodedSessions
+from llmrec.rankers.sessions import CodedSessions, counts_by_locale
 
-__all__ = ["ITEM_COUNTS", "PAIR_COUNTS", "Evidence", "count_evidence"]
+__all__ = ["Evidence", "ItemCount", "PairCount", "count_evidence"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
-# What is known of a pair (a, b). A label is the next_item of a labelled session; pairs that end in one stand apart, for
-# they are what is to be predicted.
-PAIR_COUNTS: Final = ("next", "after", "label_next", "label_after", "before", "label_before")
-ITEM_COUNTS: Final = ("count", "label", "end", "first", "followers")
+
+class PairCount(IntEnum):
+    """What is counted of a pair (a, b), a column each.
+
+    A label is the ``next_item`` of a labelled session; pairs that end in one stand apart, for they are what is to be
+    predicted.
+    """
+
+    NEXT = 0
+    AFTER = 1
+    LABEL_NEXT = 2
+    LABEL_AFTER = 3
+    BEFORE = 4
+    LABEL_BEFORE = 5
+
+
+class ItemCount(IntEnum):
+    """What is counted of an item, a column each."""
+
+    COUNT = 0
+    LABEL = 1
+    END = 2
+    FIRST = 3
+    FOLLOWERS = 4
 
 
 @dataclass(frozen=True)
@@ -28,9 +49,9 @@ class Evidence:
 
     Attributes:
         keys: Shape ``(P,)``, ascending; ``a * N + b`` of each pair that stood together, in both orders.
-        pairs: Shape ``(P, len(PAIR_COUNTS))``.
-        totals: Shape ``(N, len(PAIR_COUNTS))``; sums over ``b``.
-        items: Shape ``(N, len(ITEM_COUNTS))``.
+        pairs: Shape ``(P, len(PairCount))``.
+        totals: Shape ``(N, len(PairCount))``; sums over ``b``.
+        items: Shape ``(N, len(ItemCount))``.
         by_locale: Shape ``(L + 1, N)``; how often a locale's sessions hold an item, 0 for an unknown locale.
         labels_by_locale: The same for labels.
     """
@@ -43,13 +64,13 @@ class Evidence:
     labels_by_locale: Floats
 
     def lookup(self, sources: Ints, targets: Ints) -> Floats:
-        """Counts of some pairs, shape ``(C, len(PAIR_COUNTS))``; quickest where equal sources stand together."""
+        """Counts of some pairs, shape ``(C, len(PairCount))``; quickest where equal sources stand together."""
         if not len(self.keys):
-            return np.zeros((len(sources), len(PAIR_COUNTS)), dtype=np.float32)
+            return np.zeros((len(sources), len(PairCount)), dtype=np.float32)
         wanted = sources * len(self.items) + targets
         places = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
         found = self.keys[places] == wanted
-        values = np.zeros((len(sources), len(PAIR_COUNTS)), dtype=np.float32)
+        values = np.zeros((len(sources), len(PairCount)), dtype=np.float32)
         values[found] = self.pairs[places[found]]
         return values
 
@@ -67,8 +88,8 @@ class Evidence:
         """
         keys, pairs = arrays["evidence.keys"], arrays["evidence.pairs"]
         held = [arrays[f"evidence.{name}"] for name in ("items", "by_locale", "labels_by_locale")]
-        shapes = [(num_items, len(ITEM_COUNTS)), *[(num_locales + 1, num_items)] * 2]
-        fits = [array.shape for array in held] == shapes and pairs.shape == (len(keys), len(PAIR_COUNTS))
+        shapes = [(num_items, len(ItemCount)), *[(num_locales + 1, num_items)] * 2]
+        fits = [array.shape for array in held] == shapes and pairs.shape == (len(keys), len(PairCount))
         if not fits or (len(keys) and not 0 <= keys.min() <= keys.max() < num_items**2):
             raise ValueError("the counts of the features do not fit together")
         return cls(keys, pairs, _totals(keys, pairs, num_items), *held)
@@ -85,49 +106,48 @@ def count_evidence(sessions: CodedSessions, num_items: int, num_locales: int, wi
         decay: A pair at distance ``d`` adds ``decay ** (d - 1)``.
     """
     keys, pairs = _count_pairs(sessions, num_items, window, decay)
-    lengths = sessions.lengths
-    filled = np.flatnonzero(lengths > 0)
-    labelled = np.zeros(len(sessions), np.bool_) if sessions.labelled is None else sessions.labelled
-    lasts = sessions.items[sessions.offsets[1:][filled] - 1]
-    label = lasts[labelled[filled]]
-    # where a prefix ends: the last item, or the last but one where a label follows
-    ended = filled[lengths[filled] > labelled[filled]]
-    ends = sessions.items[sessions.offsets[1:][ended] - 1 - labelled[ended]]
-    first = sessions.items[sessions.offsets[:-1][filled]]
-    locales = np.repeat(sessions.locales, lengths)
-    counts = [np.bincount(part, minlength=num_items) for part in (sessions.items, label, ends, first)]
-    followers = np.bincount(keys[pairs[:, 1] > 0] // num_items, minlength=num_items)
+    filled = sessions.lengths > 0
+    taught = filled & sessions.with_label
+    prefixes = sessions.without_last(sessions.with_label)
+    parts = {
+        ItemCount.COUNT: sessions.items,
+        ItemCount.LABEL: sessions.ends[taught],
+        ItemCount.END: prefixes.ends[prefixes.lengths > 0],
+        ItemCount.FIRST: sessions.items[sessions.offsets[:-1][filled]],
+        ItemCount.FOLLOWERS: keys[pairs[:, PairCount.AFTER] > 0] // num_items,
+    }
     return Evidence(
         keys,
         pairs,
         _totals(keys, pairs, num_items),
-        np.stack([*counts, followers], axis=1).astype(np.float32),
-        _per_locale(locales, sessions.items, num_locales, num_items),
-        _per_locale(sessions.locales[filled][labelled[filled]], label, num_locales, num_items),
+        np.stack([np.bincount(parts[one], minlength=num_items) for one in ItemCount], axis=1).astype(np.float32),
+        sessions.counts(num_locales, num_items).astype(np.float32),
+        counts_by_locale(sessions.locales[taught], parts[ItemCount.LABEL], num_locales, num_items).astype(np.float32),
     )
 
 
 def _count_pairs(sessions: CodedSessions, num_items: int, window: int, decay: float) -> tuple[Ints, Floats]:
     items, rows = sessions.items, sessions.rows
-    is_label = np.zeros(len(items), dtype=np.bool_)
-    if sessions.labelled is not None:
-        is_label[sessions.offsets[1:][sessions.labelled & (sessions.lengths > 0)] - 1] = True
+    is_label = sessions.with_label[rows] & (sessions.ages == 0)
     keys, kinds, weights = [], [], []
     for distance in range(1, window + 1):
         together = (rows[distance:] == rows[:-distance]) & (items[distance:] != items[:-distance])
         left, right = items[:-distance][together], items[distance:][together]
-        label = is_label[distance:][together].astype(np.int64)
+        label = is_label[distance:][together]
         weight = np.full(len(left), decay ** (distance - 1))
-        parts = [(left, right, 1 + 2 * label, weight), (right, left, 4 + label, weight)]
+        parts = [
+            (left, right, np.where(label, PairCount.LABEL_AFTER, PairCount.AFTER), weight),
+            (right, left, np.where(label, PairCount.LABEL_BEFORE, PairCount.BEFORE), weight),
+        ]
         if distance == 1:
-            parts.append((left, right, 2 * label, weight))
+            parts.append((left, right, np.where(label, PairCount.LABEL_NEXT, PairCount.NEXT), weight))
         for one, other, kind, value in parts:
             keys.append(one * num_items + other)
             kinds.append(kind)
             weights.append(value)
     flat = np.concatenate(keys)
     distinct, places = np.unique(flat, return_inverse=True)
-    width = len(PAIR_COUNTS)
+    width = len(PairCount)
     cells = places * width + np.concatenate(kinds)
     sums = np.bincount(cells, weights=np.concatenate(weights), minlength=len(distinct) * width)
     return distinct, sums.reshape(-1, width).astype(np.float32)
@@ -137,8 +157,3 @@ def _totals(keys: Ints, pairs: Floats, num_items: int) -> Floats:
     sources = keys // num_items
     sums = [np.bincount(sources, weights=column, minlength=num_items) for column in pairs.T]
     return np.stack(sums, axis=1).astype(np.float32)
-
-
-def _per_locale(locales: Ints, items: Ints, num_locales: int, num_items: int) -> Floats:
-    held = np.bincount(locales * num_items + items, minlength=(num_locales + 1) * num_items)
-    return held.reshape(num_locales + 1, num_items).astype(np.float32)

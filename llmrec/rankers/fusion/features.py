@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from llmrec.rankers.base import Ranker
 from llmrec.rankers.fusion.candidates import Candidates
-from llmrec.rankers.fusion.evidence import ITEM_COUNTS, PAIR_COUNTS, Evidence
+from llmrec.rankers.fusion.evidence import Evidence, ItemCount, PairCount
 from llmrec.rankers.fusion.id_features import id_columns
 from llmrec.rankers.fusion.product_features import ProductFacts, product_columns
 from llmrec.rankers.fusion.scorers import PairScorer
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.vectors.item_vectors import VectorRanker
 from llmrec.text.session_vectors import session_vectors
-from llmrec.within import rank_within
+from llmrec.within import highest_within, rank_within
 
 __all__ = ["GROUPS", "Sight", "build_features", "feature_names"]
 
@@ -29,7 +29,13 @@ Columns = dict[str, Floats]
 RECENCY: Final = 0.5  # weight of a session's item relative to the next one's, where counts of several are added
 ID_HISTORY: Final = 5  # most recent items of a session whose ids are compared
 PAIRS: Final = 1 << 12  # pairs whose vectors are gathered at once: more would leave a processor's cache
-LABEL_WEIGHT: Final = 2.0  # of a pair that ends in a label, where pairs of all kinds are one number
+# where pairs of all kinds are one number; next ones are among those after
+PAIR_WEIGHTS: Final = {
+    PairCount.AFTER: 1.0,
+    PairCount.LABEL_AFTER: 2.0,
+    PairCount.BEFORE: 0.5,
+    PairCount.LABEL_BEFORE: 0.5,
+}
 
 
 @dataclass(frozen=True)
@@ -84,8 +90,7 @@ def _source(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns
     columns["prior_rank"] = rank_within(found.rows, found.prior)
     for place, name in enumerate(sight.sources):
         scores = found.scores[:, place]
-        best = np.full(len(sessions), np.finfo(np.float32).tiny, dtype=np.float32)
-        np.fmax.at(best, found.rows, scores)
+        best = highest_within(found.rows, scores, len(sessions), least=float(np.finfo(np.float32).tiny))
         columns[f"{name}.score"] = scores
         columns[f"{name}.share_of_best"] = scores / best[found.rows]
         columns[f"{name}.rank"] = found.ranks[:, place]
@@ -96,12 +101,11 @@ def _pair(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
     """Counts of the session's recent items with the candidate, added up; the last item's alone gained nothing more."""
     evidence, recent = sight.evidence, sessions.distinct().last(sight.history)
     number = len(found)
-    sums = np.zeros((number, len(PAIR_COUNTS)), dtype=np.float32)
+    sums = np.zeros((number, len(PairCount)), dtype=np.float32)
     parts = {name: np.zeros(number, dtype=np.float32) for name in ("share", "lift", "best_share", "best_lift", "links")}
     nearest = np.full(number, np.nan, dtype=np.float32)
     for age in range(int(recent.lengths.max(initial=0))):
-        places = np.flatnonzero(recent.lengths[found.rows] > age)
-        items = recent.items[recent.offsets[found.rows[places] + 1] - 1 - age]
+        places, items = recent.from_end(found.rows, age)
         codes = found.codes[places]
         counts = evidence.lookup(items, codes)
         linked = np.flatnonzero(counts.any(axis=1))  # most pairs never stood together
@@ -115,7 +119,7 @@ def _pair(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
         parts["best_lift"][places] = np.maximum(parts["best_lift"][places], lift)
         parts["links"][places] += 1
         nearest[places] = np.fmin(nearest[places], age)
-    columns: Columns = {f"sum.{name}": sums[:, place] for place, name in enumerate(PAIR_COUNTS)}
+    columns: Columns = {f"sum.{kind.name.lower()}": sums[:, kind] for kind in PairCount}
     columns |= {f"sum.{name}": column for name, column in parts.items()}
     columns["nearest_link"] = nearest
     columns["share_rank"] = rank_within(found.rows, parts["share"])
@@ -125,7 +129,7 @@ def _pair(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
 
 def _strength(evidence: Evidence, counts: Floats, items: Ints, codes: Ints) -> tuple[Floats, Floats]:
     """Pairs as shares of what the first item's pairs add up to, and the same in cosine form, both of any direction."""
-    weights = np.array([0, 1, 0, LABEL_WEIGHT, 0.5, 0.5], dtype=np.float32)
+    weights = np.array([PAIR_WEIGHTS.get(kind, 0) for kind in PairCount], dtype=np.float32)
     together = counts @ weights
     # of these pairs alone: adding up the whole table for each call took a tenth of a session's time
     whole, other = (np.maximum((evidence.totals[some] * weights).sum(axis=1), 1) for some in (items, codes))
@@ -161,8 +165,7 @@ def _neural(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns
     columns: Columns = {}
     for name, scorer in sight.scorers.items():
         score, product = scorer.scores(sessions, found.rows, found.codes)
-        best = np.full(len(sessions), -np.inf, dtype=np.float32)
-        np.fmax.at(best, found.rows, score)
+        best = highest_within(found.rows, score, len(sessions))
         columns[f"{name}.score"] = score
         columns[f"{name}.product"] = product
         columns[f"{name}.prior"] = score - product
@@ -173,15 +176,16 @@ def _neural(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns
 
 def _item(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
     evidence, codes = sight.evidence, found.codes
-    columns = {name: np.log1p(evidence.items[codes, place]) for place, name in enumerate(ITEM_COUNTS)}
+    own = {kind: evidence.items[codes, kind] for kind in ItemCount}
+    columns = {kind.name.lower(): np.log1p(counts) for kind, counts in own.items()}
     locales = sessions.locales[found.rows]
-    here, every = evidence.by_locale[locales, codes], np.maximum(evidence.items[codes, 0], 1)
+    here, every = evidence.by_locale[locales, codes], np.maximum(own[ItemCount.COUNT], 1)
     columns["here"] = np.log1p(here)
     columns["share_here"] = here / every
     columns["label_here"] = np.log1p(evidence.labels_by_locale[locales, codes])
-    columns["end_share"] = evidence.items[codes, 2] / every
-    columns["first_share"] = evidence.items[codes, 3] / every
-    columns["label_share"] = evidence.items[codes, 1] / every
+    columns["end_share"] = own[ItemCount.END] / every
+    columns["first_share"] = own[ItemCount.FIRST] / every
+    columns["label_share"] = own[ItemCount.LABEL] / every
     columns["here_rank"] = rank_within(found.rows, here)
     return columns
 
@@ -189,19 +193,18 @@ def _item(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
 def _session(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
     lengths = sessions.lengths
     distinct = sessions.distinct()
-    filled = lengths > 0
-    last = np.zeros(len(sessions), dtype=np.int64)
-    last[filled] = sessions.items[sessions.offsets[1:][filled] - 1]
+    last = np.maximum(sessions.ends, 0)
     evidence = sight.evidence
+    of_last = {kind: evidence.items[last, kind] for kind in ItemCount}
     number = np.bincount(found.rows, minlength=len(sessions))
     per_session = {
         "length": lengths,
         "distinct": distinct.lengths,
         "locale": sessions.locales,
         "candidates": number,
-        "last_count": np.log1p(evidence.items[last, 0]),
-        "last_followers": np.log1p(evidence.items[last, 4]),
-        "last_end_share": evidence.items[last, 2] / np.maximum(evidence.items[last, 0], 1),
+        "last_count": np.log1p(of_last[ItemCount.COUNT]),
+        "last_followers": np.log1p(of_last[ItemCount.FOLLOWERS]),
+        "last_end_share": of_last[ItemCount.END] / np.maximum(of_last[ItemCount.COUNT], 1),
         "last_here": np.log1p(evidence.by_locale[sessions.locales, last]),
     }
     columns = {name: value.astype(np.float32)[found.rows] for name, value in per_session.items()}

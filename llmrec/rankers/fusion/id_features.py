@@ -39,8 +39,7 @@ def id_columns(numbers: Doubles, sessions: CodedSessions, found: Candidates, his
     least, total = last.copy(), np.zeros(number, dtype=np.float32)
     signed, near = np.zeros(number, dtype=np.float32), np.zeros(number, dtype=np.float32)
     for age in range(int(recent.lengths.max(initial=0))):
-        places = np.flatnonzero(recent.lengths[found.rows] > age)
-        items = recent.items[recent.offsets[found.rows[places] + 1] - 1 - age]
+        places, items = recent.from_end(found.rows, age)
         gap = own[places] - numbers[items]
         distance = (np.log1p(np.abs(gap)) / np.log(ID_BASE)).astype(np.float32)
         if age == 0:

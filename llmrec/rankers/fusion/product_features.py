@@ -79,8 +79,8 @@ def product_columns(facts: ProductFacts, sessions: CodedSessions, found: Candida
         own = values[found.codes]
         shared, known = np.zeros(len(own), dtype=np.float32), np.zeros(len(own), dtype=np.float32)
         for age in range(longest):
-            places = np.flatnonzero(recent.lengths[found.rows] > age)
-            other = values[recent.items[recent.offsets[found.rows[places] + 1] - 1 - age]]
+            places, items = recent.from_end(found.rows, age)
+            other = values[items]
             told = (other > 0) & (own[places] > 0)
             equal = told & (other == own[places])
             shared[places] += equal
@@ -95,9 +95,7 @@ def product_columns(facts: ProductFacts, sessions: CodedSessions, found: Candida
 
 
 def _price_columns(prices: Floats, sessions: CodedSessions, found: Candidates) -> dict[str, Floats]:
-    last = np.full(len(sessions), np.nan, dtype=np.float32)
-    filled = sessions.lengths > 0
-    last[filled] = prices[sessions.items[sessions.offsets[1:][filled] - 1]]
+    last = np.where(sessions.lengths > 0, prices[sessions.ends], np.float32(np.nan))
     held = prices[sessions.items]
     told = np.isfinite(held)
     rows = sessions.rows[told]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -74,7 +74,7 @@ class PairScorer:
         return cls.of(load_ranker(folder), vocabulary)
 
     def _own_codes(self, sessions: CodedSessions) -> CodedSessions:
-        return CodedSessions(sessions.offsets, self.places[sessions.items], sessions.locales, sessions.labelled)
+        return replace(sessions, values=self.places[sessions.items])
 
 
 def learn_scorers(settings: FusionSettings, catalogue: Catalogue, training: CodedSessions) -> dict[str, PairScorer]:
@@ -102,7 +102,7 @@ def learn_scorers(settings: FusionSettings, catalogue: Catalogue, training: Code
         notice("fusion: no session of two items to teach the scorers; they are left out")
         return {}
     items = np.unique(part.items)
-    coded = CodedSessions(part.offsets, np.searchsorted(items, part.items), part.locales, part.labelled)
+    coded = replace(part, values=np.searchsorted(items, part.items))
     ids = catalogue.vocabulary.ids.take(pa.array(items))
     own = recounted(Catalogue(Vocabulary(ids), catalogue.locales, None, catalogue.popular), coded)
     scorers = {}

@@ -83,8 +83,8 @@ def with_last_as_label(training: CodedSessions) -> CodedSessions:
     """
     if training.labelled is not None and training.labelled.any():
         return training
-    lasts = np.repeat(training.items[np.maximum(training.offsets[1:] - 1, 0)], training.lengths)
-    times = np.bincount(training.rows[training.items == lasts], minlength=len(training))
+    rows = training.rows
+    times = np.bincount(rows[training.items == training.ends[rows]], minlength=len(training))
     return replace(training, labelled=(training.lengths > 2) & (times == 1))
 
 
@@ -94,8 +94,9 @@ def draw_folds(training: CodedSessions, settings: FusionSettings, family: Ints |
     With ``family``, the group of each session, those of one group are in one part. A part stands in drawn order: its
     first sessions are judged, and in the order of a file they would be of one locale.
     """
-    labelled = np.zeros(len(training), np.bool_) if training.labelled is None else training.labelled
-    rows = np.random.default_rng(settings.seed).permutation(np.flatnonzero(labelled & (training.lengths > 1)))
+    rows = np.random.default_rng(settings.seed).permutation(
+        np.flatnonzero(training.with_label & (training.lengths > 1))
+    )
     rows = rows[: settings.max_sessions]
     parts = min(settings.folds, max(1, len(rows)))
     if family is None:
@@ -110,8 +111,8 @@ def families(training: CodedSessions) -> Ints:
     """Group of each session, shape ``(S,)``, as `llmrec.data.holdout.continued_groups` tells them apart."""
     items, offsets = training.items.tolist(), training.offsets.tolist()
     whole = [tuple(items[first:last]) for first, last in pairwise(offsets)]
-    labelled = np.zeros(len(training), np.bool_) if training.labelled is None else training.labelled
-    return groups_of_sequences(whole, training.locales.tolist(), int((training.lengths - labelled).max(initial=0)))
+    longest = int((training.lengths - training.with_label).max(initial=0))
+    return groups_of_sequences(whole, training.locales.tolist(), longest)
 
 
 def known_to_fold(training: CodedSessions, fold: Ints, transductive: bool, family: Ints | None = None) -> CodedSessions:
@@ -131,11 +132,8 @@ def known_to_fold(training: CodedSessions, fold: Ints, transductive: bool, famil
 
 def repeats(training: CodedSessions) -> bool:
     """Whether any labelled session holds its target before, so that seen items must be ranked in training."""
-    if training.labelled is None or not training.labelled.any():
-        return False
-    labelled = training.take(np.flatnonzero(training.labelled))
-    targets = labelled.items[labelled.offsets[1:] - 1]
-    return bool(((labelled.items == np.repeat(targets, labelled.lengths)) & (labelled.ages > 0)).any())
+    labelled = training.take(np.flatnonzero(training.with_label))
+    return bool(((labelled.items == labelled.ends[labelled.rows]) & (labelled.ages > 0)).any())
 
 
 def fold_examples(
@@ -164,14 +162,14 @@ def fold_examples(
     """
     known = known_to_fold(training, fold, settings.transductive, family)
     sessions = training.take(fold)
-    targets = sessions.items[sessions.offsets[1:] - 1]
+    targets = sessions.ends
     if settings.cold_share:
         wanted = np.unique(targets)
         known = known.without_items(wanted[rng.random(len(wanted)) < settings.cold_share])
     if not len(known.items):
         return None
     sight = learn(known)
-    prefixes = sessions.without_last(np.ones(len(sessions), dtype=np.bool_))
+    prefixes = sessions.without_last()
     width = len(feature_names(sight, groups))
     parts, whole, names = [_no_examples(width)], [], feature_names(sight, groups)
     for start in track(range(0, len(fold), CHUNK), "features", -(-len(fold) // CHUNK)):
@@ -209,14 +207,13 @@ def _sampled(found: Candidates, features: Floats, targets: Ints, negatives: int,
     usable = np.flatnonzero(taught[found.rows])
     best = negatives // 2
     # target first, then by falling prior
-    order = usable[np.lexsort((-found.prior[usable], ~label[usable], found.rows[usable]))]
-    rows = found.rows[order]
-    place = np.arange(len(order)) - np.searchsorted(rows, rows)
+    by_prior, place = order_within(found.rows[usable], np.where(label, np.inf, found.prior)[usable])
+    order = usable[by_prior]
     rest = place > best
     draw = rng.random(len(order))
-    shuffled = order[rest][np.lexsort((draw[rest], rows[rest]))]
+    drawn, nth = order_within(found.rows[order[rest]], -draw[rest], exact=True)
+    shuffled = order[rest][drawn]
     own = found.rows[shuffled]
-    nth = np.arange(len(shuffled)) - np.searchsorted(own, own)
     number = np.bincount(own, minlength=len(targets))
     taken = nth < negatives - best
     weights = np.ones(len(found), dtype=np.float32)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from llmrec.errors import require
 from llmrec.rankers.fusion.settings import FusionSettings
-from llmrec.within import order_within
+from llmrec.within import highest_within, order_within
 
 __all__ = ["Examples", "TreeShape", "Trees", "grow_trees", "grow_values"]
 
@@ -109,8 +109,7 @@ class Trees:
         best = np.sort(order[place < finalists])
         scores = np.empty(len(features))
         scores[best] = self.scores(features.take(best, axis=0), threads)
-        lowest = np.full(len(sizes), np.inf)
-        np.minimum.at(lowest, rows[best], scores[best])
+        lowest = -highest_within(rows[best], -scores[best], len(sizes))
         rest = order[place >= finalists]
         scores[rest] = lowest[rows[rest]] - place[place >= finalists]
         return scores
