@@ -85,7 +85,8 @@ def rank(
         allow_overlap=allow_overlap,
     )
     if ablate:
-        from llmrec.rankers.fusion.ablation import ablate_job, render_ablation
+        from llmrec.rankers.fusion.ablation import ablate_job
+        from llmrec.reporting.ablation import render_ablation
 
         out_console.print(render_ablation(ablate_job(job)), markup=False)
     elif atomic is not None:

@@ -55,7 +55,7 @@ def select(
 
     Example: llmrec select --data STORE --split test --out runs/titles.parquet
     """
-    from llmrec.selection.ablation import render_ablation
+    from llmrec.reporting.ablation import render_ablation
     from llmrec.selection.select_titles import SelectJob, run_ablation_job, run_select_job
 
     settings = assignments(changes or [])

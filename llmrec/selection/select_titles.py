@@ -23,7 +23,8 @@ from llmrec.files import atomic_file, digest_of, disk_errors, sha256_of_all
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.recipes import yaml_value
 from llmrec.rankers.sessions import Sessions, TrainingSessions, read_session_files, read_training_files
-from llmrec.selection.ablation import Ablation, ablate_selector
+from llmrec.reporting.ablation import Ablation
+from llmrec.selection.ablation import ablate_selector
 from llmrec.selection.given import given_titles, read_given
 from llmrec.selection.ngrams import NO_TITLE
 from llmrec.selection.selector import SELECTOR, Selector

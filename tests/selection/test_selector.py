@@ -15,6 +15,7 @@ from llmrec.errors import ConfigError, DataError, ModelError
 from llmrec.evaluation.runs import read_run, write_run
 from llmrec.rankers import Sessions, TrainingSessions
 from llmrec.rankers.fusion.ranker import Fusion
+from llmrec.selection.ablation import ablate_selector
 from llmrec.selection.learning import learn_lessons
 from llmrec.selection.select_titles import SelectJob, run_select_job
 from llmrec.selection.selector import Selector, ranker_settings_of
@@ -96,6 +97,13 @@ def test_unknown_items_and_locales_do_not_crash(selector: Selector) -> None:
 def test_an_unknown_name_to_switch_off_is_refused() -> None:
     with pytest.raises(ConfigError, match="did you mean 'likely'"):
         Selector(SelectSettings(without=("likly",)))
+
+
+def test_an_ablation_says_what_kinds_and_rankers_are_worth() -> None:
+    rows = ablate_selector(SETTINGS, training(), PRODUCTS, TABLE, ["likely", "covisit_near"])
+    assert [row.off for row in rows] == ["", "likely", "covisit_near"]
+    assert rows[1].changes["bleu"].high < 0  # the next title is not among a session's own in this shop
+    assert rows[2].scores["bleu"] - rows[0].scores["bleu"] == pytest.approx(rows[2].changes["bleu"].difference)
 
 
 def run_of(path: Path, rows: Any, locales: list[str]) -> Path:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec.console import notice, track
 from llmrec.errors import ConfigError, DataError
-from llmrec.evaluation.bootstrap import Interval
-from llmrec.evaluation.differences import difference_of
+from llmrec.evaluation.metrics import MAX_RANKED, metric_by_rank
 from llmrec.ragged import row_numbers
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.fusion.sources import active_groups
@@ -19,32 +17,9 @@ from llmrec.rankers.fusion.training import Fold, Judged, target_ranks
 from llmrec.rankers.fusion.trees import Examples, Trees, grow_trees
 from llmrec.rankers.rank import RankJob, learning_material
 from llmrec.rankers.sessions import read_session_files
+from llmrec.reporting.ablation import Ablation, ablate
 
-__all__ = ["Ablation", "ablate_folds", "ablate_job", "render_ablation"]
-
-Floats = NDArray[np.float64]
-LISTED = 100
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """What is lost where something is switched off.
-
-    Attributes:
-        off: The source or feature group; empty for the whole.
-        mrr: MRR@100 on the sessions left out.
-        recall: Recall@100 there.
-        mrr_change: Against the whole, with its paired bootstrap interval; None for the whole itself.
-        recall_change: Likewise.
-        num_sessions: Sessions judged on.
-    """
-
-    off: str
-    mrr: float
-    recall: float
-    mrr_change: Interval | None
-    recall_change: Interval | None
-    num_sessions: int
+__all__ = ["ablate_folds", "ablate_job"]
 
 
 def ablate_job(job: RankJob) -> list[Ablation]:
@@ -91,31 +66,8 @@ def ablate_folds(folds: Sequence[Fold], ranker: Fusion) -> list[Ablation]:
     examples = Examples.joined([fold.examples for fold in taught[1:]])
     sources = _sources(names)
     groups = [group for group in active_groups(ranker.settings) if any(n.startswith(f"{group}.") for n in names)]
-    options = ["", *sources, *(groups if len(groups) > 1 else [])] if len(sources) > 1 else ["", *groups]
-    rows: list[Ablation] = []
-    whole: tuple[Floats, Floats] | None = None
-    for off in track(options, "ablation", len(options)):
-        reciprocal, hit = _judge(off, judged, names, examples, ranker)
-        change = None if whole is None else difference_of(reciprocal, whole[0])
-        recall = None if whole is None else difference_of(hit, whole[1])
-        whole = whole or (reciprocal, hit)
-        rows.append(Ablation(off, float(reciprocal.mean()), float(hit.mean()), change, recall, len(hit)))
-        notice(f"without {off or 'nothing'}: mrr@100 {rows[-1].mrr:.4f}, recall@100 {rows[-1].recall:.4f}")
-    return rows
-
-
-def render_ablation(rows: Sequence[Ablation]) -> str:
-    """The rows as a Markdown table."""
-    lines = [
-        f"{rows[0].num_sessions:,} sessions left out; 95 % paired bootstrap intervals",
-        "",
-        "| without | MRR@100 | change | Recall@100 | change |",
-        "|---|---|---|---|---|",
-    ]
-    for row in rows:
-        cells = [row.off or "(nothing)", f"{row.mrr:.4f}", _interval(row.mrr_change)]
-        lines.append("| " + " | ".join([*cells, f"{row.recall:.4f}", _interval(row.recall_change)]) + " |")
-    return "\n".join(lines)
+    options = [*sources, *(groups if len(groups) > 1 else [])] if len(sources) > 1 else groups
+    return ablate(options, lambda off: _judge(off, judged, names, examples, ranker))
 
 
 def _sources(names: Sequence[str]) -> list[str]:
@@ -123,7 +75,10 @@ def _sources(names: Sequence[str]) -> list[str]:
     return [name.split(".")[1] for name in names if name.startswith("source.") and name.endswith(".rank")]
 
 
-def _judge(off: str, judged: Judged, names: Sequence[str], examples: Examples, ranker: Fusion) -> tuple[Floats, Floats]:
+def _judge(
+    off: str, judged: Judged, names: Sequence[str], examples: Examples, ranker: Fusion
+) -> dict[str, NDArray[np.float64]]:
+    """What each session adds to MRR@100 and Recall@100 where trees are grown without a source or group."""
     settings = ranker.settings
     kept = [place for place, name in enumerate(names) if off not in name.split(".")[:2] or not off]
     proposed: NDArray[np.bool_] = np.ones(len(examples.labels), dtype=np.bool_)
@@ -140,22 +95,17 @@ def _judge(off: str, judged: Judged, names: Sequence[str], examples: Examples, r
     ranks = target_ranks(judged, scores)
     lost = judged.candidates.codes == judged.targets[judged.candidates.rows]
     ranks[judged.candidates.rows[lost & ~found]] = 0
-    hit = (ranks > 0) & (ranks <= LISTED)
-    return np.where(hit, 1 / np.maximum(ranks, 1), 0.0), hit.astype(np.float64)
+    listed = np.where(ranks <= MAX_RANKED, ranks, 0)
+    return {metric: metric_by_rank(metric)[listed] for metric in ("mrr@100", "recall@100")}
 
 
 def _kept(examples: Examples, proposed: NDArray[np.bool_], columns: Sequence[int]) -> Examples:
     sessions = row_numbers(examples.sizes)[proposed]
     sizes = np.bincount(sessions, minlength=len(examples.sizes))
-    kept = replace(
+    return replace(
         examples,
         features=examples.features[proposed][:, columns],
         labels=examples.labels[proposed],
         sizes=sizes[sizes > 0],
         weights=examples.weights[proposed],
     )
-    return kept
-
-
-def _interval(change: Interval | None) -> str:
-    return "" if change is None else f"{change.difference:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
