@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from functools import cache
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -12,6 +15,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -21,6 +25,8 @@ from rich.table import Table
 __all__ = ["notice", "notice_once", "out", "progress_bar", "stderr", "table", "track"]
 
 T = TypeVar("T")
+FIRST_LINE_S: Final = 2.0
+LINE_EVERY_S: Final = 60.0
 
 out = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False)
@@ -37,9 +43,41 @@ def notice_once(message: str) -> None:
     notice(message)
 
 
+class _Lines(Progress):
+    """Progress for a log file: a plain line after `FIRST_LINE_S` seconds, and more after gaps that grow to a minute."""
+
+    def start(self) -> None:
+        """Start to write lines."""
+        self._over = threading.Event()
+        threading.Thread(target=self._write, args=(self._over,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Write no more lines."""
+        self._over.set()
+
+    def _write(self, over: threading.Event) -> None:
+        gap = FIRST_LINE_S
+        while not over.wait(gap):
+            for task in self.tasks:
+                if task.visible and not task.finished:
+                    notice(_line(task))
+            gap = min(2 * gap, LINE_EVERY_S)
+
+
+def _line(task: Task) -> str:
+    """A task as ``train: 120/1,000 after 0:00:14, about 0:01:42 left, loss 3.123``."""
+    took, left = (None if one is None else timedelta(seconds=int(one)) for one in (task.elapsed, task.time_remaining))
+    counted = f"{task.completed:,.0f}/{task.total:,.0f} after {took}" if task.total else f"{took}"
+    notes = [f"about {left} left"] if left is not None else []
+    notes += [task.fields["note"]] if task.fields.get("note") else []
+    return ", ".join([f"{task.description}: {counted}", *notes])
+
+
 def progress_bar() -> Progress:
-    """Build a progress bar on stderr; silent where stderr is no terminal."""
-    return Progress(
+    """Build a progress bar on stderr: plain lines where that is no terminal; of several processes only the first's."""
+    live, first = stderr.is_terminal, os.environ.get("RANK", "0") == "0"
+    kind = Progress if live or not first else _Lines
+    return kind(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
@@ -48,7 +86,7 @@ def progress_bar() -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
         console=stderr,
-        disable=not stderr.is_terminal,
+        disable=not (live and first),
     )
 
 

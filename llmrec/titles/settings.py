@@ -103,6 +103,11 @@ class GenerateConfig:
         500, "Steps between checkpoints that --resume goes on from.", minimum=1, decides=None
     )
     best_by: Literal["loss", "bleu"] = option("loss", "What the best checkpoint is chosen by, on validation.")
+    log_to: str = option(
+        "tensorboard",
+        "Trackers, with commas between: tensorboard (in the output folder), wandb, mlflow, trackio; none.",
+        decides=None,
+    )
 
     num_beams: int = option(1, "Beams; 1 is greedy (paper: 1 or 5).", minimum=1, decides="validation")
     generate_batch_size: int = option(64, "Sessions decoded at once.", minimum=1, decides="titles")

@@ -27,6 +27,7 @@ from llmrec.titles.models.lora import open_model
 from llmrec.titles.models.model import ModelCard, check_length, read_model_card
 from llmrec.titles.settings import GenerateConfig
 from llmrec.training.devices import name_processor
+from llmrec.training.trackers import tracker_names
 
 __all__ = ["LABELLED_SPLITS", "Job", "prepare_job", "refuse_fp16"]
 
@@ -109,7 +110,8 @@ def prepare_job(config: GenerateConfig) -> Job:
 
 
 def _check_settings(config: GenerateConfig) -> None:
-    """Refuse settings that exclude each other."""
+    """Refuse settings that exclude each other, and trackers that are not there."""
+    tracker_names(config.log_to, RUNS)
     if os.environ.get("ACCELERATE_MIXED_PRECISION") == "fp16":
         raise ConfigError(NO_FP16)
     if config.trim_vocabulary and (config.model or config.base_model == "tiny"):
@@ -167,8 +169,7 @@ def _accelerator(folder: Path) -> Any:
         folder.mkdir(parents=True, exist_ok=True)
     return Accelerator(
         kwargs_handlers=handlers,
-        log_with="tensorboard",
-        project_config=ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder / "logs")),
+        project_config=ProjectConfiguration(project_dir=str(folder)),
         step_scheduler_with_optimizer=False,
     )
 

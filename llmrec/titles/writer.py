@@ -119,7 +119,6 @@ def _train(job: Job, settings: Mapping[str, Any]) -> None:
             model, tokenizer = trim(model, tokenizer, job.store, [job.prompt])
     check_length(model, job.card)
     model = adapt(job.accelerator, model, config)
-    job.accelerator.init_trackers("")
     asked = _prompt_settings(job, model, tokenizer)
     with job.accelerator.main_process_first():
         sessions = build_training_sessions(job.store, "development", sample=config.train_sample, **asked)

@@ -92,6 +92,7 @@ class NeuralSettings:
     validation_share: float = option(0.05, "Training sessions whose last item validates instead.", minimum=0)
     validation_sessions: int = option(2000, "Most sessions that validate.", minimum=1)
     checkpoint_every: int = option(1000, "Steps between checkpoints.", minimum=1, decides=None)
+    log_to: str | None = option(None, "Trackers, as --log-to.", decides=None)
     row_updates: bool | None = option(
         None, "Update only the item vectors that a batch uses (`sampled` alone); by itself from 200,000 items."
     )

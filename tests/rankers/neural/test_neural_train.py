@@ -19,6 +19,7 @@ from llmrec.rankers.neural import train
 from llmrec.rankers.neural.models_by_name import Gru4Rec
 from llmrec.rankers.neural.settings import Gru4RecSettings
 from tests.rankers.contract import training_sessions
+from tests.training.kill import KilledError, kill_at
 
 SETTINGS = Gru4RecSettings(
     embedding_size=8,
@@ -38,10 +39,6 @@ SETTINGS = Gru4RecSettings(
 STEPS_PER_EPOCH = 10
 
 
-class KilledError(Exception):
-    """Stands for the end of the process."""
-
-
 def weights(ranker: Any) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in ranker.scorer.state_dict().items()}
 
@@ -57,14 +54,7 @@ def test_a_killed_training_resumes_to_the_same_weights(
 ) -> None:
     settings = dataclasses.replace(SETTINGS, row_updates=row_updates)
     undisturbed = Gru4Rec(settings).fit(training_sessions())
-    optimize = train._step
-
-    def step(run: Any, chosen: Any) -> float:
-        if run.progress.step == killed_at:
-            raise KilledError
-        return optimize(run, chosen)
-
-    monkeypatch.setattr(train, "_step", step)
+    kill_at(killed_at, monkeypatch)
     with pytest.raises(KilledError):
         Gru4Rec(settings).fit(training_sessions(), folder=tmp_path)
     monkeypatch.undo()
@@ -133,6 +123,7 @@ import dataclasses, sys
 from pathlib import Path
 from llmrec.rankers.neural.models_by_name import Gru4Rec
 from tests.rankers.contract import training_sessions
+from tests.training.kill import KilledError, kill_at
 from tests.rankers.neural.test_neural_train import SETTINGS
 settings = dataclasses.replace(SETTINGS, dropout_prob=0.0)
 Gru4Rec(settings).fit(training_sessions(), folder=Path(sys.argv[1]))

@@ -18,13 +18,14 @@ from safetensors.numpy import load_file
 from llmrec.cli import main
 from llmrec.errors import ConfigError
 from llmrec.ragged import Ragged
-from llmrec.text.encoders.learning import contrastive as train
+from llmrec.text.encoders.learning.contrastive import contrastive_loss
 from llmrec.text.encoders.learning.pairs import HeldSessions, session_pairs, without_futures
 from llmrec.text.encoders.learning.session_recall import target_hits
 from llmrec.text.encoders.learning.train_encoder import TrainEncoderJob, run_train_encoder_job
 from llmrec.text.encoders.registry import load_encoder
 from llmrec.text.search.index import nearest_rows
 from tests.text.encoders.makers import tiny_transformer
+from tests.training.kill import KilledError, kill_at
 
 GROUPS = 12
 SETTINGS: dict[str, Any] = {
@@ -36,10 +37,6 @@ SETTINGS: dict[str, Any] = {
     "checkpoint_every": 3,
     "random_negatives": 16,
 }
-
-
-class KilledError(Exception):
-    """Stands for the end of the process."""
 
 
 @pytest.fixture
@@ -85,14 +82,7 @@ def test_a_killed_training_resumes_to_the_same_weights(
     shop: Path, killed_at: int, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     undisturbed = run_train_encoder_job(job(shop, "one", batch_size=8, **changes), nearest_rows)
-    optimize = train._step
-
-    def step(run: Any, batch: Any) -> float:
-        if run.progress.step == killed_at:
-            raise KilledError
-        return optimize(run, batch)
-
-    monkeypatch.setattr(train, "_step", step)
+    kill_at(killed_at, monkeypatch)
     with pytest.raises(KilledError):
         run_train_encoder_job(job(shop, "two", batch_size=8, **changes), nearest_rows)
     monkeypatch.undo()
@@ -162,8 +152,8 @@ def test_false_negatives_do_not_count() -> None:
     none = torch.zeros(3)
     allowed = torch.ones(3, 3, dtype=torch.bool)
     allowed[0, 1] = allowed[1, 0] = False
-    masked = train.contrastive_loss(one, other, allowed, 0.1, none, none)
-    plain = train.contrastive_loss(one, other, torch.ones(3, 3, dtype=torch.bool), 0.1, none, none)
+    masked = contrastive_loss(one, other, allowed, 0.1, none, none)
+    plain = contrastive_loss(one, other, torch.ones(3, 3, dtype=torch.bool), 0.1, none, none)
     assert masked < plain
 
 

@@ -14,7 +14,6 @@ from accelerate.state import AcceleratorState
 from conftest import TITLES
 from safetensors.torch import load_file
 
-import llmrec.titles.training.train
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, ModelError
 from llmrec.evaluation.runs import read_run
@@ -23,6 +22,7 @@ from llmrec.titles.models.model import ModelCard, build_tiny_mt5, load_model, sa
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.writer import run_generation
 from tests.titles.tiny_llm import write_tiny_llm
+from tests.training.kill import KilledError, kill_at
 
 TEXTS = [title for locale in TITLES.values() for title in locale]
 RUN = "titles_validation.parquet"
@@ -129,16 +129,9 @@ def test_stopped_and_resumed_it_ends_with_the_adapter_of_an_undisturbed_training
     ways: dict[str, Any] = {"lora_dropout": 0.1, "checkpoint_every": 3, "pack": True}
     plain, stopped = (config(tiny_store, base, tmp_path / name, **ways) for name in ("plain", "stopped"))
     train(plain)
-
-    def stop(run: Any, batch: Any) -> float:
-        if run.progress.step == 5:
-            raise KeyboardInterrupt
-        return step(run, batch)
-
-    step = llmrec.titles.training.train._step
     with monkeypatch.context() as patch:
-        patch.setattr(llmrec.titles.training.train, "_step", stop)
-        with pytest.raises(KeyboardInterrupt):
+        kill_at(5, patch)
+        with pytest.raises(KilledError):
             train(stopped)
     (state,) = (tmp_path / "stopped" / "checkpoints").glob("step-*")
     assert state.name == "step-00000003"

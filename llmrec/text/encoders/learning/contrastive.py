@@ -1,4 +1,4 @@
-"""Contrastive training of an encoder on pairs of items seen together, by `accelerate`.
+"""Contrastive training of an encoder on pairs of items seen together.
 
 Each item of a pair has to tell its partner from the other items of the batch. Items that are known to be seen together,
 that are the same, or that have the same text are no negatives. The batches are drawn from seed and epoch, so a resumed
@@ -8,100 +8,37 @@ training ends with the weights of an undisturbed one; vectors are gathered from 
 from __future__ import annotations
 
 import itertools
-import json
 import math
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # as everybody writes it
 
-from llmrec.console import notice, progress_bar
 from llmrec.errors import ConfigError, DataError
-from llmrec.files import atomic_file, write_text
-from llmrec.settings import deciding
+from llmrec.files import atomic_file
 from llmrec.text.encoders.base import Floats
 from llmrec.text.encoders.learning.pairs import Pairs
 from llmrec.text.encoders.learning.settings import EncoderSettings
 from llmrec.text.encoders.learning.students import Student
-from llmrec.training import checkpoint
-from llmrec.training.checkpoint import Progress
-from llmrec.training.devices import name_processor
-from llmrec.training.schedule import learning_rate_at
+from llmrec.training.devices import new_accelerator
+from llmrec.training.loop import Task, run_training
 
 __all__ = ["contrastive_loss", "train_encoder"]
 
 Ints = NDArray[np.int64]
+Batch = tuple[Ints, Ints]  # first items (B,) and their partners (B,)
 
-WEIGHTS: Final = "weights.safetensors"
-HISTORY: Final = "history.jsonl"
 MINED: Final = "negatives.safetensors"
 SPARE: Final = 50  # nearest items looked at beyond those wanted, for those seen together stand nearest
 Finder = Callable[[Floats], Callable[[Floats, int], Ints]]  # vectors → (queries, k) → their k nearest rows, -1 beyond
-
-
-@dataclass
-class _Training:
-    """Everything one training touches; the functions below are its steps."""
-
-    accelerator: Accelerator
-    student: Any  # as `accelerate` has wrapped it
-    optimizer: Any
-    pairs: Pairs
-    same_text: Ints  # one number for each distinct text, shape (N,)
-    settings: EncoderSettings
-    validate: Callable[[Student], float]
-    folder: Path
-    progress: Progress = field(default_factory=Progress)
-    history: list[dict[str, float]] = field(default_factory=list)
-    finder: Finder | None = None
-    mined: Ints | None = None
-
-    @property
-    def plain(self) -> Student:
-        """The student without what `accelerate` wraps around it."""
-        student: Student = self.accelerator.unwrap_model(self.student)
-        return student
-
-    @cached_property
-    def log_chances(self) -> NDArray[np.float32]:
-        """Logarithm of how often an item stands in a batch of pairs, shape ``(N,)``."""
-        pairs, num = self.pairs, self.pairs.num_items
-        sums = np.bincount(pairs.first, pairs.weights, num) + np.bincount(pairs.second, pairs.weights, num)
-        logs: NDArray[np.float32] = np.log(np.maximum(sums / sums.sum(), 1e-12)).astype(np.float32)
-        return logs
-
-    @property
-    def log_even(self) -> float:
-        """The same for an item drawn evenly."""
-        return -math.log(self.pairs.num_items)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Steps between validations."""
-        return max(1, len(self.pairs) // self.settings.batch_size)
-
-    @property
-    def total_steps(self) -> int:
-        """Steps where nothing stops the training early."""
-        steps = self.settings.max_epochs * self.steps_per_epoch
-        return min(steps, self.settings.max_steps or steps)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether validation has stopped rising."""
-        best = self.progress.best_step
-        return best >= 0 and self.progress.step - best >= self.settings.patience * self.steps_per_epoch
 
 
 def train_encoder(
@@ -128,152 +65,142 @@ def train_encoder(
         finder: Makes an index of vectors, which hard negatives are looked up in.
 
     Returns:
-        One entry an epoch: step, training loss and validation score.
+        One entry an epoch, as `llmrec.training.loop.run_training`; ``score`` is that of the validation.
 
     Raises:
-        ConfigError: ``folder`` holds a training with other settings, the batch cannot be shared, or hard negatives are
-            asked for without a ``finder``.
+        ConfigError: ``folder`` holds a training with other settings, the batch cannot be shared, hard negatives are
+            asked for without a ``finder``, or a tracker cannot be used.
         DataError: there is no pair to learn from.
     """
     if not len(pairs):
         raise DataError("no two items are seen together in the training sessions; give more sessions to --train")
-    states = folder / "checkpoints"
-    if resume and checkpoint.is_finished(states, deciding(settings, "weights")):
-        student.load_state_dict(load_file(folder / WEIGHTS), strict=False)
-        return _read_history(folder)
-    run = _prepare(student, pairs, same_text, settings, validate, folder)
-    run.finder = finder
-    if resume:
-        _resume(run)
-    with progress_bar() as bar:
-        task = bar.add_task("train", total=run.total_steps, completed=run.progress.step, note="")
-        for batch in _batches(run):
-            if settings.hard_negatives and run.progress.step % run.steps_per_epoch == 0:
-                _mine(run)
-            loss = _step(run, batch)
-            bar.update(task, completed=run.progress.step, note=f"loss {loss:.3f}")
-            if run.progress.step % run.steps_per_epoch == 0 or run.progress.step == run.total_steps:
-                _end_epoch(run)
-            elif run.progress.step % settings.checkpoint_every == 0:
-                checkpoint.save_checkpoint(run.accelerator, states, run.progress, deciding(settings, "weights"))
-            if run.is_over:
-                break
-    run.plain.load_state_dict(load_file(folder / WEIGHTS), strict=False)
-    if run.accelerator.is_main_process:
-        checkpoint.finish(states, run.progress, deciding(settings, "weights"))
-    run.accelerator.wait_for_everyone()
-    return run.history
-
-
-def _prepare(
-    student: Student,
-    pairs: Pairs,
-    same_text: Ints,
-    settings: EncoderSettings,
-    validate: Callable[[Student], float],
-    folder: Path,
-) -> _Training:
-    name_processor()
-    accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+    accelerator = new_accelerator()
     for name in ("batch_size", "random_negatives"):
         if getattr(settings, name) % accelerator.num_processes:
             shared = f"{getattr(settings, name)} cannot be shared evenly by {accelerator.num_processes} processes"
             raise ConfigError(f"{name}: {shared}; give a multiple of it")
     torch.manual_seed(settings.seed + accelerator.process_index)  # dropout
     learnt = [one for one in student.parameters() if one.requires_grad]
-    optimizer = torch.optim.Adam(learnt, lr=settings.learning_rate)
-    wrapped, prepared = accelerator.prepare(student, optimizer)
+    wrapped, optimizer = accelerator.prepare(student, torch.optim.Adam(learnt, lr=settings.learning_rate))
     folder.mkdir(parents=True, exist_ok=True)
-    return _Training(accelerator, wrapped, prepared, pairs, same_text, settings, validate, folder)
+    per_epoch = max(1, len(pairs) // settings.batch_size)
+    task = _PairTask(
+        accelerator=accelerator,
+        model=wrapped,
+        optimizers=[optimizer],
+        settings=settings,
+        steps_per_epoch=per_epoch,
+        total_steps=min(settings.max_epochs * per_epoch, settings.max_steps or settings.max_epochs * per_epoch),
+        evaluate=validate,
+        metric="recall",
+        pairs=pairs,
+        same_text=same_text,
+        folder=folder,
+        finder=finder,
+    )
+    return run_training(task, folder=folder, resume=resume)
 
 
-def _resume(run: _Training) -> None:
-    states = run.folder / "checkpoints"
-    progress = checkpoint.load_progress(states, deciding(run.settings, "weights"))
-    if progress is None:
-        return
-    checkpoint.restore(run.accelerator, states)
-    run.progress = progress
-    run.history = [entry for entry in _read_history(run.folder) if entry["step"] <= progress.step]
-    if (run.folder / MINED).is_file():
-        run.mined = load_file(run.folder / MINED)["negatives"].numpy()
-    notice(f"resumed at step {progress.step} of {run.total_steps}")
+@dataclass(kw_only=True)
+class _PairTask(Task):
+    """Pairs of items, their negatives and InfoNCE."""
 
+    pairs: Pairs
+    same_text: Ints  # one number for each distinct text, shape (N,)
+    folder: Path
+    finder: Finder | None
+    mined: Ints | None = None
 
-def _batches(run: _Training) -> Iterator[tuple[Ints, Ints]]:
-    """Pairs of each step from the current one on, drawn by their weights, either item first."""
-    size, chances = run.settings.batch_size, run.pairs.weights / run.pairs.weights.sum()
-    first_epoch, first = divmod(run.progress.step, run.steps_per_epoch)
-    for epoch in range(first_epoch, run.settings.max_epochs):
-        chance = np.random.default_rng((run.settings.seed, epoch))
-        drawn = chance.choice(len(run.pairs), size=(run.steps_per_epoch, size), p=chances)
+    @cached_property
+    def log_chances(self) -> NDArray[np.float32]:
+        """Logarithm of how often an item stands in a batch of pairs, shape ``(N,)``."""
+        pairs, num = self.pairs, self.pairs.num_items
+        sums = np.bincount(pairs.first, pairs.weights, num) + np.bincount(pairs.second, pairs.weights, num)
+        logs: NDArray[np.float32] = np.log(np.maximum(sums / sums.sum(), 1e-12)).astype(np.float32)
+        return logs
+
+    def epoch(self, number: int, first: int) -> Iterator[Batch]:
+        """Pairs of each step, drawn by their weights, either item first; hard negatives are mined before the first."""
+        if self.settings.hard_negatives:
+            self._mine(anew=first == 0)
+        size, chances = self.settings.batch_size, self.pairs.weights / self.pairs.weights.sum()
+        chance = np.random.default_rng((self.settings.seed, number))
+        drawn = chance.choice(len(self.pairs), size=(self.steps_per_epoch, size), p=chances)
         turned = chance.random(drawn.shape) < 0.5
-        one, other = run.pairs.first[drawn], run.pairs.second[drawn]
-        for step in range(first, run.steps_per_epoch):
-            if run.progress.step >= run.total_steps:
-                return
+        one, other = self.pairs.first[drawn], self.pairs.second[drawn]
+        for step in range(first, self.steps_per_epoch):
             yield np.where(turned[step], other[step], one[step]), np.where(turned[step], one[step], other[step])
-        first = 0
 
+    def size(self, _batch: Batch) -> int:
+        """Every process has the whole batch's mean."""
+        return int(self.accelerator.num_processes)
 
-def _step(run: _Training, batch: tuple[Ints, Ints]) -> float:
-    """One optimizer step; returns the batch's loss, the same on every process."""
-    settings, step, device = run.settings, run.progress.step, run.accelerator.device
-    rate = learning_rate_at(
-        step,
-        peak=settings.learning_rate,
-        total_steps=run.total_steps,
-        warmup_steps=settings.warmup_steps,
-        schedule=settings.schedule,
-    )
-    for group in run.optimizer.param_groups:
-        group["lr"] = rate
-    run.student.train()
-    one, other = batch
-    further = _further_negatives(run, one)
-    columns = np.concatenate([other, *further])
-    with run.accelerator.autocast():
-        vectors = _encoded(run, [one, other, *further])
-    allowed = torch.from_numpy(~_false_negatives(run, one[:, None], columns[None, :])).to(device)
-    shift = torch.from_numpy(settings.logq * run.log_chances).to(device)
-    shifts = torch.cat(
-        [shift[other], torch.full((len(columns) - len(other),), settings.logq * run.log_even).to(device)]
-    )
-    loss = contrastive_loss(vectors[: len(one)], vectors[len(one) :], allowed, settings.temperature, shift[one], shifts)
-    run.accelerator.backward(loss)
-    run.accelerator.clip_grad_norm_(run.student.parameters(), settings.max_grad_norm)
-    run.optimizer.step()
-    run.optimizer.zero_grad()
-    before = run.progress
-    value = float(loss.detach())
-    run.progress = replace(before, step=step + 1, loss_sum=before.loss_sum + value, loss_steps=before.loss_steps + 1)
-    return value
+    def loss(self, part: Batch, step: int) -> Tensor:
+        """InfoNCE of the whole batch, whoever computed its vectors."""
+        settings, device, (one, other) = self.settings, self.accelerator.device, part
+        further = self._further_negatives(one, step)
+        columns = np.concatenate([other, *further])
+        with self.accelerator.autocast():
+            vectors = self._encoded([one, other, *further])
+        allowed = torch.from_numpy(~self._false_negatives(one[:, None], columns[None, :])).to(device)
+        shift = torch.from_numpy(settings.logq * self.log_chances).to(device)
+        even = torch.full((len(columns) - len(other),), settings.logq * -math.log(self.pairs.num_items)).to(device)
+        shifts, first, others = torch.cat([shift[other], even]), vectors[: len(one)], vectors[len(one) :]
+        return contrastive_loss(first, others, allowed, settings.temperature, shift[one], shifts)
 
+    def _further_negatives(self, one: Ints, step: int) -> list[Ints]:
+        """Items beside the batch's own: a hard one for each first item, and some drawn evenly; alike everywhere."""
+        chance = np.random.default_rng((self.settings.seed, 1, step))
+        further = []
+        if self.mined is not None:
+            further.append(self.mined[one, chance.integers(self.mined.shape[1], size=len(one))])
+        if self.settings.random_negatives:
+            further.append(chance.integers(self.pairs.num_items, size=self.settings.random_negatives))
+        return further
 
-def _further_negatives(run: _Training, one: Ints) -> list[Ints]:
-    """Items beside the batch's own: a hard one for each first item, and some drawn evenly; alike on all processes."""
-    settings, chance = run.settings, np.random.default_rng((run.settings.seed, 1, run.progress.step))
-    further = []
-    if run.mined is not None:
-        further.append(run.mined[one, chance.integers(run.mined.shape[1], size=len(one))])
-    if settings.random_negatives:
-        further.append(chance.integers(run.pairs.num_items, size=settings.random_negatives))
-    return further
+    def _encoded(self, parts: list[Ints]) -> Tensor:
+        """Vectors of all parts, one after another; each process computes its share of each part."""
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        mine = np.concatenate([np.array_split(part, processes)[rank] for part in parts])
+        vectors: Tensor = self.model(mine).float()
+        if processes == 1:
+            return vectors
+        from torch.distributed.nn.functional import all_gather
 
+        # its gradient is summed over processes and then averaged over them: that of one process with the whole batch
+        gathered = all_gather(vectors)  # type: ignore[no-untyped-call]
+        ends = np.cumsum([0, *(len(part) // processes for part in parts)])
+        return torch.cat([whole[start:end] for start, end in itertools.pairwise(ends) for whole in gathered])
 
-def _encoded(run: _Training, parts: list[Ints]) -> Tensor:
-    """Vectors of all parts, one after another; each process computes its share of each part."""
-    rank, processes = run.accelerator.process_index, run.accelerator.num_processes
-    mine = np.concatenate([np.array_split(part, processes)[rank] for part in parts])
-    vectors: Tensor = run.student(mine).float()
-    if processes == 1:
-        return vectors
-    from torch.distributed.nn.functional import all_gather
+    def _false_negatives(self, rows: Ints, columns: Ints) -> NDArray[np.bool_]:
+        """Whether items must not count as wrong for others; of the shape that the two arrays broadcast to."""
+        found: NDArray[np.bool_] = self.pairs.known(rows, columns) | (self.same_text[rows] == self.same_text[columns])
+        return found
 
-    # its gradient is summed over processes and then averaged over them: that of one process with the whole batch
-    gathered = all_gather(vectors)  # type: ignore[no-untyped-call]
-    ends = np.cumsum([0, *(len(part) // processes for part in parts)])
-    return torch.cat([whole[start:end] for start, end in itertools.pairwise(ends) for whole in gathered])
+    def _mine(self, anew: bool) -> None:
+        """The nearest items of each item that are no false negatives, by the student as it is now, or was."""
+        if self.finder is None:
+            raise ConfigError("hard_negatives needs an index; give train_encoder a finder")
+        if not anew:  # resumed within an epoch
+            self.mined = load_file(self.folder / MINED)["negatives"].numpy()
+            return
+        vectors = self.plain.vectors()
+        nearest, num = self.finder(vectors), min(self.settings.hard_negatives, len(vectors) - 1)
+        self.mined = np.zeros((len(vectors), num), dtype=np.int64)
+        for start in range(0, len(vectors), 512):
+            rows = np.arange(start, min(start + 512, len(vectors)))[:, None]
+            found = nearest(vectors[rows[:, 0]], min(num + SPARE, len(vectors)))
+            found = np.where(found < 0, rows, found)  # an item is no negative of itself, so this counts for nothing
+            order = np.argsort(self._false_negatives(rows, found), axis=1, kind="stable")[:, :num]
+            self.mined[rows[:, 0]] = np.take_along_axis(found, order, axis=1)
+        if self.accelerator.is_main_process:
+            with atomic_file(self.folder / MINED) as temporary:
+                save_file({"negatives": torch.from_numpy(self.mined)}, temporary)
+
+    def weights(self) -> dict[str, Tensor]:
+        """What is learnt: a frozen base stays out."""
+        learnt = {name for name, value in self.plain.named_parameters() if value.requires_grad}
+        return {name: one for name, one in self.plain.state_dict().items() if name in learnt}
 
 
 def contrastive_loss(
@@ -296,57 +223,3 @@ def contrastive_loss(
     scores = (one @ other.T / temperature).masked_fill(~counts, -torch.inf)
     forward = F.cross_entropy(scores - column_shift, right)
     return (forward + F.cross_entropy(scores[:, :size].T - row_shift, right)) / 2
-
-
-def _false_negatives(run: _Training, rows: Ints, columns: Ints) -> NDArray[np.bool_]:
-    """Whether items must not count as wrong for others; of the shape that the two arrays broadcast to."""
-    found: NDArray[np.bool_] = run.pairs.known(rows, columns) | (run.same_text[rows] == run.same_text[columns])
-    return found
-
-
-def _mine(run: _Training) -> None:
-    """The nearest items of each item that are no false negatives, by the student as it is now."""
-    if run.finder is None:
-        raise ConfigError("hard_negatives needs an index; give train_encoder a finder")
-    vectors = run.plain.vectors()
-    nearest, num = run.finder(vectors), min(run.settings.hard_negatives, len(vectors) - 1)
-    run.mined = np.zeros((len(vectors), num), dtype=np.int64)
-    for start in range(0, len(vectors), 512):
-        rows = np.arange(start, min(start + 512, len(vectors)))[:, None]
-        found = nearest(vectors[rows[:, 0]], min(num + SPARE, len(vectors)))
-        found = np.where(found < 0, rows, found)  # an item is no negative of itself, so this one counts for nothing
-        order = np.argsort(_false_negatives(run, rows, found), axis=1, kind="stable")[:, :num]
-        run.mined[rows[:, 0]] = np.take_along_axis(found, order, axis=1)
-    if run.accelerator.is_main_process:
-        with atomic_file(run.folder / MINED) as temporary:
-            save_file({"negatives": torch.from_numpy(run.mined)}, temporary)
-
-
-def _end_epoch(run: _Training) -> None:
-    """Validate, keep the best weights, note how it went, and leave a checkpoint."""
-    before = run.progress
-    score = float(broadcast(torch.tensor(run.validate(run.plain), device=run.accelerator.device)))
-    entry = {"step": before.step, "train_loss": before.loss_sum / max(1, before.loss_steps), "score": score}
-    run.progress = replace(before, loss_sum=0.0, loss_steps=0)
-    best = score > before.best_score
-    if best:
-        run.progress = replace(run.progress, best_step=before.step, best_score=score)
-    run.history.append(entry)
-    if run.accelerator.is_main_process:
-        if best:
-            learnt = {name for name, value in run.plain.named_parameters() if value.requires_grad}
-            state = {name: one for name, one in run.plain.state_dict().items() if name in learnt}
-            with atomic_file(run.folder / WEIGHTS) as temporary:
-                save_file({name: one.detach().cpu().contiguous() for name, one in state.items()}, temporary)
-        shown = f"validation recall {score:.4f}{' (best so far)' if best else ''}"
-        notice(f"step {before.step}/{run.total_steps}: loss {entry['train_loss']:.4f}, {shown}")
-        lines = "".join(json.dumps({**one, "time": round(time.time(), 3)}) + "\n" for one in run.history)
-        write_text(run.folder / HISTORY, lines)
-    checkpoint.save_checkpoint(
-        run.accelerator, run.folder / "checkpoints", run.progress, deciding(run.settings, "weights")
-    )
-
-
-def _read_history(folder: Path) -> list[dict[str, float]]:
-    file = folder / HISTORY
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []

@@ -51,4 +51,5 @@ class EncoderSettings:
     checkpoint_every: int = option(
         200, "Steps between checkpoints that --resume goes on from.", minimum=1, decides=None
     )
+    log_to: str | None = option(None, "Trackers, as --log-to.", decides=None)
     seed: int = option(0, "Seed of validation sessions, order, dropout and initial weights.", minimum=0)
