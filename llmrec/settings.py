@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -240,9 +241,16 @@ def _converted(cls: Any, content: Mapping[str, Any], origin: str) -> dict[str, A
 
 def _value(value: Any, hint: Any, where: str) -> Any:
     """A value of its type and in its range."""
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return build(hint, value, where)  # type: ignore[arg-type]
     try:  # `1e-4` is text in YAML 1.1, and text may be a number; but 1 is not true
         return msgspec.convert(value, hint, strict=not isinstance(value, str | list | tuple))
     except msgspec.ValidationError as error:
+        place = re.search(r"`\$\[(\d+)\]`$", str(error))
+        if place:  # the part of a list that is wrong; the list's type may be one of `list | None`
+            while typing.get_origin(hint) is not tuple:
+                hint = typing.get_args(hint)[0]
+            return _value(value[int(place[1])], typing.get_args(hint)[0], where)
         raise ConfigError(f"{where} must be {_range(str(error)) or _expected(hint)}; got {value!r}") from error
 
 
@@ -284,7 +292,7 @@ def _expected(hint: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(str, parts))}"
     if origin in (tuple, Sequence):
-        return f"a list, each {_expected(parts[0])}"
+        return "a list"
     if origin in (Annotated, Union, types.UnionType):
         return _expected(parts[0])
     return "a mapping" if origin is not None else _TYPE_NAMES.get(hint, str(getattr(hint, "__name__", hint)))

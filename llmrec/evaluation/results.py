@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.bootstrap import Interval
 from llmrec.files import write_text
@@ -136,39 +138,9 @@ def read_result(path: Path) -> Result:
             raise DataError(
                 f"{path}: result of version {record['version']}, this llmrec reads {RESULT_VERSION}; evaluate again"
             )
-        return _from_record(record)
+        return msgspec.convert(record, Result)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not a result; write it again: llmrec evaluate RUN --targets FILE") from error
-
-
-def _from_record(record: dict[str, Any]) -> Result:
-    locales = {name: Scores(**scores) for name, scores in record["locales"].items()}
-    parts = {name: _part(part) for name, part in record.get("parts", {}).items()}
-    comparison = record["comparison"]
-    if comparison is not None:
-        intervals = {name: Interval(**interval) for name, interval in comparison["intervals"].items()}
-        comparison = Comparison(**{**comparison, "intervals": intervals})
-    overall = Scores(**record["overall"])
-    breakdowns = {
-        grouping: {name: _part(part) for name, part in groups.items()}
-        for grouping, groups in record.get("breakdowns", {}).items()
-    }
-    changed = {
-        "overall": overall,
-        "locales": locales,
-        "comparison": comparison,
-        "parts": parts,
-        "breakdowns": breakdowns,
-    }
-    return Result(**{**record, **changed})
-
-
-def _part(record: dict[str, Any]) -> Part:
-    intervals, differences = (
-        {metric: Interval(**interval) for metric, interval in record.get(name, {}).items()}
-        for name in ("intervals", "differences")
-    )
-    return Part(record["num_sessions"], record["metrics"], intervals, differences, record.get("p_values", {}))
 
 
 def refuse_partial(result: Result) -> None:

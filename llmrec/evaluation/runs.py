@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -106,10 +107,10 @@ def read_run(path: Path) -> Run:
             raise DataError(f"{path}: no column '{column}'; a run has 'locale' and '{PREDICTION}'")
         _refuse_null(table[column], column, path)
     predictions = _plain(table[PREDICTION])
-    record = _read_sidecar(sidecar_of(path), len(table))
+    made = _read_sidecar(sidecar_of(path), len(table))
     kind = _kind_of(predictions, path)
     locales = table["locale"].cast(pa.string())
-    return Run(path, kind, locales, predictions, record.get("provenance", {}), bool(record.get("partial", False)))
+    return Run(path, kind, locales, predictions, made.provenance, made.partial)
 
 
 def _read_table(path: Path) -> Any:
@@ -122,18 +123,25 @@ def _read_table(path: Path) -> Any:
         raise DataError(f"{path}: not a Parquet file ({reason}); it may be cut short: write the run again") from error
 
 
-def _read_sidecar(path: Path, rows: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Sidecar:
+    rows: int | None = None
+    partial: bool = False
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _read_sidecar(path: Path, rows: int) -> _Sidecar:
     if not path.is_file():
-        return {}
+        return _Sidecar()
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        made = msgspec.convert(json.loads(path.read_text(encoding="utf-8")), _Sidecar)
+    except msgspec.ValidationError as error:
+        raise DataError(f"{path}: not the sidecar of a run; move it elsewhere, a run's sidecar has its name") from error
     except ValueError as error:
         raise DataError(f"{path}: not JSON; remove it or write the run again") from error
-    if not isinstance(record, dict) or not isinstance(record.get("provenance", {}), dict):
-        raise DataError(f"{path}: not the sidecar of a run; move it elsewhere, a run's sidecar has its name")
-    if record.get("rows", rows) != rows:
-        raise DataError(f"{path}: tells of {record['rows']} rows, the run beside it has {rows}; write the run again")
-    return record
+    if made.rows not in (None, rows):
+        raise DataError(f"{path}: tells of {made.rows} rows, the run beside it has {rows}; write the run again")
+    return made
 
 
 def _column(values: Any) -> Any:

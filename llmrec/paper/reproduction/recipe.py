@@ -16,7 +16,7 @@ import yaml
 
 from llmrec.errors import ConfigError, nearest
 from llmrec.paper.reproduction.templates import fill, places_of
-from llmrec.settings import load_recipe
+from llmrec.settings import build, load_recipe
 
 __all__ = ["FOLDER", "Band", "Method", "Protocol", "Row", "TableRecipe", "load_table", "settings_of", "table_names"]
 
@@ -125,10 +125,10 @@ class Row:
     label: str
     method: Method
     columns: tuple[str, ...]
-    published: tuple[float | None, ...]
+    published: tuple[float | int | None, ...]
     protocols: tuple[Protocol, ...]
     doubts: tuple[str, ...] = ()
-    corrected: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
+    corrected: Mapping[str, float | int | None] = dataclasses.field(default_factory=dict)
 
     def paper_value(self, column: str) -> float | None:
         """What the paper prints for a column."""
@@ -137,6 +137,19 @@ class Row:
     def aim(self, column: str) -> float | None:
         """What a column is judged by: the published value, or what it must have been."""
         return self.corrected[column] if column in self.corrected else self.paper_value(column)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _GivenRow:
+    """A row as its table's file has it: method and protocols by name, the method's being the row's if not given."""
+
+    label: str
+    method: str = ""
+    columns: tuple[str, ...]
+    published: tuple[float | int | None, ...] | None = None
+    protocols: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
+    corrected: Mapping[str, float | int | None] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -183,7 +196,7 @@ def load_table(name: str, folder: Path = FOLDER) -> TableRecipe:
     path = folder / f"{name}.yaml"
     if name not in table_names(folder):
         raise ConfigError(f"no table or figure '{name}'{nearest(name, [*table_names(folder), 'all'])}")
-    content = _mapping(_read(path), str(path))
+    content = _read(path)
     shared = {key: content.pop(key) for key in ("columns", "protocols") if key in content}
     rows = {
         str(key): _row(str(key), shared | _mapping(row, f"{path}: row '{key}'"), folder, f"{path}: row '{key}'")
@@ -191,8 +204,7 @@ def load_table(name: str, folder: Path = FOLDER) -> TableRecipe:
     }
     if not rows:
         raise ConfigError(f"{path}: a table has rows")
-    examples = tuple((str(one), str(two)) for one, two in content.pop("examples", ()))
-    recipe = _build(TableRecipe, content | {"name": name, "rows": rows, "examples": examples}, str(path))
+    recipe = build(TableRecipe, content | {"name": name, "rows": rows}, str(path))
     for band in recipe.bands.values():
         _known(band, _bands(folder), f"{path}: band")
     for row in rows.values():
@@ -220,12 +232,8 @@ def load_band(name: str, folder: Path = FOLDER) -> Band:
 @cache
 def _bands(folder: Path) -> dict[str, Band]:
     path = folder / "methods.yaml"
-    bands = {}
-    for key, band in _mapping(_read(path).get("bands"), f"{path}: 'bands'").items():
-        where = f"{path}: band '{key}'"
-        parts = {name: _build(Limits, _mapping(part, where), where) for name, part in _mapping(band, where).items()}
-        bands[str(key)] = _build(Band, parts, where)
-    return bands
+    bands = _mapping(_read(path).get("bands"), f"{path}: 'bands'")
+    return {str(key): build(Band, band, f"{path}: band '{key}'") for key, band in bands.items()}
 
 
 @cache
@@ -234,7 +242,7 @@ def _methods(folder: Path) -> dict[str, Method]:
     methods = {}
     for key, given in _mapping(_read(path).get("methods"), f"{path}: 'methods'").items():
         where = f"{path}: method '{key}'"
-        method = _build(Method, {**_lists(_mapping(given, where), Method, where), "name": str(key)}, where)
+        method = build(Method, _mapping(given, where) | {"name": str(key)}, where)
         for band in (method.band, method.again):
             _known(band, _bands(folder), where)
         settings_of(method)
@@ -246,33 +254,31 @@ def _methods(folder: Path) -> dict[str, Method]:
 def _protocols(folder: Path) -> dict[str, Protocol]:
     path = folder / "protocols.yaml"
     protocols = {}
-    for key, given in _mapping(_read(path), str(path)).items():
+    for key, given in _read(path).items():
         where = f"{path}: protocol '{key}'"
-        values = {**_lists(_mapping(given, where), Protocol, where), "name": str(key)}
-        protocols[str(key)] = _build(Protocol, values, where)
+        protocols[str(key)] = build(Protocol, _mapping(given, where) | {"name": str(key)}, where)
     return protocols
 
 
-def _row(name: str, given: dict[str, Any], folder: Path, where: str) -> Row:
-    columns = _texts(given.pop("columns", ()), f"{where}: 'columns'")
-    published = given.get("published", [None] * len(columns))
-    if not columns or not isinstance(published, list) or len(published) != len(columns):
-        raise ConfigError(f"{where}: 'published' must have {len(columns)} values, one a column")
-    for value in published:
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise ConfigError(f"{where}: 'published' must hold numbers or null; got {value!r}")
-    corrected = _mapping(given.get("corrected", {}), f"{where}: 'corrected'")
-    for column in corrected:
-        _known(column, dict.fromkeys(columns, ""), f"{where}: 'corrected'")
-    protocols = [
-        _known(one, _protocols(folder), f"{where}: protocol")
-        for one in _texts(given.pop("protocols", ()), f"{where}: 'protocols'")
-    ]
-    if not protocols:
+def _row(name: str, content: dict[str, Any], folder: Path, where: str) -> Row:
+    given = build(_GivenRow, content, where)
+    published = given.published or (None,) * len(given.columns)
+    if not given.columns or len(published) != len(given.columns):
+        raise ConfigError(f"{where}: 'published' must have {len(given.columns)} values, one a column")
+    if not given.protocols:
         raise ConfigError(f"{where}: names no protocol")
-    method = _known(str(given.get("method", name)), _methods(folder), f"{where}: method")
-    built = {"name": name, "method": method, "columns": columns, "published": tuple(published)}
-    return _build(Row, {**_lists(given, Row, where), **built, "protocols": tuple(protocols)}, where)
+    for column in given.corrected:
+        _known(column, dict.fromkeys(given.columns, ""), f"{where}: 'corrected'")
+    return Row(
+        name=name,
+        label=given.label,
+        method=_known(given.method or name, _methods(folder), f"{where}: method"),
+        columns=given.columns,
+        published=published,
+        protocols=tuple(_known(one, _protocols(folder), f"{where}: protocol") for one in given.protocols),
+        doubts=given.doubts,
+        corrected=given.corrected,
+    )
 
 
 def _check_places(row: Row, path: Path) -> None:
@@ -300,32 +306,6 @@ def _mapping(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigError(f"{where} must be a mapping; got {value!r}")
     return dict(value)
-
-
-def _texts(value: Any, where: str) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple):
-        raise ConfigError(f"{where} must be a list; got {value!r}")
-    return tuple(map(str, value))
-
-
-def _lists(values: dict[str, Any], cls: type[Any], where: str) -> dict[str, Any]:
-    """Values whose field is a tuple of texts, as such."""
-    kinds = {field.name: str(field.type) for field in dataclasses.fields(cls)}
-    return {
-        key: _texts(value, f"{where}: '{key}'") if kinds.get(key) == "tuple[str, ...]" else value
-        for key, value in values.items()
-    }
-
-
-def _build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
-    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    for key in values:
-        if key not in fields:
-            raise ConfigError(f"{where}: unknown key '{key}'{nearest(str(key), fields)}")
-    try:
-        return cls(**values)
-    except TypeError as error:
-        raise ConfigError(f"{where}: {str(error).partition('() ')[2]}") from error
 
 
 def _known(name: str, known: Mapping[str, T], where: str) -> T:

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from llmrec.errors import DataError
 from llmrec.files import write_text
 
@@ -28,7 +30,7 @@ class Cell:
         high: Upper end.
     """
 
-    value: float
+    value: int | float
     n: int | None = None
     low: float | None = None
     high: float | None = None
@@ -101,8 +103,7 @@ def read_measurement(path: Path) -> Measurement:
             raise DataError(
                 f"{path}: record of version {record['version']}, this llmrec reads {VERSION}; measure again"
             )
-        cells = {name: Cell(**cell) for name, cell in record["cells"].items()}
-        return Measurement(**{**record, "cells": cells})
+        return msgspec.convert(record, Measurement)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: no record of a measurement; remove it and run llmrec reproduce again") from error
 

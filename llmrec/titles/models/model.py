@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from transformers import (
     AutoConfig,
@@ -244,6 +245,6 @@ def read_model_card(name: str) -> ModelCard | None:
         unknown = set(content) - set(ModelCard.__dataclass_fields__)
         if unknown:
             raise ModelError(f"{file}: unknown key '{min(unknown)}'{nearest(min(unknown), content)}")
-        return ModelCard(**content)
+        return msgspec.convert(content, ModelCard)
     except (ValueError, TypeError) as error:
         raise ModelError(f"{file}: not a model card of this version; train the model again") from error
