@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from llmrec.evaluation.bleu import bleu_from_stats
 from llmrec.evaluation.bootstrap import Interval
 from llmrec.evaluation.differences import difference_of
-from llmrec.selection.linear import Prices, best_of_rows, corpus_stats
+from llmrec.selection.linear import Prices, corpus_stats
+from llmrec.within import best_of_each
 
 __all__ = ["Policy", "Trial", "choose", "choose_by_risk", "trusted", "tune_policy"]
 
@@ -78,7 +79,7 @@ def choose(rows: Ints, lengths: Ints, worth: Floats, last: Ints, policy: Policy)
         policy: How to choose.
     """
     value = worth - policy.prices.cost(lengths, policy.length_price)
-    best = best_of_rows(rows, value, len(last))
+    best = best_of_each(rows, value, len(last))
     if not len(rows):
         return best
     with np.errstate(invalid="ignore"):

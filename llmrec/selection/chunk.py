@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from llmrec.ragged import Ragged
 from llmrec.rankers.fusion.candidates import Candidates
 from llmrec.selection.features import describe, expected_matches
 from llmrec.selection.linear import Prices
@@ -17,7 +18,8 @@ from llmrec.selection.ngrams import NO_TITLE, TitleBook, agreement
 from llmrec.selection.offers import Evidence, Offers, make_offers
 from llmrec.selection.settings import SelectSettings
 from llmrec.selection.survival import Survival
-from llmrec.selection.table import OwnTitles, TitleTable
+from llmrec.selection.table import TitleTable
+from llmrec.within import best_within, highest_within
 
 __all__ = ["Offered", "likely_titles", "localised", "matches_of", "offered"]
 
@@ -38,7 +40,7 @@ class Offered:
     """
 
     book: TitleBook
-    own: OwnTitles
+    own: Ragged
     evidence: Evidence
     offers: Offers
     expected: Floats
@@ -67,13 +69,9 @@ def likely_titles(
         table: Titles.
         depth: Products of a session that weigh at all.
     """
-    order = np.lexsort((np.arange(len(found)), -scores, found.rows))
-    place = np.arange(len(order)) - np.searchsorted(found.rows[order], found.rows[order])
-    kept = np.sort(order[place < depth])
+    kept = best_within(found.rows, scores, depth)
     rows, values = found.rows[kept], np.asarray(scores, dtype=np.float64)[kept]
-    highest = np.full(len(locales), -np.inf)
-    np.maximum.at(highest, rows, values)
-    weights = np.exp(values - highest[rows])
+    weights = np.exp(values - highest_within(rows, values, len(locales))[rows])
     weights /= np.bincount(rows, weights=weights, minlength=len(locales))[rows]
     titles = table.titles_of(locales.take(pa.array(rows)), ids.take(pa.array(found.codes[kept])))
     votes = (~np.isnan(found.ranks[kept])).mean(axis=1) if len(kept) else np.zeros(0)
@@ -82,7 +80,7 @@ def likely_titles(
 
 def offered(
     book: TitleBook,
-    own: OwnTitles,
+    own: Ragged,
     evidence: Evidence,
     given: Sequence[Evidence],
     settings: SelectSettings,
@@ -109,10 +107,8 @@ def matches_of(one: Offered, targets: Ints) -> Floats:
     return agreement(one.book, one.offers.rows, one.offers.titles, known, targets[known], np.ones(len(known)))
 
 
-def localised(
-    book: TitleBook, own: OwnTitles, evidence: Sequence[Evidence]
-) -> tuple[TitleBook, OwnTitles, list[Evidence]]:
+def localised(book: TitleBook, own: Ragged, evidence: Sequence[Evidence]) -> tuple[TitleBook, Ragged, list[Evidence]]:
     """The same with a book of the titles in use alone, so that work does not grow with the catalogue."""
-    used = np.unique(np.concatenate([own.titles, *(one.titles for one in evidence)]))
+    used = np.unique(np.concatenate([own.values, *(one.titles for one in evidence)]))
     small = [Evidence(one.rows, np.searchsorted(used, one.titles), one.weights, one.votes) for one in evidence]
-    return book.taken(used), OwnTitles(own.offsets, np.searchsorted(used, own.titles)), small
+    return book.taken(used), replace(own, values=np.searchsorted(used, own.values)), small

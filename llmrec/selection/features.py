@@ -7,11 +7,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec.selection.linear import Prices, best_of_rows
+from llmrec.ragged import Ragged
+from llmrec.selection.linear import Prices
 from llmrec.selection.ngrams import NO_TITLE, TitleBook, agreement, lengths_by_order, summed
-from llmrec.selection.offers import Evidence, Offers, rank_in_rows
+from llmrec.selection.offers import Evidence, Offers
 from llmrec.selection.survival import Survival
-from llmrec.selection.table import OwnTitles
+from llmrec.within import best_of_each, highest_within, rank_within
 
 __all__ = ["describe", "expected_matches"]
 
@@ -28,7 +29,7 @@ def expected_matches(book: TitleBook, offers: Offers, evidence: Evidence) -> Flo
 
 def describe(
     book: TitleBook,
-    own: OwnTitles,
+    own: Ragged,
     offers: Offers,
     evidence: Evidence,
     expected: Floats,
@@ -48,16 +49,16 @@ def describe(
     """
     lengths = book.lengths[offers.titles]
     written = np.maximum(lengths_by_order(lengths), 1)
-    columns: dict[str, Floats] = {"length": lengths.astype(np.float64)}
+    columns: dict[str, NDArray[np.floating]] = {"length": lengths.astype(np.float64)}
     columns |= _each("expected", expected) | _each("expected_share", expected / written)
     value = prices.worth(expected) - prices.cost(lengths, 0.0)
-    columns["value"], columns["value_rank"] = value, rank_in_rows(offers.rows, value)
-    columns["value_behind"] = _behind(offers.rows, value, len(own.offsets) - 1)
+    columns["value"], columns["value_rank"] = value, rank_within(offers.rows, value, exact=True)
+    columns["value_behind"] = highest_within(offers.rows, value, len(own))[offers.rows] - value
     columns["worth"] = prices.worth(expected)
-    columns |= {"likely": offers.likely, "likely_rank": rank_in_rows(offers.rows, offers.likely)}
+    columns |= {"likely": offers.likely, "likely_rank": rank_within(offers.rows, offers.likely, exact=True)}
     columns |= {"votes": offers.votes, "age": offers.age, "kept": offers.kept}
     columns |= _with_own(book, own, offers, written)
-    columns |= _with_mode(book, offers, evidence, len(own.offsets) - 1, written)
+    columns |= _with_mode(book, offers, evidence, len(own), written)
     columns |= _surviving(book, own, offers, survival)
     columns |= {name: values[offers.rows] for name, values in _of_sessions(book, own, evidence).items()}
     columns["length_ratio"] = lengths / np.maximum(columns["session.expected_length"], 1)
@@ -68,31 +69,25 @@ def _each(name: str, values: Floats) -> dict[str, Floats]:
     return {f"{name}.{order + 1}": values[:, order] for order in range(values.shape[1])}
 
 
-def _behind(rows: Ints, values: Floats, number: int) -> Floats:
-    best = np.full(number, -np.inf)
-    np.maximum.at(best, rows, values)
-    return best[rows] - values
-
-
-def _with_own(book: TitleBook, own: OwnTitles, offers: Offers, written: Floats) -> dict[str, Floats]:
+def _with_own(book: TitleBook, own: Ragged, offers: Offers, written: Floats) -> dict[str, Floats]:
     weights = RECENCY**own.ages
-    sums = np.bincount(own.rows, weights=weights, minlength=len(own.offsets) - 1)
-    shared = agreement(book, offers.rows, offers.titles, own.rows, own.titles, weights / sums[own.rows])
-    held = np.flatnonzero(own.last != NO_TITLE)
-    last = agreement(book, offers.rows, offers.titles, held, own.last[held], np.ones(len(held)))
+    sums = np.bincount(own.rows, weights=weights, minlength=len(own))
+    shared = agreement(book, offers.rows, offers.titles, own.rows, own.values, weights / sums[own.rows])
+    held = np.flatnonzero(own.ends != NO_TITLE)
+    last = agreement(book, offers.rows, offers.titles, held, own.ends[held], np.ones(len(held)))
     return _each("own_share", shared / written) | _each("last_share", last / written) | {"last_tokens": last[:, 0]}
 
 
 def _with_mode(book: TitleBook, offers: Offers, evidence: Evidence, number: int, written: Floats) -> dict[str, Floats]:
     """Agreement with the likeliest title alone."""
-    best = best_of_rows(evidence.rows, evidence.weights, number)
+    best = best_of_each(evidence.rows, evidence.weights, number)
     rows = np.flatnonzero(best >= 0)
     titles = evidence.titles[best[rows]]
     shared = agreement(book, offers.rows, offers.titles, rows, titles, np.ones(len(rows)))
     return {"mode_share.1": shared[:, 0] / written[:, 0], "mode_share.4": shared[:, 3] / written[:, 3]}
 
 
-def _surviving(book: TitleBook, own: OwnTitles, offers: Offers, survival: Survival) -> dict[str, Floats]:
+def _surviving(book: TitleBook, own: Ragged, offers: Offers, survival: Survival) -> dict[str, Floats]:
     """How many tokens are expected to survive by their rates alone, of those that the last title has."""
     owner, tokens = book.flat_tokens(offers.titles)
     rates = survival.of(tokens)
@@ -100,27 +95,24 @@ def _surviving(book: TitleBook, own: OwnTitles, offers: Offers, survival: Surviv
     mean = np.bincount(owner, weights=rates, minlength=len(offers)) / lengths
     lowest = np.ones(len(offers))
     np.minimum.at(lowest, owner, rates)
-    last = own.last
-    _, last_tokens = book.flat_tokens(np.maximum(last, 0))
+    last = own.ends
+    rows, last_tokens = book.flat_tokens(np.maximum(last, 0))
     counts = np.maximum(book.lengths[np.maximum(last, 0)], 1)
-    rows = np.repeat(np.arange(len(last)), book.lengths[np.maximum(last, 0)])
     of_last = np.bincount(rows, weights=survival.of(last_tokens), minlength=len(last)) / counts
     return {"survival": mean, "survival_lowest": lowest, "survival_of_last": of_last[offers.rows]}
 
 
-def _of_sessions(book: TitleBook, own: OwnTitles, evidence: Evidence) -> dict[str, Floats]:
-    number = len(own.offsets) - 1
+def _of_sessions(book: TitleBook, own: Ragged, evidence: Evidence) -> dict[str, Floats]:
+    number = len(own)
     mass = np.bincount(evidence.rows, weights=evidence.weights, minlength=number)
     weighed = evidence.weights * book.lengths[evidence.titles]
     expected = np.bincount(evidence.rows, weights=weighed, minlength=number) / np.maximum(mass, 1e-12)
     surprise = -evidence.weights * np.log(np.maximum(evidence.weights, 1e-12))
-    best = np.zeros(number)
-    np.maximum.at(best, evidence.rows, evidence.weights)
-    last = np.maximum(own.last, 0)
+    last = np.maximum(own.ends, 0)
     return {
-        "session.titles": np.diff(own.offsets).astype(np.float64),
-        "session.best": best,
+        "session.titles": own.lengths.astype(np.float64),
+        "session.best": highest_within(evidence.rows, evidence.weights, number, least=0.0),
         "session.entropy": summed(evidence.rows, surprise, number),
         "session.expected_length": expected,
-        "session.last_length": np.where(own.last == NO_TITLE, 0, book.lengths[last]).astype(np.float64),
+        "session.last_length": np.where(own.ends == NO_TITLE, 0, book.lengths[last]).astype(np.float64),
     }

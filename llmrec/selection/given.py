@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from llmrec.errors import DataError
 from llmrec.evaluation.runs import Run, read_run
-from llmrec.ragged import flat_ranges
+from llmrec.ragged import list_lengths, places_within, row_numbers
 from llmrec.selection.ngrams import NO_TITLE
 from llmrec.selection.offers import Evidence
 from llmrec.selection.table import TitleTable
@@ -94,9 +94,8 @@ def given_titles(run: Run, start: int, count: int, table: TitleTable, first: int
         told = np.array([place for place, text in enumerate(written) if text], dtype=np.int64)
         ones = np.ones(len(told))
         return Evidence(told, np.arange(len(told)) + first, ones, ones), [text for text in written if text]
-    lengths = pc.list_value_length(rows).to_numpy(zero_copy_only=False).astype(np.int64)
-    sessions = np.repeat(np.arange(len(rows)), lengths)
-    ranks = flat_ranges(np.zeros(len(lengths), dtype=np.int64), lengths) + 1
+    lengths = list_lengths(rows)
+    sessions, ranks = row_numbers(lengths), places_within(lengths) + 1
     locales = run.locales.slice(start, count).combine_chunks()
     titles = table.titles_of(locales.take(pa.array(sessions)), rows.flatten())
     known = titles != NO_TITLE

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from llmrec.console import notice, track
 from llmrec.evaluation.bleu import bleu_from_stats
+from llmrec.ragged import Ragged, list_array, list_lengths, offsets_of
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.fusion.training import Fold, families, known_to_fold
 from llmrec.rankers.fusion.trees import Trees, grow_values
@@ -23,7 +24,7 @@ from llmrec.selection.ngrams import NO_TITLE
 from llmrec.selection.offers import Evidence, last_offers
 from llmrec.selection.settings import SelectSettings
 from llmrec.selection.survival import Survival, count_survival
-from llmrec.selection.table import OwnTitles, TitleTable
+from llmrec.selection.table import TitleTable
 
 __all__ = ["Learnt", "Lesson", "Lessons", "learn_choice", "learn_lessons"]
 
@@ -37,7 +38,7 @@ _SETTLING: Final = 3  # rounds of choosing at prices and pricing the choice; the
 class Lesson:
     """Sessions of one fold: what is known of them without their targets, and the targets' titles."""
 
-    own: OwnTitles
+    own: Ragged
     evidence: Evidence
     survival: Survival
     targets: Ints
@@ -82,7 +83,7 @@ def learn_lessons(fusion: Fusion, training: TrainingSessions, products: Any, tab
         model = Trees(fusion.trees.texts[place : place + 1])
         known = known_to_fold(coded, fold.sessions, fusion.settings.transductive, family)
         if fusion.settings.cold_share:
-            known = known.without_items(coded.items[coded.offsets[fold.sessions + 1] - 1])
+            known = known.without_items(coded.ends[fold.sessions])
         spoken = _decoded(fusion, known)
         survival = count_survival(table.book, table.own_titles(spoken))
         rows = fold.sessions[: len(fold.judged.targets)]
@@ -109,21 +110,15 @@ def _lesson(
 
 def _prefixes(sessions: TrainingSessions) -> Sessions:
     """Labelled sessions without their targets."""
-    lists = sessions.sequences
-    lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    kept = np.ones(int(offsets[-1]), dtype=np.bool_)
-    kept[offsets[1:] - 1] = False
-    starts = pa.array((offsets - np.arange(len(offsets))).astype(np.int32))
-    return Sessions(pa.ListArray.from_arrays(starts, lists.flatten().filter(pa.array(kept))), sessions.locales)
+    items = sessions.sequences.flatten()
+    prefixes = Ragged(offsets_of(list_lengths(sessions.sequences)), np.arange(len(items))).without_last()
+    return Sessions(list_array(prefixes.offsets, items.take(pa.array(prefixes.values))), sessions.locales)
 
 
 def _decoded(fusion: Fusion, coded: Any) -> Sessions:
     """Training sessions as ids again."""
     names = pa.array([*fusion.catalogue.locales, ""], pa.string())
-    lists = pa.ListArray.from_arrays(
-        pa.array(coded.offsets.astype(np.int32)), fusion.catalogue.vocabulary.decode(coded.items)
-    )
+    lists = list_array(coded.offsets, fusion.catalogue.vocabulary.decode(coded.items))
     return Sessions(lists, names.take(pa.array(coded.locales)))
 
 
@@ -179,20 +174,17 @@ def _titled(part: Lesson) -> Lesson:
     kept = np.flatnonzero(part.targets != NO_TITLE)
     place = np.full(len(part.targets), -1)
     place[kept] = np.arange(len(kept))
-    counts = np.diff(part.own.offsets)
-    titles = part.own.titles[np.isin(part.own.rows, kept)]
-    own = OwnTitles(np.concatenate([[0], np.cumsum(counts[kept])]), titles)
     said = place[part.evidence.rows] >= 0
     evidence = part.evidence.taken(said)
     moved = Evidence(place[evidence.rows], evidence.titles, evidence.weights, evidence.votes)
-    return Lesson(own, moved, part.survival, part.targets[kept])
+    return Lesson(part.own.take(kept), moved, part.survival, part.targets[kept])
 
 
 def _trial(parts: Sequence[Offered], lessons: Sequence[Lesson], table: TitleTable) -> Trial:
     rows, last, matches, sessions, offers = [], [], [], 0, 0
     for one, lesson in zip(parts, lessons, strict=True):
         rows.append(one.offers.rows + sessions)
-        places = last_offers(one.offers, one.own.last)
+        places = last_offers(one.offers, one.own.ends)
         last.append(np.where(places >= 0, places + offers, -1))
         matches.append(matches_of(one, lesson.targets))
         sessions += len(lesson.targets)

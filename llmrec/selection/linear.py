@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from llmrec.evaluation.bleu import ORDERS
 from llmrec.selection.ngrams import lengths_by_order
 
-__all__ = ["Prices", "best_of_rows", "corpus_stats", "prices_at"]
+__all__ = ["Prices", "corpus_stats", "prices_at"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -61,14 +61,3 @@ def prices_at(stats: NDArray[np.floating]) -> Prices:
 def corpus_stats(matches: Floats, lengths: Ints, target_lengths: Ints) -> Floats:
     """Statistics of chosen titles, shape ``(S, 10)``, as `llmrec.evaluation.bleu.bleu_stats` counts them."""
     return np.column_stack([matches, lengths_by_order(lengths), lengths, target_lengths])
-
-
-def best_of_rows(rows: Ints, values: Floats, num_rows: int) -> Ints:
-    """Place of each row's highest value, the first of equals, shape ``(S,)``; -1 for a row without any."""
-    order = np.lexsort((np.arange(len(rows)), -values, rows))
-    held = rows[order]
-    fresh = np.ones(len(order), dtype=np.bool_)
-    fresh[1:] = held[1:] != held[:-1]
-    best = np.full(num_rows, -1, dtype=np.int64)
-    best[held[fresh]] = order[fresh]
-    return best

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from llmrec.console import track
 from llmrec.evaluation.bleu import ORDERS, tokenize_title
-from llmrec.ragged import flat_ranges
+from llmrec.ragged import Ragged, offsets_of, row_numbers
+from llmrec.within import nth_within, starts_anew
 
 __all__ = ["NO_TITLE", "TitleBook", "agreement", "lengths_by_order", "summed", "token_support"]
 
@@ -37,13 +38,11 @@ class TitleBook:
 
     Attributes:
         texts: Arrow strings, shape ``(N,)``.
-        offsets: Shape ``(N + 1,)``; title ``i`` has the tokens ``offsets[i]`` to ``offsets[i + 1]``.
-        tokens: Shape ``(T,)``; a 64-bit hash of each, the same in every process.
+        tokens: Of each title; a 64-bit hash of each, the same in every process.
     """
 
     texts: Any
-    offsets: Ints
-    tokens: Hashes
+    tokens: Ragged
 
     @classmethod
     def of(cls, texts: Sequence[str] | Any) -> TitleBook:
@@ -58,7 +57,7 @@ class TitleBook:
                 if word not in known:
                     known[word] = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
                 hashes.append(known[word])
-        return cls(column, np.concatenate([[0], np.cumsum(lengths)]), np.array(hashes, dtype=np.uint64))
+        return cls(column, Ragged(offsets_of(lengths), np.array(hashes, dtype=np.uint64)))
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -66,33 +65,27 @@ class TitleBook:
     @property
     def lengths(self) -> Ints:
         """Tokens of each title, shape ``(N,)``."""
-        return np.diff(self.offsets)
+        return self.tokens.lengths
 
     def joined(self, other: TitleBook) -> TitleBook:
         """These titles, then the other's."""
-        offsets = np.concatenate([self.offsets, other.offsets[1:] + self.offsets[-1]])
-        texts = pa.concat_arrays([self.texts, other.texts])
-        return TitleBook(texts, offsets, np.concatenate([self.tokens, other.tokens]))
+        return TitleBook(pa.concat_arrays([self.texts, other.texts]), Ragged.joined([self.tokens, other.tokens]))
 
     def taken(self, titles: Ints) -> TitleBook:
         """Some of the titles."""
-        _, tokens = self.flat_tokens(titles)
-        lengths = self.lengths[titles]
-        return TitleBook(self.texts.take(pa.array(titles)), np.concatenate([[0], np.cumsum(lengths)]), tokens)
+        return TitleBook(self.texts.take(pa.array(titles)), self.tokens.take(titles))
 
     def flat_tokens(self, titles: Ints) -> tuple[Ints, Hashes]:
         """Tokens of some titles, title after title: the place in ``titles`` of each, and its hash."""
-        lengths = self.offsets[titles + 1] - self.offsets[titles]
-        return np.repeat(np.arange(len(titles)), lengths), self.tokens[flat_ranges(self.offsets[titles], lengths)]
+        lengths, places = self.tokens.places(titles)
+        return row_numbers(lengths), self.tokens.values[places]
 
     def grams(self, titles: Ints, order: int) -> tuple[Ints, Hashes]:
         """The same for n-grams of ``order`` tokens; equal hashes are equal n-grams at equal counts."""
         distinct, where = np.unique(titles, return_inverse=True)
         rows, keys = _grams_of_distinct(self, distinct, order)
-        counts = np.bincount(rows, minlength=len(distinct))
-        starts = np.cumsum(counts) - counts
-        lengths = counts[where]
-        return np.repeat(np.arange(len(titles)), lengths), keys[flat_ranges(starts[where], lengths)]
+        grams = Ragged(offsets_of(np.bincount(rows, minlength=len(distinct))), keys).take(where)
+        return grams.rows, grams.values
 
 
 def agreement(
@@ -180,9 +173,6 @@ def _grams_of_distinct(book: TitleBook, titles: Ints, order: int) -> tuple[Ints,
 def _occurrences(rows: Ints, keys: Hashes) -> Hashes:
     """How many equal n-grams of the same title come before each, shape ``(G,)``."""
     order = np.lexsort((keys, rows))  # stable, so that equal ones stay in their order
-    fresh = np.ones(len(order), dtype=np.bool_)
-    fresh[1:] = (rows[order][1:] != rows[order][:-1]) | (keys[order][1:] != keys[order][:-1])
-    starts = np.maximum.accumulate(np.where(fresh, np.arange(len(order)), 0))
     counts = np.empty(len(order), dtype=np.uint64)
-    counts[order] = (np.arange(len(order)) - starts).astype(np.uint64)
+    counts[order] = nth_within(np.cumsum(starts_anew(rows[order], keys[order])) - 1).astype(np.uint64)
     return counts

@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from llmrec.ragged import Ragged
 from llmrec.selection.ngrams import NO_TITLE, TitleBook, summed
 from llmrec.selection.settings import SelectSettings
-from llmrec.selection.table import OwnTitles
+from llmrec.within import best_within, grouped
 
-__all__ = ["Evidence", "Offers", "last_offers", "make_offers", "rank_in_rows"]
+__all__ = ["Evidence", "Offers", "last_offers", "make_offers"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -87,23 +88,21 @@ class Offers:
         return len(self.rows)
 
 
-def make_offers(
-    book: TitleBook, own: OwnTitles, evidence: Evidence, settings: SelectSettings
-) -> tuple[Offers, TitleBook]:
+def make_offers(book: TitleBook, own: Ragged, evidence: Evidence, settings: SelectSettings) -> tuple[Offers, TitleBook]:
     """Offer a session its own titles, shortened forms of the last one, and the likeliest titles.
 
     Returns:
         The offers, and the book with the shortened forms added.
     """
     recent = own.ages < (1 if "own" in settings.without else settings.own)  # the last title always stays
-    parts = [_part(own.rows[recent], own.titles[recent], age=own.ages[recent])]
+    parts = [_part(own.rows[recent], own.values[recent], age=own.ages[recent])]
     if settings.cuts and "cut" not in settings.without:
-        rows, texts, kept = _cuts(book, own.last, settings.cuts)
+        rows, texts, kept = _cuts(book, own.ends, settings.cuts)
         parts.append(_part(rows, np.arange(len(rows)) + len(book), kept=kept))
         book = book.joined(TitleBook.of(texts))
     merged = _merged(evidence, len(book))
     if "likely" not in settings.without:
-        best = merged.taken(_first_of_rows(merged.rows, merged.weights, settings.titles))
+        best = merged.taken(best_within(merged.rows, merged.weights, settings.titles))
         parts.append(_part(best.rows, best.titles, likely=best.weights, votes=best.votes))
     offers = _distinct(parts, len(book))
     return _with_evidence(offers, merged, len(book)), book
@@ -119,10 +118,7 @@ def _part(rows: Ints, titles: Ints, **values: Any) -> Offers:
 
 def _distinct(parts: Sequence[Offers], num_titles: int) -> Offers:
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])}
-    keys = columns["rows"] * num_titles + columns["titles"]
-    order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    starts = np.flatnonzero(np.concatenate([np.ones(min(1, len(keys)), np.bool_), keys[1:] != keys[:-1]]))
+    order, starts = grouped(columns["rows"], columns["titles"], num_titles)
     if not len(starts):
         return parts[0]
     joined = {
@@ -155,13 +151,6 @@ def _with_evidence(offers: Offers, merged: Evidence, num_titles: int) -> Offers:
     return Offers(offers.rows, offers.titles, offers.age, offers.kept, likely, votes)
 
 
-def _first_of_rows(rows: Ints, values: Floats, count: int) -> Ints:
-    """Places of the ``count`` highest values of each row, ascending."""
-    order = np.lexsort((np.arange(len(rows)), -values, rows))
-    place = np.arange(len(order)) - np.searchsorted(rows[order], rows[order])
-    return np.sort(order[place < count])
-
-
 def _cuts(book: TitleBook, last: Ints, count: int) -> tuple[Ints, list[str], Floats]:
     """Last titles without their final words: session, text and share of the words kept of each, no two alike."""
     rows, texts, kept = [], [], []
@@ -175,18 +164,6 @@ def _cuts(book: TitleBook, last: Ints, count: int) -> tuple[Ints, list[str], Flo
                 texts.append(" ".join(words[:length]).rstrip(" ,;:-–(|/&"))
                 kept.append(length / len(words))
     return np.array(rows, dtype=np.int64), texts, np.array(kept, dtype=np.float64)
-
-
-def rank_in_rows(rows: Ints, values: Floats) -> Floats:
-    """Rank of each value in its row from 1, the highest first; equals share the best rank. Rows are ascending."""
-    order = np.lexsort((-values, rows))
-    own, sorted_values = rows[order], values[order]
-    fresh = np.ones(len(order), dtype=np.bool_)
-    fresh[1:] = (own[1:] != own[:-1]) | (sorted_values[1:] != sorted_values[:-1])
-    starts = np.maximum.accumulate(np.where(fresh, np.arange(len(order)), 0))
-    ranks = np.empty(len(order))
-    ranks[order] = starts - np.searchsorted(own, own) + 1
-    return ranks
 
 
 def last_offers(offers: Offers, last: Ints) -> Ints:

@@ -133,7 +133,7 @@ class Selector:
         book, own, (evidence, *given) = localised(book, own, [evidence, *given])
         weight = self.settings.given_share if share is None else share
         one = offered(book, own, evidence, given, self.settings, weight)
-        last = last_offers(one.offers, own.last)
+        last = last_offers(one.offers, own.ends)
         added = np.zeros(len(one.offers))
         if self.trees is not None and self.policy.trust and len(one.offers):
             features = one.features(self.survival, self.policy.prices)[1]

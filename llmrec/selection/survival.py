@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.ragged import Ragged
 from llmrec.selection.ngrams import TitleBook, token_support
-from llmrec.selection.table import OwnTitles
 
 __all__ = ["Survival", "count_survival"]
 
@@ -56,11 +56,11 @@ class Survival:
         return cls(arrays["survival.tokens"], arrays["survival.rates"], average)
 
 
-def count_survival(book: TitleBook, own: OwnTitles) -> Survival:
+def count_survival(book: TitleBook, own: Ragged) -> Survival:
     """Count over consecutive titles of sessions."""
     follows = own.ages > 0
-    before = own.titles[follows]
-    after = own.titles[np.flatnonzero(follows) + 1]
+    before = own.values[follows]
+    after = own.values[np.flatnonzero(follows) + 1]
     pairs = np.arange(len(before))
     owner, support = token_support(book, pairs, before, pairs, after, np.ones(len(after)))
     _, tokens = book.flat_tokens(before)

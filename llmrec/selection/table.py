@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,45 +10,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llmrec.errors import DataError
+from llmrec.ragged import Ragged, list_lengths, offsets_of
 from llmrec.rankers.sessions import Sessions
 from llmrec.rankers.vocabulary import UNKNOWN, Vocabulary
 from llmrec.selection.ngrams import NO_TITLE, TitleBook
 
-__all__ = ["OwnTitles", "TitleTable"]
+__all__ = ["TitleTable"]
 
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class OwnTitles:
-    """Titles of sessions' items, oldest first; items without a title are passed over.
-
-    Attributes:
-        offsets: Shape ``(S + 1,)``.
-        titles: Shape ``(T,)``; places in the book.
-    """
-
-    offsets: Ints
-    titles: Ints
-
-    @property
-    def rows(self) -> Ints:
-        """Session of each title, shape ``(T,)``."""
-        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
-
-    @property
-    def ages(self) -> Ints:
-        """How many titles of its session come after each, shape ``(T,)``."""
-        ages: Ints = np.repeat(self.offsets[1:], np.diff(self.offsets)) - 1 - np.arange(len(self.titles))
-        return ages
-
-    @property
-    def last(self) -> Ints:
-        """Last title of each session, shape ``(S,)``; `NO_TITLE` where it has none."""
-        filled = np.diff(self.offsets) > 0
-        last = np.full(len(filled), NO_TITLE)
-        last[filled] = self.titles[self.offsets[1:][filled] - 1]
-        return last
 
 
 class TitleTable:
@@ -85,15 +53,12 @@ class TitleTable:
         """Titles of items in locales, both Arrow strings ``(C,)``; `NO_TITLE` where there is none."""
         return self._found(self._places(locales), self.vocabulary.encode(items))
 
-    def own_titles(self, sessions: Sessions) -> OwnTitles:
-        """Titles of sessions' items."""
-        lists = sessions.prev_items
-        lengths = pc.fill_null(lists.value_lengths(), 0).to_numpy(zero_copy_only=False)
-        rows = np.repeat(np.arange(len(sessions)), lengths)
-        found = self._found(self._places(sessions.locales)[rows], self.vocabulary.encode(lists.flatten()))
-        known = found != NO_TITLE
-        counts = np.bincount(rows[known], minlength=len(sessions))
-        return OwnTitles(np.concatenate([[0], np.cumsum(counts)]), found[known])
+    def own_titles(self, sessions: Sessions) -> Ragged:
+        """Titles of sessions' items, places in the book, oldest first; items without a title are passed over."""
+        offsets = offsets_of(list_lengths(sessions.prev_items))
+        locales = np.repeat(self._places(sessions.locales), np.diff(offsets))
+        found = self._found(locales, self.vocabulary.encode(sessions.prev_items.flatten()))
+        return Ragged(offsets, found).kept(found != NO_TITLE)
 
     def _places(self, locales: Any) -> Ints:
         found = pc.index_in(locales, value_set=pa.array(self.locales, pa.string()))

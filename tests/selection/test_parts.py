@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrec.evaluation.bleu import bleu_from_stats, bleu_stats
+from llmrec.ragged import Ragged
 from llmrec.selection.choice import Policy, Trial, choose, trusted, tune_policy
-from llmrec.selection.linear import Prices, best_of_rows, corpus_stats, prices_at
+from llmrec.selection.linear import Prices, corpus_stats, prices_at
 from llmrec.selection.ngrams import TitleBook, agreement
 from llmrec.selection.offers import Evidence, make_offers
 from llmrec.selection.settings import SelectSettings
 from llmrec.selection.survival import count_survival
-from llmrec.selection.table import OwnTitles
 
 TITLES = st.lists(st.sampled_from(["a", "b", "a b", "c,", "ボルト", "1/2", "d-e"]), max_size=9).map(" ".join)
 
@@ -45,14 +45,14 @@ def test_sessions_do_not_see_each_others_evidence() -> None:
 
 def test_words_that_come_back_survive() -> None:
     book = TitleBook.of(["steel bolt one", "steel bolt two", "steel bolt six"])
-    survival = count_survival(book, OwnTitles(np.array([0, 3]), np.array([0, 1, 2])))
-    steel, _, one = survival.of(book.tokens[:3])
+    survival = count_survival(book, Ragged(np.array([0, 3]), np.array([0, 1, 2])))
+    steel, _, one = survival.of(book.tokens.values[:3])
     assert steel > survival.average > one
 
 
 def test_offers_are_own_titles_shortened_ones_and_likely_ones_each_once() -> None:
     book = TitleBook.of(["old", "last one of all titles, in steel", "likely", "less likely"])
-    own = OwnTitles(np.array([0, 2, 2]), np.array([0, 1]))
+    own = Ragged(np.array([0, 2, 2]), np.array([0, 1]))
     evidence = Evidence(np.array([0, 0, 0, 1]), np.array([1, 2, 3, 2]), np.array([0.5, 0.3, 0.2, 1.0]), np.ones(4))
     offers, grown = make_offers(book, own, evidence, SelectSettings(titles=2, cuts=1))
     texts = grown.texts.to_pylist()
@@ -75,10 +75,6 @@ def test_prices_are_the_slope_of_log_bleu() -> None:
     moved[0, :4] += [1, 1, 1, 1]
     slope = prices.worth(moved[:1, :4] - stats[:1, :4])[0] / len(stats)
     assert np.log(bleu_from_stats(moved.sum(axis=0)) / before) == pytest.approx(slope, rel=0.02)
-
-
-def test_the_first_of_equal_values_is_best() -> None:
-    assert best_of_rows(np.array([0, 0, 2]), np.array([1.0, 1.0, 0.0]), 3).tolist() == [0, -1, 2]
 
 
 def made_trial(seed: int, signal: float) -> tuple[Trial, np.ndarray]:

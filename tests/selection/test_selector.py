@@ -63,8 +63,8 @@ def test_what_describes_a_session_does_not_change_with_its_target(cold: bool) ->
         first = TABLE.titles_of(pa.array(["US"]), pa.array(["I00"]))[0]
         last = TABLE.titles_of(pa.array(["US"]), pa.array(["I11"]))[0]
         for part in lessons.parts:
-            for row in np.flatnonzero(part.own.last == last):
-                titles = part.own.titles[part.own.offsets[row] : part.own.offsets[row + 1]]
+            for row in np.flatnonzero(part.own.ends == last):
+                titles = part.own.values[part.own.offsets[row] : part.own.offsets[row + 1]]
                 if titles.tolist() == [first, last]:
                     seen.append(sorted(part.evidence.titles[part.evidence.rows == row].tolist()))
     assert len(seen) == 2

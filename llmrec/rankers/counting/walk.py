@@ -82,7 +82,7 @@ class CovisitWalk(CountingRanker[CovisitWalkSettings]):
             reached = reached + weight * at
             weight *= np.float32(self.settings.hop_weight)
             if step + 1 < self.settings.steps:
-                at = _best_of_rows(at, self.settings.hop_items)
+                at = _heaviest(at, self.settings.hop_items)
         rows = row_numbers(np.diff(reached.indptr))
         return rows, reached.indices.astype(np.int64), reached.data
 
@@ -96,7 +96,7 @@ class CovisitWalk(CountingRanker[CovisitWalkSettings]):
         self._set(WeightedRows.from_arrays(arrays, "neighbours", num_items, num_items), arrays["counts"])
 
 
-def _best_of_rows(matrix: Any, number: int) -> Any:
+def _heaviest(matrix: Any, number: int) -> Any:
     """The ``number`` largest entries of each row of a sparse matrix, ties to the smaller column."""
     lengths = np.diff(matrix.indptr)
     if lengths.max(initial=0) <= number:
