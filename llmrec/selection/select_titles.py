@@ -245,7 +245,7 @@ def _chunk_titles(
 
 
 def _last_titles(sessions: Sessions, table: TitleTable) -> list[str]:
-    last = table.own_titles(sessions).last
+    last = table.own_titles(sessions).ends
     texts = table.book.texts.take(pa.array([max(0, place) for place in last.tolist()], pa.int64())).to_pylist()
     return [text if place != NO_TITLE else "" for text, place in zip(texts, last.tolist(), strict=True)]
 
