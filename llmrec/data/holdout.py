@@ -17,6 +17,7 @@ from llmrec.data.connection import connected
 from llmrec.data.sessions import read_sessions_file
 from llmrec.errors import ConfigError, DataError
 from llmrec.files import atomic_folder
+from llmrec.ragged import list_lengths, row_numbers
 
 __all__ = ["Holdout", "continued_groups", "groups_of_sequences", "hold_out"]
 
@@ -138,7 +139,7 @@ def _drawn_items(targets: Any, share: float, seed: int) -> Any:
 def _holds(table: Any, items: Any) -> NDArray[np.bool_]:
     """Whether each session holds one of the items, as history or as ``next_item``, shape ``(S,)``."""
     lists = table["prev_items"].combine_chunks()
-    rows = np.repeat(np.arange(len(table)), pc.list_value_length(lists).to_numpy(zero_copy_only=False))
+    rows = row_numbers(list_lengths(lists))
     found: NDArray[np.bool_] = pc.is_in(table["next_item"], items).to_numpy().copy()
     found[rows[pc.is_in(lists.flatten(), items).to_numpy(zero_copy_only=False)]] = True
     return found

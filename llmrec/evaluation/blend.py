@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.metrics import MAX_RANKED
 from llmrec.evaluation.runs import Run, read_run, write_run
+from llmrec.ragged import list_array, list_lengths, offsets_of, places_within, row_numbers
+from llmrec.within import order_within
 
 __all__ = ["DAMPING", "blend_lists", "blend_runs"]
 
@@ -76,24 +78,18 @@ def blend_lists(runs: Sequence[Any], weights: Sequence[float], damping: float, k
     codes = np.empty(len(ids.dictionary), dtype=np.int64)  # an id's place among all in ascending order
     codes[pc.sort_indices(ids.dictionary).to_numpy()] = np.arange(len(codes))
     names = ids.dictionary.take(pc.sort_indices(ids.dictionary))
-    lengths = [pc.list_value_length(column).to_numpy(zero_copy_only=False).astype(np.int64) for column in columns]
-    rows = np.concatenate([np.repeat(np.arange(len(one)), one) for one in lengths])
-    places = np.concatenate([_places(one) for one in lengths])
+    lengths = [list_lengths(column) for column in columns]
+    rows = np.concatenate([row_numbers(one) for one in lengths])
+    places = np.concatenate([places_within(one) for one in lengths])
     worth = np.concatenate([np.full(one.sum(), weight) for one, weight in zip(lengths, weights, strict=True)])
     keys = rows * max(1, len(codes)) + codes[ids.indices.to_numpy()]
     distinct, where = np.unique(keys, return_inverse=True)
     sums = np.bincount(where, weights=worth / (damping + places + 1), minlength=len(distinct))
     row, code = np.divmod(distinct, max(1, len(codes)))
-    order = np.lexsort((code, -np.round(sums, 12), row))
-    kept = order[np.arange(len(order)) - np.searchsorted(row[order], row[order]) < k]
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(row[kept], minlength=len(columns[0])))])
-    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), names.take(pa.array(code[kept])))
-
-
-def _places(lengths: Any) -> Any:
-    """Place from 0 of each element in its list."""
-    ends = np.cumsum(lengths)
-    return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
+    order, place = order_within(row, np.round(sums, 12), exact=True)
+    kept = order[place < k]
+    offsets = offsets_of(np.bincount(row[kept], minlength=len(columns[0])))
+    return list_array(offsets, names.take(pa.array(code[kept])))
 
 
 def _check(run: Run, first: Run) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from llmrec.console import track
 from llmrec.errors import ConfigError, DataError
+from llmrec.ragged import row_numbers
 
 __all__ = [
     "MAX_RANKED",
@@ -79,7 +80,7 @@ def _ranks_of_part(lists: Any, targets: Any, source: str, first_row: int) -> NDA
     filled = np.arange(matrix.shape[1]) < lengths[:, None]
     matrix[filled] = encoded.indices.to_numpy()
     _refuse_duplicates(matrix, encoded.dictionary, source, first_row)
-    goals = targets.take(pa.array(np.repeat(np.arange(len(lengths)), lengths)))
+    goals = targets.take(pa.array(row_numbers(lengths)))
     hits = np.zeros(matrix.shape, dtype=np.bool_)
     hits[filled] = pc.fill_null(pc.equal(ids, goals), False).to_numpy(zero_copy_only=False)
     return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0).astype(np.int64)

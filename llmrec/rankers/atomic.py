@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from llmrec.console import track
 from llmrec.errors import ConfigError, DataError
 from llmrec.files import atomic_folder
+from llmrec.ragged import Ragged, flat_ranges, list_array, list_lengths, offsets_of
 from llmrec.rankers.sessions import Sessions, TrainingSessions
 
 __all__ = ["export_atomic"]
@@ -72,7 +73,7 @@ def export_atomic(
     """
     if out.exists() and not (out / f"{out.name}.train.inter").is_file() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out}: exists and holds no atomic files; choose another folder")
-    lengths = training.sequences.value_lengths().to_numpy(zero_copy_only=False)
+    lengths = list_lengths(training.sequences)
     usable = np.flatnonzero(lengths >= 2)
     if not len(usable):
         raise DataError("no training session has two items; RecBole needs one to read and one to name")
@@ -145,20 +146,18 @@ def _write_sessions(
 def _lines(lists: Any, locales: Any, numbers: Ints, every_prefix: bool, max_length: int, prefix: str) -> Iterator[Any]:
     """Rows of a chunk of sessions as text, so many at a time that all prefixes of long sessions fit into memory."""
     ids = lists.flatten()
-    offsets = np.concatenate([[0], np.cumsum(lists.value_lengths().to_numpy(zero_copy_only=False))]).astype(np.int64)
+    whole = Ragged(offsets_of(list_lengths(lists)), np.arange(len(ids)))
     ranked = bool(prefix)  # a session to rank for is read whole, its last item stands where the next would
-    places = np.arange(len(ids)) if every_prefix else offsets[1:][np.diff(offsets) > 0] - 1
-    owners = np.searchsorted(offsets, places, side="right") - 1
-    if not ranked:
-        places, owners = places[places > offsets[owners]], owners[places > offsets[owners]]
+    chosen = every_prefix | (whole.ages == 0)
+    chosen &= ranked | (whole.values > whole.offsets[whole.rows])
+    places, owners = whole.values[chosen], whole.rows[chosen]
     step = max(1, CHUNK // 4)
     for start in range(0, len(places), step):
         targets, sessions = places[start : start + step], owners[start : start + step]
         ends = targets + ranked
-        begins = np.maximum(offsets[sessions], ends - max_length)
-        read = np.concatenate([[0], np.cumsum(ends - begins)])
-        items = np.repeat(begins - read[:-1], ends - begins) + np.arange(read[-1])
-        texts = pa.ListArray.from_arrays(pa.array(read.astype(np.int32)), ids.take(pa.array(items)))
+        begins = np.maximum(whole.offsets[sessions], ends - max_length)
+        items = ids.take(pa.array(flat_ranges(begins, ends - begins)))
+        texts = list_array(offsets_of(ends - begins), items)
         yield _joined(
             [
                 pc.binary_join_element_wise(prefix, pa.array(numbers[sessions]).cast(pa.string()), ""),

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llmrec.languages import language_of
+from llmrec.ragged import places_within, row_numbers
 from llmrec.schema import PRICE_SENTINEL, PRODUCT_COLUMNS
 from llmrec.synth.product_lines import Catalogue, Floats, Ints, Lines
 from llmrec.synth.titles import JAPANESE, describe_lines
@@ -98,8 +99,7 @@ def _rows(
     language = own if own in vocabulary.languages else "en"
     texts = describe_lines(lines, numbers, language, vocabulary)
     sizes = lines.size[numbers]
-    of_line = np.repeat(np.arange(len(numbers)), sizes)
-    slot = np.arange(len(of_line)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    of_line, slot = row_numbers(sizes), places_within(sizes)
     line = numbers[of_line]
     size, colour, pack, version = _variant(lines, line, slot, vocabulary)
     at = vocabulary.languages.index(language)

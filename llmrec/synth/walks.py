@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.ragged import flat_ranges, offsets_of
 from llmrec.synth.product_lines import Catalogue
 from llmrec.synth.words import Vocabulary
 
@@ -147,7 +148,7 @@ def walk(graph: LocaleGraph, lengths: Ints, rng: np.random.Generator, cold: bool
         rng: Source of chance.
         cold: Targets are reserved products, which no other session holds (Task 3).
     """
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    offsets = offsets_of(lengths)
     lines = np.zeros(offsets[-1], dtype=np.int64)
     slots = np.zeros(offsets[-1], dtype=np.int64)
     lines[offsets[:-1]], slots[offsets[:-1]] = _drift(graph, len(lengths), rng)
@@ -217,8 +218,7 @@ def _new_targets(
             line = rng.integers(0, len(graph.first), size=len(todo))
             slot = np.floor(rng.random(len(todo)) * graph.open[line]).astype(np.int64)
         targets[todo] = graph.first[line] + slot
-        flat = np.repeat(offsets[todo] - np.cumsum(lengths[todo]) + lengths[todo], lengths[todo])
-        seen = items[flat + np.arange(len(flat))] == np.repeat(targets[todo], lengths[todo])
+        seen = items[flat_ranges(offsets[todo], lengths[todo])] == np.repeat(targets[todo], lengths[todo])
         todo = todo[np.logical_or.reduceat(seen, np.cumsum(lengths[todo]) - lengths[todo])]
         attempts += 1
     return targets

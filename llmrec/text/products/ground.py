@@ -22,6 +22,7 @@ from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.metrics import MAX_RANKED
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.evaluation.runs import Run, read_run, write_run
+from llmrec.ragged import Ragged, list_lengths, offsets_of, row_numbers
 from llmrec.text.search.keys import key_rows, rows_of_titles
 from llmrec.text.search.similar import SimilarProducts
 from llmrec.text.search.vectors import NONE, Ints
@@ -154,19 +155,18 @@ def _seen(run: Run, sessions: Path, products: SimilarProducts) -> Ints:
     lists = table.column("prev_items").cast(pa.list_(pa.string())).combine_chunks()
     if isinstance(lists, pa.ChunkedArray):
         lists = lists.chunk(0) if lists.num_chunks else pa.array([], lists.type)
-    lengths = lists.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
-    owners = np.repeat(np.arange(len(lists)), lengths)
+    lengths = list_lengths(lists)
+    owners = row_numbers(lengths)
     items = lists.flatten()
     locales = run.locales.combine_chunks().take(pa.array(owners))
     found = key_rows(products.products, locales, items, ~products.index.removed)
-    rows = np.full((len(lists), int(lengths.max(initial=0))), NONE - 1)  # equal to no row, nor to none
-    rows[np.arange(rows.shape[1]) < lengths[:, None]] = np.where(found == NONE, NONE - 1, found)
-    return rows
+    rows = Ragged(offsets_of(lengths), found).padded()
+    return np.where(rows == NONE, NONE - 1, rows)  # equal to no row, nor to none
 
 
 def _lists(rows: Ints, ids: Any) -> Any:
     there = rows != NONE
-    offsets = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
+    offsets = offsets_of(there.sum(axis=1))
     values = ids.take(pa.array(rows[there])).combine_chunks()
     if isinstance(values, pa.ChunkedArray):
         values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], pa.string())

@@ -8,6 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.within import order_within
+
 __all__ = ["NONE", "ROUNDING", "Floats", "Ints", "Vectors", "best", "exact_candidates"]
 
 Floats = NDArray[np.float32]
@@ -104,13 +106,11 @@ def _exact_part(vectors: Vectors, rows: Ints, queries: Floats, k: int) -> Ints:
     if not kept:
         return np.zeros((len(queries), 0), dtype=np.int64)
     places, found, values = (np.concatenate(column) for column in zip(*kept, strict=True))
-    order = np.lexsort((-values, places))
+    order, ranks = order_within(places, values, exact=True)
     places, found, values = places[order], found[order], values[order]
-    starts = np.searchsorted(places, np.arange(len(queries)))
-    ranks = np.arange(len(places)) - starts[places]
-    ends = np.append(starts[1:], len(places)) - 1
-    last = values[np.minimum(starts + k - 1, ends)] - ROUNDING  # of each query's k-th
-    near = values >= last[places]
+    kth = np.full(len(queries), np.inf, dtype=np.float32)
+    kth[places[ranks < k]] = values[ranks < k]  # the last of them
+    near = values >= kth[places] - ROUNDING
     matrix = np.full((len(queries), int(ranks[near].max(initial=-1)) + 1), NONE)
     matrix[places[near], ranks[near]] = found[near]
     return matrix
