@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from llmrec.data.connection import connected
 from llmrec.data.sessions import read_sessions_file
 from llmrec.errors import ConfigError, DataError
-from llmrec.evaluation.seen import counts_of_items
 from llmrec.evaluation.targets import Targets, columns_of
 
 __all__ = ["GROUPINGS", "check_groupings", "group_sessions"]
@@ -144,8 +143,24 @@ def _sessions_beside(path: Path) -> Path:
 def _target_counts(targets: Targets, num_rows: int, train: Sequence[Path]) -> Rows:
     if targets.items is None:
         raise DataError(f"{targets.path}: no column 'next_item', which is counted in the training files")
-    items, counts = counts_of_items(train)
+    items, counts = _counts_of_items(train)
     places = pc.index_in(targets.items.slice(0, num_rows), value_set=items)
     found: Any = pc.fill_null(pa.array(counts).take(places.combine_chunks()), 0)
     kept: Rows = found.to_numpy(zero_copy_only=False).astype(np.int64)
     return kept
+
+
+def _counts_of_items(files: Sequence[Path]) -> tuple[Any, Any]:
+    """Distinct items of sessions files, labelled or bare, ``next_item`` included, and how often each is in them."""
+    found = []
+    with connected() as con:
+        for file in files:
+            sessions = read_sessions_file(con, file)
+            names = [name for name in ("prev_items", "next_item") if name in sessions.columns]
+            columns = con.to_pyarrow(sessions.select(*names))
+            found.append(pc.list_flatten(columns["prev_items"].cast(pa.list_(pa.string()))))
+            if "next_item" in names:
+                found.append(columns["next_item"].cast(pa.string()))
+    items = pa.chunked_array([chunk for column in found for chunk in column.chunks], pa.string())
+    counted = pc.value_counts(pc.drop_null(items))
+    return counted.field("values"), counted.field("counts").to_numpy()

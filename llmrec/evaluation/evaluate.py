@@ -15,7 +15,6 @@ from llmrec.evaluation.breakdowns import check_groupings, group_sessions
 from llmrec.evaluation.results import Result
 from llmrec.evaluation.runs import Run, read_run
 from llmrec.evaluation.scoring import score_rankings, score_titles
-from llmrec.evaluation.seen import items_of_sessions
 from llmrec.evaluation.targets import Targets, join_titles, read_targets
 
 __all__ = ["evaluate_run"]
@@ -60,18 +59,20 @@ def evaluate_run(
     _check_rows(loaded, goals)
     other = _read_other(compare, loaded) if compare is not None else None
     locales = loaded.locales.to_pylist()
+    ranking = loaded.kind == "ranking"
+    asked = dict.fromkeys([*by, *(["novelty"] if train and ranking else [])])
+    groups = group_sessions(list(asked), goals, len(loaded), locales, sessions, train)
     settings: dict[str, Any] = {
-        "groupings": group_sessions(by, goals, len(loaded), locales, sessions, train),
+        "groupings": {name: groups[name] for name in by},
         "partial": loaded.partial,
         "provenance": loaded.provenance,
         "samples": samples,
         "seed": seed,
     }
-    if loaded.kind == "ranking":
+    if ranking:
         wanted = _wanted_items(goals).slice(0, len(loaded))
         baseline = None if other is None else (other.path.name, other.predictions)
-        trained = items_of_sessions(train) if train else None
-        settings |= {"baseline": baseline, "trained": trained, "hits": hits}
+        settings |= {"baseline": baseline, "novelty": groups.get("novelty"), "hits": hits}
         result = score_rankings(run.name, locales, loaded.predictions, wanted, **settings)
     else:
         _refuse_for_titles(run, hits, by, train)

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llmrec.errors import DataError
@@ -106,7 +105,7 @@ def score_rankings(
     targets: pa.ChunkedArray,
     *,
     baseline: tuple[str, pa.ChunkedArray] | None = None,
-    trained: Any = None,
+    novelty: Mapping[str, NDArray[np.bool_]] | None = None,
     hits: Sequence[int] = (),
     groupings: Groupings | None = None,
     partial: bool = False,
@@ -122,14 +121,9 @@ def score_rankings(
         ranked: ``S`` lists of distinct ids, best first.
         targets: ``S`` ids; a session whose target is null or empty is left out and counted.
         baseline: Name and ``S`` ranked lists of a run to stand beside.
-        trained: Arrow strings: items that training has met; sessions with such a target are ``warm``, others ``cold``.
-            None: they are not told apart.
+        novelty: ``warm`` and ``cold`` sessions, each a mask of shape ``(S,)``; None: they are not told apart.
         hits: More cutoffs K to report Hit@K at (paper, Eq. 2).
-        groupings: Grouping to its groups, each a mask of shape ``(S,)``, to score apart.
-        partial: Whether these are only the first sessions of a split.
-        provenance: How the run was made.
-        samples: Resampled test sets of the interval against ``baseline``.
-        seed: Seed of the resampling.
+        groupings, partial, provenance, samples, seed: As `score_titles`.
 
     Raises:
         DataError: the numbers of rows differ, a list is too long or holds an id twice, or no session has a target.
@@ -144,12 +138,15 @@ def score_rankings(
 
     ours = added_by(run, ranked)
     scorer = PartScorer(ours, None if baseline is None else added_by(*baseline), samples, seed)
-    known = {} if trained is None else _warm_and_cold(targets, frame.kept, trained)
+    known = {}
+    if novelty is not None:
+        none = np.zeros(frame.num_rows, dtype=np.bool_)
+        known = {part: np.flatnonzero(novelty.get(part, none)[frame.kept]) for part in ("warm", "cold")}
     compared = None
     if baseline is not None:
         held = {**frame.sets, **{part: rows for part, rows in known.items() if len(rows)}}
         compared = scorer.comparison(baseline[0], names[0], held)
-    parts = {} if trained is None else {"all": np.arange(len(frame.kept)), **known}
+    parts = {} if novelty is None else {"all": np.arange(len(frame.kept)), **known}
 
     def metrics_of(rows: Rows, _: str | None) -> dict[str, float]:
         return {name: score_of(added[rows]) for name, added in ours.items()}
@@ -167,11 +164,6 @@ def _of_kept(groupings: Groupings | None, kept: list[int]) -> dict[str, dict[str
         grouping: {name: mask[kept] for name, mask in masks.items() if mask[kept].any()}
         for grouping, masks in (groupings or {}).items()
     }
-
-
-def _warm_and_cold(targets: pa.ChunkedArray, kept: list[int], trained: Any) -> dict[str, Rows]:
-    met = pc.is_in(targets.take(pa.array(kept, pa.int64())), pa.array(trained)).to_numpy()
-    return {"warm": np.flatnonzero(met), "cold": np.flatnonzero(~met)}
 
 
 @dataclass(frozen=True)
