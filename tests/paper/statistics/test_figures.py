@@ -75,9 +75,10 @@ def test_a_store_counts_its_training_sessions_and_catalogue(tiny_store: Store) -
         assert sum(count for _, count in rows(session_lengths(opened), "all")) == 70
     assert (counted.num_train, counted.num_test, counted.num_products) == (70, 35, 6)
     train = counted.row("train", "UK")
-    # of both halves: (4 + 2 + 4 + 2 + 2) items in five sessions, one of which repeats
-    assert (train["num_products"], train["num_sessions"], train["num_interactions"]) == (6, 10, 28)
-    assert train["repeat_share"] == 1 / 5
+    # of both halves: (4 + 2 + 4 + 2 + 2) items in five sessions, and X9 before each of validation's; one session of
+    # development repeats, and of validation the two that hold X9 already do so too
+    assert (train["num_products"], train["num_sessions"], train["num_interactions"]) == (6, 10, 28 + 5)
+    assert train["repeat_share"] == (1 + 3) / 10
     assert counted.row("test_task3_phase1")["num_products"] is None
 
 
