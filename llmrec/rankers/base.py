@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from llmrec.artefact import Kind
-from llmrec.console import track
+from llmrec.console import notice_once, track
 from llmrec.errors import ConfigError, DataError, ModelError
 from llmrec.ragged import list_array, offsets_of
 from llmrec.rankers.catalogue import Catalogue, catalogue_and_codes
@@ -22,7 +22,7 @@ from llmrec.rankers.vocabulary import UNKNOWN
 from llmrec.settings import resolve
 from llmrec.within import fill_up, is_among
 
-__all__ = ["RANKER", "Ranker", "Seen"]
+__all__ = ["RANKER", "Ranker", "Seen", "current_name"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -37,6 +37,7 @@ RANKER: Final = Kind(
     make="make one: llmrec rank RANKER ... --save {folder}",
     again="fit it again with --save {folder}",
 )
+FORMER: Final = {"title_vectors": "text_knn"}  # rankers by the name they had
 CHUNK: Final = 1024  # sessions ranked at once, so that memory does not grow with their number
 
 
@@ -246,16 +247,21 @@ class Ranker(ABC, Generic[SettingsT]):
             ModelError: nothing of this kind is there, or it is damaged.
         """
         record = RANKER.read(folder)
-        if (held := record["ranker"]) != cls.name:
+        if (held := current_name(record["ranker"])) != cls.name:
             raise ModelError(
                 f"{folder}: holds the ranker '{held}', not '{cls.name}'; llmrec rank {held} --load {folder}"
             )
         arrays = RANKER.read_arrays(folder, record)
         with RANKER.understood(folder):
-            ranker = cls(resolve(cls.settings_class, record["settings"]))
+            ranker = cls(cls._settings_of(record))
             ranker.catalogue = Catalogue.from_arrays(arrays, tuple(record["locales"]))
             ranker._restore(arrays)
         return ranker
+
+    @classmethod
+    def _settings_of(cls, record: Mapping[str, Any]) -> Any:
+        """Settings that a saved ranker's record holds."""
+        return resolve(cls.settings_class, record["settings"])
 
     @abstractmethod
     def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:
@@ -276,6 +282,14 @@ class Ranker(ABC, Generic[SettingsT]):
     @abstractmethod
     def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take back what `_state` gave; KeyError or ValueError where it is not that."""
+
+
+def current_name(name: str) -> str:
+    """Name of a ranker, told where ``name`` is one that it had."""
+    if name not in FORMER:
+        return name
+    notice_once(f"the ranker '{name}' is now called '{FORMER[name]}'")
+    return FORMER[name]
 
 
 def _check(k: int, seen: str) -> None:

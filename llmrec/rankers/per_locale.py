@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from llmrec.artefact import Kind
 from llmrec.console import notice
 from llmrec.errors import ModelError
-from llmrec.rankers.base import Ranker, Seen
+from llmrec.rankers.base import Ranker, Seen, current_name
 from llmrec.rankers.registry import load_ranker
 from llmrec.rankers.sessions import Sessions, TrainingSessions
 
@@ -130,7 +130,7 @@ class PerLocale:
         if not rankers:
             raise ModelError(f"{folder}: no ranker in it; fit them again with --save")
         for ranker in rankers.values():
-            if ranker.name != name:
+            if ranker.name != current_name(name):
                 raise ModelError(f"{folder}: holds the ranker '{ranker.name}', not '{name}'")
         first = next(iter(rankers.values()))
         loaded = cls(type(first), first.settings)

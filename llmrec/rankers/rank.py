@@ -18,10 +18,10 @@ from llmrec.evaluation.provenance import collect_provenance
 from llmrec.evaluation.runs import write_run
 from llmrec.files import sha256_of_all
 from llmrec.rankers.atomic import export_atomic
-from llmrec.rankers.base import RANKER, Ranker, Seen
+from llmrec.rankers.base import Ranker, Seen, current_name
 from llmrec.rankers.per_locale import PerLocale
 from llmrec.rankers.recipes import ranker_settings
-from llmrec.rankers.registry import load_ranker, ranker_class
+from llmrec.rankers.registry import ranker_class
 from llmrec.rankers.sessions import Sessions, TrainingSessions, read_session_files, read_training_files
 from llmrec.schema import PRODUCT_COLUMNS
 from llmrec.settings import recipe_names
@@ -234,9 +234,7 @@ def _settings(job: RankJob, finetune: bool = False) -> Any:
 def _load(folder: Path, name: str) -> Ranker[Any] | PerLocale:
     if PerLocale.is_at(folder):
         return PerLocale.load(folder, name)
-    if RANKER.read(folder)["ranker"] != name:
-        ranker_class(name).load(folder)  # says which ranker it is
-    return load_ranker(folder)
+    return ranker_class(name).load(folder)
 
 
 def _provenance(job: RankJob, ranker: Ranker[Any] | PerLocale, started: float) -> dict[str, Any]:
@@ -248,7 +246,7 @@ def _provenance(job: RankJob, ranker: Ranker[Any] | PerLocale, started: float) -
     recipe = job.recipe or (job.ranker if job.load is None and job.ranker in recipe_names() else None)
     record = collect_provenance(recipe, getattr(ranker.settings, "seed", None), digest, started)
     return record | {
-        "ranker": job.ranker,
+        "ranker": current_name(job.ranker),
         "settings": settings,
         "transductive": job.transductive,
         "per_locale": job.per_locale,

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from llmrec.errors import ConfigError
+from llmrec.rankers.base import current_name
 from llmrec.rankers.registry import ranker_class
 from llmrec.settings import load_recipe, recipe_names, resolve
 
@@ -32,7 +33,7 @@ def ranker_settings(
     cls = ranker_class(name)
     chosen = recipe or (name if name in recipe_names() else None)
     loaded = load_recipe(chosen) if chosen else None
-    if loaded is not None and loaded.kind == "ranker" and loaded.ranker != name:
+    if loaded is not None and loaded.kind == "ranker" and current_name(str(loaded.ranker)) != cls.name:
         raise ConfigError(f"{loaded.path}: a recipe for {loaded.ranker}, not for {name}")
     if loaded is not None and finetune:
         loaded = replace(loaded, settings={**loaded.settings, **loaded.finetune})
@@ -61,4 +62,4 @@ def recipe_ranker(recipe: str) -> str:
     """
     loaded = load_recipe(recipe)
     loaded.check_kind("ranker")
-    return str(loaded.ranker)
+    return current_name(str(loaded.ranker))

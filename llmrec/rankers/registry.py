@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmrec.errors import ConfigError, nearest
-from llmrec.rankers.base import RANKER, Ranker
+from llmrec.rankers.base import RANKER, Ranker, current_name
 
 __all__ = ["RANKERS", "load_ranker", "ranker_class"]
 
@@ -20,7 +20,6 @@ RANKERS: Final = {
     "covisit_walk": "counting.walk:CovisitWalk",
     "fusion": "fusion.ranker:Fusion",
     "item_vectors": "vectors.item_vectors:ItemVectors",
-    "title_vectors": "vectors.item_vectors:TitleVectors",
     "gru4rec": "neural.models_by_name:Gru4Rec",
     "narm": "neural.models_by_name:Narm",
     "stamp": "neural.models_by_name:Stamp",
@@ -35,12 +34,13 @@ RANKERS: Final = {
 
 
 def ranker_class(name: str) -> type[Ranker[Any]]:
-    """Class of a ranker.
+    """Class of a ranker, by its name or one that it had.
 
     Raises:
         ConfigError: there is no ranker of that name.
         MissingExtraError: a package that it needs is not installed.
     """
+    name = current_name(name)
     if name not in RANKERS:
         raise ConfigError(f"no ranker '{name}'{nearest(name, RANKERS)}")
     module, _, attribute = RANKERS[name].partition(":")

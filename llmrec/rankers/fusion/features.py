@@ -16,7 +16,8 @@ from llmrec.rankers.fusion.id_features import id_columns
 from llmrec.rankers.fusion.product_features import ProductFacts, product_columns
 from llmrec.rankers.fusion.scorers import PairScorer
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.rankers.vectors.item_vectors import VectorRanker
+from llmrec.rankers.vectors.item_vectors import ItemVectors
+from llmrec.rankers.vectors.text_knn import TextKnn
 from llmrec.text.session_vectors import session_vectors
 from llmrec.within import highest_within, rank_within
 
@@ -141,7 +142,7 @@ def _strength(evidence: Evidence, counts: Floats, items: Ints, codes: Ints) -> t
 def _vector(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
     columns: Columns = {}
     for name, source in sight.sources.items():
-        if isinstance(source, VectorRanker):
+        if isinstance(source, ItemVectors | TextKnn):
             columns |= {f"{name}.{one}": value for one, value in _cosines(source.vectors, sessions, found).items()}
     return columns
 

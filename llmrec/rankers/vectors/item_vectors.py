@@ -1,12 +1,11 @@
-"""Rankers by vectors: the items that point where the session's recent items point."""
+"""Item vectors: the items that point where the session's recent items point."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,37 +13,18 @@ from numpy.typing import NDArray
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.vectors.initialise import svd_vectors
-from llmrec.rankers.vectors.item_text import text_features
 from llmrec.rankers.vocabulary import UNKNOWN
 from llmrec.settings import Decides, option
 from llmrec.text.session_vectors import session_vectors
 from llmrec.within import top_k_candidates
 
-__all__ = [
-    "ItemVectors",
-    "ItemVectorsSettings",
-    "TitleVectors",
-    "TitleVectorsSettings",
-    "VectorRanker",
-]
+__all__ = ["ItemVectors", "ItemVectorsSettings"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
 _STEPS = 1 << 14  # scores are whole multiples of 1/16,384: a batch adds up in another order than a session alone
-
-
-class _VectorSettings(Protocol):
-    @property
-    def history(self) -> int: ...
-    @property
-    def recency(self) -> float: ...
-    @property
-    def prior_weight(self) -> float: ...
-
-
-SettingsT = TypeVar("SettingsT", bound=_VectorSettings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,28 +45,18 @@ class ItemVectorsSettings:
     seed: int = option(0, "Seed of the factorisation.", minimum=0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class TitleVectorsSettings:
-    """Settings of `TitleVectors`."""
-
-    DECIDES: ClassVar[Decides] = "lists"
-
-    size: int = option(128, "Dimensions of the vectors.", minimum=2)
-    history: int = option(10, "Most recent items of a session that are compared.", minimum=1)
-    recency: float = option(0.6, "Weight of an item relative to that of the next one of the session.", above=0)
-    prior_weight: float = option(0.0, "Weight of ln(1 + how often the locale has the item).", minimum=0)
-
-
-class VectorRanker(Ranker[SettingsT], Generic[SettingsT]):
+class ItemVectors(Ranker[ItemVectorsSettings]):
     """Cosine of the session's vector, the recency-weighted mean of its items', and the item's, plus a prior.
 
-    A session is offered what its locale has: the items that were seen there, or, for vectors that need no session, the
-    items that it sells.
+    Vectors come from the factorised co-occurrence matrix, which is what item2vec fits (Levy and Goldberg 2014). A
+    session is offered the items that its locale's training sessions hold.
 
     Attributes:
         vectors: Shape ``(N, D)``; of length 1, or 0 for an item that has none.
     """
 
+    name = "item_vectors"
+    settings_class = ItemVectorsSettings
     vectors: Floats
     _counts: NDArray[np.int32]  # (L + 1, N); how often a locale's sessions, or all, hold an item
     _offered: dict[int, tuple[Ints, Floats, Floats]]  # by locale: items, their vectors and priors; made when asked for
@@ -94,15 +64,24 @@ class VectorRanker(Ranker[SettingsT], Generic[SettingsT]):
     def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:  # noqa: ARG002
         counts = training.counts(len(self.catalogue.locales), len(self.catalogue.vocabulary))
         counts[-1] = counts.sum(axis=0)
-        self._set(self._learn(training, products), counts.astype(np.int32))
+        settings = self.settings
+        vectors = svd_vectors(
+            training,
+            len(self.catalogue.vocabulary),
+            settings.size,
+            window=settings.window,
+            decay=settings.pair_decay,
+            local=settings.local,
+            seed=settings.seed,
+        )
+        self._set(vectors, counts.astype(np.int32))
 
-    @abstractmethod
-    def _learn(self, training: CodedSessions, products: Any) -> Floats:
-        """Vectors of the items, shape ``(N, D)``."""
-
-    @abstractmethod
     def _has(self, locale: int) -> Bools:
         """Which items a locale is offered, shape ``(N,)``."""
+        seen: Bools = self._counts[locale] > 0
+        if not seen.any():
+            seen = self._counts[-1] > 0
+        return seen if self.catalogue.sold is None else seen & self.catalogue.sold[locale]
 
     def _set(self, vectors: Floats, counts: NDArray[np.int32]) -> None:
         self.vectors, self._counts, self._offered = vectors, counts, {}
@@ -148,48 +127,3 @@ class VectorRanker(Ranker[SettingsT], Generic[SettingsT]):
         if counts.shape != (len(self.catalogue.locales) + 1, num_items):
             raise ValueError(f"counts have the shape {counts.shape}")
         self._set(vectors, counts)
-
-
-class ItemVectors(VectorRanker[ItemVectorsSettings]):
-    """Vectors from the factorised co-occurrence matrix, which is what item2vec fits (Levy and Goldberg 2014)."""
-
-    name = "item_vectors"
-    settings_class = ItemVectorsSettings
-
-    def _learn(self, training: CodedSessions, products: Any) -> Floats:  # noqa: ARG002
-        settings = self.settings
-        return svd_vectors(
-            training,
-            len(self.catalogue.vocabulary),
-            settings.size,
-            window=settings.window,
-            decay=settings.pair_decay,
-            local=settings.local,
-            seed=settings.seed,
-        )
-
-    def _has(self, locale: int) -> Bools:
-        seen: Bools = self._counts[locale] > 0
-        if not seen.any():
-            seen = self._counts[-1] > 0
-        return seen if self.catalogue.sold is None else seen & self.catalogue.sold[locale]
-
-
-class TitleVectors(VectorRanker[TitleVectorsSettings]):
-    """TF-IDF vectors of titles: products without any session are ranked too."""
-
-    name = "title_vectors"
-    settings_class = TitleVectorsSettings
-    product_columns = ("id", "locale", "title")
-    needs_products = True
-    ranks_cold = True
-    texts = staticmethod(text_features)  # or what several rankers share
-
-    def _learn(self, training: CodedSessions, products: Any) -> Floats:  # noqa: ARG002
-        vectors: Floats = self.texts(products, self.catalogue.vocabulary, self.settings.size)["text"][1:]
-        return vectors
-
-    def _has(self, locale: int) -> Bools:
-        sold = self.catalogue.sold
-        every: Bools = np.ones(len(self.catalogue.vocabulary), dtype=np.bool_) if sold is None else sold[locale]
-        return every

@@ -253,7 +253,7 @@ def test_a_single_locale_is_enough() -> None:
     [
         ({"sources": ("covisit_naer",)}, "no recipe 'covisit_naer'; did you mean 'covisit_near'"),
         ({"sources": ("fusion",)}, "cannot be a source of its own"),
-        ({"sources": ("demo",)}, "not for a ranker"),
+        ({"sources": ("demo",)}, "takes one of kind 'ranker'"),
         ({"sources": ("covisit", "covisit")}, "named twice"),
         ({"sources": ("title_vectors",)}, "every source reads products"),
         ({"scorers": ("covisit",)}, "'covisit' in 'scorers' is no neural ranker"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from llmrec.errors import DataError
+from llmrec.errors import DataError, ModelError
 from llmrec.rankers import Sessions, TrainingSessions, load_ranker
+from llmrec.rankers.base import RANKER
 from llmrec.rankers.vectors.text_knn import TextKnn, TextKnnSettings
-from tests.rankers.contract import RankerContract, training_sessions
+from tests.places import ROOT
+from tests.rankers.contract import RankerContract, products, training_sessions
 from tests.rankers.embedded import embed
 
 TRAINING = TrainingSessions.of([["a", "b"], ["b", "d"]], ["DE", "FR"])
@@ -25,12 +29,17 @@ class TestTextKnn(RankerContract):
     needs_products = True
     ranks_cold_items = True
 
+    def test_sessions_of_one_item_are_enough_to_fit(self) -> None:
+        few = TrainingSessions.of([["B01"], ["B02"], ["B02"]], ["DE", "DE", "FR"], labelled=False)
+        listed = self.fit(training=few).rank_session(["B01"], "DE", 24)[0]
+        assert len(listed) == 23  # all other products, those without a session too
+
 
 def by_hand(vectors: dict[str, list[float]], **settings: Any) -> TextKnn:
     """A fitted ranker whose vectors are the given ones, of length 1."""
     rows = [{"id": item, "locale": locale, "title": item} for item in vectors for locale in ("DE", "FR")]
     ranker = TextKnn(TextKnnSettings(**settings)).fit(TRAINING, pa.Table.from_pylist(rows))
-    ranker._vectors = np.array([vectors[item] for item in sorted(vectors)], dtype=np.float32)
+    ranker._set(np.array([vectors[item] for item in sorted(vectors)], dtype=np.float32))
     return ranker
 
 
@@ -92,6 +101,40 @@ def test_a_saved_ranker_needs_no_folder(tmp_path: Path) -> None:
     ranker.save(tmp_path / "model")
     shutil.rmtree(folder)
     assert load_ranker(tmp_path / "model").rank_session(["a"], "DE", 9) == ranker.rank_session(["a"], "DE", 9)
+
+
+def test_a_title_finds_its_like() -> None:
+    ranker = TextKnn(TextKnnSettings(text_dim=16)).fit(training_sessions(), products(24))
+    first = ranker.rank_session(["B04"], "DE", 3)[0]  # "Kabel 1 rot": the other three cables of number 1, or the red
+    assert set(first) <= {"B05", "B06", "B07", "B00", "B08", "B12", "B16", "B20"}
+
+
+def test_the_ranker_that_was_called_title_vectors_is_read_and_searches_exactly(tmp_path: Path) -> None:
+    """What version 0.1 wrote: these settings, and counts beside the vectors."""
+    fitted = TextKnn(TextKnnSettings(text_dim=16, recency=0.6)).fit(training_sessions(), products(24))
+    fitted.save(tmp_path / "now")
+    now, old = RANKER.read(tmp_path / "now"), {"size": 16, "history": 10, "recency": 0.6, "prior_weight": 0.0}
+    arrays = {**RANKER.read_arrays(tmp_path / "now", now), "counts": np.zeros((3, 24), dtype=np.int32)}
+    for folder, prior_weight in (("old", 0.0), ("weighed", 0.1)):
+        settings = {**old, "prior_weight": prior_weight}
+        RANKER.write(
+            tmp_path / folder, {"ranker": "title_vectors", "settings": settings, "locales": now["locales"]}, arrays
+        )
+    read = load_ranker(tmp_path / "old")
+    assert isinstance(read, TextKnn)
+    assert read.settings == TextKnnSettings(text_dim=16, recency=0.6, index="exact")
+    assert read.rank_session(["B04"], "DE", 9) == fitted.rank_session(["B04"], "DE", 9)
+    with pytest.raises(ModelError, match=r"prior_weight is no setting any more.; fit it again with --save"):
+        load_ranker(tmp_path / "weighed")
+
+
+def test_few_products_or_an_exact_search_need_no_faiss() -> None:
+    code = (
+        "import sys; from tests.rankers.vectors.test_text_knn import by_hand, PLANE; "
+        "by_hand(PLANE).rank_session(['a'], 'DE', 2); print('faiss' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "False"
 
 
 def test_without_products_or_folder_it_says_what_to_give() -> None:

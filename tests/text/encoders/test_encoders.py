@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from llmrec.text.encoders.base import Encoder, unit_rows
-from llmrec.text.encoders.registry import load_encoder
+from llmrec.errors import ModelError
+from llmrec.text.encoders.base import ENCODER, Encoder, unit_rows
+from llmrec.text.encoders.registry import load_encoder, load_saved_encoder
 from llmrec.text.encoders.sentence import SentenceEncoder
 from llmrec.text.encoders.static import StaticEncoder
 from llmrec.text.encoders.tfidf import TfidfEncoder
@@ -129,3 +132,16 @@ def test_a_row_of_nothing_stays_or_gets_a_direction() -> None:
     drawn = unit_rows(rows, np.random.default_rng(0))
     np.testing.assert_allclose(drawn[0], [0.6, 0.8])
     assert np.linalg.norm(drawn[1]) == pytest.approx(1)
+
+
+def test_an_encoder_that_version_0_1_wrote_is_read_and_its_damage_seen(tmp_path: Path) -> None:
+    """Its record holds a fingerprint of the arrays, and no checksum of their file."""
+    encoder = TfidfEncoder.fit(["USB cable", "kettle"], 2)
+    encoder.save(tmp_path)
+    record = ENCODER.read(tmp_path)
+    del record["arrays_sha256"]
+    (tmp_path / ENCODER.record).write_text(json.dumps(record), encoding="utf-8")
+    assert load_saved_encoder(tmp_path).fingerprint() == encoder.fingerprint()
+    save_file({**vars(encoder), "weights": encoder.weights * 2}, tmp_path / ENCODER.arrays)
+    with pytest.raises(ModelError, match=r"its fingerprint is not its record's.*make it again: llmrec embed"):
+        load_saved_encoder(tmp_path)
