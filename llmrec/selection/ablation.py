@@ -10,7 +10,7 @@ from llmrec.errors import DataError
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.sessions import TrainingSessions
 from llmrec.reporting.ablation import Ablation, ablate
-from llmrec.selection.learning import Lessons, learn_choice, learn_lessons
+from llmrec.selection.learning import Lessons, learn_choices, learn_lessons, pooled_stats
 from llmrec.selection.selector import Selector, ranker_settings_of
 from llmrec.selection.settings import SelectSettings
 from llmrec.selection.table import TitleTable
@@ -43,7 +43,7 @@ def ablate_selector(
 
     def judge(off: str) -> dict[str, Any] | None:
         chosen = options.get(off, settings)
-        stats = learn_choice(lessons_of(chosen) if off in settings.sources else lessons, table, chosen).stats
+        stats = pooled_stats(learn_choices(lessons_of(chosen) if off in settings.sources else lessons, table, chosen))
         return None if stats is None else {"bleu": stats}
 
     rows = ablate(names, judge, settings.seed)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from llmrec.errors import DataError
 from llmrec.evaluation.runs import Run, read_run
 from llmrec.ragged import list_lengths, places_within, row_numbers
-from llmrec.selection.ngrams import NO_TITLE
+from llmrec.selection.ngrams import NO_TITLE, TitleBook
 from llmrec.selection.offers import Evidence
 from llmrec.selection.table import TitleTable
 
@@ -75,7 +75,7 @@ def _refuse_foreign(run: Run, table: TitleTable) -> None:
         )
 
 
-def given_titles(run: Run, start: int, count: int, table: TitleTable, first: int) -> tuple[Evidence, list[str]]:
+def given_titles(run: Run, start: int, count: int, table: TitleTable, first: int) -> tuple[Evidence, TitleBook]:
     """What a run says of sessions ``start`` to ``start + count``.
 
     Args:
@@ -88,17 +88,18 @@ def given_titles(run: Run, start: int, count: int, table: TitleTable, first: int
     Returns:
         The evidence, a session's weights adding up to 1, and the titles that are no product's.
     """
-    rows = run.predictions.slice(start, count).combine_chunks()
+    rows, locales = (column.slice(start, count).combine_chunks() for column in (run.predictions, run.locales))
     if run.kind == "titles":
         written = [" ".join((text or "").split()) for text in rows.to_pylist()]
         told = np.array([place for place, text in enumerate(written) if text], dtype=np.int64)
         ones = np.ones(len(told))
-        return Evidence(told, np.arange(len(told)) + first, ones, ones), [text for text in written if text]
+        new = table.added([text for text in written if text], locales.take(pa.array(told)))
+        return Evidence(told, np.arange(len(told)) + first, ones, ones), new
     lengths = list_lengths(rows)
     sessions, ranks = row_numbers(lengths), places_within(lengths) + 1
-    locales = run.locales.slice(start, count).combine_chunks()
     titles = table.titles_of(locales.take(pa.array(sessions)), rows.flatten())
     known = titles != NO_TITLE
     sessions, weights = sessions[known], 1 / (_DAMPING + ranks[known])
     sums = np.bincount(sessions, weights=weights, minlength=len(rows))
-    return Evidence(sessions, titles[known], weights / sums[sessions], np.ones(len(sessions))), []
+    listed = Evidence(sessions, titles[known], weights / sums[sessions], np.ones(len(sessions)))
+    return listed, table.added([], locales[:0])

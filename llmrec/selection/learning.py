@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from llmrec.console import notice, track
 from llmrec.evaluation.bleu import bleu_from_stats
+from llmrec.languages import PAPER_BLEU
 from llmrec.ragged import Ragged, list_array, list_lengths, offsets_of
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.fusion.training import Fold, families, known_to_fold
@@ -20,17 +21,17 @@ from llmrec.rankers.sessions import Sessions, TrainingSessions
 from llmrec.selection.choice import Policy, Trial, choose, choose_by_risk, trusted, tune_policy
 from llmrec.selection.chunk import Offered, likely_titles, matches_of, offered
 from llmrec.selection.linear import prices_at
-from llmrec.selection.ngrams import NO_TITLE
 from llmrec.selection.offers import Evidence, last_offers
 from llmrec.selection.settings import SelectSettings
 from llmrec.selection.survival import Survival, count_survival
 from llmrec.selection.table import TitleTable
 
-__all__ = ["Learnt", "Lesson", "Lessons", "learn_choice", "learn_lessons"]
+__all__ = ["STAYS", "Learnt", "Lesson", "Lessons", "learn_choice", "learn_choices", "learn_lessons", "pooled_stats"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
+STAYS: Final = Policy(prices_at(np.ones((1, 10))), 0.0, np.inf, 0.0)  # the last title, everywhere
 _SETTLING: Final = 3  # rounds of choosing at prices and pricing the choice; the third moves nothing
 
 
@@ -54,12 +55,10 @@ class Lessons:
 
     Attributes:
         parts: The folds.
-        num_sessions: Sessions whose target has a title.
         with_target: Share of them whose target is among the likely products.
     """
 
     parts: Sequence[Lesson]
-    num_sessions: int
     with_target: float
 
 
@@ -88,10 +87,7 @@ def learn_lessons(fusion: Fusion, training: TrainingSessions, products: Any, tab
         survival = count_survival(table.book, table.own_titles(spoken))
         rows = fold.sessions[: len(fold.judged.targets)]
         parts.append(_lesson(fusion, fold, model, training.take(rows), survival, table))
-    if len(parts) < 2:
-        return Lessons([], 0, 0.0)  # nothing is left to judge one by the others
-    titled = sum(int((part.targets != NO_TITLE).sum()) for part in parts)
-    return Lessons(parts, titled, sum(fold.found for fold in taught) / max(1, sum(f.num_sessions for f in taught)))
+    return Lessons(parts, sum(fold.found for fold in taught) / max(1, sum(f.num_sessions for f in taught)))
 
 
 def _lesson(
@@ -140,21 +136,25 @@ class Learnt:
 
 
 def learn_choice(lessons: Lessons, table: TitleTable, settings: SelectSettings) -> Learnt:
-    """Learn what titles are worth, each fold judged by trees of the others, and tune the choice on all of them."""
-    prices = prices_at(np.ones((1, 10)))
-    if not lessons.num_sessions:
+    """Learn what titles are worth, each fold judged by trees of the others, and tune the choice on all of them.
+
+    Args:
+        lessons: Folds of sessions whose targets have titles, all counted by one tokenizer.
+        table: Titles.
+        settings: Settings.
+    """
+    if len(lessons.parts) < 2:  # nothing is left to judge one by the others
         notice("select: no session to learn the choice from; the last title stays")
-        return Learnt(None, Policy(prices, 0.0, np.inf, 0.0), {})
-    titled = [_titled(part) for part in lessons.parts]
-    offers = [part.offered(table, settings) for part in titled]
-    trial = _trial(offers, titled, table)
+        return Learnt(None, STAYS, {})
+    offers = [part.offered(table, settings) for part in lessons.parts]
+    trial = _trial(offers, lessons.parts, table)
     expected = np.concatenate([one.expected for one in offers])
     prices = prices_at(trial.stats(trial.last))
     for _ in range(_SETTLING):
         token = float(prices.written.sum())
         chosen = choose_by_risk(trial, expected, prices, token)
         prices = prices_at(trial.stats(chosen))
-    described = [one.features(part.survival, prices) for one, part in zip(offers, titled, strict=True)]
+    described = [one.features(part.survival, prices) for one, part in zip(offers, lessons.parts, strict=True)]
     lacking = prices.worth(trial.matches) - prices.worth(expected)
     texts, added = _cross_fitted(described, lacking, settings)
     policy, gain = tune_policy(trial, expected, added, prices, seed=settings.seed)
@@ -169,15 +169,27 @@ def learn_choice(lessons: Lessons, table: TitleTable, settings: SelectSettings) 
     return Learnt(Trees(texts), policy, estimate, stats)
 
 
-def _titled(part: Lesson) -> Lesson:
-    """Its sessions whose target has a title; the others say nothing of BLEU."""
-    kept = np.flatnonzero(part.targets != NO_TITLE)
-    place = np.full(len(part.targets), -1)
-    place[kept] = np.arange(len(kept))
-    said = place[part.evidence.rows] >= 0
-    evidence = part.evidence.taken(said)
-    moved = Evidence(place[evidence.rows], evidence.titles, evidence.weights, evidence.votes)
-    return Lesson(part.own.take(kept), moved, part.survival, part.targets[kept])
+def learn_choices(lessons: Lessons, table: TitleTable, settings: SelectSettings) -> dict[str, Learnt]:
+    """`learn_choice` for each BLEU tokenizer by itself, the paper's first: their n-grams have no common price."""
+    ways = [table.book.ways(part.targets) for part in lessons.parts]
+    found = {str(way) for some in ways for way in some if way}
+    choices = {}
+    for way in sorted(found, key=lambda one: (one != PAPER_BLEU, one)) or [PAPER_BLEU]:
+        kept = [_taken(part, np.flatnonzero(some == way)) for part, some in zip(lessons.parts, ways, strict=True)]
+        parts = [part for part in kept if len(part.targets)]
+        choices[way] = learn_choice(replace(lessons, parts=parts), table, settings)
+    return choices
+
+
+def pooled_stats(choices: Mapping[str, Learnt]) -> Floats | None:
+    """BLEU's statistics of all tokenizers together, shape ``(S, 10)``; None where nothing was learnt."""
+    known = [one.stats for one in choices.values() if one.stats is not None]
+    return np.concatenate(known) if known else None
+
+
+def _taken(part: Lesson, sessions: Ints) -> Lesson:
+    """Some of its sessions."""
+    return Lesson(part.own.take(sessions), part.evidence.of_sessions(sessions), part.survival, part.targets[sessions])
 
 
 def _trial(parts: Sequence[Offered], lessons: Sequence[Lesson], table: TitleTable) -> Trial:

@@ -7,9 +7,9 @@ counts.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from llmrec.console import track
 from llmrec.evaluation.bleu import ORDERS, tokenize_title
+from llmrec.languages import PAPER_BLEU
 from llmrec.ragged import Ragged, offsets_of, row_numbers
 from llmrec.within import nth_within, starts_anew
 
@@ -39,25 +40,33 @@ class TitleBook:
     Attributes:
         texts: Arrow strings, shape ``(N,)``.
         tokens: Of each title; a 64-bit hash of each, the same in every process.
+        locales: Arrow strings, shape ``(N,)``.
+        tokenizers: BLEU tokenizer of each locale that has another than the paper's.
     """
 
     texts: Any
     tokens: Ragged
+    locales: Any
+    tokenizers: Mapping[str, str]
 
     @classmethod
-    def of(cls, texts: Sequence[str] | Any) -> TitleBook:
-        """Tokenize titles as BLEU does."""
+    def of(cls, texts: Sequence[str] | Any, locales: Any = None, tokenizers: Mapping[str, str] | None = None) -> Self:
+        """Tokenize titles as BLEU does in their locales; by the paper's tokenizer where these are not given."""
         column = texts if isinstance(texts, pa.Array) else pa.array(list(texts), pa.string())
-        known: dict[str, int] = {}
+        shops = pa.repeat("", len(column)) if locales is None else locales
+        ways = tokenizers or {}
+        known: dict[tuple[str, str], int] = {}
         lengths, hashes = np.zeros(len(column), dtype=np.int64), []
-        for place, text in enumerate(track(column.to_pylist(), "titles", len(column))):
-            words = tokenize_title(text)
+        titles = zip(column.to_pylist(), shops.to_pylist(), strict=True)
+        for place, (text, locale) in enumerate(track(titles, "titles", len(column))):
+            way = ways.get(locale, PAPER_BLEU)
+            words = tokenize_title(text, way)
             lengths[place] = len(words)
             for word in words:
-                if word not in known:
-                    known[word] = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
-                hashes.append(known[word])
-        return cls(column, Ragged(offsets_of(lengths), np.array(hashes, dtype=np.uint64)))
+                if (way, word) not in known:
+                    known[way, word] = _hash(word, way)
+                hashes.append(known[way, word])
+        return cls(column, Ragged(offsets_of(lengths), np.array(hashes, dtype=np.uint64)), shops, ways)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -67,13 +76,28 @@ class TitleBook:
         """Tokens of each title, shape ``(N,)``."""
         return self.tokens.lengths
 
+    def way(self, locale: str) -> str:
+        """BLEU tokenizer of a locale's titles."""
+        return self.tokenizers.get(locale, PAPER_BLEU)
+
+    def ways(self, titles: Ints) -> NDArray[np.str_]:
+        """BLEU tokenizer of each of some titles; empty for `NO_TITLE`."""
+        names = self.locales.take(pa.array(titles.clip(0))).to_pylist() if len(self) else [""] * len(titles)
+        told = zip(names, titles.tolist(), strict=True)
+        return np.array([self.way(name) if title != NO_TITLE else "" for name, title in told], dtype=np.str_)
+
     def joined(self, other: TitleBook) -> TitleBook:
         """These titles, then the other's."""
-        return TitleBook(pa.concat_arrays([self.texts, other.texts]), Ragged.joined([self.tokens, other.tokens]))
+        texts, locales = (
+            pa.concat_arrays([mine, theirs])
+            for mine, theirs in ((self.texts, other.texts), (self.locales, other.locales))
+        )
+        return TitleBook(texts, Ragged.joined([self.tokens, other.tokens]), locales, self.tokenizers)
 
     def taken(self, titles: Ints) -> TitleBook:
         """Some of the titles."""
-        return TitleBook(self.texts.take(pa.array(titles)), self.tokens.take(titles))
+        rows = pa.array(titles)
+        return TitleBook(self.texts.take(rows), self.tokens.take(titles), self.locales.take(rows), self.tokenizers)
 
     def flat_tokens(self, titles: Ints) -> tuple[Ints, Hashes]:
         """Tokens of some titles, title after title: the place in ``titles`` of each, and its hash."""
@@ -86,6 +110,12 @@ class TitleBook:
         rows, keys = _grams_of_distinct(self, distinct, order)
         grams = Ragged(offsets_of(np.bincount(rows, minlength=len(distinct))), keys).take(where)
         return grams.rows, grams.values
+
+
+def _hash(word: str, way: str) -> int:
+    """A character of one tokenizer is no word of another."""
+    key = word if way == PAPER_BLEU else f"{way}\0{word}"
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
 
 
 def agreement(

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from llmrec.languages import title_words
 from llmrec.ragged import Ragged
 from llmrec.selection.ngrams import NO_TITLE, TitleBook, summed
 from llmrec.selection.settings import SelectSettings
@@ -42,6 +43,11 @@ class Evidence:
     def taken(self, kept: NDArray[Any]) -> Evidence:
         """Some of it."""
         return Evidence(self.rows[kept], self.titles[kept], self.weights[kept], self.votes[kept])
+
+    def of_sessions(self, sessions: Ints) -> Evidence:
+        """That of some sessions (ascending), which are counted anew from 0."""
+        kept = self.taken(np.isin(self.rows, sessions))
+        return Evidence(np.searchsorted(sessions, kept.rows), kept.titles, kept.weights, kept.votes)
 
     def joined(self, others: Sequence[Evidence], share: float) -> Evidence:
         """This and what other sources say, which together weigh ``share`` where they say something."""
@@ -97,9 +103,9 @@ def make_offers(book: TitleBook, own: Ragged, evidence: Evidence, settings: Sele
     recent = own.ages < (1 if "own" in settings.without else settings.own)  # the last title always stays
     parts = [_part(own.rows[recent], own.values[recent], age=own.ages[recent])]
     if settings.cuts and "cut" not in settings.without:
-        rows, texts, kept = _cuts(book, own.ends, settings.cuts)
+        rows, cut, kept = _cuts(book, own.ends, settings.cuts)
         parts.append(_part(rows, np.arange(len(rows)) + len(book), kept=kept))
-        book = book.joined(TitleBook.of(texts))
+        book = book.joined(cut)
     merged = _merged(evidence, len(book))
     if "likely" not in settings.without:
         best = merged.taken(best_within(merged.rows, merged.weights, settings.titles))
@@ -151,19 +157,22 @@ def _with_evidence(offers: Offers, merged: Evidence, num_titles: int) -> Offers:
     return Offers(offers.rows, offers.titles, offers.age, offers.kept, likely, votes)
 
 
-def _cuts(book: TitleBook, last: Ints, count: int) -> tuple[Ints, list[str], Floats]:
+def _cuts(book: TitleBook, last: Ints, count: int) -> tuple[Ints, TitleBook, Floats]:
     """Last titles without their final words: session, text and share of the words kept of each, no two alike."""
-    rows, texts, kept = [], [], []
+    rows, texts, locales, kept = [], [], [], []
     shares = np.linspace(_SHORTEST, 1, count + 1)[:-1]
     held = np.flatnonzero(last != NO_TITLE)
-    for row, text in zip(held.tolist(), book.texts.take(pa.array(last[held])).to_pylist(), strict=True):
-        words = text.split()
+    titles = book.taken(last[held])
+    for row, text, locale in zip(held.tolist(), titles.texts.to_pylist(), titles.locales.to_pylist(), strict=True):
+        words, space = title_words(text, locale)
         for length in sorted({max(1, round(share * len(words))) for share in shares}):
             if length < len(words):
                 rows.append(row)
-                texts.append(" ".join(words[:length]).rstrip(" ,;:-–(|/&"))
+                texts.append(space.join(words[:length]).rstrip(" ,;:-–(|/&"))
+                locales.append(locale)
                 kept.append(length / len(words))
-    return np.array(rows, dtype=np.int64), texts, np.array(kept, dtype=np.float64)
+    cut = TitleBook.of(texts, pa.array(locales, pa.string()), book.tokenizers)
+    return np.array(rows, dtype=np.int64), cut, np.array(kept, dtype=np.float64)
 
 
 def last_offers(offers: Offers, last: Ints) -> Ints:

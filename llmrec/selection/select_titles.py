@@ -104,10 +104,11 @@ def run_select_job(job: SelectJob) -> Selector:
     files = _files(job)
     sessions = read_session_files(files.sessions)
     products = load_products(files.products, Fusion.product_columns)
-    table = TitleTable(products)
+    kept = None if job.load is None else Selector.load(job.load)
+    table = TitleTable(products, None if kept is None else kept.tokenizers)
     chosen = sessions if job.limit is None else sessions.slice(0, job.limit)
     given = read_given(job.candidates, chosen.locales, table, limited=job.limit is not None)
-    selector, overlap = _learn(job, files, sessions, products, table)
+    selector, overlap = (kept, None) if kept is not None else _learn(job, files, sessions, products, table)
     if job.save is not None:
         selector.save(job.save)
         notice(
@@ -177,8 +178,6 @@ def _files(job: SelectJob) -> _Files:
 def _learn(
     job: SelectJob, files: _Files, sessions: Sessions, products: Any, table: TitleTable
 ) -> tuple[Selector, Overlap | None]:
-    if job.load is not None:
-        return Selector.load(job.load), None
     training, overlap = _training(job, files, sessions)
     selector = Selector(_settings(job)).fit(training, products, table)
     notice(describe_estimate(selector.estimate))
@@ -202,11 +201,12 @@ def describe_estimate(estimate: Mapping[str, Any]) -> str:
     if not estimate:
         return "select: nothing to learn from, so the last title stays everywhere"
     difference, low, high = estimate["gain"]
+    others = [f"; by {way}, {describe_estimate(one)}" for way, one in estimate.get("others", {}).items()]
     return (
         f"out of fold, {estimate['sessions']:,} sessions: BLEU {estimate['bleu']:.2f}, last title "
         f"{estimate['last_title']:.2f}, gain {difference:+.2f} [{low:+.2f}, {high:+.2f}]; by risk alone "
         f"{estimate['by_risk_alone']:.2f}, oracle {estimate['oracle']:.2f}; {estimate['changed']:.0%} changed"
-    )
+    ) + "".join(others)
 
 
 def _titles(
@@ -234,14 +234,13 @@ def _titles(
 def _chunk_titles(
     selector: Selector, sessions: Sessions, table: TitleTable, given: Sequence[Run], start: int
 ) -> list[str]:
-    texts: list[str] = []
-    evidence = []
+    new, evidence = table.added([], sessions.locales[:0]), []
     count = min(CHUNK, len(sessions) - start)
     for run in given:
-        said, new = given_titles(run, start, count, table, len(table.book) + len(texts))
+        said, written = given_titles(run, start, count, table, len(table.book) + len(new))
         evidence.append(said)
-        texts += new
-    return selector.select(sessions.slice(start, count), table, evidence, texts)
+        new = new.joined(written)
+    return selector.select(sessions.slice(start, count), table, evidence, new)
 
 
 def _last_titles(sessions: Sessions, table: TitleTable) -> list[str]:
@@ -262,7 +261,8 @@ def _digest(job: SelectJob, files: _Files) -> str:
 
 def _key(job: SelectJob, files: _Files, selector: Selector) -> str:
     """Names everything that decides a title, so that ``--resume`` never mixes two selectors' titles."""
-    return digest_of([_digest(job, files), deciding(selector.settings, "titles")])[:16]
+    decided = [deciding(selector.settings, "titles"), selector.tokenizers]
+    return digest_of([_digest(job, files), *decided])[:16]
 
 
 def _provenance(job: SelectJob, files: _Files, selector: Selector, started: float) -> dict[str, Any]:
@@ -271,6 +271,7 @@ def _provenance(job: SelectJob, files: _Files, selector: Selector, started: floa
     return record | {
         "method": "title selector",
         "settings": vars(selector.settings),
+        "tokenizers": selector.tokenizers,
         "estimate": selector.estimate,
         "split": job.split if job.data else files.sessions.name,
         "train": [file.name for file in files.train],

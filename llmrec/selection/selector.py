@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from llmrec.artefact import Kind
 from llmrec.errors import ConfigError, nearest
+from llmrec.languages import PAPER_BLEU
 from llmrec.rankers.base import Seen
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.fusion.settings import FusionSettings
@@ -20,7 +21,7 @@ from llmrec.rankers.fusion.trees import Trees
 from llmrec.rankers.sessions import Sessions, TrainingSessions
 from llmrec.selection.choice import Policy, choose, trusted
 from llmrec.selection.chunk import likely_titles, localised, offered
-from llmrec.selection.learning import learn_choice, learn_lessons
+from llmrec.selection.learning import STAYS, Learnt, learn_choices, learn_lessons
 from llmrec.selection.linear import Prices
 from llmrec.selection.ngrams import TitleBook
 from llmrec.selection.offers import Evidence, last_offers
@@ -55,17 +56,16 @@ class Selector:
         fusion: Ranker of likely products, fitted.
         seen: Whether a session's own items are among the likely products.
         survival: How often words survive.
-        trees: What estimates a title's worth; None where there was nothing to learn from.
-        policy: How to choose.
-        estimate: How it did on training sessions that it had not learnt from.
+        choices: By BLEU tokenizer, what estimates a title's worth, how to choose, and how that did on training sessions
+            that it had not learnt from.
+        tokenizers: BLEU tokenizers of the locales whose titles it counts in other tokens than the paper's.
     """
 
     fusion: Fusion
     seen: Seen
     survival: Survival
-    trees: Trees | None
-    policy: Policy
-    estimate: dict[str, Any]
+    choices: dict[str, Learnt]
+    tokenizers: dict[str, str]
 
     def __init__(self, settings: SelectSettings) -> None:
         """Check what is switched off.
@@ -95,9 +95,15 @@ class Selector:
         lessons = learn_lessons(self.fusion, training, products, table)
         self.seen = "keep" if repeats(self.fusion.catalogue.encode_training(training)) else "drop"
         self.survival = count_survival(table.book, table.own_titles(Sessions(training.sequences, training.locales)))
-        learnt = learn_choice(lessons, table, self.settings)
-        self.trees, self.policy, self.estimate = learnt.trees, learnt.policy, learnt.estimate
+        self.tokenizers = dict(table.book.tokenizers)
+        self.choices = learn_choices(lessons, table, self.settings)
         return self
+
+    @property
+    def estimate(self) -> dict[str, Any]:
+        """How it did on training sessions: by the paper's tokenizer, and by ``others`` where there are such."""
+        (_, first), *others = self.choices.items()
+        return first.estimate | ({"others": {way: one.estimate for way, one in others}} if others else {})
 
     def likely(self, sessions: Sessions, table: TitleTable) -> Evidence:
         """Titles of likely products of sessions."""
@@ -113,7 +119,7 @@ class Selector:
         sessions: Sessions,
         table: TitleTable,
         given: Sequence[Evidence] = (),
-        texts: Sequence[str] = (),
+        new: TitleBook | None = None,
         share: float | None = None,
     ) -> list[str]:
         """Choose a title for each of some sessions.
@@ -121,25 +127,52 @@ class Selector:
         Args:
             sessions: ``S`` sessions; some thousand at once.
             table: Titles of the products.
-            given: What given runs say; titles from ``len(table.book)`` on are those of ``texts``.
-            texts: Titles of given runs that are no product's.
+            given: What given runs say; titles from ``len(table.book)`` on are those of ``new``.
+            new: Titles of given runs that are no product's, from `TitleTable.added`.
             share: What given runs weigh together; the settings' if not given.
 
         Returns:
             ``S`` titles; "" for a session without any.
+
+        Raises:
+            ConfigError: the table's titles are in other tokens than those that the selector has learnt from.
         """
-        book = table.book.joined(TitleBook.of(texts)) if texts else table.book
+        for locale in table.locales:
+            learnt, now = self.tokenizers.get(locale, PAPER_BLEU), table.book.way(locale)
+            if learnt != now:
+                raise ConfigError(f"select: learnt from {locale} titles by {learnt}, now {now}; give TitleTable these")
+        book = table.book.joined(new) if new else table.book
+        ways = np.array([book.way(locale) for locale in sessions.locales.to_pylist()])
+        titles = np.full(len(sessions), "", dtype=object)
+        for way in np.unique(ways).tolist():
+            rows = np.flatnonzero(ways == way)
+            some = Sessions(sessions.prev_items.take(pa.array(rows)), sessions.locales.take(pa.array(rows)))
+            said = [one.of_sessions(rows) for one in given]
+            titles[rows] = self._choose(some, table, book, said, self.choices.get(way, Learnt(None, STAYS, {})), share)
+        return [str(title) for title in titles]
+
+    def _choose(
+        self,
+        sessions: Sessions,
+        table: TitleTable,
+        book: TitleBook,
+        given: Sequence[Evidence],
+        learnt: Learnt,
+        share: float | None,
+    ) -> list[str]:
+        """`select` for sessions whose titles are counted alike."""
+        trees, policy = learnt.trees, learnt.policy
         own, evidence = table.own_titles(sessions), self.likely(sessions, table)
         book, own, (evidence, *given) = localised(book, own, [evidence, *given])
         weight = self.settings.given_share if share is None else share
         one = offered(book, own, evidence, given, self.settings, weight)
         last = last_offers(one.offers, own.ends)
         added = np.zeros(len(one.offers))
-        if self.trees is not None and self.policy.trust and len(one.offers):
-            features = one.features(self.survival, self.policy.prices)[1]
-            added = self.trees.scores(features, self.settings.threads)
-        worth = trusted(one.expected, added, self.policy)
-        chosen = choose(one.offers.rows, one.lengths, worth, last, self.policy)
+        if trees is not None and policy.trust and len(one.offers):
+            features = one.features(self.survival, policy.prices)[1]
+            added = trees.scores(features, self.settings.threads)
+        worth = trusted(one.expected, added, policy)
+        chosen = choose(one.offers.rows, one.lengths, worth, last, policy)
         titles = np.where(chosen >= 0, one.offers.titles[chosen], 0) if len(one.offers) else np.zeros(len(chosen), int)
         if not len(one.book):
             return [""] * len(sessions)
@@ -153,13 +186,16 @@ class Selector:
             ConfigError: ``folder`` holds something else.
             DiskError: the place cannot be written.
         """
-        trees = {} if self.trees is None else self.trees.arrays()
-        arrays = {**self.survival.arrays(), **trees, **_policy_arrays(self.policy)}
+        arrays = self.survival.arrays()
+        for way, one in self.choices.items():
+            arrays |= {f"{_prefix(way, self.choices)}{name}": array for name, array in _learnt_arrays(one).items()}
         record = {
             "settings": vars(self.settings),
             "seen": self.seen,
             "estimate": self.estimate,
-            "importances": self.trees.importances() if self.trees else {},
+            "tokenizers": self.tokenizers,
+            "choices": list(self.choices),
+            "importances": {way: one.trees.importances() for way, one in self.choices.items() if one.trees},
         }
         with SELECTOR.written(folder, record, arrays) as temporary:
             self.fusion.save(temporary / RANKER)
@@ -175,9 +211,13 @@ class Selector:
         arrays = SELECTOR.read_arrays(folder, record)
         with SELECTOR.understood(folder):
             selector = cls(resolve(SelectSettings, record["settings"]))
-            selector.survival, selector.policy = Survival.from_arrays(arrays), _policy_of(arrays)
-            selector.trees = Trees.from_arrays(arrays)
-        selector.seen, selector.estimate = record["seen"], record["estimate"]
+            selector.survival = Survival.from_arrays(arrays)
+            ways = record.get("choices", [PAPER_BLEU])  # an older one counted every locale's titles by 13a
+            selector.choices = {way: _learnt_of(arrays, _prefix(way, ways)) for way in ways}
+            selector.tokenizers, others = record.get("tokenizers", {}), record["estimate"].pop("others", {})
+            for way, estimate in {ways[0]: record["estimate"], **others}.items():
+                selector.choices[way].estimate.update(estimate)
+        selector.seen = record["seen"]
         selector.fusion = Fusion.load(folder / RANKER)
         return selector
 
@@ -208,6 +248,20 @@ def ranker_settings_of(settings: SelectSettings) -> FusionSettings:
         threads=settings.threads,
         seed=settings.seed,
     )
+
+
+def _prefix(way: str, ways: Iterable[str]) -> str:
+    """What the names of a tokenizer's arrays begin with; those of the first one as where there is no other."""
+    return "" if way == next(iter(ways)) else f"{way}/"
+
+
+def _learnt_arrays(learnt: Learnt) -> dict[str, NDArray[Any]]:
+    return ({} if learnt.trees is None else learnt.trees.arrays()) | _policy_arrays(learnt.policy)
+
+
+def _learnt_of(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Learnt:
+    own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return Learnt(Trees.from_arrays(own), _policy_of(own), {})
 
 
 def _policy_arrays(policy: Policy) -> dict[str, NDArray[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llmrec.errors import DataError
+from llmrec.languages import PAPER_BLEU, bleu_tokenizer
 from llmrec.ragged import Ragged, list_lengths, offsets_of
 from llmrec.rankers.sessions import Sessions
 from llmrec.rankers.vocabulary import UNKNOWN, Vocabulary
@@ -29,8 +31,13 @@ class TitleTable:
         locales: Locales of the products, ascending.
     """
 
-    def __init__(self, products: Any) -> None:
+    def __init__(self, products: Any, tokenizers: Mapping[str, str] | None = None) -> None:
         """Read ``id``, ``locale`` and ``title`` of an Arrow table.
+
+        Args:
+            products: The table.
+            tokenizers: BLEU tokenizers by locale, the paper's where one is left out; those of the language files if not
+                given.
 
         Raises:
             DataError: no product has a title.
@@ -47,7 +54,14 @@ class TitleTable:
         )
         order = np.argsort(keys, kind="stable")
         self._held = keys[order]
-        self.book = TitleBook.of(titles.filter(titled).take(pa.array(order)))
+        rows = pa.array(order)
+        own = {one: bleu_tokenizer(one) for one in self.locales} if tokenizers is None else tokenizers
+        ways = {one: way for one, way in own.items() if way != PAPER_BLEU}
+        self.book = TitleBook.of(titles.filter(titled).take(rows), kept["locale"].combine_chunks().take(rows), ways)
+
+    def added(self, texts: Sequence[str], locales: Any) -> TitleBook:
+        """Titles that are no product's, in locales (Arrow strings), tokenized as the products' are."""
+        return TitleBook.of(texts, locales, self.book.tokenizers)
 
     def titles_of(self, locales: Any, items: Any) -> Ints:
         """Titles of items in locales, both Arrow strings ``(C,)``; `NO_TITLE` where there is none."""

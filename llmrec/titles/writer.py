@@ -80,8 +80,9 @@ def _trained_model(job: Job) -> tuple[Any, Any]:
 def _training_settings(job: Job) -> dict[str, Any]:
     """Everything that decides the weights, by name."""
     values = deciding(job.config, *job.config.weights_by)
-    chosen = _own_tokenizers(job.store) if job.config.best_by == "bleu" else {}
-    return {**values, **asdict(job.card), "data": job.store.fingerprint, "tokenizers": chosen}
+    if job.config.best_by == "bleu":  # BLEU in other tokens is another measure
+        values["best_by"] += "".join(f", {one} by {way}" for one, way in _own_tokenizers(job.store).items())
+    return {**values, **asdict(job.card), "data": job.store.fingerprint}
 
 
 def _own_tokenizers(store: Store) -> dict[str, str]:

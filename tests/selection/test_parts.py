@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrec.evaluation.bleu import bleu_from_stats, bleu_stats
+from llmrec.languages import bleu_tokenizer
 from llmrec.ragged import Ragged
 from llmrec.selection.choice import Policy, Trial, choose, trusted, tune_policy
 from llmrec.selection.linear import Prices, corpus_stats, prices_at
@@ -22,9 +26,11 @@ TITLES = st.lists(st.sampled_from(["a", "b", "a b", "c,", "ボルト", "1/2", "d
 @given(st.lists(st.tuples(TITLES, TITLES), min_size=1, max_size=6))
 def test_agreement_with_one_title_counts_as_bleu_does(pairs: list[tuple[str, str]]) -> None:
     written, wanted = [one for one, _ in pairs], [other for _, other in pairs]
-    book, rows = TitleBook.of([*written, *wanted]), np.arange(len(pairs))
+    locales = ["UK" if row % 2 else "JP" for row in range(len(pairs))]
+    book = TitleBook.of([*written, *wanted], pa.array(locales * 2), {"JP": "char"})
+    rows = np.arange(len(pairs))
     shared = agreement(book, rows, rows, rows, rows + len(pairs), np.ones(len(pairs)))
-    stats = bleu_stats(written, wanted)
+    stats = bleu_stats(written, wanted, [bleu_tokenizer(locale) for locale in locales])
     np.testing.assert_array_equal(shared, stats[:, :4])
     np.testing.assert_array_equal(corpus_stats(shared, book.lengths[: len(pairs)], book.lengths[len(pairs) :]), stats)
 
@@ -66,6 +72,19 @@ def test_offers_are_own_titles_shortened_ones_and_likely_ones_each_once() -> Non
     assert offers.likely.tolist()[:3] == [0, 0.5, 0.3]
     only = make_offers(book, own, evidence, SelectSettings(without=("own", "cut", "likely")))[0]
     assert only.titles.tolist() == [1]  # the last title always stays
+
+
+def test_a_title_is_cut_between_the_words_of_its_locale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own.yaml").write_text("locales: {CN: {language: zh, words: characters}}", encoding="utf-8")
+    monkeypatch.setenv("LLMREC_LANGUAGES", str(tmp_path / "own.yaml"))
+    book = TitleBook.of(["不锈钢水壶一升", "不锈钢水壶一升"], pa.array(["CN", "UK"]), {"CN": "zh"})
+    own, none = Ragged(np.array([0, 1, 2]), np.array([0, 1])), np.array([], dtype=np.int64)
+    evidence = Evidence(none, none, np.array([]), np.array([]))
+    offers, grown = make_offers(book, own, evidence, SelectSettings(cuts=1))
+    titles = grown.texts.take(pa.array(offers.titles)).to_pylist()
+    assert [text for row, text in zip(offers.rows, titles, strict=True) if row == 0] == ["不锈钢水壶一升", "不锈"]
+    assert [text for row, text in zip(offers.rows, titles, strict=True) if row == 1] == ["不锈钢水壶一升"]
+    assert grown.lengths.tolist()[-1] == 2, "a cut title is counted in the tokens of its locale"
 
 
 def test_prices_are_the_slope_of_log_bleu() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,13 @@ def test_saved_and_loaded_it_chooses_the_same(selector: Selector, tmp_path: Path
     assert kinds <= {".json", ".safetensors"}
     again = Selector.load(tmp_path / "kept")
     assert again.select(asked(), TABLE) == selector.select(asked(), TABLE)
+    assert again.tokenizers == selector.tokenizers == {"JP": "char"}
+    record = tmp_path / "kept" / "selector.json"
+    older = {key: value for key, value in json.loads(record.read_text()).items() if key != "tokenizers"}
+    record.write_text(json.dumps(older))
+    with pytest.raises(ConfigError, match="learnt from JP titles by 13a, now char; give TitleTable these"):
+        Selector.load(tmp_path / "kept").select(asked(), TABLE)
+    assert Selector.load(tmp_path / "kept").select(asked(), TitleTable(PRODUCTS, {}))
     (tmp_path / "kept" / "selector.safetensors").write_bytes(b"")
     with pytest.raises(ModelError, match="damaged"):
         Selector.load(tmp_path / "kept")

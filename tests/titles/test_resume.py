@@ -37,6 +37,18 @@ def test_beams_decide_the_weights_where_the_best_is_chosen_by_bleu(config: Gener
         generate(config, best_by="bleu", resume=True, num_beams=2)
 
 
+def test_tokenizers_decide_the_weights_where_the_best_is_chosen_by_bleu(
+    config: GenerateConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = config.output_dir.with_name("own.yaml")  # type: ignore[union-attr]
+    file.write_text("locales: {JP: {bleu: 13a}}", encoding="utf-8")
+    with monkeypatch.context() as patch:
+        patch.setenv("LLMREC_LANGUAGES", str(file))
+        generate(config, best_by="bleu")
+    with pytest.raises(ConfigError, match="made with best_by 'bleu', now 'bleu, JP by char'; --resume needs the same"):
+        generate(config, best_by="bleu", resume=True)
+
+
 def test_a_finished_training_is_decoded_with_other_beams_where_its_loss_chose(config: GenerateConfig) -> None:
     generate(config)
     generate(config, resume=True, num_beams=2)
