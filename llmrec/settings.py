@@ -22,6 +22,7 @@ __all__ = [
     "Recipe",
     "RecipeKind",
     "build",
+    "checked",
     "decided_by",
     "deciding",
     "flag_of",
@@ -44,6 +45,7 @@ _VERBS: Final[Mapping[str, str]] = {
     "encoder": "llmrec embed train",
     "select": "llmrec select",
 }
+_SHOWN: Final = 80  # characters of a wrong value that an error repeats
 _UNDECLARED: Final = "undeclared"
 _TYPE_NAMES: Final = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
 
@@ -235,12 +237,16 @@ def _converted(cls: Any, content: Mapping[str, Any], origin: str) -> dict[str, A
         for name in names:
             if name in values or (name != key and name in content):
                 raise ConfigError(f"{where}: the old name of '{name}', which is given too; leave it out")
-            values[name] = _value(value, hints[name], where)
+            values[name] = checked(value, hints[name], where)
     return values
 
 
-def _value(value: Any, hint: Any, where: str) -> Any:
-    """A value of its type and in its range."""
+def checked(value: Any, hint: Any, where: str) -> Any:
+    """A value from YAML, JSON or a flag as the type that ``hint`` is; ``where`` begins the line of the error.
+
+    Raises:
+        ConfigError: it is not of that type, or out of its range.
+    """
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return build(hint, value, where)  # type: ignore[arg-type]
     try:  # `1e-4` is text in YAML 1.1, and text may be a number; but 1 is not true
@@ -250,8 +256,9 @@ def _value(value: Any, hint: Any, where: str) -> Any:
         if place:  # the part of a list that is wrong; the list's type may be one of `list | None`
             while typing.get_origin(hint) is not tuple:
                 hint = typing.get_args(hint)[0]
-            return _value(value[int(place[1])], typing.get_args(hint)[0], where)
-        raise ConfigError(f"{where} must be {_range(str(error)) or _expected(hint)}; got {value!r}") from error
+            return checked(value[int(place[1])], typing.get_args(hint)[0], where)
+        shown = repr(value) if len(repr(value)) <= _SHOWN else f"{repr(value)[:_SHOWN]}…"
+        raise ConfigError(f"{where} must be {_range(str(error)) or _expected(hint)}; got {shown}") from error
 
 
 @functools.cache
@@ -293,6 +300,8 @@ def _expected(hint: Any) -> str:
         return f"one of {', '.join(map(str, parts))}"
     if origin in (tuple, Sequence):
         return "a list"
+    if origin is Mapping:
+        return f"a mapping of keys to {_expected(parts[1])}" if parts[1] is not Any else "a mapping"
     if origin in (Annotated, Union, types.UnionType):
         return _expected(parts[0])
-    return "a mapping" if origin is not None else _TYPE_NAMES.get(hint, str(getattr(hint, "__name__", hint)))
+    return _TYPE_NAMES.get(hint, str(getattr(hint, "__name__", hint)))

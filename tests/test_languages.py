@@ -97,7 +97,10 @@ def test_provenance_names_the_file(own: Path, monkeypatch: pytest.MonkeyPatch) -
         ("local: {}", "unknown key 'local'; did you mean 'locales'?"),
         ("phrases: [a]", "'phrases' must map prompts to languages"),
         ("phrases: {next_title/instruct_v9: {}}", "unknown prompt 'next_title/instruct_v9'; did you mean"),
-        ("phrases: {next_title/instruct_v1: [de]}", "prompt next_title/instruct_v1: 'wording' must map language codes"),
+        (
+            "phrases: {next_title/instruct_v1: [de]}",
+            "prompt next_title/instruct_v1: 'wording' must be a mapping of keys to a mapping of keys to text",
+        ),
         ("phrases: {next_title/instruct_v1: {de: {next: N}}}", "'viewed' must be worded both in 'en' and in 'de'"),
         ("phrases: {next_title/instruct_v1: {nl: {next: N}}}", "unknown language 'nl'"),
         ("- CN", "a language file is a mapping"),

@@ -32,12 +32,12 @@ from llmrec.console import notice, table
 from llmrec.errors import ConfigError, nearest
 from llmrec.files import sha256_of, shipped_folder
 from llmrec.languages import VARIABLE, known_languages, locales, own_phrases, own_speech
+from llmrec.settings import build, checked
 
 __all__ = ["PRODUCT_FIELDS", "Prompt", "load_prompt", "one_line", "prompt_names", "prompt_table"]
 
 PRODUCT_FIELDS: Final = ("title", "brand", "color", "size", "model", "material", "author", "price")
 
-KEYS = {"summary", "variables", "system", "template", "wording"}
 DEFAULT_TASK = "next_title"
 FALLBACK = "en"
 
@@ -57,6 +57,15 @@ _TEMPLATE_FAULTS = (
 def one_line(text: str) -> str:
     """Collapse every run of white space to one space, so that a title cannot break the lines of a prompt."""
     return " ".join(text.split())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PromptFile:
+    summary: str
+    variables: Mapping[str, str]
+    template: str
+    system: str = ""
+    wording: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,27 +247,27 @@ def _read(path: Path, name: str) -> Prompt:
         raise ConfigError(f"{path}: not YAML: {one_line(str(error))}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: a prompt is a mapping with 'summary', 'variables' and 'template'")
-    for key in content:
-        if key not in KEYS:
-            raise ConfigError(f"{path}: unknown key '{key}'{nearest(str(key), KEYS)}")
-    wording = content.get("wording") or {}
-    _check_wording(str(path), wording)
-    wording = _with_own_phrases(name, wording)
+    given = build(_PromptFile, {key: value for key, value in content.items() if value is not None}, str(path))
+    for key in ("summary", "template"):
+        if not getattr(given, key).strip():
+            raise ConfigError(f"{path}: '{key}' is empty; write it")
+    _check_wording(str(path), given.wording)
+    wording = _with_own_phrases(name, given.wording)
     prompt = Prompt(
         name=name,
         path=path,
         hash=_hash(path, own_speech(name) if wording else {}),
-        summary=_text(content, "summary", path),
-        variables=_variables(path, content.get("variables"), wording.get(FALLBACK, {})),
+        summary=given.summary,
+        variables=_variables(path, given.variables, wording.get(FALLBACK, {})),
         wording=wording,
-        template=_text(content, "template", path),
-        system=_text(content, "system", path) if "system" in content else "",
+        template=given.template,
+        system=given.system,
     )
     _try_out(prompt)
     return prompt
 
 
-def _with_own_phrases(name: str, wording: Any) -> Any:
+def _with_own_phrases(name: str, wording: Mapping[str, Mapping[str, str]]) -> Mapping[str, Mapping[str, str]]:
     """The wording with the phrases that the user's language file has for it."""
     file, phrases = own_phrases()
     for prompt in phrases:
@@ -266,9 +275,9 @@ def _with_own_phrases(name: str, wording: Any) -> Any:
             raise ConfigError(f"{file}: phrases for an unknown prompt '{prompt}'{nearest(prompt, prompt_names())}")
     if name not in phrases:
         return wording
-    own: Any = phrases[name]
-    merged = {**wording, **own} if isinstance(own, dict) else own
-    _check_wording(f"{file}: prompt {name}", merged)
+    where = f"{file}: prompt {name}"
+    merged = {**wording, **checked(phrases[name], Mapping[str, Mapping[str, str]], f"{where}: 'wording'")}
+    _check_wording(where, merged)
     return merged
 
 
@@ -277,19 +286,8 @@ def _hash(path: Path, speech: Mapping[str, Any]) -> str:
     return hashlib.sha256(f"{shipped} {json.dumps(speech, sort_keys=True)}".encode()).hexdigest() if speech else shipped
 
 
-def _text(content: Mapping[str, Any], key: str, path: Path) -> str:
-    value = content.get(key)
-    if not isinstance(value, str) or not value.strip():
-        raise ConfigError(f"{path}: '{key}' must be a text; got {value!r}")
-    return value
-
-
-def _check_wording(where: str, wording: Any) -> None:
+def _check_wording(where: str, wording: Mapping[str, Mapping[str, str]]) -> None:
     """Every language has the phrases that English has, for English is what other locales fall back to."""
-    if not isinstance(wording, dict) or not all(_is_text_mapping(phrases) for phrases in wording.values()):
-        raise ConfigError(
-            f"{where}: 'wording' must map language codes to phrases by key; got {one_line(repr(wording))[:80]}"
-        )
     for language, phrases in wording.items():
         if language not in known_languages():
             near = nearest(str(language), known_languages())
@@ -299,21 +297,13 @@ def _check_wording(where: str, wording: Any) -> None:
             raise ConfigError(f"{where}: '{odd[0]}' must be worded both in '{FALLBACK}' and in '{language}'")
 
 
-def _is_text_mapping(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(part, str) for pair in value.items() for part in pair)
-
-
-def _variables(path: Path, variables: Any, phrases: Mapping[str, str]) -> dict[str, str]:
-    if not _is_text_mapping(variables):
-        raise ConfigError(
-            f"{path}: 'variables' must map each variable of the template to its meaning; got {variables!r}"
-        )
+def _variables(path: Path, variables: Mapping[str, str], phrases: Mapping[str, str]) -> Mapping[str, str]:
     products = {f"product.{name}" for name in PRODUCT_FIELDS}
     known = {"products", "locale", *products, *(f"words.{key}" for key in phrases)}
     for variable in variables:
         if variable not in known:
             raise ConfigError(f"{path}: unknown variable '{variable}'{nearest(variable, known)}")
-    return dict(variables)
+    return variables
 
 
 def _try_out(prompt: Prompt) -> None:

@@ -89,9 +89,10 @@ def test_unknown_name_gives_the_nearest() -> None:
     ("changes", "message"),
     [
         ({"sumary": "s"}, "unknown key 'sumary'; did you mean 'summary'"),
-        ({"template": None}, "'template' must be a text; got None"),
+        ({"template": None}, "'template' is missing"),
+        ({"template": " "}, "'template' is empty"),
         ({"variables": {"product.titel": "t"}}, "unknown variable 'product.titel'; did you mean 'product.title'"),
-        ({"variables": "title"}, "'variables' must map"),
+        ({"variables": "title"}, "'variables' must be a mapping of keys to text; got 'title'"),
         ({"template": "{% for p in products %}"}, "the template, line 1"),
         ({"template": "{{ product }}"}, "undefined variable 'product'; did you mean 'products'"),
         ({"template": "{{ products[0].title }}"}, "the template fails: list object has no element 0"),
@@ -108,7 +109,7 @@ def test_unknown_name_gives_the_nearest() -> None:
         ({"wording": {"en": {"a": "x"}, "de": {}}}, "'a' must be worded both in 'en' and in 'de'"),
         ({"wording": {"de": {"a": "x"}}}, "'a' must be worded both in 'en' and in 'de'"),
         ({"wording": {"en": {"a": "x"}, "dee": {"a": "x"}}}, "unknown language 'dee'; did you mean 'de'"),
-        ({"wording": {"en": "x"}}, "'wording' must map"),
+        ({"wording": {"en": "x"}}, "'wording' must be a mapping of keys to a mapping of keys to text; got {'en': 'x'}"),
     ],
 )
 def test_a_wrong_file_is_one_line_that_names_it(tmp_path: Path, changes: dict[str, object], message: str) -> None:
