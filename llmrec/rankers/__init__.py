@@ -1,7 +1,7 @@
 """Everything that orders items: counts, session neighbours, and RecBole's neural models, under one contract."""
 
 from llmrec.rankers.base import Ranker, Seen
-from llmrec.rankers.registry import RANKERS, load_ranker, ranker_class
+from llmrec.rankers.registry import RANKERS, load_ranker, ranker_class, register_ranker
 from llmrec.rankers.sessions import Sessions, TrainingSessions, read_session_files, read_training_files
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "ranker_class",
     "read_session_files",
     "read_training_files",
+    "register_ranker",
 ]

@@ -22,7 +22,7 @@ from llmrec.rankers.vocabulary import UNKNOWN
 from llmrec.settings import resolve
 from llmrec.within import fill_up, is_among
 
-__all__ = ["RANKER", "Ranker", "Seen", "current_name"]
+__all__ = ["FORMER", "RANKER", "Ranker", "Seen", "current_name"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]

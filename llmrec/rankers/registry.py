@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from llmrec.errors import ConfigError, nearest
-from llmrec.rankers.base import RANKER, Ranker, current_name
+from llmrec.rankers.base import FORMER, RANKER, Ranker, current_name
 
-__all__ = ["RANKERS", "load_ranker", "ranker_class"]
+__all__ = ["RANKERS", "load_ranker", "ranker_class", "register_ranker"]
 
 RANKERS: Final = {
     "popularity": "counting.popularity:Popularity",
@@ -31,6 +31,22 @@ RANKERS: Final = {
     "srgnnf": "neural.models_by_name:SrGnnF",
     "text_knn": "vectors.text_knn:TextKnn",
 }
+_REGISTERED: Final[dict[str, type[Ranker[Any]]]] = {}
+
+RankerT = TypeVar("RankerT", bound=type[Ranker[Any]])
+
+
+def register_ranker(cls: RankerT) -> RankerT:
+    """Make a ranker of one's own known by its ``name`` in this process; may be written as a decorator.
+
+    Raises:
+        ConfigError: another ranker has, or had, that name.
+    """
+    taken = cls.name in RANKERS or cls.name in FORMER or _REGISTERED.get(cls.name, cls) is not cls
+    if taken:
+        raise ConfigError(f"{cls.__module__}.{cls.__name__}: there is a ranker '{cls.name}' already; name it otherwise")
+    _REGISTERED[cls.name] = cls
+    return cls
 
 
 def ranker_class(name: str) -> type[Ranker[Any]]:
@@ -41,8 +57,10 @@ def ranker_class(name: str) -> type[Ranker[Any]]:
         MissingExtraError: a package that it needs is not installed.
     """
     name = current_name(name)
+    if name in _REGISTERED:
+        return _REGISTERED[name]
     if name not in RANKERS:
-        raise ConfigError(f"no ranker '{name}'{nearest(name, RANKERS)}")
+        raise ConfigError(f"no ranker '{name}'{nearest(name, [*RANKERS, *_REGISTERED])}")
     module, _, attribute = RANKERS[name].partition(":")
     found: type[Ranker[Any]] = getattr(importlib.import_module(f"llmrec.rankers.{module}"), attribute)
     return found
