@@ -1,4 +1,4 @@
-"""The command line: thin verbs over the library, each a dataclass and a function; the scripts call `run`."""
+"""The command line: verbs over the library, each a dataclass and a function; the scripts call `run`."""
 
 from __future__ import annotations
 
@@ -6,26 +6,13 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from llmrec import __version__
-from llmrec.cli import (
-    alignment,
-    data,
-    embed,
-    generation,
-    models,
-    prompts,
-    ranking,
-    reproduce,
-    retrieval,
-    select,
-    statistics,
-)
-from llmrec.cli.flags import VerbCommand, command_of, spread
-from llmrec.cli.verbs import PANELS
+from llmrec.cli.flags import VerbCommand, VerbGroup, command_of
+from llmrec.cli.verbs import GROUPS, PANELS
 from llmrec.console import stderr
 from llmrec.errors import LlmrecError
 
@@ -33,61 +20,39 @@ __all__ = ["app", "main", "run"]
 
 C = TypeVar("C")
 
-_app = typer.Typer(
+_root = typer.Typer(
     name="llmrec",
     help="Multilingual shopping sessions in; the next product and its title out.",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-_OLD: Final[dict[str, tuple[Any, ...]]] = {
-    "Data": (data.app, statistics.stats),
-    "The next product": (ranking.rank, ranking.tune),
-    "The next title": (
-        prompts.app,
-        select.select,
-        reproduce.last_title,
-        generation.plan,
-        generation.sweep,
-        generation.merge_adapter,
-        models.trim,
-    ),
-    "Text": (
-        embed.app,
-        retrieval.index,
-        retrieval.similar,
-        retrieval.ground,
-        alignment.evaluate_alignment,
-        alignment.impute,
-    ),
-    "Scores": (reproduce.reproduce,),
-}
-for _panel, _verbs in _OLD.items():
-    for _verb in _verbs:
-        if isinstance(_verb, typer.Typer):
-            _app.add_typer(_verb, rich_help_panel=_panel)
-        else:
-            _app.command(no_args_is_help=True, rich_help_panel=_panel)(_verb)
 
 
-def _version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"llmrec {__version__}")
         raise typer.Exit
 
 
-@_app.callback()
-def _root(
-    _: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
+@_root.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
 ) -> None:
-    """Multilingual shopping sessions in; the next product and its title out."""
+    pass
 
 
-app = typer.main.get_group(_app)
-for _panel, _entries in PANELS.items():
-    for _entry in _entries:
-        app.add_command(VerbCommand(_entry, _panel))
+app = typer.main.get_group(_root)
+_groups = {name: VerbGroup(name, text) for name, text in GROUPS.items()}
+for _panel, _verbs in PANELS.items():
+    for _verb in _verbs:
+        _inside = _groups.get(_verb.words.split()[0], app)
+        if _inside is not app:
+            _inside.rich_help_panel = _panel
+            app.add_command(_inside)
+        _inside.add_command(VerbCommand(_verb, _panel))
 
 
 def _guarded(command: Callable[[], Any]) -> int:
@@ -108,8 +73,7 @@ def _guarded(command: Callable[[], Any]) -> int:
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of ``llmrec``; ``argv`` is the command line's own where not given."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    arguments = spread(sys.argv[1:] if argv is None else argv, ("--train", "--pretrain", "--bare", "--candidates"))
-    raise SystemExit(_guarded(lambda: app(args=arguments)))
+    raise SystemExit(_guarded(lambda: app(args=argv)))
 
 
 def run(config_class: type[C], function: Callable[[C], Any], argv: list[str] | None = None) -> int:

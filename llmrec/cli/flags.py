@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Union
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from llmrec.errors import ConfigError
 from llmrec.settings import flag_of, load_recipe, resolve
 
-__all__ = ["Verb", "VerbCommand", "as_command", "assignments", "command_of", "spread"]
+__all__ = ["Verb", "VerbCommand", "VerbGroup", "as_command", "assignments", "command_of", "spread"]
 
 _SEQUENCES: Final = (tuple, list, Sequence)
 
@@ -49,7 +49,7 @@ class VerbCommand(TyperCommand):
     """A verb in the list of its group; what it takes and runs is imported when it is called."""
 
     def __init__(self, verb: Verb, panel: str) -> None:
-        super().__init__(verb.words.split()[-1], help=verb.summary, rich_help_panel=panel)
+        super().__init__(verb.words.split()[-1], help=verb.summary, rich_help_panel=panel, rich_markup_mode="markdown")
         self.verb = verb
 
     def real(self) -> Any:
@@ -61,6 +61,21 @@ class VerbCommand(TyperCommand):
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Read the command line, as the command with its flags does."""
         return self.real().make_context(info_name, spread(args, several_of(self.verb.load()[0])), parent, **extra)
+
+
+class VerbGroup(TyperGroup):
+    """A group of verbs; where one of them is called `DEFAULT` it may be left out: ``llmrec embed PRODUCTS``."""
+
+    DEFAULT: Final = "products"
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(name=name, help=inspect.cleandoc(text), no_args_is_help=True, rich_markup_mode="markdown")
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the default verb in front of words that name none."""
+        if self.DEFAULT in self.commands and args and args[0] not in (*self.commands, *ctx.help_option_names):
+            args = [self.DEFAULT, *args]
+        return super().parse_args(ctx, args)
 
 
 def command_of(config_class: type[Any], function: Callable[[Any], Any], text: str | None, *, bare: bool = True) -> Any:
@@ -89,17 +104,6 @@ def spread(arguments: Sequence[str], several: Sequence[str]) -> list[str]:
     return spread
 
 
-def choice(value: str, flag: str, choices: Sequence[str]) -> Any:
-    """The value, if it is one of the choices.
-
-    Raises:
-        ConfigError: it is none of them.
-    """
-    if value not in choices:
-        raise ConfigError(f"{flag} must be one of {', '.join(choices)}; got '{value}'")
-    return value
-
-
 def assignments(changes: Sequence[str]) -> dict[str, Any]:
     """``name=value`` texts as a mapping.
 
@@ -114,7 +118,7 @@ def assignments(changes: Sequence[str]) -> dict[str, Any]:
 
 
 def as_command(config_class: type[Any], function: Callable[[Any], Any]) -> Callable[..., None]:
-    """Make a typer command whose flags and arguments are the fields of a dataclass, declared by `option`.
+    """Make a typer command whose flags and arguments are the fields of a dataclass that `option` declares.
 
     What is not given keeps the field's default, or the recipe's where the dataclass has a ``default_recipe``.
     """
@@ -131,7 +135,8 @@ def as_command(config_class: type[Any], function: Callable[[Any], Any]) -> Calla
         function(resolve(config_class, given, load_recipe(recipe) if recipe else None))
 
     for field in dataclasses.fields(config_class):
-        parameters += _parameters(field, hints[field.name])
+        if "help" in field.metadata:
+            parameters += _parameters(field, hints[field.name])
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from llmrec.console import notice
 from llmrec.data.overlap import Overlap, find_overlap, refuse_overlap, stamped
@@ -24,56 +24,39 @@ from llmrec.rankers.recipes import ranker_settings
 from llmrec.rankers.registry import ranker_class
 from llmrec.rankers.sessions import Sessions, TrainingSessions, read_session_files, read_training_files
 from llmrec.schema import PRODUCT_COLUMNS
-from llmrec.settings import recipe_names
+from llmrec.settings import option, recipe_names
 
 __all__ = ["RankJob", "export_job", "learning_material", "ranker_settings", "run_rank_job"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RankJob:
-    """What ``llmrec rank`` was asked for.
+    """What to learn from, what to rank for, and what to keep."""
 
-    Attributes:
-        ranker: Name of the ranker.
-        train: Files to learn from.
-        pretrain: Files to learn from before those of ``train``.
-        sessions: File to rank for; None to learn and save alone.
-        out: Run file to write.
-        products: Product file: availability by locale, and text and attributes for rankers that read them.
-        k: Most items of a list.
-        seen: Whether a session's own items are dropped from its list.
-        transductive: Learn from the sessions' own prefixes too.
-        per_locale: One ranker for each locale instead of one for all.
-        save: Folder to save the ranker in.
-        load: Folder of a saved ranker; with ``train`` it goes on learning.
-        recipe: Recipe of settings; the ranker's own where not given.
-        settings: Settings by name that win over the recipe's.
-        seed: Seed of a ranker that draws; one that counts has no use for it.
-        folder: Folder for checkpoints and logs of a ranker that trains for long.
-        resume: Go on from the newest checkpoint there.
-        limit: Only the first sessions; the run is stamped partial.
-        allow_overlap: Let training rows through that repeat a session to rank with its label; the run says so.
-    """
-
-    ranker: str
-    train: Sequence[Path] = ()
-    pretrain: Sequence[Path] = ()
-    sessions: Path | None = None
-    out: Path | None = None
-    products: Path | None = None
-    k: int = MAX_RANKED
-    seen: Seen = "drop"
-    transductive: bool = False
-    per_locale: bool = False
-    save: Path | None = None
-    load: Path | None = None
-    recipe: str | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    seed: int | None = None
-    folder: Path | None = None
-    resume: bool = False
-    limit: int | None = None
-    allow_overlap: bool = False
+    ranker: str = option(..., "popularity, covisit, gru4rec … (an unknown name lists them all).", argument=True)
+    train: Sequence[Path] = option(
+        (), "Sessions to learn from, labelled or bare; several files may follow.", several=True
+    )
+    sessions: Path | None = option(None, "Sessions to rank for: Parquet or CSV.")
+    out: Path | None = option(None, "Run to write (Parquet).")
+    products: Path | None = option(None, "Products: lists hold what the locale sells.")
+    k: int = option(MAX_RANKED, "Most items of a list.")
+    seen: Seen = option("drop", "The session's own items in its list.")
+    transductive: bool = option(False, "Learn from the sessions' own prefixes too.", flag="--transductive/--inductive")
+    save: Path | None = option(None, "Keep the ranker in this folder.")
+    load: Path | None = option(None, "A kept ranker; with --train it goes on learning.")
+    recipe: str | None = option(None, "Recipe by name or file; RANKER's own if not given.")
+    seed: int | None = option(None, "Seed of a ranker that draws; the recipe's, or 0.")
+    pretrain: Sequence[Path] = option(
+        (), "Sessions to learn from before --train (Task 2); several files.", several=True
+    )
+    per_locale: bool = option(False, "One ranker a locale, or one.", flag="--per-locale/--joint")
+    engine: Literal["duckdb", "spark"] | None = option(None, "Where the counting runs.")
+    settings: Mapping[str, Any] = option({}, "A setting of the recipe, as name=value; may be repeated.", flag="--set")
+    checkpoints: Path | None = option(None, "Folder for checkpoints and logs.")
+    resume: bool = option(False, "Go on from what a killed training left there.")
+    limit: int | None = option(None, "Only the first sessions; the run is stamped partial.")
+    allow_overlap: bool = option(False, "Let training rows repeat a session with its label; the run says so.")
 
 
 def run_rank_job(job: RankJob) -> Ranker[Any] | PerLocale:
@@ -122,7 +105,7 @@ def export_job(job: RankJob, folder: Path) -> None:
 
 
 def _check(job: RankJob) -> None:
-    if job.resume and job.folder is None:
+    if job.resume and job.checkpoints is None:
         raise ConfigError("--resume needs --checkpoints, the folder of the training that was killed")
     if (job.sessions is None) != (job.out is None):
         raise ConfigError("--sessions and --out go together: a file to rank for and the run to write")
@@ -141,6 +124,7 @@ def _check(job: RankJob) -> None:
             (job.transductive, "--transductive"),
             (job.recipe, "--recipe"),
             (job.settings, "--set"),
+            (job.engine, "--engine"),
             (job.products, "--products"),
         ):
             if given:
@@ -158,9 +142,9 @@ def _learn(job: RankJob, sessions: Sessions | None) -> tuple[Ranker[Any] | PerLo
     training, products, settings, overlap = learning_material(job, sessions)
     if start is None and not job.pretrain:
         fresh: Ranker[Any] | PerLocale = PerLocale(cls, settings) if job.per_locale else cls(settings)
-        return fresh.fit(training, products, folder=job.folder, resume=job.resume), overlap
+        return fresh.fit(training, products, folder=job.checkpoints, resume=job.resume), overlap
     if start is None:
-        before = None if job.folder is None else job.folder / "pretrain"
+        before = None if job.checkpoints is None else job.checkpoints / "pretrain"
         earlier = read_training_files(job.pretrain)
         overlap = overlap_with(earlier, sessions, job.pretrain, job) or overlap
         start = cls(settings).fit(earlier, products, folder=before, resume=job.resume)
@@ -213,7 +197,7 @@ def _go_on(
     start: Ranker[Any] | PerLocale, training: TrainingSessions, products: Any, job: RankJob
 ) -> Ranker[Any] | PerLocale:
     settings = _settings(job, finetune=True)
-    folder = None if job.folder is None else job.folder / "finetune"
+    folder = None if job.checkpoints is None else job.checkpoints / "finetune"
     if isinstance(start, PerLocale):
         raise ConfigError("a ranker for each locale cannot go on learning; load or pretrain a joint one")
     if job.per_locale:
@@ -222,7 +206,7 @@ def _go_on(
 
 
 def _settings(job: RankJob, finetune: bool = False) -> Any:
-    changes = dict(job.settings)
+    changes = dict(job.settings) | ({"engine": job.engine} if job.engine else {})
     known = {one.name for one in fields(ranker_class(job.ranker).settings_class)}
     if job.seed is not None and "seed" in known:
         changes["seed"] = job.seed

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from llmrec.files import disk_errors, write_text
 from llmrec.rankers.rank import ranker_settings
 from llmrec.rankers.registry import ranker_class
 from llmrec.rankers.sessions import Sessions, TrainingSessions, read_training_files
-from llmrec.settings import RECIPES
+from llmrec.settings import RECIPES, option
 
 __all__ = ["SearchSpace", "TuneJob", "load_space", "run_tune_job", "space_names"]
 
@@ -54,39 +54,27 @@ class SearchSpace:
 
 @dataclass(frozen=True, kw_only=True)
 class TuneJob:
-    """What ``llmrec tune`` was asked for.
+    """What ``llmrec tune`` is asked for.
 
-    Attributes:
-        ranker: Name of the ranker.
-        train: Files to learn from; the validation part is drawn from their labelled sessions.
-        out: Recipe to write.
-        bare: Files that are learnt from whole, never validated on.
-        products: Product file.
-        space: Search space by name or file; the ranker's own (the paper's Appendix A) if not given.
-        recipe: Recipe whose settings stay where the search does not vary them.
-        settings: Settings by name that win over the recipe's.
-        trials: Most trials, those of an earlier, interrupted search included.
-        storage: Folder of the search's state; beside ``out`` if not given. A search that was stopped goes on from it.
-        validation_share: Share of the labelled sessions to validate on.
-        transductive: Learn from the validation sessions' own prefixes too.
-        seed: Draws the validation part and the trials.
-        allow_overlap: Let rows through that repeat a validation session with its label.
+    A search that was stopped goes on: give the same command again.
+
+    Example: llmrec tune gru4rec --train train.parquet --recipe gru4rec_stock --out runs/gru4rec_tuned.yaml
     """
 
-    ranker: str
-    train: Sequence[Path]
-    out: Path
-    bare: Sequence[Path] = ()
-    products: Path | None = None
-    space: str | None = None
-    recipe: str | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    trials: int = 20
-    storage: Path | None = None
-    validation_share: float = 0.1
-    transductive: bool = False
-    seed: int = 0
-    allow_overlap: bool = False
+    ranker: str = option(..., "Ranker to search settings for.", argument=True)
+    train: Sequence[Path] = option(..., "Labelled sessions; a part of them is validated on.", several=True)
+    out: Path = option(..., "Recipe to write (.yaml).")
+    bare: Sequence[Path] = option((), "Sessions that are only learnt from.", several=True)
+    products: Path | None = option(None, "Products.")
+    space: str | None = option(None, "Search space by name or file; the paper's if not given.")
+    recipe: str | None = option(None, "Recipe for the settings that are not searched.")
+    settings: Mapping[str, Any] = option({}, "A fixed setting, as name=value.", flag="--set")
+    trials: int = option(20, "Most trials; those of a stopped search count.")
+    storage: Path | None = option(None, "Folder of the search; OUT.search if not given.")
+    validation_share: float = option(0.1, "Share of the labelled sessions to validate on.")
+    transductive: bool = option(False, "Learn from the validation prefixes too.", flag="--transductive/--inductive")
+    seed: int = option(0, "Draws the validation part and the trials.")
+    allow_overlap: bool = option(False, "Let training rows repeat a session with its label.")
 
 
 def space_names() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +30,7 @@ from llmrec.selection.ngrams import NO_TITLE
 from llmrec.selection.selector import SELECTOR, Selector
 from llmrec.selection.settings import SelectSettings
 from llmrec.selection.table import TitleTable
-from llmrec.settings import deciding, load_recipe, resolve
+from llmrec.settings import deciding, load_recipe, option, resolve
 
 __all__ = ["SelectJob", "run_ablation_job", "run_select_job", "select_settings"]
 
@@ -40,47 +40,29 @@ RECIPE: Final = "select"
 
 @dataclass(frozen=True, kw_only=True)
 class SelectJob:
-    """What ``llmrec select`` was asked for: a store and a split, or the files themselves.
+    """What to choose titles for: a split of a store, or the files themselves; and what to learn from."""
 
-    Attributes:
-        data: Store.
-        split: Split to choose titles for; the store's other sessions are learnt from.
-        train: Files to learn from, where there is no store.
-        sessions: File to choose for, likewise.
-        products: Product file, likewise.
-        out: Run file to write; None to learn and save alone.
-        last_title: Run file for the last titles, to compare with.
-        candidates: Runs of the same sessions whose titles or ids can be chosen too.
-        recipe: Recipe of settings.
-        settings: Settings by name that win over the recipe's.
-        transductive: Count in the prefixes of the sessions to choose for.
-        cold: Choose for targets that no training session holds.
-        save: Folder to keep the selector in.
-        load: Folder of a kept selector; nothing is learnt.
-        resume: Go on with what a killed run of the same command left.
-        limit: Only the first sessions; the run is stamped partial.
-        seed: Seed; the recipe's if not given.
-        allow_overlap: Let training rows through that repeat a session with its label; the run says so.
-    """
-
-    data: Path | None = None
-    split: str = "test"
-    train: Sequence[Path] = ()
-    sessions: Path | None = None
-    products: Path | None = None
-    out: Path | None = None
-    last_title: Path | None = None
-    candidates: Sequence[Path] = ()
-    recipe: str | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    transductive: bool = False
-    cold: bool = False
-    save: Path | None = None
-    load: Path | None = None
-    resume: bool = False
-    limit: int | None = None
-    seed: int | None = None
-    allow_overlap: bool = False
+    data: Path | None = option(None, "Store made by `llmrec data import`; its other sessions are learnt from.")
+    split: str = option("test", "Split to choose for: test, validation, test_task3_phase2 …")
+    out: Path | None = option(None, "Run to write (Parquet).")
+    candidates: Sequence[Path] = option(
+        (), "Runs of the split, titles or lists of ids, to choose from too.", several=True
+    )
+    train: Sequence[Path] = option((), "Without --data: labelled sessions; several files.", several=True)
+    sessions: Path | None = option(None, "Without --data: sessions to choose for.")
+    products: Path | None = option(None, "Without --data: products with their titles.")
+    last_title: Path | None = option(None, "Write the last titles as a run, to compare with.")
+    transductive: bool = option(False, "Learn from the sessions' own prefixes too.", flag="--transductive/--inductive")
+    cold: bool = option(False, "Choose for targets that no training session holds, as in Task 3.", flag="--cold/--warm")
+    save: Path | None = option(None, "Keep the selector in this folder.")
+    load: Path | None = option(None, "A kept selector; nothing is learnt.")
+    recipe: str | None = option(None, "Recipe by name or file; `select` if not given.")
+    settings: Mapping[str, Any] = option({}, "A setting of the recipe, as name=value; may be repeated.", flag="--set")
+    without: Sequence[str] = option((), "Switch off: own, cut, likely, given, or a ranker; may be repeated.")
+    resume: bool = option(False, "Go on with what a killed run left beside RUN.")
+    limit: int | None = option(None, "Only the first sessions; the run is stamped partial.")
+    seed: int | None = option(None, "Seed of folds, draws and trees; the recipe's, or 0.")
+    allow_overlap: bool = option(False, "Let training rows repeat a session with its label; the run says so.")
 
 
 @dataclass(frozen=True)
@@ -156,7 +138,7 @@ def _check(job: SelectJob) -> None:
         raise ConfigError("give --data STORE with --split, or --train, --sessions and --products")
     if job.data is None and (job.products is None or not (job.train or job.load)):
         raise ConfigError("without --data give all of --train FILE, --sessions FILE and --products FILE")
-    if job.load is not None and (job.recipe or job.settings or job.transductive or job.cold or job.save):
+    if job.load is not None and (job.recipe or job.settings or job.without or job.transductive or job.cold or job.save):
         raise ConfigError("--load takes a selector as it is; leave --recipe, --set, --transductive, --cold, --save out")
     if job.split == "development" and job.data is not None and job.load is None:
         raise ConfigError("the selector learns from development; choose another --split")
@@ -186,6 +168,7 @@ def _learn(
 
 def _settings(job: SelectJob) -> SelectSettings:
     changes = dict(job.settings) | {"transductive": job.transductive, "cold": job.cold}
+    changes |= {"without": list(job.without)} if job.without else {}
     return select_settings(job.recipe, changes | ({} if job.seed is None else {"seed": job.seed}))
 
 

@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,11 +16,11 @@ import yaml
 
 from llmrec.console import notice, out
 from llmrec.data.store import Store
-from llmrec.errors import ConfigError, LlmrecError, nearest
+from llmrec.errors import ConfigError, LlmrecError, nearest, require
 from llmrec.evaluation.results import read_result
 from llmrec.files import disk_errors, write_text
 from llmrec.reporting.blocks import Table, to_terminal
-from llmrec.settings import RECIPES, Recipe, decided_by, load_recipe, resolve
+from llmrec.settings import RECIPES, Recipe, decided_by, load_recipe, option, resolve
 from llmrec.titles.settings import GenerateConfig
 
 __all__ = ["Scored", "SweepJob", "grid_names", "load_grid", "run_sweep"]
@@ -34,23 +34,19 @@ Setting = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class SweepJob:
-    """What ``llmrec sweep`` was asked for.
+    """What ``llmrec sweep`` is asked for.
 
-    Attributes:
-        recipe: Recipe whose settings stay where the grid does not vary them.
-        data: Store.
-        out: Folder of the sweep; one inside for each training.
-        grid: Grid by name or file.
-        settings: Settings by name that win over the recipe's.
-        hardware: Configuration of `accelerate launch`; one process of this Python if not given.
+    A sweep that was stopped goes on: give the same command again.
+
+    Example: llmrec sweep mt5_small_k1 --data stores/m2 --out runs/mt5_small_k1-sweep
     """
 
-    recipe: str
-    data: Path
-    out: Path
-    grid: str = "mt5"
-    settings: Setting = field(default_factory=dict)
-    hardware: Path | None = None
+    recipe: str = option(..., "Recipe of scripts/gen.py, by name or path.", argument=True)
+    data: Path = option(..., "Store.")
+    out: Path = option(..., "Folder of the sweep; one inside for each training.")
+    grid: str = option("mt5", "Grid by name or file: settings and the values to try.")
+    settings: Setting = option({}, "A fixed setting, as name=value.", flag="--set")
+    hardware: Path | None = option(None, "A file of accelerate_configs/; one process if not given.")
 
 
 @dataclass(frozen=True)
@@ -117,6 +113,8 @@ def run_sweep(job: SweepJob) -> list[Scored]:
         LlmrecError: a cell stopped; the same command goes on with it.
         StoreError: the store cannot be used.
     """
+    for package in ("torch", "transformers", "accelerate", "datasets"):  # before the first cell, not in it
+        require(package, "generate")
     recipe, grid = load_recipe(job.recipe), load_grid(job.grid)
     for key in job.settings:
         if key in OWN or key in grid:

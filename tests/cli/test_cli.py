@@ -12,7 +12,6 @@ import pytest
 
 from llmrec import __version__
 from llmrec.cli import app, main, run
-from llmrec.cli.flags import spread
 from llmrec.data.store import Store
 from llmrec.titles.settings import GenerateConfig
 from tests.places import ROOT
@@ -25,8 +24,8 @@ def verbs() -> list[list[str]]:
     for name, command in app.commands.items():
         inner = getattr(command, "commands", None)
         found += [[name, *([verb] if verb else [])] for verb in (inner or [""])]
-        if hasattr(command, "default"):  # a group that is a verb as well, under its own name
-            found = [[name] if words == [name, command.default] else words for words in found]
+        if name == "embed":  # a verb as well, under its own name
+            found = [[name] if words == [name, "products"] else words for words in found]
     return found
 
 
@@ -162,9 +161,9 @@ def test_documented_commands_parse(command: str) -> None:
     group = app
     words = words[1:]
     while hasattr(group, "commands") and words and not words[0].startswith("-"):
-        implied = getattr(group, "default", None)
-        group = group.commands[implied if implied and words[0] not in group.commands else words.pop(0)]
-    group.make_context("llmrec", spread(words, ("--train", "--pretrain", "--bare", "--candidates")))
+        implied = getattr(group, "DEFAULT", None)
+        group = group.commands[words.pop(0) if words[0] in group.commands else implied]
+    group.make_context("llmrec", words)
 
 
 def test_documented_paths_exist() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from llmrec.cli.ranking import BlendJob, blend
+from llmrec.cli.runs import BlendJob, blend
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.blend import blend_lists, blend_runs
 from llmrec.evaluation.runs import read_run, write_run

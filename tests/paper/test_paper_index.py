@@ -8,7 +8,6 @@ import shlex
 import pytest
 
 from llmrec.cli import app, run
-from llmrec.cli.flags import spread
 from llmrec.paper.reproduction.docs import render_docs_page
 from llmrec.paper.reproduction.recipe import load_table, table_names
 from llmrec.paper.reproduction.records import RECORDED, read_folder
@@ -29,9 +28,9 @@ def test_every_command_of_the_index_parses(command: str) -> None:
         return
     group, words = app, words[1:]
     while hasattr(group, "commands"):
-        implied = getattr(group, "default", None)
-        group = group.commands[implied if implied and words[0] not in group.commands else words.pop(0)]
-    context = group.make_context("llmrec", spread(words, ("--train", "--pretrain", "--bare", "--candidates")))
+        implied = getattr(group, "DEFAULT", None)
+        group = group.commands[words.pop(0) if words[0] in group.commands else implied]
+    context = group.make_context("llmrec", words)
     for name in context.params.get("tables") or ():
         assert name == "all" or name in table_names()
 

@@ -25,6 +25,7 @@ from llmrec.paper.reproduction.records import (
 from llmrec.paper.reproduction.source import DataFolder, missing_files, open_data
 from llmrec.paper.reproduction.steps import StepFailed, Workshop
 from llmrec.paper.reproduction.verdict import Judged, Verdict, judge
+from llmrec.settings import option
 
 __all__ = ["ReproduceJob", "RowOutcome", "TableOutcome", "load_tables", "reproduce"]
 
@@ -34,29 +35,24 @@ _STAMP: Final = "data.txt"
 
 @dataclass(frozen=True, kw_only=True)
 class ReproduceJob:
-    """What ``llmrec reproduce`` was asked for.
+    """What to measure, and where to keep what."""
 
-    Attributes:
-        tables: Names of recipes; ``all`` for the paper's.
-        data: Store, or folder of raw files; None: every cell is without data, and says where to get it.
-        out: Folder for runs, models, logs, records and pages; one under ``runs/`` by the data's name if not given.
-        resume: Let finished rows and commands of an earlier call stand, and go on with a killed training.
-        only: Patterns of rows, ``ROW`` or ``ROW/COLUMN``; a row is measured if one of its cells is wanted.
-        recorded: Folder of earlier measurements to hold new ones against.
-        record: Keep the new measurements there.
-        launch: accelerate's configuration for trainings.
-        recipes: Folder of recipes.
-    """
-
-    tables: Sequence[str]
-    data: Path | None = None
-    out: Path | None = None
-    resume: bool = False
-    only: Sequence[str] = ()
-    recorded: Path = RECORDED
-    record: bool = False
-    launch: Path | None = None
+    tables: Sequence[str] = option(
+        (), "table1 … table12, figure2 … figure5, all; public and industrial: ours.", argument=True, metavar="TABLE..."
+    )
+    data: Path | None = option(None, "A store, or a folder of public files; without it the paper's numbers alone.")
+    out: Path | None = option(None, "Folder for runs, models, records and pages; runs/reproduce-DATA if not given.")
+    resume: bool = option(False, "Let what has finished there stand, and go on.")
+    only: Sequence[str] = option((), "A cell: ROW, or ROW/COLUMN, with * and ?; may be repeated.")
+    launch: Path | None = option(None, "An accelerate configuration for trainings, such as one of accelerate_configs/.")
+    recorded: Path | None = option(None, "Earlier measurements to hold against; those of the package if not given.")
+    record: bool = option(False, "Keep the new measurements among these.")
     recipes: Path = FOLDER
+
+    @property
+    def records(self) -> Path:
+        """Folder of earlier measurements."""
+        return self.recorded or RECORDED
 
     @property
     def folder(self) -> Path:
@@ -142,7 +138,7 @@ def reproduce(job: ReproduceJob) -> list[TableOutcome]:
         raise ConfigError(f"--only {' '.join(job.only)}: fits no row; known: {', '.join(_names(recipes))}")
     data = None if job.data is None else open_data(job.data)
     shop = None if data is None else Workshop(_claimed(job, data), data.fingerprint, job.resume, job.launch)
-    call = _Call(job, data, shop, read_folder(job.recorded))
+    call = _Call(job, data, shop, read_folder(job.records))
     outcomes = []
     with progress_bar() as bar:
         task = bar.add_task("reproduce", total=sum(len(rows) for _, rows in wanted), note="")
@@ -208,7 +204,7 @@ def _outcome(call: _Call, recipe: TableRecipe, row: Row) -> RowOutcome:
     earlier = call.recorded.get((recipe.name, row.name, protocol.name))
     cells = {column: _judged(recipe, row, column, measured, earlier, call.job.recipes) for column in columns}
     if call.job.record and measured.cells:
-        write_measurement(call.job.recorded, measured)
+        write_measurement(call.job.records, measured)
     return RowOutcome(row, protocol, measured, cells)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 from rich.console import Group, RenderableType
 
-from llmrec.console import progress_bar, table
+from llmrec.console import notice, out, progress_bar, table
 from llmrec.data.sources import is_store
 from llmrec.data.store import Store
 from llmrec.errors import DataError
@@ -21,8 +21,9 @@ from llmrec.paper.statistics.corpus import ALL, TRAIN, Corpus, open_corpus
 from llmrec.paper.statistics.overview import Overview, overview
 from llmrec.paper.statistics.publish import Numbers, write_statistics
 from llmrec.paper.statistics.sknn import NTH, sknn_scores
+from llmrec.settings import option
 
-__all__ = ["StatisticsJob", "next_command", "render_numbers", "run_statistics_job"]
+__all__ = ["StatisticsJob", "next_command", "render_numbers", "run_statistics_job", "show_statistics"]
 
 _FIGURES: Final[dict[str, Callable[[Corpus], pa.Table]]] = {
     function.__name__: function
@@ -38,21 +39,25 @@ _FIGURES: Final[dict[str, Callable[[Corpus], pa.Table]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class StatisticsJob:
-    """What ``llmrec stats`` was asked for.
+    """What ``llmrec stats`` is asked for.
 
-    Attributes:
-        data: A store, a folder of raw files or a file of sessions.
-        out: Folder for the page, the tables and the figures; None: nothing is written.
-        split: Split that the figures count; the training sessions, or all where there are none.
-        sknn_sample: Sessions whose SKNN scores are computed; 0 leaves Figure 2f out.
-        seed: Draws them.
+    Example: llmrec stats stores/m2 --out runs/stats
     """
 
-    data: Path
-    out: Path | None = None
-    split: str | None = None
-    sknn_sample: int = 10_000
-    seed: int = 0
+    data: Path = option(..., "Store, folder of raw files, or one file of sessions.", argument=True, metavar="STORE")
+    out: Path | None = option(None, "Folder for report.html, and CSV, PNG and SVG of each.")
+    split: str | None = option(None, "Split that the figures count; training, or all where there is none.")
+    sknn_sample: int = option(10_000, "Sessions scored for Figure 2f; 0 leaves it out.", minimum=0)
+    seed: int = option(0, "Draws them.")
+
+
+def show_statistics(job: StatisticsJob) -> None:
+    """Count, and print what the terminal shows; errors are those of `run_statistics_job`."""
+    numbers = run_statistics_job(job)
+    out.print(render_numbers(job, numbers))
+    if job.out is not None:
+        notice(f"report: {job.out / 'report.html'}")
+    notice(next_command(job, numbers))
 
 
 def run_statistics_job(job: StatisticsJob) -> Numbers:

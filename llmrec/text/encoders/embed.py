@@ -28,6 +28,7 @@ from llmrec.data.products import read_products_file
 from llmrec.errors import DataError, StoreError
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.files import atomic_file, disk_errors, put_in_place, write_text
+from llmrec.settings import option
 from llmrec.text.encoders.base import Encoder, Floats
 from llmrec.text.encoders.embeddings_folder import (
     COLUMNS,
@@ -58,27 +59,16 @@ _SCHEMA: Final = pa.schema([(name, pa.string()) for name in COLUMNS])
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedJob:
-    """What ``llmrec embed`` was asked for.
+    """What to encode, with what."""
 
-    Attributes:
-        products: Product file, CSV in the official form or Parquet.
-        out: Folder to write.
-        encoder: Name or folder of the encoder.
-        template: What it reads of a product.
-        dim: Width of the vectors; the encoder's own where not given.
-        precision: Of a sentence-transformers model.
-        batch_size: Texts that such a model reads at once.
-        seed: Of the fit of ``tfidf-svd``.
-    """
-
-    products: Path
-    out: Path
-    encoder: str = DEFAULT_ENCODER
-    template: str = DEFAULT_TEMPLATE
-    dim: int | None = None
-    precision: Precision = "auto"
-    batch_size: int = 32
-    seed: int = 0
+    products: Path = option(..., "Products: Parquet, or CSV in the official form.", argument=True)
+    out: Path = option(..., "Folder for vectors, keys, encoder and manifest.")
+    encoder: str = option(DEFAULT_ENCODER, "tfidf-svd, a folder (of `embed train`, too), or a hub name.")
+    template: str = option(DEFAULT_TEMPLATE, "What of a product is read: title, brand, attributes, a file.")
+    dim: int | None = option(None, "Width of the vectors; the encoder's own if not given.")
+    precision: Precision = option("auto", "Numbers that sentence-transformers models reckon with.")
+    batch_size: int = option(32, "Texts such a model reads at once.", minimum=1)
+    seed: int = option(0, "Of what tfidf-svd draws.")
 
 
 def run_embed_job(job: EmbedJob) -> Embeddings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -12,12 +13,22 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llmrec.console import track
+from llmrec.data.products import load_products
 from llmrec.errors import ConfigError, DataError
 from llmrec.reporting.blocks import Table, to_markdown
 from llmrec.text.search.index import Index, build_index
+from llmrec.text.search.keys import key_rows
 from llmrec.text.search.vectors import NONE
 
-__all__ = ["ATTRIBUTES", "Accuracy", "Imputation", "impute_attributes", "render_accuracies", "vote"]
+__all__ = [
+    "ATTRIBUTES",
+    "Accuracy",
+    "Imputation",
+    "attributes_of",
+    "impute_attributes",
+    "render_accuracies",
+    "vote",
+]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -164,7 +175,7 @@ def _hidden(rows: Ints, number: int, seed: tuple[int, int]) -> Ints:
     return drawn
 
 
-def _check(attributes: Sequence[str], k: int, hide: float) -> None:
+def _check(attributes: Sequence[str], k: int = 1, hide: float = 0.5) -> None:
     for name in attributes:
         if name not in ATTRIBUTES:
             raise ConfigError(f"--attribute must be one of {', '.join(ATTRIBUTES)}; got '{name}'")

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from llmrec.errors import ConfigError
+from llmrec.settings import option
 from llmrec.text.prompts import Prompt
 
 __all__ = ["Cell", "CompareSettings", "build_cells", "check_server"]
@@ -18,45 +19,33 @@ __all__ = ["Cell", "CompareSettings", "build_cells", "check_server"]
 class CompareSettings:
     """Settings of ``llmrec prompts compare``.
 
-    Attributes:
-        prompts: Prompts by name or file.
-        data: Store.
-        models: Folders of sequence-to-sequence models, and names of chat models that ``server`` knows.
-        out: Folder for table, page and answers.
-        k: Numbers of most recent titles in a prompt.
-        shots: Numbers of examples in a chat; sequence-to-sequence models read none.
-        locales: Locales to draw from; all of the split's where empty.
-        num_sessions: Sessions of the sample.
-        split: ``validation``, ``development`` or ``train``.
-        seed: Of the sample, the examples, the sampling of a chat model and the bootstrap.
-        server: Base URL of an OpenAI-compatible server; None without one.
-        concurrency: Most requests under way at once.
-        retries: Most repetitions of one request.
-        timeout_s: Longest wait for one answer.
-        temperature: Of a chat model's sampling; 0 is greedy.
-        max_tokens: Most tokens of an answer.
-        cache: File of answers already given; in ``out`` where None.
-        num_examples: Sessions shown side by side on the page.
+    The key of a server comes from LLMREC_API_KEY or OPENAI_API_KEY in the environment, and is never written anywhere.
+
+    Example: llmrec prompts compare plain instruct --data STORE --model runs/mt5/model --k 1 --k 3 --out runs/compared
     """
 
-    prompts: Sequence[str]
-    data: Path
-    models: Sequence[str]
-    out: Path
-    k: Sequence[int] = (3,)
-    shots: Sequence[int] = (0,)
-    locales: Sequence[str] = ()
-    num_sessions: int = 200
-    split: str = "validation"
-    seed: int = 0
-    server: str | None = None
-    concurrency: int = 8
-    retries: int = 6
-    timeout_s: float = 120.0
-    temperature: float = 0.0
-    max_tokens: int = 96
-    cache: Path | None = None
-    num_examples: int = 6
+    prompts: Sequence[str] = option(..., "Prompts by name or file.", argument=True, metavar="NAME...")
+    data: Path = option(..., "Store.")
+    models: Sequence[str] = option(
+        ...,
+        "Folder of a sequence-to-sequence model, or a name that the server knows; several times.",
+        flag="--model",
+    )
+    out: Path = option(..., "Folder for report.html, comparison.json and the answers.")
+    k: Sequence[int] = option((3,), "Number of most recent titles; several times.")
+    shots: Sequence[int] = option((0,), "Examples in a chat; several times.")
+    locales: Sequence[str] = option((), "Draw from this locale alone; several times.", flag="--locale")
+    num_sessions: int = option(200, "Sessions drawn, the same for every row.", flag="--sessions", minimum=1)
+    split: str = option("validation", "validation, development or train.")
+    seed: int = option(0, "Of sessions, examples and sampling.", minimum=0)
+    server: str | None = option(None, "OpenAI-compatible server, such as http://localhost:8000/v1.")
+    concurrency: int = option(8, "Most requests under way at once.", minimum=1)
+    retries: int = option(6, "Most repetitions of a request that fails for the moment.", minimum=0)
+    timeout_s: float = option(120.0, "Longest wait for an answer, in seconds.", flag="--timeout", minimum=0.1)
+    temperature: float = option(0.0, "Of a chat model's sampling; 0 is greedy.", minimum=0)
+    max_tokens: int = option(96, "Most tokens of a chat model's answer.", minimum=2)
+    num_examples: int = option(6, "Sessions shown side by side on the page.", flag="--examples", minimum=0)
+    cache: Path | None = option(None, "File of answers already given; answers.sqlite in --out if not given.")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from llmrec.cli import app, run
-from llmrec.cli.flags import spread
 from llmrec.errors import ConfigError
 from llmrec.paper.reproduction.recipe import FOLDER, Row, TableRecipe, load_band, load_table, settings_of, table_names
 from llmrec.paper.reproduction.templates import fill
@@ -139,7 +138,7 @@ def parse(words: list[str]) -> None:
     group = app
     while hasattr(group, "commands"):
         group = group.commands[words.pop(0)]
-    group.make_context("llmrec", spread(words, ("--train", "--pretrain", "--bare", "--candidates")))
+    group.make_context("llmrec", words)
 
 
 @pytest.mark.parametrize(("table", "row"), ROWS, ids=[f"{table}-{row.name}" for table, row in ROWS])

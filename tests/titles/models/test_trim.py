@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, MT5Config, MT5ForConditionalGeneration, T5Tokenizer
 
 from llmrec.cli import run
-from llmrec.cli.models import trim as trim_verb
+from llmrec.cli.titles import TrimJob
+from llmrec.cli.titles import trim as trim_verb
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, ModelError
 from llmrec.evaluation.runs import read_run
@@ -173,13 +174,13 @@ def test_another_model_to_go_back_into_is_one_line(folder: Path, tiny_store: Sto
 def test_the_verb_trims_and_puts_back_and_gen_goes_on_with_it(
     folder: Path, tiny_store: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    trim_verb(str(folder), tmp_path / "small", tiny_store.path, frequent=0)
+    trim_verb(TrimJob(model=str(folder), out=tmp_path / "small", data=tiny_store.path, frequent=0))
     assert "tokens" in capfd.readouterr().err
     data = ["--data", str(tiny_store.path), "--max-steps", "2", "--k", "1", "--max-target-tokens", "12"]
     data += ["--learning-rate", "1e-2"]
     flags = ["--base-model", str(tmp_path / "small"), "--output-dir", str(tmp_path / "run")]
     assert run(GenerateConfig, generate_titles, [*data, *flags]) == 0
-    trim_verb(str(tmp_path / "run" / "model"), tmp_path / "back", restore=str(folder))
+    trim_verb(TrimJob(model=str(tmp_path / "run" / "model"), out=tmp_path / "back", restore=str(folder)))
     back, tokenizer = load_model(str(tmp_path / "back"))
     assert back.config.vocab_size == len(tokenizer) + 12
     titles = decode_batch(back, tokenizer, Encoder(tokenizer).encode(SHOP[:3]), max_tokens=12)
@@ -193,6 +194,6 @@ def test_the_verb_trims_and_puts_back_and_gen_goes_on_with_it(
 
 def test_what_cannot_be_trimmed_is_one_line(folder: Path, tiny_store: Store, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="give one of --data STORE"):
-        trim_verb(str(folder), tmp_path / "small")
+        trim_verb(TrimJob(model=str(folder), out=tmp_path / "small"))
     with pytest.raises(ConfigError, match="--trim-vocabulary is for a --base-model NAME"):
         generate_titles(GenerateConfig(data=tiny_store.path, trim_vocabulary=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from llmrec.data.overlap import overlap_of_files, refuse_overlap
 from llmrec.data.products import load_products
 from llmrec.errors import ConfigError, DataError, require
 from llmrec.ragged import Ragged
-from llmrec.settings import load_recipe, resolve
+from llmrec.settings import load_recipe, option, resolve
 from llmrec.text.encoders.base import ENCODER, Encoder
 from llmrec.text.encoders.learning.pairs import (
     HeldSessions,
@@ -36,31 +36,31 @@ RECIPE = "encoder_static"
 
 @dataclass(frozen=True, kw_only=True)
 class TrainEncoderJob:
-    """What ``llmrec embed train`` was asked for.
+    """What ``llmrec embed train`` is asked for.
 
-    Attributes:
-        train: Sessions to learn from, labelled or bare.
-        products: Product file.
-        out: Folder for the encoder.
-        recipe: Recipe by name or file.
-        settings: Settings by name that win over the recipe's.
-        checkpoints: Folder for checkpoints and logs; ``OUT.training`` where not given.
-        resume: Go on from what a killed training left there.
-        overwrite: Throw that away.
-        sessions: Sessions to be ranked with the encoder: training rows that repeat one with its label are refused.
-        allow_overlap: Let such rows through.
+    Example: llmrec embed train --train train.parquet --products products.parquet --out models/encoder
     """
 
-    train: Sequence[Path]
-    products: Path
-    out: Path
-    recipe: str | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    checkpoints: Path | None = None
-    resume: bool = False
-    overwrite: bool = False
-    sessions: Path | None = None
-    allow_overlap: bool = False
+    train: Sequence[Path] = option(..., "Sessions, labelled or bare; several files may follow.", several=True)
+    products: Path = option(..., "Products: Parquet, or CSV in the official form.")
+    out: Path = option(..., "Folder for the encoder, which `--encoder` of `llmrec embed` takes.")
+    recipe: str | None = option(None, "encoder_static, encoder_finetune, or a file.")
+    base: str | None = option(None, "static, or a sentence-transformers model to fine-tune.")
+    lora_rank: int | None = option(None, "Rank of LoRA, for large models.")
+    seed: int | None = option(None, "Draws validation sessions, order and initial weights.")
+    settings: Mapping[str, Any] = option({}, "A setting of the recipe, as name=value; may be repeated.", flag="--set")
+    checkpoints: Path | None = option(None, "Folder for checkpoints; OUT.training if not given.")
+    resume: bool = option(False, "Go on from what a killed training left there.")
+    overwrite: bool = option(False, "Throw away an unfinished training.")
+
+    sessions: Path | None = option(None, "Sessions to rank with it later: --train must not repeat them.")
+    allow_overlap: bool = option(False, "Let training rows repeat a session with its label.")
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """Settings that win over the recipe's."""
+        named = {"base": self.base, "lora_rank": self.lora_rank, "seed": self.seed}
+        return {**self.settings, **{name: value for name, value in named.items() if value is not None}}
 
 
 def encoder_settings(recipe: str | None, changes: Mapping[str, Any]) -> EncoderSettings:
@@ -87,7 +87,7 @@ def run_train_encoder_job(job: TrainEncoderJob, finder: Callable[[Any], Any] | N
     require("torch", "text")
     from llmrec.text.encoders.learning.contrastive import train_encoder
 
-    settings = encoder_settings(job.recipe, job.settings)
+    settings = encoder_settings(job.recipe, job.changes)
     folder = job.checkpoints or job.out.with_name(f"{job.out.name}.training")
     _check(job, folder)
     if job.sessions is not None:

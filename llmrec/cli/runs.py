@@ -1,15 +1,17 @@
-"""``llmrec evaluate`` and ``results``: score a run; results of several runs in one table."""
+"""``llmrec evaluate``, ``results``, ``blend``, ``explain``: what is done with runs and their results."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmrec.console import notice
 from llmrec.console import out as out_console
 from llmrec.settings import option
 
-__all__ = ["EvaluateJob", "ResultsJob", "evaluate", "results"]
+__all__ = ["BlendJob", "EvaluateJob", "ExplainJob", "ResultsJob", "blend", "evaluate", "explain", "results"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,3 +89,57 @@ def results(job: ResultsJob) -> None:
     if job.out is not None:
         write_text(job.out, text)
     out_console.print(text, markup=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlendJob:
+    """Runs and what each counts.
+
+    Example: llmrec blend runs/covisit.parquet runs/gru4rec.parquet --out runs/blend.parquet
+    """
+
+    runs: Sequence[Path] = option(..., "Runs of ranked lists of one split, two or more.", argument=True)
+    out: Path = option(..., "Run to write (Parquet).")
+    weights: Sequence[float] | None = option(None, "Weight of each run, in order; all alike if none.", flag="--weight")
+    damping: float = option(10.0, "A rank is worth 1 / (this + rank).")
+    k: int = option(100, "Most items of a list.")
+
+
+def blend(job: BlendJob) -> None:
+    """Blend runs by their ranks and write the run.
+
+    Raises:
+        LlmrecError: as `llmrec.evaluation.blend.blend_runs`.
+    """
+    from llmrec.evaluation.blend import blend_runs
+    from llmrec.evaluation.provenance import collect_provenance
+
+    started = time.monotonic()
+    blend_runs(**vars(job), provenance=lambda: collect_provenance(None, None, None, started))
+    notice(f"{len(job.runs)} runs in one: {job.out}; score it: llmrec evaluate {job.out} --targets FILE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainJob:
+    """Lists to explain.
+
+    Example: llmrec explain models/fusion --sessions test.parquet --out why.json
+    """
+
+    model: Path = option(..., "Folder of a fused ranker, as `llmrec rank fusion --save` leaves it.", argument=True)
+    sessions: Path = option(..., "Sessions to explain the lists of: Parquet or CSV.")
+    out: Path = option(..., "JSON file to write.")
+    k: int = option(10, "Products explained of each list.", minimum=1)
+    limit: int = option(100, "Only the first sessions.", minimum=1)
+
+
+def explain(job: ExplainJob) -> None:
+    """Explain the lists of a file's first sessions and write them.
+
+    Raises:
+        LlmrecError: as `llmrec.rankers.fusion.explain.explain_file`.
+    """
+    from llmrec.rankers.fusion.explain import explain_file
+
+    explain_file(**vars(job))
+    notice(f"explained in {job.out}")

@@ -2,59 +2,68 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
 
 from llmrec.console import notice, table
 from llmrec.console import out as out_console
+from llmrec.data.download.fetch import clone, copy_folder
+from llmrec.data.download.official import (
+    AICROWD_FILES,
+    AICROWD_PAGE,
+    AUTHORS_URL,
+    SHARED,
+    TASK_1_FILES,
+    missing_files,
+)
+from llmrec.data.download.verify import Checked, check_folder, is_synthetic, write_sums
+from llmrec.data.sources import find_source
 from llmrec.errors import ConfigError, DataError
+from llmrec.settings import option
 
-if TYPE_CHECKING:
-    from llmrec.data.download.verify import Checked
-
-__all__ = ["get"]
+__all__ = ["GetJob", "get"]
 
 
-def get(
-    source: Annotated[
-        str | None, typer.Option("--from", help="aicrowd, authors, or a folder to copy from; nothing: where each is.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder to fetch into.")] = Path("raw/amazon-m2"),
-    check: Annotated[Path | None, typer.Option(help="Check this folder; nothing is fetched.")] = None,
-    url: Annotated[str | None, typer.Option(help="Another address of the authors' repository, a mirror.")] = None,
-    sums: Annotated[
-        bool, typer.Option("--write-sums", help="Write SHA256SUMS of the checked files, to compare with later.")
-    ] = False,
-) -> None:
-    """Say where the Amazon-M2 files come from, fetch what can be fetched without a login, check what was fetched.
+@dataclass(frozen=True, kw_only=True)
+class GetJob:
+    """What ``llmrec data get`` is asked for.
 
     Example: llmrec data get --from authors --out raw/amazon-m2
     """
-    from llmrec.data.download.fetch import clone, copy_folder
-    from llmrec.data.download.official import AUTHORS_URL
 
-    if check is not None:
-        if source not in (None, "aicrowd", "authors"):
-            raise ConfigError(f"--from {source} and --check exclude each other: one copies, one looks")
-        _report(check, sums)
-        return
-    if source is None:
+    source: str | None = option(
+        None, "aicrowd, authors, or a folder to copy from; nothing: where each is.", flag="--from"
+    )
+    out: Path = option(Path("raw/amazon-m2"), "Folder to fetch into.")
+    check: Path | None = option(None, "Check this folder; nothing is fetched.")
+    url: str | None = option(None, "Another address of the authors' repository, a mirror.")
+    write_sums: bool = option(False, "Write SHA256SUMS of the checked files, to compare with later.")
+
+
+def get(job: GetJob) -> None:
+    """Say where the files are, fetch what can be fetched without a login, check what was fetched.
+
+    Raises:
+        ConfigError: two requests exclude each other.
+        DataError: a file is not what it should be.
+    """
+    if job.check is not None:
+        if job.source not in (None, "aicrowd", "authors"):
+            raise ConfigError(f"--from {job.source} and --check exclude each other: one copies, one looks")
+        _report(job.check, job.write_sums)
+    elif job.source is None:
         _show_sources()
-    elif source == "aicrowd":
-        _show_aicrowd(out)
-    elif source == "authors":
-        clone(url or AUTHORS_URL, out)
-        _report(out, sums)
+    elif job.source == "aicrowd":
+        _show_aicrowd(job.out)
     else:
-        copy_folder(Path(source), out)
-        _report(out, sums)
+        if job.source == "authors":
+            clone(job.url or AUTHORS_URL, job.out)
+        else:
+            copy_folder(Path(job.source), job.out)
+        _report(job.out, job.write_sums)
 
 
 def _show_sources() -> None:
-    from llmrec.data.download.official import AICROWD_PAGE, AUTHORS_URL, SHARED
-
     rows = [
         ("aicrowd", "products, training sessions, test sessions of three tasks", "after login, in a browser"),
         ("authors", "test sessions and their targets", "git"),
@@ -68,8 +77,6 @@ def _show_sources() -> None:
 
 
 def _show_aicrowd(out: Path) -> None:
-    from llmrec.data.download.official import AICROWD_FILES, AICROWD_PAGE, TASK_1_FILES
-
     rows = [(name, " or ".join(f"{count:,}" for count in counts), what) for name, counts, what in AICROWD_FILES]
     out_console.print(table("Files of the challenge", ("file", "rows", "what"), rows))
     notice("AIcrowd gives its files to people who are logged in; llmrec cannot, and fetched nothing.")
@@ -80,10 +87,6 @@ def _show_aicrowd(out: Path) -> None:
 
 def _report(folder: Path, sums: bool) -> None:
     """Show every file with what is known of it, and end in an error where one is not what it should be."""
-    from llmrec.data.download.official import missing_files
-    from llmrec.data.download.verify import check_folder, is_synthetic, write_sums
-    from llmrec.data.sources import find_source
-
     checked = check_folder(folder)
     out_console.print(table(str(folder), ("file", "MB", "rows", "official", "SHA-256", "state"), map(_row, checked)))
     wrong = [one for one in checked if one.problem]

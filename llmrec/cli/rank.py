@@ -1,0 +1,36 @@
+"""``llmrec rank``: products in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmrec.console import out as out_console
+from llmrec.rankers.rank import RankJob, export_job, run_rank_job
+from llmrec.reporting.ablation import render_ablation
+from llmrec.settings import option
+
+__all__ = ["Rank", "rank"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rank(RankJob):
+    """What to rank, or to do with the same files instead.
+
+    Example: llmrec rank covisit --train train.parquet --sessions test.parquet --out runs/covisit.parquet
+    """
+
+    atomic: Path | None = option(None, "Write the sessions as RecBole's atomic files here; nothing is learnt.")
+    ablate: bool = option(False, "Of fusion: print what each source and feature group is worth, no more.")
+
+
+def rank(job: Rank) -> None:
+    """Rank, ablate or export; errors are those of `llmrec.rankers.rank.run_rank_job`."""
+    if job.ablate:
+        from llmrec.rankers.fusion.ablation import ablate_job
+
+        out_console.print(render_ablation(ablate_job(job)), markup=False)
+    elif job.atomic is not None:
+        export_job(job, job.atomic)
+    else:
+        run_rank_job(job)

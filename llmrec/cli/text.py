@@ -1,0 +1,206 @@
+"""``llmrec index``, ``similar``, ``ground``, ``evaluate-alignment`` and ``impute``: what is done with vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from json import dumps
+from pathlib import Path
+from typing import Any, Literal
+
+from llmrec.console import notice
+from llmrec.console import out as out_console
+from llmrec.errors import ConfigError, require
+from llmrec.settings import option
+
+__all__ = [
+    "AlignmentJob",
+    "GroundJob",
+    "ImputeJob",
+    "IndexJob",
+    "SimilarJob",
+    "evaluate_alignment",
+    "ground",
+    "impute",
+    "index",
+    "similar",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexJob:
+    """What to index, and how.
+
+    Example: llmrec index runs/titles --kind ivf --memory-mb 600 --recall 0.95
+    """
+
+    folder: Path = option(..., "What `llmrec embed` wrote.", argument=True)
+    kind: str = option("auto", "auto, exact, hnsw, ivf or pq.")
+    memory_mb: float | None = option(None, "Most megabytes of the index; the vectors stay on disk and do not count.")
+    recall: float = option(0.95, "Share of the exact ten nearest that a search is to find.")
+    add: Path | None = option(None, "Add the products of this file; nothing is built.", metavar="PRODUCTS")
+    remove: Path | None = option(None, "Remove the products of this file (id, locale); nothing is built.")
+    seed: int = option(0, "Draws what it learns from and is tuned on.")
+
+
+def index(job: IndexJob) -> None:
+    """Build, add or remove; errors are those of `llmrec.text.search.build`."""
+    require("faiss", "text")
+    from llmrec.text.search.build import add_products, build_for_folder, remove_products
+
+    if job.remove is not None:
+        remove_products(job.folder, job.remove)
+    if job.add is not None:
+        add_products(job.folder, job.add)
+    if job.add is None and job.remove is None:
+        build_for_folder(job.folder, job.kind, job.memory_mb, job.recall, job.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimilarJob:
+    """What to look for.
+
+    Example: llmrec similar runs/titles "wireless headphones black" --locale DE --k 10
+    """
+
+    folder: Path = option(..., "What `llmrec embed` wrote.", argument=True, metavar="INDEX")
+    title: str | None = option(None, "Title to look for.", argument=True)
+    k: int = option(10, "Most products.")
+    locale: str | None = option(None, "Only products of this locale.")
+    product: str | None = option(None, "Look for products like this one, by id.")
+    session: str | None = option(None, "Look for products like these ids, the latest last.")
+    recency: float = option(0.7, "Weight of a session's item against the one after it.")
+    json: bool = option(False, "JSON instead of a table.")
+
+
+def similar(job: SimilarJob) -> None:
+    """Print products; errors are those of `llmrec.text.search.similar.SimilarProducts`."""
+    require("faiss", "text")
+    from llmrec.text.search.similar import SimilarProducts
+
+    if sum(given is not None for given in (job.title, job.product, job.session)) != 1:
+        raise ConfigError("give one of a title, --product ID and --session 'ID ID ID'")
+    products = SimilarProducts.load(job.folder)
+    if job.title is not None:
+        hits = products.search([job.title], job.k, job.locale)[0]
+    elif job.product is not None:
+        hits = products.by_product([job.product], job.k, job.locale)[0]
+    else:
+        hits = products.by_session((job.session or "").split(), job.k, job.locale, job.recency)
+    if job.json:
+        text = dumps([asdict(hit) for hit in hits], ensure_ascii=False, indent=2)
+        out_console.print(text, markup=False, emoji=False)
+    else:
+        out_console.print(_table(hits))
+
+
+def _table(hits: Sequence[Any]) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("rank", "score", "locale", "id", "title")
+    for hit in hits:
+        cells = (str(hit.rank), f"{hit.score:.3f}", hit.locale, hit.id, hit.title)
+        table.add_row(*(Text(cell) for cell in cells))  # a title's brackets are no markup
+    return table
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroundJob:
+    """Titles, and where products like them are looked for.
+
+    Example: llmrec ground runs/titles_validation.parquet --index runs/titles --out runs/grounded.parquet
+    """
+
+    run: Path = option(..., "Run of titles (Task 3).", argument=True)
+    index: Path = option(..., "What `llmrec embed` wrote.")
+    out: Path = option(..., "Run of ranked products to write (Parquet).")
+    k: int = option(100, "Most products of a list.")
+    sessions: Path | None = option(None, "Sessions of the run's split: their own items are left out.")
+
+
+def ground(job: GroundJob) -> None:
+    """Write the run; errors are those of `llmrec.text.products.ground.ground_run`."""
+    require("faiss", "text")
+    from llmrec.text.products.ground import ground_run
+
+    ground_run(**vars(job))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignmentJob:
+    """Vectors to judge, and what to write of it.
+
+    Example: llmrec evaluate-alignment runs/titles --plot runs/alignment.svg
+    """
+
+    folder: Path = option(..., "What `llmrec embed` wrote.", argument=True, metavar="INDEX")
+    json: Path | None = option(None, "Write the scores here as well.")
+    plot: Path | None = option(None, "Write a heat map here (.png or .svg).")
+    metric: Literal["hit@1", "hit@10", "mrr"] = option("mrr", "What the heat map shows.")
+    queries: int = option(1000, "Most products of a pair of locales that ask.")
+    seed: int = option(0, "Draws them.")
+
+
+def evaluate_alignment(job: AlignmentJob) -> None:
+    """Print, write and draw the scores; errors are those of `llmrec.text.products.alignment.align_locales`."""
+    from llmrec.files import write_text
+    from llmrec.text.encoders.embeddings_folder import open_embeddings
+    from llmrec.text.products.alignment import align_locales, render_alignment
+
+    embeddings = open_embeddings(job.folder)
+    encoder = embeddings.manifest["encoder"]
+    alignment = align_locales(embeddings.vectors, embeddings.products, job.queries, job.seed)
+    if job.json is not None:
+        pairs = [{"asks": one, "answers": two, **asdict(scores)} for (one, two), scores in alignment.pairs.items()]
+        record = {"encoder": encoder, "queries": job.queries, "seed": job.seed, "pairs": pairs}
+        write_text(job.json, dumps(record, indent=2, ensure_ascii=False) + "\n")
+    if job.plot is not None:
+        from llmrec.reporting.plots import plot_heatmap, save_figure
+
+        shown = "MRR" if job.metric == "mrr" else job.metric.capitalize()
+        title = f"{shown}, {encoder['name']}: the same product abroad"
+        figure = plot_heatmap(alignment.matrix(shown), alignment.locales, title)
+        (axes,) = figure.axes
+        axes.set_xlabel("locale that answers")
+        axes.set_ylabel("locale that asks")
+        save_figure(figure, job.plot)
+    out_console.print(render_alignment(alignment), markup=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImputeJob:
+    """Attributes to vote on.
+
+    Example: llmrec impute runs/titles --products products.parquet --attribute brand --out runs/brands.parquet
+    """
+
+    folder: Path = option(..., "What `llmrec embed` wrote.", argument=True, metavar="INDEX")
+    products: Path = option(..., "The product file, with the attributes.")
+    attribute: Sequence[str] = option(("brand", "color", "material"), "Also size, author, model; may be repeated.")
+    out: Path | None = option(None, "Write values for the products that lack them (.parquet).")
+    k: int = option(10, "Neighbours that vote.")
+    hide: float = option(0.1, "Share of the known values that is hidden, to measure accuracy.")
+    queries: int = option(1000, "Most hidden values of a locale.")
+    seed: int = option(0, "Draws them.")
+
+
+def impute(job: ImputeJob) -> None:
+    """Print the accuracy and write the values; errors are those of `llmrec.text.products.impute.impute_attributes`."""
+    require("faiss", "text")
+    import pyarrow.parquet as pq
+
+    from llmrec.files import atomic_file
+    from llmrec.text.encoders.embeddings_folder import open_embeddings
+    from llmrec.text.products.impute import attributes_of, impute_attributes, render_accuracies
+
+    names = ["color" if name == "colour" else name for name in job.attribute]
+    embeddings = open_embeddings(job.folder)
+    table = attributes_of(embeddings.products, job.products, names)
+    chosen: dict[str, Any] = {"k": job.k, "hide": job.hide, "most": job.queries, "seed": job.seed}
+    made = impute_attributes(embeddings.vectors, table, names, **chosen, fill=job.out is not None)
+    if job.out is not None:
+        with atomic_file(job.out) as temporary:
+            pq.write_table(made.values, temporary, compression="zstd")
+        notice(f"{made.values.num_rows:,} values in {job.out}")
+    out_console.print(render_accuracies(made.accuracies), markup=False)

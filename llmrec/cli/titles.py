@@ -1,0 +1,211 @@
+"""``llmrec prompts``, ``plan``, ``trim``, ``merge-adapter``, ``last-title``: around models that write titles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmrec.console import notice
+from llmrec.console import out as out_console
+from llmrec.errors import ConfigError, require
+from llmrec.settings import option
+
+__all__ = [
+    "ExportJob",
+    "LastTitleJob",
+    "ListJob",
+    "MergeJob",
+    "PlanJob",
+    "RenderJob",
+    "TrimJob",
+    "export",
+    "last_title",
+    "list_prompts",
+    "merge_adapter",
+    "plan",
+    "render",
+    "trim",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListJob:
+    """Nothing to choose.
+
+    Example: llmrec prompts list
+    """
+
+
+def list_prompts(_: ListJob) -> None:
+    """Print the table of prompts."""
+    from llmrec.text.prompts import prompt_table
+
+    out_console.print(prompt_table())
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderJob:
+    """A prompt and a session.
+
+    Example: llmrec prompts render instruct --data STORE --split test --session 12
+    """
+
+    name: str = option(..., "Prompt by name or file.", argument=True)
+    data: Path = option(..., "Store.")
+    session: int = option(..., "Row of the session in its source file, from 0.")
+    split: str = option("validation", "Split of the session.")
+    k: int = option(3, "Number of most recent titles.", minimum=1)
+    shots: int = option(0, "Examples in a chat, drawn from training sessions.", minimum=0)
+    seed: int = option(0, "Of the examples.", minimum=0)
+
+
+def render(job: RenderJob) -> None:
+    """Print a prompt; errors are those of `llmrec.titles.prompting.recent_products.render_session`."""
+    from llmrec.data.store import Store
+    from llmrec.text.prompts import load_prompt
+    from llmrec.titles.lab.messages import render_chat
+    from llmrec.titles.prompting.recent_products import render_session
+
+    prompt, store = load_prompt(job.name), Store.load(job.data)
+    if prompt.system or job.shots:
+        text = render_chat(prompt, store, job.split, job.session, k=job.k, shots=job.shots, seed=job.seed)
+    else:
+        text = render_session(prompt, store, job.split, job.session, job.k)
+    out_console.print(text, markup=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportJob:
+    """Prompt sessions to save.
+
+    Example: llmrec prompts export plain --data STORE --split development --split validation --out prompts-k3
+    """
+
+    name: str = option(..., "Prompt by name or file.", argument=True)
+    data: Path = option(..., "Store.")
+    out: Path = option(..., "Folder for the dataset.")
+    splits: Sequence[str] = option(..., "Split; may be given several times.", flag="--split")
+    k: int = option(3, "Number of most recent titles.", minimum=1)
+
+
+def export(job: ExportJob) -> None:
+    """Save them; errors are those of `llmrec.titles.prompting.prompt_sessions.build_prompt_sessions`."""
+    require("datasets", "generate")
+    from tempfile import TemporaryDirectory
+
+    from llmrec.data.store import Store
+    from llmrec.text.prompts import load_prompt
+    from llmrec.titles.prompting.prompt_export import export_prompt_sessions
+    from llmrec.titles.prompting.prompt_sessions import build_prompt_sessions
+
+    store, prompt = Store.load(job.data), load_prompt(job.name)
+    with TemporaryDirectory(prefix="llmrec-") as cache:
+        splits = {
+            split: build_prompt_sessions(store, split, k=job.k, prompt=prompt, cache=Path(cache))
+            for split in job.splits
+        }
+        export_prompt_sessions(splits, job.out, prompt=prompt, k=job.k, fingerprint=store.fingerprint)
+    notice(f"next: python -c \"import datasets; print(datasets.load_dataset('{job.out}'))\"")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanJob:
+    """A training and the GPUs for it.
+
+    Example: llmrec plan mt5_base_k1 --gpus 8 --memory-gb 48
+    """
+
+    recipe: str = option(..., "Recipe of scripts/gen.py, by name or path.", argument=True)
+    gpus: int = option(1, "GPUs over all machines.", minimum=1)
+    memory_gb: float = option(48, "Memory of each, as its maker counts (GiB).", minimum=1)
+    gpus_per_node: int = option(8, "GPUs of a machine.", minimum=1)
+    settings: Mapping[str, Any] = option({}, "A setting of the recipe, as name=value; may be repeated.", flag="--set")
+
+
+def plan(job: PlanJob) -> None:
+    """Print what fits; errors are those of `llmrec.titles.models.plan.run_plan`."""
+    for package in ("torch", "transformers"):
+        require(package, "generate")
+    from llmrec.titles.models.plan import run_plan
+
+    run_plan(job.recipe, job.settings, gpus=job.gpus, memory_gib=job.memory_gb, per_node=job.gpus_per_node)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrimJob:
+    """A model, and what its vocabulary is to hold.
+
+    Example: llmrec trim google/mt5-small --data STORE --out models/mt5-small-trimmed
+    """
+
+    model: str = option(..., "Folder or hub name of a T5 or mT5 model.", argument=True)
+    out: Path = option(..., "Folder to write.")
+    data: Path | None = option(None, "Store whose products the model is for.")
+    prompt: Sequence[str] = option((), "Prompt it will read, may be given several times; its own, or plain.")
+    frequent: int = option(2_000, "Frequent pieces to keep whether used or not.", minimum=0)
+    restore: str | None = option(None, "Put a trimmed MODEL back into this one's vocabulary.", metavar="FULL")
+
+
+def trim(job: TrimJob) -> None:
+    """Trim or restore; errors are those of `llmrec.titles.models.trim_job`.
+
+    Raises:
+        ConfigError: not one of the two is asked for.
+    """
+    require("torch", "generate")
+    require("transformers", "generate")
+    if (job.data is None) == (job.restore is None):
+        raise ConfigError("give one of --data STORE, to trim, and --restore FULL, to put a trimmed model back")
+    if job.restore is not None and job.prompt:
+        raise ConfigError("--prompt says what a trimmed model keeps; --restore keeps everything")
+    from llmrec.data.store import Store
+    from llmrec.titles.models.trim_job import restore_folder, trim_folder
+
+    if job.restore is not None:
+        restore_folder(job.model, job.restore, job.out)
+    if job.data is not None:
+        trim_folder(job.model, Store.load(job.data), job.out, job.prompt, job.frequent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeJob:
+    """An adapter and its base.
+
+    Example: llmrec merge-adapter runs/lora_qwen/model --out runs/lora_qwen/merged
+    """
+
+    adapter: Path = option(..., "Model folder of a LoRA training.", argument=True)
+    out: Path = option(..., "Folder for the merged model.")
+    base_model: str | None = option(None, "The adapter's base, where it is no longer where it was in training.")
+
+
+def merge_adapter(job: MergeJob) -> None:
+    """Merge; errors are those of `llmrec.titles.models.lora.merge_adapter`."""
+    for package in ("torch", "transformers"):
+        require(package, "generate")
+    from llmrec.titles.models.lora import merge_adapter as merge
+
+    merge(job.adapter, job.out, job.base_model)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastTitleJob:
+    """Sessions of a store.
+
+    Example: llmrec last-title stores/m2 --split test_task3_phase1 --out runs/last_title.parquet
+    """
+
+    store: Path = option(..., "Store made by `llmrec data import`.", argument=True)
+    out: Path = option(..., "Run to write (Parquet).")
+    split: str = option("validation", "validation, test, test_task3_phase2 …")
+
+
+def last_title(job: LastTitleJob) -> None:
+    """Write the run; errors are those of `llmrec.titles.last_title.write_last_titles`."""
+    from llmrec.data.store import Store
+    from llmrec.titles.last_title import write_last_titles
+
+    number = write_last_titles(Store.load(job.store), job.split, job.out)
+    notice(f"{number:,} titles in {job.out}; score them: llmrec evaluate {job.out} --targets FILE --products FILE")
