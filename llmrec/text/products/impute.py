@@ -132,6 +132,29 @@ def impute_attributes(
     return Imputation(accuracies, pa.concat_tables(filled) if filled else None)
 
 
+def attributes_of(keys: Any, products: Path, names: Sequence[str]) -> Any:
+    """Attributes of embedded products, in their order; null where the product file has no such product.
+
+    Args:
+        keys: Arrow table of ``locale`` and ``id``.
+        products: Product file.
+        names: Which of `ATTRIBUTES`.
+
+    Raises:
+        ConfigError: there is no such attribute.
+        DataError: the file is malformed, or holds none of the products.
+    """
+    _check(names)
+    table = load_products(products, ("locale", "id", *names))
+    rows = key_rows(table, keys["locale"], keys["id"], np.ones(len(table), dtype=np.bool_))
+    if not (rows >= 0).any():
+        raise DataError(f"{products}: holds none of the embedded products; give the file that was embedded")
+    strings = pa.schema([(name, pa.string()) for name in names])
+    taken = table.select(names).take(pa.array(rows, mask=rows < 0)).cast(strings)
+    columns = {name: taken[name].combine_chunks() for name in names}
+    return pa.table({"locale": keys["locale"].combine_chunks(), "id": keys["id"].combine_chunks(), **columns})
+
+
 def render_accuracies(accuracies: Sequence[Accuracy]) -> str:
     """The accuracies as a Markdown table."""
     rows = [
