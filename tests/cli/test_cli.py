@@ -140,7 +140,7 @@ def documented() -> list[str]:
             found = re.search(
                 r"^\s*(?:[A-Z_]+=\S+ )*((?:accelerate launch|llmrec|python scripts/gen\.py) .*)$", line.strip("`$ ")
             )
-            if found and "…" not in line:
+            if found and "…" not in line and not re.match(r"`[^`]+`.", line.strip()):  # a sentence that begins so
                 commands.append(found[1].strip())
     return sorted(set(commands))
 
