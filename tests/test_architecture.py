@@ -21,6 +21,7 @@ LAYERS = [
     {"files", "console", "threads"},
     {"languages"},
     {"ragged"},
+    {"vocabulary"},
     {"within"},
     {"settings"},
     {"artefact"},

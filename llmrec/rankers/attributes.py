@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from llmrec.errors import DataError
 from llmrec.rankers.vectors.item_text import column
-from llmrec.rankers.vocabulary import UNKNOWN, Vocabulary
+from llmrec.vocabulary import UNKNOWN, Vocabulary
 
 __all__ = ["ATTRIBUTES", "FEATURE_COLUMNS", "attribute_features", "grown_features"]
 

@@ -18,8 +18,8 @@ from llmrec.errors import ConfigError, DataError, ModelError
 from llmrec.ragged import list_array, offsets_of
 from llmrec.rankers.catalogue import Catalogue, catalogue_and_codes
 from llmrec.rankers.sessions import CodedSessions, Sessions, TrainingSessions
-from llmrec.rankers.vocabulary import UNKNOWN
 from llmrec.settings import resolve
+from llmrec.vocabulary import UNKNOWN
 from llmrec.within import fill_up, is_among
 
 __all__ = ["FORMER", "RANKER", "Ranker", "Seen", "current_name"]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from llmrec.console import notice
 from llmrec.ragged import offsets_of
 from llmrec.rankers.sessions import CodedSessions, Sessions, TrainingSessions
-from llmrec.rankers.vocabulary import UNKNOWN, Vocabulary
+from llmrec.vocabulary import UNKNOWN, Vocabulary
 
 __all__ = ["Catalogue", "build_catalogue", "catalogue_and_codes", "recounted"]
 

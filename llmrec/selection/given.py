@@ -69,7 +69,7 @@ def _refuse_foreign(run: Run, table: TitleTable) -> None:
             f"{run.path}, row {row + 1}: an empty list of candidates; rank again with a ranker that fills up"
         )
     listed = lists.flatten()
-    if not (table.vocabulary.encode(pc.unique(listed)) >= 0).any():
+    if not (table.items.encode(pc.unique(listed)) >= 0).any():
         raise DataError(
             f"{run.path}, row 1: '{listed[0]}' and all other ids are no products of this store; another's run?"
         )

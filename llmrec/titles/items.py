@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain, islice
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from llmrec.data.connection import connected
 from llmrec.data.store import Store
 from llmrec.evaluation.metrics import MAX_RANKED
+from llmrec.text.search.keys import rows_of_titles
 from llmrec.titles.prompting.recent_products import titled_products
 
 __all__ = ["products_of_titles"]
@@ -30,12 +31,10 @@ def products_of_titles(store: Store, locales: Sequence[str], titles: Sequence[Se
     with connected() as con:
         products = titled_products(con, store, ("title",)).order_by("locale", "id").to_pyarrow()
     wanted = pa.array(set(chain.from_iterable(titles)), pa.string())
-    rows = products.filter(pc.is_in(products.column("title"), value_set=wanted)).to_pylist()
-    ids: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        ids.setdefault((row["locale"], row["title"]), []).append(row["id"])
+    rows = rows_of_titles(products, wanted, np.ones(len(products), dtype=np.bool_))
     named = (
-        chain.from_iterable(ids.get((locale, title), ()) for title in some)
+        chain.from_iterable(rows.get((locale, title), ()) for title in some)
         for locale, some in zip(locales, titles, strict=True)
     )
-    return [list(islice(dict.fromkeys(items), MAX_RANKED)) for items in named]
+    ids = products.column("id")
+    return [list(islice(dict.fromkeys(ids[row].as_py() for row in some), MAX_RANKED)) for some in named]

@@ -113,7 +113,7 @@ def rank_many(num_items: int, num_sessions: int, size: int, threads: int) -> flo
     from llmrec.rankers.catalogue import Catalogue
     from llmrec.rankers.neural.models_by_name import Gru4Rec
     from llmrec.rankers.neural.settings import Gru4RecSettings
-    from llmrec.rankers.vocabulary import Vocabulary
+    from llmrec.vocabulary import Vocabulary
 
     torch.set_num_threads(threads)
     ranker = Gru4Rec(Gru4RecSettings(embedding_size=size, unit_length=True))

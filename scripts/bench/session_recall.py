@@ -43,16 +43,17 @@ def compare_encoders(
     from llmrec.data.connection import connected
     from llmrec.data.holdout import hold_out
     from llmrec.data.products import read_products_file
-    from llmrec.text.encoders.learning.pairs import HeldSessions, product_keys, read_session_items, without_futures
+    from llmrec.text.encoders.learning.pairs import HeldSessions, read_session_items, without_futures
     from llmrec.text.encoders.learning.session_recall import target_hits
     from llmrec.text.encoders.learning.train_encoder import TrainEncoderJob, encoder_settings, run_train_encoder_job
     from llmrec.text.encoders.registry import load_encoder
     from llmrec.text.encoders.texts import load_template, render_texts
+    from llmrec.vocabulary import Vocabulary, product_keys
 
     products, template = data / "products_train.csv", encoder_settings(None, settings).template
     with connected() as con:
         catalogue = con.to_pyarrow(read_products_file(con, products)).combine_chunks()
-    keys = product_keys(catalogue["locale"], catalogue["id"]).combine_chunks()
+    keys = Vocabulary(product_keys(catalogue["locale"], catalogue["id"]))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         parts = hold_out(data / "sessions_train.csv", folder / "holdout", seed=seed)

@@ -9,7 +9,7 @@ import pytest
 from llmrec.errors import DataError
 from llmrec.rankers.attributes import ATTRIBUTES, attribute_features, grown_features
 from llmrec.rankers.vectors.item_text import text_features
-from llmrec.rankers.vocabulary import Vocabulary
+from llmrec.vocabulary import Vocabulary
 
 WORDS = {
     "cable": ["USB cable 2 m black", "USB cable 1 m white", "USB-C cable, braided, 2 m"],

@@ -15,7 +15,7 @@ from llmrec.errors import DataError
 from llmrec.rankers import Sessions, TrainingSessions, read_session_files, read_training_files
 from llmrec.rankers.catalogue import Catalogue, build_catalogue, catalogue_and_codes
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.rankers.vocabulary import Vocabulary
+from llmrec.vocabulary import Vocabulary
 
 IDS = st.text(min_size=1, max_size=6)
 LISTS = st.lists(st.lists(IDS, max_size=5), min_size=1, max_size=8)

@@ -17,8 +17,8 @@ from llmrec.rankers.counting.counts import followers, steps_of
 from llmrec.rankers.counting.engine import counted
 from llmrec.rankers.counting.rows import WeightedRows
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.rankers.vocabulary import UNKNOWN
 from llmrec.settings import Decides, option
+from llmrec.vocabulary import UNKNOWN
 from llmrec.within import fill_up, first_k
 
 __all__ = ["GlobalPopularity", "GlobalPopularitySettings", "Popularity", "PopularitySettings"]

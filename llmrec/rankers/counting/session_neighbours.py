@@ -16,7 +16,7 @@ from llmrec.rankers.counting.base import CountingRanker
 from llmrec.rankers.counting.counts import newest_sessions
 from llmrec.rankers.counting.rows import WeightedRows
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.rankers.vocabulary import UNKNOWN
+from llmrec.vocabulary import UNKNOWN
 from llmrec.within import grouped, sum_candidates, top_k_candidates
 
 __all__ = ["Neighbours", "SessionNeighbours"]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from llmrec.rankers.fusion.candidates import Candidates
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.rankers.vocabulary import ID_BASE
+from llmrec.vocabulary import ID_BASE
 from llmrec.within import rank_within
 
 __all__ = ["id_columns"]

@@ -15,7 +15,7 @@ from llmrec.errors import DataError
 from llmrec.rankers.attributes import ATTRIBUTES, attribute_features
 from llmrec.rankers.fusion.candidates import Candidates
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.rankers.vocabulary import Vocabulary
+from llmrec.vocabulary import Vocabulary
 
 __all__ = ["ProductFacts", "product_columns"]
 

@@ -17,7 +17,7 @@ from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.recipes import ranker_settings, recipe_ranker
 from llmrec.rankers.registry import load_ranker, ranker_class
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.rankers.vocabulary import UNKNOWN, Vocabulary
+from llmrec.vocabulary import UNKNOWN, Vocabulary
 
 __all__ = ["PairScorer", "learn_scorers"]
 

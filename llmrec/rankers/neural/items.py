@@ -16,7 +16,7 @@ from llmrec.rankers.catalogue import Catalogue
 from llmrec.rankers.neural.settings import NeuralSettings
 from llmrec.rankers.vectors.initialise import align, text_vectors
 from llmrec.rankers.vectors.item_text import TEXT_DIM, rows_of, text_features, with_cold_items
-from llmrec.rankers.vocabulary import Vocabulary
+from llmrec.vocabulary import Vocabulary
 
 __all__ = ["Items", "cold_vectors", "read_items"]
 

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llmrec.errors import DataError
-from llmrec.rankers.vocabulary import UNKNOWN, Vocabulary
 from llmrec.text.encoders.base import encode_with_progress, unit_rows
 from llmrec.text.encoders.embeddings_folder import Embeddings, open_embeddings
 from llmrec.text.encoders.tfidf import TfidfEncoder
+from llmrec.vocabulary import UNKNOWN, Vocabulary
 
 __all__ = ["TEXT_DIM", "TextVectors", "column", "rows_of", "text_features", "with_cold_items"]
 

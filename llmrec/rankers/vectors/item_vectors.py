@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.vectors.initialise import svd_vectors
-from llmrec.rankers.vocabulary import UNKNOWN
 from llmrec.settings import Decides, option
 from llmrec.text.session_vectors import session_vectors
+from llmrec.vocabulary import UNKNOWN
 from llmrec.within import top_k_candidates
 
 __all__ = ["ItemVectors", "ItemVectorsSettings"]

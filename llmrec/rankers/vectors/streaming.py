@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llmrec.rankers.vocabulary import UNKNOWN
+from llmrec.vocabulary import UNKNOWN
 from llmrec.within import top_k_candidates
 
 __all__ = ["Conditions", "stream_top_k"]

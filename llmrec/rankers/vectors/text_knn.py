@@ -15,11 +15,11 @@ from llmrec.errors import ConfigError
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.vectors.item_text import text_features, with_cold_items
-from llmrec.rankers.vocabulary import UNKNOWN
 from llmrec.settings import Decides, option
 from llmrec.text.search.choose import EXACT_ROWS, choose_kind
 from llmrec.text.search.vectors import Vectors, best, exact_candidates
 from llmrec.text.session_vectors import session_vectors
+from llmrec.vocabulary import UNKNOWN
 from llmrec.within import top_k_candidates
 
 __all__ = ["TextKnn", "TextKnnSettings"]

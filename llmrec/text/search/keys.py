@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llmrec.text.search.vectors import NONE, Ints
+from llmrec.vocabulary import Vocabulary, product_keys
 
 __all__ = ["key_rows", "rows_of_ids", "rows_of_titles"]
 
@@ -23,10 +24,10 @@ def key_rows(products: Any, locales: Any, ids: Any, there: NDArray[np.bool_]) ->
         ids: Arrow strings, ``K`` of them.
         there: Shape ``(M,)``; rows that count.
     """
-    rows = rows_of_ids(products, ids, there)
-    place = {(locale, item): row for row, locale, item in _named(products, rows)}
-    keys = zip(locales.to_pylist(), ids.to_pylist(), strict=True)
-    return np.fromiter((place.get(key, NONE) for key in keys), dtype=np.int64, count=len(ids))
+    rows = rows_of_ids(products, ids, there)  # few, of a large catalogue
+    some = products.select(["locale", "id"]).take(pa.array(rows))
+    found = Vocabulary(product_keys(some["locale"], some["id"])).encode(product_keys(locales, ids))
+    return np.append(rows, NONE)[found]  # the last for what is not found, -1
 
 
 def rows_of_ids(products: Any, ids: Any, there: NDArray[np.bool_]) -> Ints:
@@ -51,9 +52,3 @@ def rows_of_titles(products: Any, titles: Any, there: NDArray[np.bool_]) -> dict
     for row, locale, title in zip(rows.tolist(), *(column.to_pylist() for column in some.columns), strict=True):
         found.setdefault((locale, title), []).append(row)
     return found
-
-
-def _named(products: Any, rows: Ints) -> list[tuple[int, str, str]]:
-    some = products.select(["locale", "id"]).take(pa.array(rows))
-    columns = (some.column(name).to_pylist() for name in ("locale", "id"))
-    return list(zip(rows.tolist(), *columns, strict=True))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from llmrec.rankers.fusion.candidates import Candidates
 from llmrec.rankers.fusion.id_features import id_columns
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.rankers.vocabulary import Vocabulary
+from llmrec.vocabulary import Vocabulary
 
 Columns = dict[str, np.ndarray]
 

@@ -21,7 +21,7 @@ from llmrec.rankers.per_locale import PerLocale
 from llmrec.rankers.sessions import Sessions, TrainingSessions
 from llmrec.rankers.vectors.initialise import text_vectors
 from llmrec.rankers.vectors.item_text import text_features
-from llmrec.rankers.vocabulary import Vocabulary
+from llmrec.vocabulary import Vocabulary
 from tests.rankers.contract import ITEMS, RankerContract, products, training_sessions
 from tests.rankers.embedded import embed
 

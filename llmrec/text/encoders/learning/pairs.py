@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -16,11 +16,11 @@ from llmrec.data.connection import connected
 from llmrec.data.sessions import read_sessions_file
 from llmrec.errors import DataError
 from llmrec.ragged import Ragged, list_lengths, offsets_of, row_numbers
+from llmrec.vocabulary import Vocabulary, product_keys
 
 __all__ = [
     "HeldSessions",
     "Pairs",
-    "product_keys",
     "read_session_items",
     "session_pairs",
     "without_futures",
@@ -28,7 +28,6 @@ __all__ = [
 
 Ints = NDArray[np.int64]
 
-_SEPARATOR: Final = "\x1f"  # no id or locale holds it
 _TAIL: Final = 3
 _PRIME: Final = np.uint64(0x9E3779B97F4A7C15)
 
@@ -84,22 +83,17 @@ class Pairs:
         return found | (keys[places] == wanted) if len(keys) else found
 
 
-def product_keys(locales: Any, ids: Any) -> Any:
-    """One Arrow text for each product: an id has another title in another locale."""
-    return pc.binary_join_element_wise(locales.cast(pa.string()), ids.cast(pa.string()), _SEPARATOR)
-
-
-def read_session_items(files: Sequence[Path], keys: Any) -> Ragged:
+def read_session_items(files: Sequence[Path], products: Vocabulary) -> Ragged:
     """Sessions of files in time order, labelled or bare, as codes, without the items that are not among the products.
 
     Args:
         files: CSV or Parquet.
-        keys: Distinct `product_keys`, an Arrow array; an item's code is its place there.
+        products: Their `product_keys`; an item's code is its place there.
 
     Raises:
         DataError: a file is missing or malformed, or no session holds two known items.
     """
-    joined = Ragged.joined([_read(file, keys) for file in files])
+    joined = Ragged.joined([_read(file, products) for file in files])
     usable = np.flatnonzero(joined.lengths > 1)
     if not len(usable):
         named = ", ".join(file.name for file in files) or "no file"
@@ -107,7 +101,7 @@ def read_session_items(files: Sequence[Path], keys: Any) -> Ragged:
     return joined.take(usable)
 
 
-def _read(file: Path, keys: Any) -> Ragged:
+def _read(file: Path, products: Vocabulary) -> Ragged:
     with connected() as con:
         table = read_sessions_file(con, file)
         names = ["prev_items", "locale", *(["next_item"] if "next_item" in table.columns else [])]
@@ -116,18 +110,11 @@ def _read(file: Path, keys: Any) -> Ragged:
     locales = pc.fill_null(columns["locale"].cast(pa.string()), "").combine_chunks()
     lengths = list_lengths(lists)
     ends, rows = offsets_of(lengths)[1:], row_numbers(lengths)
-    codes = _codes(locales.take(pa.array(rows)), lists.flatten(), keys)
+    codes = products.encode(product_keys(locales.take(pa.array(rows)), lists.flatten()))
     if "next_item" in names:
-        targets = _codes(locales, columns["next_item"].cast(pa.string()).combine_chunks(), keys)
+        targets = products.encode(product_keys(locales, columns["next_item"].combine_chunks()))
         codes, rows = np.insert(codes, ends, targets), np.insert(rows, ends, np.arange(len(lists)))
     return Ragged(offsets_of(np.bincount(rows, minlength=len(lists))), codes).kept(codes >= 0)
-
-
-def _codes(locales: Any, ids: Any, keys: Any) -> Ints:
-    """Places among the products; -1 for what is not there."""
-    places = pc.fill_null(pc.index_in(product_keys(locales, ids), keys), -1)
-    codes: Ints = places.to_numpy(zero_copy_only=False).astype(np.int64)
-    return codes
 
 
 def session_pairs(sessions: Ragged, num_items: int, *, window: int, decay: float) -> Pairs:

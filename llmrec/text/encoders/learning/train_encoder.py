@@ -20,7 +20,6 @@ from llmrec.settings import load_recipe, option, resolve
 from llmrec.text.encoders.base import ENCODER, Encoder
 from llmrec.text.encoders.learning.pairs import (
     HeldSessions,
-    product_keys,
     read_session_items,
     session_pairs,
     without_futures,
@@ -28,6 +27,7 @@ from llmrec.text.encoders.learning.pairs import (
 from llmrec.text.encoders.learning.session_recall import target_hits
 from llmrec.text.encoders.learning.settings import EncoderSettings
 from llmrec.text.encoders.texts import load_template, render_texts, template_columns
+from llmrec.vocabulary import Vocabulary, product_keys
 
 __all__ = ["TrainEncoderJob", "encoder_settings", "run_train_encoder_job"]
 
@@ -92,8 +92,8 @@ def run_train_encoder_job(job: TrainEncoderJob, finder: Callable[[Any], Any] | N
     _check(job, folder)
     if job.sessions is not None:
         refuse_overlap(overlap_of_files(job.train, job.sessions), job.train, job.sessions.name, job.allow_overlap)
-    corpus, keys = _texts(job.products, settings)
-    sessions = read_session_items(job.train, keys)
+    corpus, products = _texts(job.products, settings)
+    sessions = read_session_items(job.train, products)
     seen, items = np.unique(sessions.values, return_inverse=True)
     texts = [corpus[place] for place in seen]
     sessions, held = _validation(replace(sessions, values=items.astype(np.int64)), settings)
@@ -130,14 +130,14 @@ def _check(job: TrainEncoderJob, folder: Path) -> None:
         )
 
 
-def _texts(products: Path, settings: EncoderSettings) -> tuple[list[str], Any]:
+def _texts(products: Path, settings: EncoderSettings) -> tuple[list[str], Vocabulary]:
     """Texts of all products, and the keys that sessions know them by."""
     template = load_template(settings.template)
     table = load_products(products, template_columns(template)).combine_chunks()
     texts = render_texts(template, table)
     if not any(texts):
         raise DataError(f"{products.name}: no product has a text by the template '{settings.template}'")
-    return texts, product_keys(table["locale"], table["id"]).combine_chunks()
+    return texts, Vocabulary(product_keys(table["locale"], table["id"]))
 
 
 def _validation(sessions: Ragged, settings: EncoderSettings) -> tuple[Ragged, HeldSessions]:

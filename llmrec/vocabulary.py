@@ -14,18 +14,21 @@ from numpy.typing import NDArray
 
 from llmrec.ragged import UNKNOWN
 
-__all__ = ["ID_BASE", "UNKNOWN", "Vocabulary"]
+__all__ = ["ID_BASE", "UNKNOWN", "Vocabulary", "product_keys"]
 
 Ints = NDArray[np.int64]
 
 ID_BASE: Final = 36  # ids are read as numbers of digits and letters
 _OTHER: Final = re.compile(r"[^0-9A-Za-z]+")
 _LONGEST: Final = 64  # characters of an id that are read as a number
+_SEPARATOR: Final = "\x1f"  # no id or locale holds it
 _DICT_SHARE = 8  # looking up fewer than 1/8 of the vocabulary's size goes through a dict, more through Arrow
 
 
 class Vocabulary:
     """Distinct ids in ascending order, so that "ties go to the smaller id" means the smaller code.
+
+    Where only codes are looked up, any distinct texts in any order will do: a code is a place among them.
 
     Attributes:
         ids: Arrow strings, ``N`` of them, ascending.
@@ -84,6 +87,12 @@ class Vocabulary:
         """Both vocabularies in one, and the new codes of this one's items, shape ``(N,)``."""
         together = Vocabulary.of(self.ids, other.ids)
         return together, together.encode(self.ids)
+
+
+def product_keys(locales: Any, ids: Any) -> Any:
+    """One Arrow text for each ``(locale, id)``, the key of a product; a `Vocabulary` of them finds products' rows."""
+    keys = pc.binary_join_element_wise(locales.cast(pa.string()), ids.cast(pa.string()), _SEPARATOR)
+    return keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
 
 
 def _number(text: str) -> float:
