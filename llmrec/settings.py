@@ -72,7 +72,7 @@ def option(
         above: Likewise, but not itself allowed.
         decides: What a run that goes on must share with the one it goes on from; None: the setting changes nothing
             that is kept. Where not said, ``DECIDES`` of its class says it for all.
-        formerly: Names it had; they are still read, with a notice.
+        formerly: Names it had; they are still read, with a notice, as are those in ``GONE`` of its class.
         flag: Spelling on the command line, ``--yes/--no`` for one that is switched; that of the field if not given.
         argument: Whether it stands on the command line without a flag.
         several: Whether several values may follow the flag; a list's flag may be repeated in any case.
@@ -228,12 +228,13 @@ def _converted(cls: Any, content: Mapping[str, Any], origin: str) -> dict[str, A
     hints, flags, former = _fields(cls)
     values: dict[str, Any] = {}
     for key, value in content.items():
-        names = [key] if key in hints else former.get(key, [])
-        if not names:
+        names = [key] if key in hints else former.get(key)
+        if names is None:
             raise ConfigError(f"{origin or 'settings'}: unknown key '{key}'{nearest(str(key), hints)}")
         where = f"{origin}: '{key}'" if origin else flags.get(key, f"--{key}".replace("_", "-"))
         if key not in hints:
-            notice_once(f"{where} has a new name: {' and '.join(names)}")
+            now = f"has a new name: {' and '.join(names)}" if names else "is no setting any more; leave it out"
+            notice_once(f"{where} {now}")
         for name in names:
             if name in values or (name != key and name in content):
                 raise ConfigError(f"{where}: the old name of '{name}', which is given too; leave it out")
@@ -263,10 +264,13 @@ def checked(value: Any, hint: Any, where: str) -> Any:
 
 @functools.cache
 def _fields(cls: Any) -> tuple[dict[str, Any], dict[str, str], dict[str, list[str]]]:
-    """Type of each field, with its bounds, what it is called on the command line, and what each old name is now."""
+    """Type of each field, with its bounds, what it is called on the command line, and what each old name is now.
+
+    The names that ``GONE`` of the class lists are nothing now.
+    """
     hints = typing.get_type_hints(cls)
     fields = dataclasses.fields(cls)
-    former: dict[str, list[str]] = {}
+    former: dict[str, list[str]] = {old: [] for old in getattr(cls, "GONE", ())}
     for field in fields:
         for old in field.metadata.get("formerly", ()):
             former.setdefault(old, []).append(field.name)

@@ -186,6 +186,11 @@ def test_old_names_mean_what_they_meant(
                 resolve(cls, both)
 
 
+def test_a_setting_that_is_gone_is_left_out_with_a_notice(capsys: pytest.CaptureFixture[str]) -> None:
+    assert resolve(NeuralSettings, {"negative_power": 0.5, "history": 4}) == NeuralSettings(history=4)
+    assert "--negative-power is no setting any more; leave it out" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("cls", CLASSES)
 def test_one_word_for_each_idea(cls: type[Any]) -> None:
     names = {field.name for field in dataclasses.fields(cls)}

@@ -38,6 +38,7 @@ SettingsT = TypeVar("SettingsT", bound=NeuralSettings)
 
 SMOOTHING: Final = 0.1
 ROW_UPDATES_FROM: Final = 200_000  # items; there Adam over the whole table takes longer than all the rest of a step
+VALIDATION_SESSIONS: Final = 2000  # most sessions that validate; more make an epoch slower and its score hardly surer
 
 
 class NeuralRanker(Ranker[SettingsT]):
@@ -129,7 +130,7 @@ class NeuralRanker(Ranker[SettingsT]):
 
     def _hold_out(self, training: CodedSessions) -> tuple[CodedSessions, Held | None]:
         settings = self.settings
-        return hold_out(training, settings.validation_share, settings.validation_sessions, settings.seed)
+        return hold_out(training, settings.validation_share, VALIDATION_SESSIONS, settings.seed)
 
     def _start(self, training: CodedSessions, items: Items) -> None:
         """Build the scorer with its first weights."""

@@ -81,20 +81,19 @@ class _ChunkedSoftmax(torch.autograd.Function):
 
 
 class NegativeSampler:
-    """Draws items with a probability that grows with their popularity.
+    """Draws items as often as they occur.
 
     Attributes:
         log_odds: Shape ``(N,)``; log of the probability of each item times ``N``, 0 where all are equal.
     """
 
-    def __init__(self, counts: NDArray[np.int64], power: float) -> None:
+    def __init__(self, counts: NDArray[np.int64]) -> None:
         """Sampler of items.
 
         Args:
             counts: Shape ``(N,)``; how often each item was a target. One that never was counts as once.
-            power: Probabilities are counts to this power: 1 as often as they were, 0 all alike.
         """
-        weights = np.maximum(counts, 1).astype(np.float64) ** power
+        weights = np.maximum(counts, 1).astype(np.float64)
         shares = weights / weights.sum()
         self._cumulated = np.cumsum(shares)
         self.log_odds = np.log(shares * len(shares)).astype(np.float32)

@@ -25,6 +25,7 @@ class NeuralSettings:
     """Settings of every neural ranker; the defaults are the paper's form, a recipe's are what works best."""
 
     DECIDES: ClassVar[Decides] = "weights"
+    GONE: ClassVar[tuple[str, ...]] = ("negative_power", "validation_sessions")
 
     embedding_size: int = option(128, "Dimensions of item and session vectors.", minimum=2)
     history: int = option(50, "Most recent items of a session that are read.", minimum=1, formerly=("max_length",))
@@ -70,7 +71,6 @@ class NeuralSettings:
     )
     padding_class: bool = option(False, "Count padding among the items of the full softmax, as RecBole does.")
     num_negatives: int = option(4096, "Negatives drawn for a batch.", minimum=1)
-    negative_power: float = option(1.0, "Negatives are drawn as often as items occur, to this power.", minimum=0)
     logq: float = option(1.0, "Strength of the correction for how often negatives are drawn: 1 is full.", minimum=0)
 
     locale_weight: float = option(
@@ -89,8 +89,9 @@ class NeuralSettings:
     max_epochs: int = option(20, "Most passes over the examples.", minimum=1)
     max_minutes: float | None = option(None, "Stop after so many minutes.", above=0)
     patience: int = option(2, "Stop after so many epochs without a better validation.", minimum=1)
-    validation_share: float = option(0.05, "Training sessions whose last item validates instead.", minimum=0)
-    validation_sessions: int = option(2000, "Most sessions that validate.", minimum=1)
+    validation_share: float = option(
+        0.05, "Training sessions whose last item validates instead; 2,000 at most.", minimum=0
+    )
     checkpoint_every: int = option(1000, "Steps between checkpoints.", minimum=1, decides=None)
     log_to: str | None = option(None, "Trackers, as --log-to.", decides=None)
     row_updates: bool | None = option(

@@ -146,7 +146,7 @@ def _task(
         metric="mrr@100",
         prefixes=prefixes,
         order=order,
-        sampler=NegativeSampler(counts, settings.negative_power),
+        sampler=NegativeSampler(counts),
         batches=batches,
         anchor=None if settings.delta_norm is None else start.detach().clone(),
     )
