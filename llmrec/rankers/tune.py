@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,39 +16,20 @@ import yaml
 from llmrec.console import notice
 from llmrec.data.overlap import find_overlap, refuse_overlap
 from llmrec.data.products import load_products
-from llmrec.errors import ConfigError, DataError, nearest, require
+from llmrec.errors import ConfigError, DataError, require
 from llmrec.evaluation.metrics import mrr_at_k, ranks_of_targets
 from llmrec.evaluation.provenance import collect_provenance
-from llmrec.files import disk_errors, write_text
 from llmrec.rankers.rank import ranker_settings
 from llmrec.rankers.registry import ranker_class
 from llmrec.rankers.sessions import Sessions, TrainingSessions, read_training_files
 from llmrec.settings import RECIPES, option
+from llmrec.training.search import Search, Space, names_in, print_trials, read_named, readable, write_recipe
 
-__all__ = ["SearchSpace", "TuneJob", "load_space", "run_tune_job", "space_names"]
+__all__ = ["TuneJob", "load_space", "run_tune_job", "space_names"]
 
 SPACES = RECIPES / "search"
 CUTOFF = 100
-
-
-@dataclass(frozen=True)
-class SearchSpace:
-    """What a search varies.
-
-    Attributes:
-        summary: What it is and whence.
-        choices: Values to choose from, by setting; a list is kept as YAML text.
-        ranges: ``(low, high, logarithmic)`` by setting; whole numbers where both ends are.
-    """
-
-    summary: str
-    choices: Mapping[str, Sequence[Any]]
-    ranges: Mapping[str, tuple[float, float, bool]]
-
-    @property
-    def num_points(self) -> float:
-        """Number of settings that the search could try; infinite where a range is continuous."""
-        return math.inf if self.ranges else math.prod(len(values) for values in self.choices.values())
+SHOWN = 20  # best trials in the table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,27 +59,19 @@ class TuneJob:
 
 def space_names() -> list[str]:
     """Names of the search spaces that come with the package."""
-    return sorted(path.stem for path in SPACES.glob("*.yaml"))
+    return names_in(SPACES)
 
 
-def load_space(name: str, ranker: str) -> SearchSpace:
+def load_space(name: str, ranker: str) -> Space:
     """Load a search space by name or by path; each of its settings must be one of the ranker's.
 
     Raises:
         ConfigError: there is none, or it is malformed.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else SPACES / f"{name}.yaml"
-    if not path.is_file():
-        raise ConfigError(f"no search space '{name}'{nearest(name, space_names())}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("search"), dict) or not content["search"]:
-        raise ConfigError(f"{path}: a search space is a mapping with 'search': settings and their values")
+    path, values_of = read_named(name, SPACES, "search space", "search", "settings and their values")
     choices: dict[str, list[Any]] = {}
     ranges: dict[str, tuple[float, float, bool]] = {}
-    for key, values in content["search"].items():
+    for key, values in values_of.items():
         if isinstance(values, list) and values:
             choices[key] = [json.dumps(value) if isinstance(value, list) else value for value in values]
             for value in choices[key]:
@@ -110,7 +82,7 @@ def load_space(name: str, ranker: str) -> SearchSpace:
                 ranker_settings(ranker, None, {key: value})
         else:
             raise ConfigError(f"{path}: '{key}' must be a list of values, or low and high (and log: true)")
-    return SearchSpace(str(content.get("summary", "")), choices, ranges)
+    return Space(choices, ranges)
 
 
 def run_tune_job(job: TuneJob) -> dict[str, Any]:
@@ -134,10 +106,10 @@ def run_tune_job(job: TuneJob) -> dict[str, Any]:
     cls = ranker_class(job.ranker)
     products = None if job.products is None else load_products(job.products, cls.product_columns)
     training, sessions, targets = _parted(job)
-    study = _study(optuna, job, space)
+    search = _opened(job, space)
 
     def objective(trial: Any) -> float:
-        ranker = cls(ranker_settings(job.ranker, job.recipe, {**job.settings, **_suggest(trial, space)}))
+        ranker = cls(ranker_settings(job.ranker, job.recipe, {**job.settings, **space.suggest(trial)}))
 
         def watch(epoch: int, score: float) -> None:
             trial.report(score, epoch)
@@ -147,18 +119,18 @@ def run_tune_job(job: TuneJob) -> dict[str, Any]:
         ranker.watch = watch
         ids, _ = ranker.fit(training, products).rank(sessions, CUTOFF)
         score = mrr_at_k(ranks_of_targets(ids, targets), CUTOFF)
-        notice(f"trial {trial.number}: MRR@{CUTOFF} {score:.4f} with {_readable(trial.params)}")
+        notice(f"trial {trial.number}: MRR@{CUTOFF} {score:.4f} with {readable(trial.params)}")
         return score
 
-    done = sum(trial.state.is_finished() for trial in study.trials)
-    if done:
-        notice(f"{done} trials are done already; going on")
-    left = min(job.trials, space.num_points) - done
-    if left > 0:
-        study.optimize(objective, n_trials=int(left))
-    best = {key: _value(value) for key, value in study.best_params.items()}
-    _write(job, best, study, len(targets), started)
-    notice(f"best MRR@{CUTOFF} {study.best_value:.4f} with {_readable(best)}")
+    if search.num_done:
+        notice(f"{search.num_done} trials are done already; going on")
+    search.run(objective, job.trials)
+    ended = search.best_first()
+    score, best = float(ended[0].value), {key: _value(value) for key, value in ended[0].params.items()}
+    rows = [(*map(str, trial.params.values()), f"{trial.value:.4f}") for trial in ended[:SHOWN]]
+    print_trials(f"Validation, {len(targets):,} sessions", (*best, f"MRR@{CUTOFF}"), rows)
+    _write(job, best, score, search.num_done, len(targets), started)
+    notice(f"best MRR@{CUTOFF} {score:.4f} with {readable(best)}")
     notice(f"next: llmrec rank {job.ranker} --recipe {job.out} --train FILE --sessions FILE --out RUN")
     return best
 
@@ -189,56 +161,23 @@ def _parted(job: TuneJob) -> tuple[TrainingSessions, Sessions, Any]:
     return training, sessions, pa.array([items[-1] for items in whole], pa.string())
 
 
-def _study(optuna: Any, job: TuneJob, space: SearchSpace) -> Any:
-    """The search's state on disk, created or opened; Optuna's journal is JSON, one line an event."""
-    folder = job.storage or job.out.with_suffix(".search")
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    journal = optuna.storages.journal.JournalFileBackend(str(folder / "trials.jsonl"))
-    if space.ranges:
-        sampler = optuna.samplers.TPESampler(seed=job.seed)
-    else:  # every point at most once, in random order
-        sampler = optuna.samplers.GridSampler({key: list(values) for key, values in space.choices.items()}, job.seed)
-    study = optuna.create_study(
-        storage=optuna.storages.JournalStorage(journal),
-        study_name=job.ranker,
-        direction="maximize",
-        sampler=sampler,
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
-        load_if_exists=True,
-    )
+def _opened(job: TuneJob, space: Space) -> Search:
     made_with = {
         "space": json.dumps([space.choices, space.ranges], default=list),
         "train": [file.name for file in (*job.train, *job.bare)],
         "settings": json.dumps([job.recipe, dict(job.settings)], default=str),
         "protocol": [job.seed, job.validation_share, job.transductive],
     }
-    for key, value in made_with.items():
-        if study.user_attrs.get(key, value) != value:
-            raise ConfigError(f"{folder}: holds a search with another {key}; give another --storage, or remove it")
-        study.set_user_attr(key, value)
-    return study
-
-
-def _suggest(trial: Any, space: SearchSpace) -> dict[str, Any]:
-    chosen = {key: trial.suggest_categorical(key, list(values)) for key, values in space.choices.items()}
-    for key, (low, high, logarithmic) in space.ranges.items():
-        whole = isinstance(low, int) and isinstance(high, int)
-        suggest = trial.suggest_int if whole else trial.suggest_float
-        chosen[key] = suggest(key, low, high, log=logarithmic)
-    return chosen
+    return Search.open(job.storage or job.out.with_suffix(".search"), job.ranker, space, made_with, seed=job.seed)
 
 
 def _value(value: Any) -> Any:
     return yaml.safe_load(value) if isinstance(value, str) else value
 
 
-def _readable(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in settings.items())
-
-
-def _write(job: TuneJob, best: Mapping[str, Any], study: Any, num_validation: int, started: float) -> None:
+def _write(
+    job: TuneJob, best: Mapping[str, Any], score: float, trials: int, num_validation: int, started: float
+) -> None:
     """Write the recipe: every setting of the best trial, and where it comes from."""
     settings = vars(ranker_settings(job.ranker, job.recipe, {**job.settings, **best}))
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
@@ -250,12 +189,12 @@ def _write(job: TuneJob, best: Mapping[str, Any], study: Any, num_validation: in
         "summary": f"{job.ranker}, tuned by llmrec tune: {', '.join(best)}",
         "settings": plain,
         "scores": {
-            f"validation mrr@{CUTOFF}": round(float(study.best_value), 4),
+            f"validation mrr@{CUTOFF}": round(score, 4),
             "protocol": f"{num_validation} labelled sessions held out, seed {job.seed}; {transductive}",
-            "trials": sum(trial.state.is_finished() for trial in study.trials),
+            "trials": trials,
             "train": [file.name for file in (*job.train, *job.bare)],
             "command": " ".join(made["command"]),
             "git_commit": made["git_commit"],
         },
     }
-    write_text(job.out, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
+    write_recipe(job.out, content)

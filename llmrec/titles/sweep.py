@@ -12,16 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
-from llmrec.console import notice, out
+from llmrec.console import notice
 from llmrec.data.store import Store
-from llmrec.errors import ConfigError, LlmrecError, nearest, require
+from llmrec.errors import ConfigError, LlmrecError, require
 from llmrec.evaluation.results import read_result
 from llmrec.files import disk_errors, write_text
-from llmrec.reporting.blocks import Table, to_terminal
 from llmrec.settings import RECIPES, Recipe, decided_by, load_recipe, option, resolve
 from llmrec.titles.settings import GenerateConfig
+from llmrec.training.search import Search, Space, names_in, print_trials, read_named, readable, write_recipe
 
 __all__ = ["Scored", "SweepJob", "grid_names", "load_grid", "run_sweep"]
 
@@ -74,7 +72,7 @@ class Scored:
 
 def grid_names() -> list[str]:
     """Names of the grids that come with the package."""
-    return sorted(path.stem for path in GRIDS.glob("*.yaml"))
+    return names_in(GRIDS)
 
 
 def load_grid(name: str) -> dict[str, list[Any]]:
@@ -83,16 +81,10 @@ def load_grid(name: str) -> dict[str, list[Any]]:
     Raises:
         ConfigError: there is none, it is malformed, or it varies what is no setting of a training.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else GRIDS / f"{name}.yaml"
-    if not path.is_file():
-        raise ConfigError(f"no grid '{name}'{nearest(name, grid_names())}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    grid = content.get("grid") if isinstance(content, dict) else None
-    if not isinstance(grid, dict) or not grid or not all(isinstance(one, list) and one for one in grid.values()):
-        raise ConfigError(f"{path}: a grid is a mapping with 'grid': settings, each with a list of values")
+    form = "settings, each with a list of values"
+    path, grid = read_named(name, GRIDS, "grid", "grid", form)
+    if not all(isinstance(one, list) and one for one in grid.values()):
+        raise ConfigError(f"{path}: a grid is a mapping with 'grid': {form}")
     checked: dict[str, list[Any]] = {}
     for key, values in grid.items():
         if key in OWN:
@@ -120,39 +112,37 @@ def run_sweep(job: SweepJob) -> list[Scored]:
         if key in OWN or key in grid:
             raise ConfigError(f"--set {key}: it is set by the sweep itself; leave it out")
     config = resolve(GenerateConfig, job.settings, recipe)
-    _claim(job, recipe, grid)
-    cells = list(_cells(job.out, grid, decoding=set(WRITING) - set(decided_by(GenerateConfig, *config.weights_by))))
-    scored = []
-    for number, (setting, folder, trained) in enumerate(cells, start=1):
+    decoding = [key for key in grid if key in set(WRITING) - set(decided_by(GenerateConfig, *config.weights_by))]
+    space = Space({key: grid[key] for key in (*(key for key in grid if key not in decoding), *decoding)})
+    search = Search.open(
+        job.out, "sweep", space, _made_of(job, recipe, grid), what="sweep", flag="--out", record=job.out / "sweep.json"
+    )
+    cells = list(_cells(job.out, grid, decoding))
+
+    def bleu_of(number: int) -> float:
+        setting, folder, trained = cells[number]
         if not (folder / RESULT).is_file():
-            notice(f"cell {number} of {len(cells)}: {_readable(setting)}")
+            notice(f"cell {number + 1} of {len(cells)}: {readable(setting)}")
             _run(_command(job, config, setting, folder, trained), setting)
-        scored.append(_scored(setting, folder, trained or folder))
+        return _scored(setting, folder, trained or folder).bleu
+
+    gone = [number for number, (_, folder, _) in enumerate(cells) if not (folder / RESULT).is_file()]
+    search.run_grid(bleu_of, again=gone)
+    scored = [_scored(setting, folder, trained or folder) for setting, folder, trained in cells]
     scored.sort(key=lambda cell: -cell.bleu)
     _publish(job, recipe, config, scored)
     return scored
 
 
-def _claim(job: SweepJob, recipe: Recipe, grid: Mapping[str, Sequence[Any]]) -> None:
-    """Write down what the folder is a sweep of, or refuse one of another."""
+def _made_of(job: SweepJob, recipe: Recipe, grid: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """What the folder is a sweep of, as JSON gives it back."""
     made_of = {
         "recipe": dict(recipe.settings),
         "grid": dict(grid),
         "settings": dict(job.settings),
         "data": Store.load(job.data).fingerprint,
     }
-    wanted = json.loads(json.dumps(made_of, default=str))
-    file = job.out / "sweep.json"
-    if not file.is_file():
-        write_text(file, json.dumps(wanted, indent=2) + "\n")
-        return
-    try:
-        found = dict(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{file}: not the description of a sweep; give another --out") from error
-    for key, value in wanted.items():
-        if found.get(key) != value:
-            raise ConfigError(f"{job.out}: holds a sweep with another {key}; give another --out, or remove it")
+    return dict(json.loads(json.dumps(made_of, default=str)))
 
 
 def _cells(
@@ -172,10 +162,6 @@ def _cells(
 
 def _name(setting: Setting) -> str:
     return ",".join(f"{key}={value}" for key, value in setting.items())
-
-
-def _readable(setting: Setting) -> str:
-    return ", ".join(f"{key} {value}" for key, value in setting.items())
 
 
 def _command(job: SweepJob, config: GenerateConfig, setting: Setting, folder: Path, trained: Path | None) -> list[str]:
@@ -200,7 +186,7 @@ def _run(command: Sequence[str], setting: Setting) -> None:
     done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)  # its scores stand in its result file
     if done.returncode:
         raise LlmrecError(
-            f"the cell with {_readable(setting)} stopped with status {done.returncode}, for the reason above; "
+            f"the cell with {readable(setting)} stopped with status {done.returncode}, for the reason above; "
             "the same command goes on with it"
         )
 
@@ -227,7 +213,7 @@ def _publish(job: SweepJob, recipe: Recipe, config: GenerateConfig, scored: Sequ
     ]
     columns = (*best.setting, "validation loss", "BLEU", "seconds")
     title = f"Validation; Last Product Title has BLEU {best.last_title_bleu:.2f}"
-    out.print(to_terminal(Table(columns, rows, title)))
+    print_trials(title, columns, rows)
     fixed = {key: getattr(config, key) for key in job.settings}
     content = {
         "kind": "titles",
@@ -250,8 +236,8 @@ def _publish(job: SweepJob, recipe: Recipe, config: GenerateConfig, scored: Sequ
     ]
     with disk_errors(job.out):
         write_text(job.out / "cells.json", json.dumps(cells, indent=2) + "\n")
-        write_text(job.out / "best.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
-    notice(f"best: {_readable(best.setting)}; wrote {job.out / 'best.yaml'}")
+        write_recipe(job.out / "best.yaml", content)
+    notice(f"best: {readable(best.setting)}; wrote {job.out / 'best.yaml'}")
     decoding = "".join(f" --{key.replace('_', '-')} {best.setting[key]}" for key in WRITING if key in best.setting)
     command = f"accelerate launch scripts/gen.py --data {job.data} --model {best.model}{decoding} --split test"
     notice(f"next: {command}")

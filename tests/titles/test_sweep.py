@@ -96,6 +96,11 @@ def test_a_stopped_sweep_goes_on_and_ends_with_the_best_setting_as_a_recipe(
     assert (best.learning_rate, best.num_beams, best.seed) == (*cells[0].setting.values(), 3)
     assert [cell["bleu"] for cell in json.loads((job.out / "cells.json").read_text())] == [cell.bleu for cell in cells]
     assert all((cell.model / "model.safetensors").is_file() for cell in cells)
+    (job.out / "trials.jsonl").unlink()  # a sweep from before there were trials on disk
+    with monkeypatch.context() as patch:
+        rest = counted(patch)
+        assert run_sweep(job) == cells
+        assert not rest
     changed = SweepJob(**{**vars(job), "settings": {"seed": "4"}})
     with pytest.raises(ConfigError, match="holds a sweep with another settings; give another --out"):
         run_sweep(changed)

@@ -1,0 +1,233 @@
+"""Hyper-parameter search on Optuna: spaces in YAML, trials on disk that a killed search goes on from, the best kept."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from llmrec.console import out, track
+from llmrec.errors import ConfigError, nearest, require
+from llmrec.files import disk_errors, write_text
+from llmrec.reporting.blocks import Table, to_terminal
+
+__all__ = ["Search", "Space", "names_in", "print_trials", "read_named", "readable", "write_recipe"]
+
+TRIALS: Final = "trials.jsonl"  # Optuna's journal: JSON, one line an event
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a search varies.
+
+    Attributes:
+        choices: Values to choose from, by setting; a list is kept as YAML text.
+        ranges: ``(low, high, logarithmic)`` by setting; whole numbers where both ends are.
+    """
+
+    choices: Mapping[str, Sequence[Any]]
+    ranges: Mapping[str, tuple[float, float, bool]] = field(default_factory=dict)
+
+    @property
+    def num_points(self) -> float:
+        """Number of settings that the search could try; infinite where a range is continuous."""
+        return math.inf if self.ranges else math.prod(len(values) for values in self.choices.values())
+
+    def suggest(self, trial: Any) -> dict[str, Any]:
+        """A trial's settings, drawn by the search."""
+        chosen = {key: trial.suggest_categorical(key, list(values)) for key, values in self.choices.items()}
+        for key, (low, high, logarithmic) in self.ranges.items():
+            whole = isinstance(low, int) and isinstance(high, int)
+            suggest = trial.suggest_int if whole else trial.suggest_float
+            chosen[key] = suggest(key, low, high, log=logarithmic)
+        return chosen
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search and its trials on disk.
+
+    Attributes:
+        study: Optuna's study.
+        space: What is varied.
+    """
+
+    study: Any
+    space: Space
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        name: str,
+        space: Space,
+        made_with: Mapping[str, Any],
+        *,
+        seed: int = 0,
+        what: str = "search",
+        flag: str = "--storage",
+        record: Path | None = None,
+    ) -> Search:
+        """Start a search in a folder, or go on with the one that it holds.
+
+        Args:
+            folder: Folder; made where it is missing.
+            name: Of the study.
+            space: What is varied: a grid is gone through point by point, a range is searched.
+            made_with: What all trials must share, by name; plain values.
+            seed: Draws the trials.
+            what: What the command calls it.
+            flag: What names the folder on the command line.
+            record: File that says what it was made with; the study itself if not given.
+
+        Raises:
+            ConfigError: the folder holds another search, or trials that cannot be read.
+            MissingExtraError: Optuna is not installed.
+        """
+        optuna = require("optuna", "rank")
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        try:
+            journal = optuna.storages.journal.JournalFileBackend(str(folder / TRIALS))
+            study = optuna.create_study(
+                storage=optuna.storages.JournalStorage(journal),
+                study_name=name,
+                direction="maximize",
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
+                load_if_exists=True,
+            )
+        except (ValueError, KeyError, TypeError, AssertionError) as error:
+            raise ConfigError(f"{folder / TRIALS}: cannot be read; give another {flag}, or remove it") from error
+        found = study.user_attrs if record is None else _recorded(record, made_with, what, flag)
+        for key, value in made_with.items():
+            if found.get(key, value) != value:
+                raise ConfigError(f"{folder}: holds a {what} with another {key}; give another {flag}, or remove it")
+            if record is None:
+                study.set_user_attr(key, value)
+        if space.ranges:  # the seed alone would draw the first trials once more where a search goes on
+            study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
+        else:
+            study.sampler = optuna.samplers.GridSampler({key: [*values] for key, values in space.choices.items()}, seed)
+        return cls(study, space)
+
+    @property
+    def num_done(self) -> int:
+        """Trials that have a score, or were stopped for a bad one."""
+        return len(self._in("COMPLETE", "PRUNED"))
+
+    def best_first(self) -> list[Any]:
+        """Trials with a score, the highest first."""
+        return sorted(self._in("COMPLETE"), key=lambda trial: -trial.value)
+
+    def run(self, objective: Callable[[Any], float], trials: int) -> None:
+        """Make trials until there are ``trials``, or every point of a grid has had its one.
+
+        A trial that failed is made again: the sampler would take its point for visited.
+        """
+        held = {one.system_attrs.get("grid_id") for one in self._in("COMPLETE", "PRUNED", "WAITING")}
+        for failed in self._in("FAIL"):
+            if failed.system_attrs.get("grid_id", None) not in held | {None}:
+                self._add({key: failed.system_attrs[key] for key in ("grid_id", "search_space")})
+                held.add(failed.system_attrs["grid_id"])
+        left = int(max(0, min(trials, self.space.num_points) - self.num_done))
+        for _ in track(range(left), "trials", left):
+            self.study.optimize(objective, n_trials=1)
+
+    def run_grid(self, objective: Callable[[int], float], again: Collection[int] = ()) -> None:
+        """Make a trial of every point of a grid, in its order, that has none yet.
+
+        Args:
+            objective: Gives the score of a point by its number in the order of `itertools.product`.
+            again: Points whose earlier trial does not count any more.
+        """
+        choices = self.space.choices
+        points = list(itertools.product(*choices.values()))
+        done = {one.system_attrs.get("grid_id") for one in self._in("COMPLETE")} - set(again)
+        left = [number for number in range(len(points)) if number not in done]
+        for number in track(left, "trials", len(left)):
+            fixed = dict(zip(choices, points[number], strict=True))
+            self._add({"fixed_params": fixed, "grid_id": number, "search_space": dict(sorted(choices.items()))})
+
+            def scored(trial: Any, number: int = number) -> float:
+                self.space.suggest(trial)
+                return objective(number)
+
+            self.study.optimize(scored, n_trials=1)
+
+    def _in(self, *states: str) -> list[Any]:
+        return [trial for trial in self.study.trials if trial.state.name in states]
+
+    def _add(self, attributes: Mapping[str, Any]) -> None:
+        """Have a point tried next; the attributes are those by which the grid sampler knows its points."""
+        trial = require("optuna", "rank").trial
+        self.study.add_trial(trial.create_trial(state=trial.TrialState.WAITING, system_attrs=dict(attributes)))
+
+
+def _recorded(record: Path, made_with: Mapping[str, Any], what: str, flag: str) -> dict[str, Any]:
+    """What a file says that a search was made with; written where it is not there yet."""
+    if not record.is_file():
+        write_text(record, json.dumps(made_with, indent=2) + "\n")
+    try:
+        return dict(json.loads(record.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{record}: not the description of a {what}; give another {flag}") from error
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names of the spaces or grids of a folder that comes with the package."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def read_named(name: str, folder: Path, what: str, section: str, form: str) -> tuple[Path, dict[str, Any]]:
+    """Read a space or grid by name or by path.
+
+    Args:
+        name: Name in ``folder``, or a path that ends in ``.yaml``.
+        folder: Folder of those that come with the package.
+        what: What it is called.
+        section: Key of the mapping from settings to values.
+        form: What it must look like, for the error line.
+
+    Returns:
+        Its path and that mapping, not empty.
+
+    Raises:
+        ConfigError: there is none, or it is malformed.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
+    if not path.is_file():
+        raise ConfigError(f"no {what} '{name}'{nearest(name, names_in(folder))}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    values = content.get(section) if isinstance(content, dict) else None
+    if not isinstance(values, dict) or not values:
+        raise ConfigError(f"{path}: a {what} is a mapping with '{section}': {form}")
+    return path, values
+
+
+def readable(settings: Mapping[str, Any]) -> str:
+    """Settings in one line."""
+    return ", ".join(f"{key} {value}" for key, value in settings.items())
+
+
+def write_recipe(path: Path, content: Mapping[str, Any]) -> None:
+    """Write the best settings as a recipe.
+
+    Raises:
+        DiskError: the place cannot be written.
+    """
+    write_text(path, yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=110))
+
+
+def print_trials(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table of trials on stdout, the best first."""
+    out.print(to_terminal(Table(columns, [list(row) for row in rows], title)))

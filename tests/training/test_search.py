@@ -1,0 +1,80 @@
+"""A search as `tune` and `sweep` use it: every point once, also after a kill, and never another search's trials."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmrec.errors import ConfigError
+from llmrec.training.search import Search, Space
+
+GRID = Space({"rate": [0.1, 0.2], "layers": [1, 2]})
+PRODUCT = [(0.1, 1), (0.1, 2), (0.2, 1), (0.2, 2)]  # the grid in its order
+
+
+def opened(folder: Path, space: Space = GRID, **made_with: Any) -> Search:
+    return Search.open(folder, "some", space, {"data": "d"} | made_with, seed=3)
+
+
+def test_a_grids_failed_point_is_tried_again(tmp_path: Path) -> None:
+    seen: list[tuple[Any, ...]] = []
+
+    def objective(trial: Any) -> float:
+        chosen = GRID.suggest(trial)
+        seen.append((chosen["rate"], chosen["layers"]))
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return float(chosen["layers"])
+
+    with pytest.raises(KeyboardInterrupt):
+        opened(tmp_path).run(objective, 9)
+    search = opened(tmp_path)
+    assert search.num_done == 1, "what was stopped has no score"
+    search.run(objective, 9)
+    assert sorted(seen) == sorted([*PRODUCT, seen[1]])
+    assert (search.num_done, search.best_first()[0].params["layers"]) == (4, 2)
+    opened(tmp_path).run(objective, 9)
+    assert len(seen) == 5, "nothing is left to try"
+
+
+def test_trials_end_at_their_number(tmp_path: Path) -> None:
+    space = Space({}, {"x": (0.0, 1.0, False)})
+    scores = []
+    for trials in (2, 3):
+        opened(tmp_path, space).run(lambda trial: scores.append(space.suggest(trial)["x"]) or 0.0, trials)
+    assert len(set(scores)) == 3
+
+
+def test_a_grid_goes_in_order_and_on_behind_a_stop(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def objective(number: int) -> float:
+        seen.append(number)
+        if seen.count(2) == 1 and number == 2:
+            raise ConfigError("stopped")
+        return -float(number)
+
+    with pytest.raises(ConfigError, match="stopped"):
+        opened(tmp_path).run_grid(objective)
+    opened(tmp_path).run_grid(objective)
+    assert seen == [0, 1, 2, 2, 3]
+    search = opened(tmp_path)
+    search.run_grid(objective, again=[1])
+    assert seen[5:] == [1]
+    best = search.best_first()[0].params
+    assert (best["rate"], best["layers"]) == PRODUCT[0]
+
+
+def test_another_searchs_folder_is_refused(tmp_path: Path) -> None:
+    opened(tmp_path)
+    with pytest.raises(ConfigError, match="holds a search with another data; give another --storage, or remove it"):
+        opened(tmp_path, data="e")
+
+
+@pytest.mark.parametrize("text", ["no JSON\n{}\n", "[]\n", '{"op_code": 99}\n'])
+def test_damaged_trials_are_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "trials.jsonl").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"trials\.jsonl: cannot be read; give another --storage, or remove it"):
+        opened(tmp_path)
