@@ -10,6 +10,7 @@ from functools import cache
 from typing import Final, TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -100,10 +101,10 @@ def track(items: Iterable[T], description: str, total: int) -> Iterable[T]:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """Build a rich table: the first column to the left, the others to the right."""
-    built = Table(title=title, title_justify="left")
+    """Build a rich table: the first column to the left, the others to the right; no text is read as markup."""
+    built = Table(title=escape(title), title_justify="left")
     for position, column in enumerate(columns):
-        built.add_column(column, justify="left" if position == 0 else "right")
+        built.add_column(escape(column), justify="left" if position == 0 else "right")
     for row in rows:
-        built.add_row(*row)
+        built.add_row(*map(escape, row))
     return built

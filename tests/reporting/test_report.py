@@ -1,3 +1,4 @@
+import io
 import re
 from html import escape
 from html.parser import HTMLParser
@@ -5,6 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from rich.console import Console
 
 from llmrec.errors import ConfigError
 from llmrec.evaluation.bootstrap import Interval
@@ -176,6 +178,9 @@ def test_one_table_is_markdown_html_and_a_terminals():
     assert page.tags.count("th") == 3 + 2
     assert page.tags.count("td") == 2 * 2
     assert [value for name, value in page.attributes if name == "class"][2:5] == ["l", "l", "r"]
+    told = Console(width=80, file=io.StringIO(), force_terminal=False)
+    told.print(to_terminal(Table(("[/b]", "n"), [["[red]a title[/]", "1"]], "[bold]")))
+    assert all(text in told.file.getvalue() for text in ("[/b]", "[red]a title[/]", "[bold]"))  # no markup is read
     shown = to_terminal(table)
     assert (shown.title, [column.justify for column in shown.columns]) == ("cap", ["left", "left", "right"])
     assert [list(column.cells) for column in shown.columns][2] == ["1.00", "–"]
