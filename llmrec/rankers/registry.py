@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from llmrec.errors import ConfigError, nearest
+from llmrec.errors import ConfigError, ModelError, nearest
 from llmrec.rankers.base import FORMER, RANKER, Ranker, current_name
 
 __all__ = ["RANKERS", "load_ranker", "ranker_class", "register_ranker"]
@@ -70,6 +70,11 @@ def load_ranker(folder: Path) -> Ranker[Any]:
     """Read the ranker that a folder holds, whichever it is.
 
     Raises:
-        ModelError: there is none, or it is damaged.
+        ModelError: there is none, it is damaged, or it is one that nobody has registered.
     """
-    return ranker_class(str(RANKER.read(folder)["ranker"])).load(folder)
+    name = str(RANKER.read(folder)["ranker"])
+    try:
+        cls = ranker_class(name)
+    except ConfigError as error:
+        raise ModelError(f"{folder}: {error}") from error
+    return cls.load(folder)
