@@ -56,14 +56,9 @@ class Kind:
     error: type[LlmrecError] = ModelError
 
     def is_at(self, folder: Path) -> bool:
-        """Whether a folder holds one, readable or not: a damaged one may be made again in its place."""
+        """Whether a folder holds one, readable or not: one that was cut short may be made again in its place."""
         file = folder / self.record
-        try:
-            return bool(json.loads(file.read_text(encoding="utf-8"))["format"] == self.format)
-        except (ValueError, KeyError, TypeError):
-            return True
-        except OSError:
-            return False
+        return file.is_file() and f'"{self.format}"' in file.read_text(encoding="utf-8", errors="replace")
 
     def refuse_foreign(self, folder: Path) -> None:
         """Refuse to write one in the place of something else.

@@ -70,13 +70,13 @@ def test_what_cannot_be_read_is_one_line(lamp: Path, file: str, content: str | N
 
 
 def test_a_damaged_one_may_be_made_again_and_something_else_is_never_replaced(lamp: Path) -> None:
-    (lamp / "lamp.json").write_text('{"format')
+    (lamp / "lamp.json").write_text('{"format": "llmrec lamp", "ver')
     KIND.write(lamp, {"watts": 7}, ARRAYS)
     assert KIND.read(lamp)["watts"] == 7
-    for content in ('{"format": "llmrec sofa"}', None):
-        other = lamp.parent / f"other-{content is None}"
+    for file, content in (("lamp.json", '{"format": "llmrec sofa"}'), ("lamp.json", '{"version": 1}'), ("a.jpg", "a")):
+        other = lamp.parent / str(len(content))
         other.mkdir()
-        (other / ("lamp.json" if content else "photo.jpg")).write_text(content or "mine")
+        (other / file).write_text(content)
         with pytest.raises(ConfigError, match="exists and holds no lamp; choose another folder"):
             KIND.write(other, {"watts": 7}, ARRAYS)
 

@@ -166,6 +166,7 @@ def test_wrong_input_is_one_line_and_status_2(
 def test_a_folder_of_something_else_is_left_alone(products: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "diary.txt").write_text("dear")
+    (tmp_path / "mine" / "manifest.json").write_text('{"version": 1, "fingerprint": "f"}')  # as a store has one
     with pytest.raises(ConfigError, match="exists and holds no embeddings"):
         run_embed_job(EmbedJob(products=products, out=tmp_path / "mine"))
 
