@@ -150,15 +150,17 @@ class Search:
         choices = self.space.choices
         points = list(itertools.product(*choices.values()))
         done = {one.system_attrs.get("grid_id") for one in self._in("COMPLETE")} - set(again)
+        waiting = {one.system_attrs.get("grid_id") for one in self._in("WAITING")}  # a kill may leave one
         left = [number for number in range(len(points)) if number not in done]
+
+        def scored(trial: Any) -> float:
+            self.space.suggest(trial)
+            return objective(self.study.trials[trial.number].system_attrs["grid_id"])
+
         for number in track(left, "trials", len(left)):
-            fixed = dict(zip(choices, points[number], strict=True))
-            self._add({"fixed_params": fixed, "grid_id": number, "search_space": dict(sorted(choices.items()))})
-
-            def scored(trial: Any, number: int = number) -> float:
-                self.space.suggest(trial)
-                return objective(number)
-
+            if number not in waiting:
+                fixed = dict(zip(choices, points[number], strict=True))
+                self._add({"fixed_params": fixed, "grid_id": number, "search_space": dict(sorted(choices.items()))})
             self.study.optimize(scored, n_trials=1)
 
     def _in(self, *states: str) -> list[Any]:

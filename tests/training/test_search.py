@@ -78,3 +78,20 @@ def test_damaged_trials_are_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "trials.jsonl").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=r"trials\.jsonl: cannot be read; give another --storage, or remove it"):
         opened(tmp_path)
+
+
+def test_a_point_left_waiting_by_a_kill_is_scored_as_itself(tmp_path: Path) -> None:
+    search = opened(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search.study, "optimize", lambda *_, **__: stopped())
+        with pytest.raises(KeyboardInterrupt):
+            search.run_grid(lambda _: 0.0)
+    search = opened(tmp_path)
+    search.run_grid(float)
+    assert {(one.params["rate"], one.params["layers"]): one.value for one in search.best_first()} == {
+        point: float(number) for number, point in enumerate(PRODUCT)
+    }
+
+
+def stopped() -> None:
+    raise KeyboardInterrupt

@@ -80,6 +80,7 @@ class ChatServer:
         hidden = (key, parts.password or "", password, header if password else "")
         self._secrets = tuple(secret for secret in hidden if len(secret) >= _SECRET)
         self.name = without_credentials(self.url)
+        # openai's own retries stay off: they repeat a status but no broken reply, say nothing and cannot be stopped
         self._client = OpenAI(api_key=key or "none", base_url=self.url, timeout=self.timeout_s, max_retries=0)
 
     def ask(self, model: str, messages: Sequence[Mapping[str, str]], settings: Mapping[str, Any]) -> Answer:
