@@ -25,8 +25,9 @@ from llmrec.rankers.registry import ranker_class
 from llmrec.rankers.sessions import Sessions, TrainingSessions, read_session_files, read_training_files
 from llmrec.schema import PRODUCT_COLUMNS
 from llmrec.settings import option, recipe_names
+from llmrec.training.trackers import tracker_names
 
-__all__ = ["RankJob", "export_job", "learning_material", "ranker_settings", "run_rank_job"]
+__all__ = ["RankJob", "export_job", "learning_material", "ranker_settings", "run_rank_job", "tracker_settings"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,9 @@ class RankJob:
     settings: Mapping[str, Any] = option({}, "A setting of the recipe, as name=value; may be repeated.", flag="--set")
     checkpoints: Path | None = option(None, "Folder for checkpoints and logs.")
     resume: bool = option(False, "Go on from what a killed training left there.")
+    log_to: str | None = option(
+        None, "tensorboard (in the checkpoints; the default there), wandb, mlflow, trackio, none; by commas."
+    )
     limit: int | None = option(None, "Only the first sessions; the run is stamped partial.")
     allow_overlap: bool = option(False, "Let training rows repeat a session with its label; the run says so.")
 
@@ -125,6 +129,7 @@ def _check(job: RankJob) -> None:
             (job.recipe, "--recipe"),
             (job.settings, "--set"),
             (job.engine, "--engine"),
+            (job.log_to, "--log-to"),
             (job.products, "--products"),
         ):
             if given:
@@ -212,7 +217,23 @@ def _settings(job: RankJob, finetune: bool = False) -> Any:
         changes["seed"] = job.seed
     if job.transductive and "transductive" in known:
         changes["transductive"] = True
+    changes |= tracker_settings(job.ranker, job.log_to, job.checkpoints)
     return ranker_settings(job.ranker, job.recipe, changes, finetune)
+
+
+def tracker_settings(ranker: str, log_to: str | None, folder: Path | None = None) -> dict[str, str]:
+    """The setting that ``--log-to`` is, checked before anything slow starts; none where it was not given.
+
+    Raises:
+        ConfigError: the ranker does not train, or a tracker is unknown or has no folder.
+        MissingExtraError: a tracker is not installed.
+    """
+    if log_to is None:
+        return {}
+    if "log_to" not in {one.name for one in fields(ranker_class(ranker).settings_class)}:
+        raise ConfigError(f"--log-to: {ranker} has no training to log; leave it out")
+    tracker_names(log_to, folder)
+    return {"log_to": log_to}
 
 
 def _load(folder: Path, name: str) -> Ranker[Any] | PerLocale:

@@ -19,7 +19,7 @@ from llmrec.data.products import load_products
 from llmrec.errors import ConfigError, DataError, require
 from llmrec.evaluation.metrics import mrr_at_k, ranks_of_targets
 from llmrec.evaluation.provenance import collect_provenance
-from llmrec.rankers.rank import ranker_settings
+from llmrec.rankers.rank import ranker_settings, tracker_settings
 from llmrec.rankers.registry import ranker_class
 from llmrec.rankers.sessions import Sessions, TrainingSessions, read_training_files
 from llmrec.settings import RECIPES, option
@@ -50,6 +50,7 @@ class TuneJob:
     recipe: str | None = option(None, "Recipe for the settings that are not searched.")
     settings: Mapping[str, Any] = option({}, "A fixed setting, as name=value.", flag="--set")
     trials: int = option(20, "Most trials; those of a stopped search count.")
+    log_to: str | None = option(None, "Trackers of trials that train: wandb, mlflow, trackio; by commas.")
     storage: Path | None = option(None, "Folder of the search; OUT.search if not given.")
     validation_share: float = option(0.1, "Share of the labelled sessions to validate on.")
     transductive: bool = option(False, "Learn from the validation prefixes too.", flag="--transductive/--inductive")
@@ -102,14 +103,14 @@ def run_tune_job(job: TuneJob) -> dict[str, Any]:
     if not 0 < job.validation_share < 1:
         raise ConfigError(f"--validation-share must lie between 0 and 1; got {job.validation_share:g}")
     started = time.monotonic()
-    space = load_space(job.space or job.ranker, job.ranker)
+    space, logged = load_space(job.space or job.ranker, job.ranker), tracker_settings(job.ranker, job.log_to)
     cls = ranker_class(job.ranker)
     products = None if job.products is None else load_products(job.products, cls.product_columns)
     training, sessions, targets = _parted(job)
     search = _opened(job, space)
 
     def objective(trial: Any) -> float:
-        ranker = cls(ranker_settings(job.ranker, job.recipe, {**job.settings, **space.suggest(trial)}))
+        ranker = cls(ranker_settings(job.ranker, job.recipe, {**job.settings, **space.suggest(trial), **logged}))
 
         def watch(epoch: int, score: float) -> None:
             trial.report(score, epoch)

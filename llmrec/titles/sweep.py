@@ -20,6 +20,7 @@ from llmrec.files import disk_errors, write_text
 from llmrec.settings import RECIPES, Recipe, decided_by, load_recipe, option, resolve
 from llmrec.titles.settings import GenerateConfig
 from llmrec.training.search import Search, Space, names_in, print_trials, read_named, readable, write_recipe
+from llmrec.training.trackers import tracker_names
 
 __all__ = ["Scored", "SweepJob", "grid_names", "load_grid", "run_sweep"]
 
@@ -45,6 +46,7 @@ class SweepJob:
     grid: str = option("mt5", "Grid by name or file: settings and the values to try.")
     settings: Setting = option({}, "A fixed setting, as name=value.", flag="--set")
     hardware: Path | None = option(None, "A file of accelerate_configs/; one process if not given.")
+    log_to: str | None = option(None, "Trackers of every training, as --log-to of scripts/gen.py.")
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ def run_sweep(job: SweepJob) -> list[Scored]:
         if key in OWN or key in grid:
             raise ConfigError(f"--set {key}: it is set by the sweep itself; leave it out")
     config = resolve(GenerateConfig, job.settings, recipe)
+    tracker_names(job.log_to or config.log_to, job.out)
     decoding = [key for key in grid if key in set(WRITING) - set(decided_by(GenerateConfig, *config.weights_by))]
     space = Space({key: grid[key] for key in (*(key for key in grid if key not in decoding), *decoding)})
     search = Search.open(
@@ -173,7 +176,7 @@ def _command(job: SweepJob, config: GenerateConfig, setting: Setting, folder: Pa
     flags = {"recipe": job.recipe, "data": job.data, "output_dir": folder, "split": "validation", "resume": True}
     named = {"model": trained / "model"} if trained else {}
     words = [*launcher, "-m", "llmrec.cli.gen"]
-    for key, value in {**fixed, **flags, **named, **setting}.items():
+    for key, value in {"log_to": job.log_to, **fixed, **flags, **named, **setting}.items():
         flag = key.replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")

@@ -26,7 +26,7 @@ from llmrec.training import checkpoint
 from llmrec.training.checkpoint import Progress
 from llmrec.training.history import read_history, write_history
 from llmrec.training.schedule import learning_rate_at
-from llmrec.training.trackers import start_trackers, stop_trackers
+from llmrec.training.trackers import tracking
 
 __all__ = ["WEIGHTS", "Task", "Validated", "run_training"]
 
@@ -179,9 +179,9 @@ def run_training(
         return read_history(folder)
     if folder is not None and resume:
         _resume(run, folder)
-    name = folder.name if folder is not None else type(task.plain).__name__
-    start_trackers(task.accelerator, task.settings.log_to, folder, name, asdict(task.settings))
-    with progress_bar() as bar:
+    name = folder.name if folder is not None else type(task.settings).__name__.removesuffix("Settings").lower()
+    tracked = tracking(task.accelerator, task.settings.log_to, folder, name, asdict(task.settings))
+    with tracked, progress_bar() as bar:
         shown = bar.add_task("train", total=task.total_steps, completed=run.progress.step, note="")
         for batch in _batches(run):
             loss = _step(run, batch)
@@ -195,8 +195,8 @@ def run_training(
                 _save(run)
             if _time_is_up(run):
                 break
-    if run.progress.loss_steps:  # time was up between two validations
-        _validate(run)
+        if run.progress.loss_steps:  # time was up between two validations
+            _validate(run)
     _end(run)
     return run.history
 
@@ -329,4 +329,3 @@ def _end(run: _Run) -> None:
     if run.folder is not None and task.accelerator.is_main_process:
         checkpoint.finish(run.folder / "checkpoints", run.progress, run.decides)
     task.accelerator.wait_for_everyone()
-    stop_trackers(task.accelerator)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 from llmrec.errors import ConfigError, MissingExtraError, nearest
 
-__all__ = ["TRACKERS", "start_trackers", "stop_trackers", "tracker_names"]
+__all__ = ["TRACKERS", "tracker_names", "tracking"]
 
 TRACKERS: Final = ("tensorboard", "wandb", "mlflow", "trackio")
 PROJECT: Final = "llmrec"
@@ -28,22 +29,30 @@ def tracker_names(log_to: str | None, folder: Path | None) -> list[str]:
         MissingExtraError: a tracker is not installed.
     """
     if log_to is None:
-        return ["tensorboard"] if folder is not None and find_spec("tensorboard") else []
+        return ["tensorboard"] if folder is not None and _is_installed("tensorboard") else []
     names = list(dict.fromkeys(name for name in log_to.replace(" ", "").split(",") if name not in ("", "none")))
     for name in names:
         if name not in TRACKERS:
             raise ConfigError(f"--log-to: unknown tracker '{name}'{nearest(name, (*TRACKERS, 'none'))}")
-        if find_spec(name) is None:
+        if not _is_installed(name):
             raise MissingExtraError(f"--log-to {name}: it is not installed; pip install {name}")
         if name == "tensorboard" and folder is None:
-            raise ConfigError("--log-to tensorboard writes into the folder of the training; give --checkpoints DIR")
+            raise ConfigError(
+                "--log-to tensorboard writes into the folder of a training; give --checkpoints DIR, or another tracker"
+            )
     return names
 
 
-def start_trackers(
+def _is_installed(name: str) -> bool:
+    spec = find_spec(name)
+    return spec is not None and spec.origin is not None  # without: a folder that wandb made where the program runs
+
+
+@contextlib.contextmanager
+def tracking(
     accelerator: Any, log_to: str | None, folder: Path | None, run_name: str, settings: Mapping[str, Any]
-) -> None:
-    """Start the trackers that `accelerator.log` then reports to.
+) -> Iterator[None]:
+    """Trackers that `accelerator.log` reports to; however the block ends, their runs end with it.
 
     Where they report to is each tool's own affair: ``WANDB_MODE=offline``, ``MLFLOW_TRACKING_URI``, ``TRACKIO_DIR`` …
 
@@ -68,20 +77,23 @@ def start_trackers(
     }
     plain = {key: value if isinstance(value, bool | int | float) else str(value) for key, value in settings.items()}
     names = tracker_names(log_to, folder)
-    for name in names if accelerator.is_main_process else ():
-        tracker = makers[name]()
-        try:
-            tracker.start()
-            if name != "tensorboard":  # it would show them as one more run, in a folder named by the time
-                tracker.store_init_configuration(plain)
-        except Exception as error:  # of whatever kind the tool raises where its server or login is not there
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise ConfigError(f"--log-to {name}: it did not start: {reason}") from error
-        accelerator.trackers.append(tracker)
+    try:
+        for name in names if accelerator.is_main_process else ():
+            tracker = makers[name]()
+            _start(tracker, plain)
+            accelerator.trackers.append(tracker)
+        yield
+    finally:
+        for tracker in accelerator.trackers:
+            tracker.finish()
+        accelerator.trackers = []  # a process may train again, and report to others
 
 
-def stop_trackers(accelerator: Any) -> None:
-    """Finish the runs: a process may train again, and report to others."""
-    for tracker in accelerator.trackers:
-        tracker.finish()
-    accelerator.trackers = []
+def _start(tracker: Any, settings: Mapping[str, Any]) -> None:
+    try:
+        tracker.start()
+        if tracker.name != "tensorboard":  # it would show them as one more run, in a folder named by the time
+            tracker.store_init_configuration(settings)
+    except Exception as error:  # of whatever kind the tool raises where its server or login is not there
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"--log-to {tracker.name}: it did not start: {reason}") from error

@@ -187,6 +187,36 @@ def test_a_search_with_other_settings_is_not_mixed_in(folder: Path, capfd: pytes
     assert "holds a search with another protocol" in capfd.readouterr().err
 
 
+def test_a_training_is_logged_where_asked(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    Path("tiny.yaml").write_text(TINY_GRU, encoding="utf-8")
+    command = "rank gru4rec --recipe tiny.yaml --train train.parquet --save model"
+    for flags, message in (
+        ("--log-to wanb", "unknown tracker 'wanb'; did you mean 'wandb'?"),
+        ("--log-to tensorboard", "writes into the folder of a training; give --checkpoints DIR"),
+    ):
+        assert llmrec(f"{command} {flags}") == 2
+        assert message in capfd.readouterr().err
+    assert llmrec("rank covisit --train train.parquet --save model --log-to none") == 2
+    assert "covisit has no training to log; leave it out" in capfd.readouterr().err
+    assert not Path("model").exists()
+    assert llmrec(command) == 0
+    assert not list(folder.rglob("events.out.*"))
+    assert llmrec(f"{command} --checkpoints states") == 0
+    assert len(list(Path("states/logs").glob("events.out.*"))) == 1
+    assert llmrec(f"{command} --checkpoints other --log-to none") == 0
+    assert not Path("other/logs").exists()
+
+
+def test_a_search_logs_its_trials_and_its_recipe_does_not(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    Path("tiny.yaml").write_text(TINY_GRU, encoding="utf-8")
+    Path("space.yaml").write_text("search:\n  batch_size: [64]\n", encoding="utf-8")
+    command = "tune gru4rec --recipe tiny.yaml --train train.parquet --space space.yaml --out best.yaml --trials 1"
+    assert llmrec(f"{command} --log-to tensorboard") == 2
+    assert "writes into the folder of a training" in capfd.readouterr().err
+    assert llmrec(f"{command} --log-to none") == 0
+    assert yaml.safe_load(Path("best.yaml").read_text(encoding="utf-8"))["settings"]["log_to"] is None
+
+
 @pytest.mark.parametrize("name", space_names())
 def test_every_search_space_names_settings_of_its_ranker(name: str) -> None:
     assert load_space(name, name).num_points > 1

@@ -43,6 +43,7 @@ def job(tmp_path: Path, tiny_store: Store) -> SweepJob:
         out=tmp_path / "sweep",
         grid=str(tmp_path / "grid.yaml"),
         settings={"seed": "3"},
+        log_to="none",
     )
 
 
@@ -87,12 +88,15 @@ def test_a_stopped_sweep_goes_on_and_ends_with_the_best_setting_as_a_recipe(
     trainings = [command for command in (*first[:2], *rest) if "--model" not in command]
     assert len(trainings) == 2, "beams share a training"
     assert all(command[command.index("--seed") + 1] == "3" for command in trainings)
+    assert all(command[command.index("--log-to") + 1] == "none" for command in trainings)
+    assert not list(job.out.rglob("events.out.*"))
     assert len({str(cell.setting) for cell in cells}) == len(cells) == 4
     by_rate = {(cell.setting["learning_rate"], cell.setting["num_beams"]): cell for cell in cells}
     assert by_rate[2e-2, 1].loss == by_rate[2e-2, 3].loss < by_rate[1e-9, 1].loss
     assert cells[0].bleu == max(cell.bleu for cell in cells)
     assert cells[0].last_title_bleu == cells[-1].last_title_bleu
     best = resolve(GenerateConfig, {}, load_recipe(str(job.out / "best.yaml")))
+    assert best.log_to == "tensorboard", "the recipe's own, not the sweep's"
     assert (best.learning_rate, best.num_beams, best.seed) == (*cells[0].setting.values(), 3)
     assert [cell["bleu"] for cell in json.loads((job.out / "cells.json").read_text())] == [cell.bleu for cell in cells]
     assert all((cell.model / "model.safetensors").is_file() for cell in cells)

@@ -191,6 +191,7 @@ def test_recall_by_hand() -> None:
         ("--recipe demo", "for scripts/gen.py; llmrec embed train takes one of kind 'encoder'"),
         ("--set windw=3", "unknown key 'windw'; did you mean 'window'?"),
         ("--lora-rank 4", "lora_rank is for transformers"),
+        ("--log-to wanb", "unknown tracker 'wanb'; did you mean 'wandb'?"),
         ("--base tfidf-svg", "did you mean 'tfidf-svd'?"),
     ],
 )

@@ -27,6 +27,7 @@ from llmrec.text.encoders.learning.pairs import (
 from llmrec.text.encoders.learning.session_recall import target_hits
 from llmrec.text.encoders.learning.settings import EncoderSettings
 from llmrec.text.encoders.texts import load_template, render_texts, template_columns
+from llmrec.training.trackers import tracker_names
 from llmrec.vocabulary import Vocabulary, product_keys
 
 __all__ = ["TrainEncoderJob", "encoder_settings", "run_train_encoder_job"]
@@ -52,6 +53,9 @@ class TrainEncoderJob:
     checkpoints: Path | None = option(None, "Folder for checkpoints; OUT.training if not given.")
     resume: bool = option(False, "Go on from what a killed training left there.")
     overwrite: bool = option(False, "Throw away an unfinished training.")
+    log_to: str | None = option(
+        None, "tensorboard (in the checkpoints; the default there), wandb, mlflow, trackio, none; by commas."
+    )
 
     sessions: Path | None = option(None, "Sessions to rank with it later: --train must not repeat them.")
     allow_overlap: bool = option(False, "Let training rows repeat a session with its label.")
@@ -59,7 +63,7 @@ class TrainEncoderJob:
     @property
     def changes(self) -> dict[str, Any]:
         """Settings that win over the recipe's."""
-        named = {"base": self.base, "lora_rank": self.lora_rank, "seed": self.seed}
+        named = {"base": self.base, "lora_rank": self.lora_rank, "seed": self.seed, "log_to": self.log_to}
         return {**self.settings, **{name: value for name, value in named.items() if value is not None}}
 
 
@@ -89,6 +93,7 @@ def run_train_encoder_job(job: TrainEncoderJob, finder: Callable[[Any], Any] | N
 
     settings = encoder_settings(job.recipe, job.changes)
     folder = job.checkpoints or job.out.with_name(f"{job.out.name}.training")
+    tracker_names(settings.log_to, folder)  # before anything slow starts
     _check(job, folder)
     if job.sessions is not None:
         refuse_overlap(overlap_of_files(job.train, job.sessions), job.train, job.sessions.name, job.allow_overlap)
