@@ -155,6 +155,8 @@ def load_recipe(name: str) -> Recipe:
     if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
         raise ConfigError(f"{path}: a recipe is a mapping with 'kind' and 'settings'")
     given = {key: value for key, value in _with_kind(content, path).items() if value is not None}
+    for key in sorted({"name", "path"} & given.keys()):
+        raise ConfigError(f"{path}: unknown key '{key}'; a recipe is called as its file")
     recipe = build(Recipe, {**given, "name": path.stem, "path": path}, str(path))
     if (recipe.kind == "ranker") != (recipe.ranker is not None):
         raise ConfigError(f"{path}: 'kind: ranker' and 'ranker: NAME' go together; give both or neither")

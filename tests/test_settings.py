@@ -69,6 +69,7 @@ def test_unknown_recipe_names_the_nearest() -> None:
         "kind: ranker\nsettings: {}\n",
         "kind: titles\nranker: covisit\nsettings: {}\n",
         "kind: encoder\nencoder: true\nsettings: {}\n",
+        "kind: titles\nname: mine\nsettings: {}\n",
         "a: [\n",
         "\x00",
     ],
