@@ -97,7 +97,7 @@ def offered(
         share: What the given runs weigh together.
     """
     every = evidence if "given" in settings.without else evidence.joined(given, share)
-    offers, book = make_offers(book, own, every, settings)
+    offers = make_offers(len(book), own, every, settings)
     return Offered(book, own, every, offers, expected_matches(book, offers, every))
 
 

@@ -56,7 +56,7 @@ def describe(
     columns["value_behind"] = highest_within(offers.rows, value, len(own))[offers.rows] - value
     columns["worth"] = prices.worth(expected)
     columns |= {"likely": offers.likely, "likely_rank": rank_within(offers.rows, offers.likely, exact=True)}
-    columns |= {"votes": offers.votes, "age": offers.age, "kept": offers.kept}
+    columns |= {"votes": offers.votes, "age": offers.age}
     columns |= _with_own(book, own, offers, written)
     columns |= _with_mode(book, offers, evidence, len(own), written)
     columns |= _surviving(book, own, offers, survival)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from llmrec.languages import title_words
 from llmrec.ragged import Ragged
-from llmrec.selection.ngrams import NO_TITLE, TitleBook, summed
+from llmrec.selection.ngrams import summed
 from llmrec.selection.settings import SelectSettings
 from llmrec.within import best_within, grouped
 
@@ -20,8 +18,6 @@ __all__ = ["Evidence", "Offers", "last_offers", "make_offers"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-_SHORTEST: Final = 0.3  # share of the last title's words that its shortest form keeps
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,6 @@ class Offers:
         rows: Shape ``(C,)``.
         titles: Shape ``(C,)``; places in a book.
         age: Shape ``(C,)``; how many titles of the session came after it; NaN for a title that it does not hold.
-        kept: Shape ``(C,)``; share of the last title's words that a shortened form keeps; NaN for any other.
         likely: Shape ``(C,)``; probability of the products of that title; 0 where it is no likely product's.
         votes: Shape ``(C,)``; the highest share of sources that propose one of them.
     """
@@ -86,7 +81,6 @@ class Offers:
     rows: Ints
     titles: Ints
     age: Floats
-    kept: Floats
     likely: Floats
     votes: Floats
 
@@ -94,28 +88,19 @@ class Offers:
         return len(self.rows)
 
 
-def make_offers(book: TitleBook, own: Ragged, evidence: Evidence, settings: SelectSettings) -> tuple[Offers, TitleBook]:
-    """Offer a session its own titles, shortened forms of the last one, and the likeliest titles.
-
-    Returns:
-        The offers, and the book with the shortened forms added.
-    """
+def make_offers(num_titles: int, own: Ragged, evidence: Evidence, settings: SelectSettings) -> Offers:
+    """Offer a session its own titles and the likeliest ones, of ``num_titles`` in a book."""
     recent = own.ages < (1 if "own" in settings.without else settings.own)  # the last title always stays
     parts = [_part(own.rows[recent], own.values[recent], age=own.ages[recent])]
-    if settings.cuts and "cut" not in settings.without:
-        rows, cut, kept = _cuts(book, own.ends, settings.cuts)
-        parts.append(_part(rows, np.arange(len(rows)) + len(book), kept=kept))
-        book = book.joined(cut)
-    merged = _merged(evidence, len(book))
+    merged = _merged(evidence, num_titles)
     if "likely" not in settings.without:
         best = merged.taken(best_within(merged.rows, merged.weights, settings.titles))
         parts.append(_part(best.rows, best.titles, likely=best.weights, votes=best.votes))
-    offers = _distinct(parts, len(book))
-    return _with_evidence(offers, merged, len(book)), book
+    return _with_evidence(_distinct(parts, num_titles), merged, num_titles)
 
 
 def _part(rows: Ints, titles: Ints, **values: Any) -> Offers:
-    unset = {"age": np.nan, "kept": np.nan, "likely": 0.0, "votes": 0.0}
+    unset = {"age": np.nan, "likely": 0.0, "votes": 0.0}
     columns = {name: np.full(len(rows), unset[name]) for name in unset} | {
         name: np.asarray(value, dtype=np.float64) for name, value in values.items()
     }
@@ -129,7 +114,7 @@ def _distinct(parts: Sequence[Offers], num_titles: int) -> Offers:
         return parts[0]
     joined = {
         name: (np.fmin if name == "age" else np.fmax).reduceat(columns[name][order], starts)
-        for name in ("age", "kept", "likely", "votes")
+        for name in ("age", "likely", "votes")
     }
     firsts = order[starts]
     return Offers(columns["rows"][firsts], columns["titles"][firsts], **joined)
@@ -145,7 +130,7 @@ def _merged(evidence: Evidence, num_titles: int) -> Evidence:
 
 
 def _with_evidence(offers: Offers, merged: Evidence, num_titles: int) -> Offers:
-    """Give own and shortened titles the probability that evidence has for them too."""
+    """Give own titles the probability that evidence has for them too."""
     held = merged.rows * num_titles + merged.titles
     if not len(held):
         return offers
@@ -154,25 +139,7 @@ def _with_evidence(offers: Offers, merged: Evidence, num_titles: int) -> Offers:
     same = held[places] == keys
     likely = np.where(same, merged.weights[places], offers.likely)
     votes = np.where(same, merged.votes[places], offers.votes)
-    return Offers(offers.rows, offers.titles, offers.age, offers.kept, likely, votes)
-
-
-def _cuts(book: TitleBook, last: Ints, count: int) -> tuple[Ints, TitleBook, Floats]:
-    """Last titles without their final words: session, text and share of the words kept of each, no two alike."""
-    rows, texts, locales, kept = [], [], [], []
-    shares = np.linspace(_SHORTEST, 1, count + 1)[:-1]
-    held = np.flatnonzero(last != NO_TITLE)
-    titles = book.taken(last[held])
-    for row, text, locale in zip(held.tolist(), titles.texts.to_pylist(), titles.locales.to_pylist(), strict=True):
-        words, space = title_words(text, locale)
-        for length in sorted({max(1, round(share * len(words))) for share in shares}):
-            if length < len(words):
-                rows.append(row)
-                texts.append(space.join(words[:length]).rstrip(" ,;:-–(|/&"))
-                locales.append(locale)
-                kept.append(length / len(words))
-    cut = TitleBook.of(texts, pa.array(locales, pa.string()), book.tokenizers)
-    return np.array(rows, dtype=np.int64), cut, np.array(kept, dtype=np.float64)
+    return Offers(offers.rows, offers.titles, offers.age, likely, votes)
 
 
 def last_offers(offers: Offers, last: Ints) -> Ints:

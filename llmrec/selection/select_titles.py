@@ -58,7 +58,7 @@ class SelectJob:
     load: Path | None = option(None, "A kept selector; nothing is learnt.")
     recipe: str | None = option(None, "Recipe by name or file; `select` if not given.")
     settings: Mapping[str, Any] = option({}, "A setting of the recipe, as name=value; may be repeated.", flag="--set")
-    without: Sequence[str] = option((), "Switch off: own, cut, likely, given, or a ranker; may be repeated.")
+    without: Sequence[str] = option((), "Switch off: own, likely, given, or a ranker; may be repeated.")
     resume: bool = option(False, "Go on with what a killed run left beside RUN.")
     limit: int | None = option(None, "Only the first sessions; the run is stamped partial.")
     seed: int | None = option(None, "Seed of folds, draws and trees; the recipe's, or 0.")

@@ -261,7 +261,10 @@ def _learnt_arrays(learnt: Learnt) -> dict[str, NDArray[Any]]:
 
 def _learnt_of(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Learnt:
     own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-    return Learnt(Trees.from_arrays(own), _policy_of(own), {})
+    trees = Trees.from_arrays(own)
+    if trees and "kept" in trees.feature_names():
+        raise ValueError("it has learnt from shortened titles, which are no longer offered")
+    return Learnt(trees, _policy_of(own), {})
 
 
 def _policy_arrays(policy: Policy) -> dict[str, NDArray[Any]]:

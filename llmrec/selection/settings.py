@@ -9,7 +9,7 @@ from llmrec.settings import Decides, RecipeKind, option
 
 __all__ = ["ORIGINS", "SelectSettings"]
 
-ORIGINS = ("own", "cut", "likely", "given")
+ORIGINS = ("own", "likely", "given")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,16 +18,16 @@ class SelectSettings:
 
     DECIDES: ClassVar[Decides] = "titles"
     RECIPE_KIND: ClassVar[RecipeKind] = "select"
+    GONE: ClassVar[tuple[str, ...]] = ("cuts",)
 
     sources: tuple[str, ...] = option(
         ("covisit_near", "covisit_walk", "covisit_walk_wide", "item_vectors", "vmis_knn", "title_vectors"),
         "Rankers that propose likely next products, each by the name of its recipe.",
     )
-    without: tuple[str, ...] = option((), "Switched off: own, cut, likely, given (titles), or a ranker of `sources`.")
+    without: tuple[str, ...] = option((), "Switched off: own, likely, given (titles), or a ranker of `sources`.")
     products: int = option(200, "Likely products of a session whose titles are weighed against each other.", minimum=2)
     titles: int = option(40, "Titles of likely products that can be chosen.", minimum=1)
     own: int = option(8, "Most recent titles of the session that can be chosen.", minimum=1)
-    cuts: int = option(4, "Shortened forms of the last title that can be chosen.", minimum=0)
     cold: bool = option(False, "Choose for targets that no training session holds, as in Task 3 (paper §2.2).")
     history: int = option(8, "Most recent items of a session that pairs are counted with.", minimum=1)
     transductive: bool = option(False, "Count in the prefixes of the sessions to choose for, as --transductive says.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -56,35 +54,15 @@ def test_words_that_come_back_survive() -> None:
     assert steel > survival.average > one
 
 
-def test_offers_are_own_titles_shortened_ones_and_likely_ones_each_once() -> None:
-    book = TitleBook.of(["old", "last one of all titles, in steel", "likely", "less likely"])
+def test_offers_are_own_titles_and_likely_ones_each_once() -> None:
     own = Ragged(np.array([0, 2, 2]), np.array([0, 1]))
     evidence = Evidence(np.array([0, 0, 0, 1]), np.array([1, 2, 3, 2]), np.array([0.5, 0.3, 0.2, 1.0]), np.ones(4))
-    offers, grown = make_offers(book, own, evidence, SelectSettings(titles=2, cuts=1))
-    texts = grown.texts.to_pylist()
-    assert [texts[title] for title in offers.titles[offers.rows == 0]] == [
-        "old",
-        "last one of all titles, in steel",
-        "likely",
-        "last one",
-    ]
-    assert [texts[title] for title in offers.titles[offers.rows == 1]] == ["likely"]
-    assert offers.likely.tolist()[:3] == [0, 0.5, 0.3]
-    only = make_offers(book, own, evidence, SelectSettings(without=("own", "cut", "likely")))[0]
+    offers = make_offers(4, own, evidence, SelectSettings(titles=2))
+    assert offers.rows.tolist() == [0, 0, 0, 1]
+    assert offers.titles.tolist() == [0, 1, 2, 2]
+    assert offers.likely.tolist() == [0, 0.5, 0.3, 1]
+    only = make_offers(4, own, evidence, SelectSettings(without=("own", "likely")))
     assert only.titles.tolist() == [1]  # the last title always stays
-
-
-def test_a_title_is_cut_between_the_words_of_its_locale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "own.yaml").write_text("locales: {CN: {language: zh, words: characters}}", encoding="utf-8")
-    monkeypatch.setenv("LLMREC_LANGUAGES", str(tmp_path / "own.yaml"))
-    book = TitleBook.of(["不锈钢水壶一升", "不锈钢水壶一升"], pa.array(["CN", "UK"]), {"CN": "zh"})
-    own, none = Ragged(np.array([0, 1, 2]), np.array([0, 1])), np.array([], dtype=np.int64)
-    evidence = Evidence(none, none, np.array([]), np.array([]))
-    offers, grown = make_offers(book, own, evidence, SelectSettings(cuts=1))
-    titles = grown.texts.take(pa.array(offers.titles)).to_pylist()
-    assert [text for row, text in zip(offers.rows, titles, strict=True) if row == 0] == ["不锈钢水壶一升", "不锈"]
-    assert [text for row, text in zip(offers.rows, titles, strict=True) if row == 1] == ["不锈钢水壶一升"]
-    assert grown.lengths.tolist()[-1] == 2, "a cut title is counted in the tokens of its locale"
 
 
 def test_prices_are_the_slope_of_log_bleu() -> None:

@@ -16,6 +16,7 @@ from llmrec.errors import ConfigError, DataError, ModelError
 from llmrec.evaluation.runs import read_run, write_run
 from llmrec.rankers import Sessions, TrainingSessions
 from llmrec.rankers.fusion.ranker import Fusion
+from llmrec.rankers.fusion.trees import Trees
 from llmrec.selection.ablation import ablate_selector
 from llmrec.selection.learning import learn_lessons
 from llmrec.selection.select_titles import SelectJob, run_select_job
@@ -88,6 +89,15 @@ def test_saved_and_loaded_it_chooses_the_same(selector: Selector, tmp_path: Path
     assert Selector.load(tmp_path / "kept").select(asked(), TitleTable(PRODUCTS, {}))
     (tmp_path / "kept" / "selector.safetensors").write_bytes(b"")
     with pytest.raises(ModelError, match="damaged"):
+        Selector.load(tmp_path / "kept")
+
+
+def test_one_that_learnt_from_shortened_titles_is_to_be_made_again(
+    selector: Selector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    selector.save(tmp_path / "kept")
+    monkeypatch.setattr(Trees, "feature_names", lambda self: ["age", "kept"])  # as those of earlier versions
+    with pytest.raises(ModelError, match=r"shortened titles, which are no longer offered.*make it again"):
         Selector.load(tmp_path / "kept")
 
 
