@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmrec.console import out as out_console
-from llmrec.rankers.rank import RankJob, export_job, run_rank_job
-from llmrec.reporting.ablation import render_ablation
+from llmrec.rankers.settings import RankJob
 from llmrec.settings import option
 
 __all__ = ["Rank", "rank"]
@@ -26,8 +25,11 @@ class Rank(RankJob):
 
 def rank(job: Rank) -> None:
     """Rank, ablate or export; errors are those of `llmrec.rankers.rank.run_rank_job`."""
+    from llmrec.rankers.rank import export_job, run_rank_job
+
     if job.ablate:
         from llmrec.rankers.fusion.ablation import ablate_job
+        from llmrec.reporting.ablation import render_ablation
 
         out_console.print(render_ablation(ablate_job(job)), markup=False)
     elif job.atomic is not None:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmrec.console import out as out_console
-from llmrec.reporting.ablation import render_ablation
-from llmrec.selection.select_titles import SelectJob, run_ablation_job, run_select_job
+from llmrec.selection.settings import SelectJob
 from llmrec.settings import option
 
 __all__ = ["Select", "select"]
@@ -27,6 +26,9 @@ class Select(SelectJob):
 
 def select(job: Select) -> None:
     """Choose, or ablate; errors are those of `llmrec.selection.select_titles.run_select_job`."""
+    from llmrec.reporting.ablation import render_ablation
+    from llmrec.selection.select_titles import run_ablation_job, run_select_job
+
     if job.ablate:
         out_console.print(render_ablation(run_ablation_job(job, job.ablate)), markup=False)
     else:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, ClassVar, Final, Generic, Literal, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ from llmrec.errors import ConfigError, DataError, ModelError
 from llmrec.ragged import list_array, offsets_of
 from llmrec.rankers.catalogue import Catalogue, catalogue_and_codes
 from llmrec.rankers.sessions import CodedSessions, Sessions, TrainingSessions
+from llmrec.rankers.settings import Seen
 from llmrec.settings import resolve
 from llmrec.vocabulary import UNKNOWN
 from llmrec.within import fill_up, is_among
@@ -26,7 +27,6 @@ __all__ = ["FORMER", "RANKER", "Ranker", "Seen", "current_name"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
-Seen = Literal["drop", "keep"]
 SettingsT = TypeVar("SettingsT")
 
 RANKER: Final = Kind(

@@ -28,41 +28,14 @@ from llmrec.selection.ablation import ablate_selector
 from llmrec.selection.given import given_titles, read_given
 from llmrec.selection.ngrams import NO_TITLE
 from llmrec.selection.selector import SELECTOR, Selector
-from llmrec.selection.settings import SelectSettings
+from llmrec.selection.settings import SelectJob, SelectSettings
 from llmrec.selection.table import TitleTable
-from llmrec.settings import deciding, load_recipe, option, resolve
+from llmrec.settings import deciding, load_recipe, resolve
 
 __all__ = ["SelectJob", "run_ablation_job", "run_select_job", "select_settings"]
 
 CHUNK: Final = 1024  # sessions chosen for at once, so that memory does not grow with their number
 RECIPE: Final = "select"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SelectJob:
-    """What to choose titles for: a split of a store, or the files themselves; and what to learn from."""
-
-    data: Path | None = option(None, "Store made by `llmrec data import`; its other sessions are learnt from.")
-    split: str = option("test", "Split to choose for: test, validation, test_task3_phase2 …")
-    out: Path | None = option(None, "Run to write (Parquet).")
-    candidates: Sequence[Path] = option(
-        (), "Runs of the split, titles or lists of ids, to choose from too.", several=True
-    )
-    train: Sequence[Path] = option((), "Without --data: labelled sessions; several files.", several=True)
-    sessions: Path | None = option(None, "Without --data: sessions to choose for.")
-    products: Path | None = option(None, "Without --data: products with their titles.")
-    last_title: Path | None = option(None, "Write the last titles as a run, to compare with.")
-    transductive: bool = option(False, "Learn from the sessions' own prefixes too.", flag="--transductive/--inductive")
-    cold: bool = option(False, "Choose for targets that no training session holds, as in Task 3.", flag="--cold/--warm")
-    save: Path | None = option(None, "Keep the selector in this folder.")
-    load: Path | None = option(None, "A kept selector; nothing is learnt.")
-    recipe: str | None = option(None, "Recipe by name or file; `select` if not given.")
-    settings: Mapping[str, Any] = option({}, "A setting of the recipe, as name=value; may be repeated.", flag="--set")
-    without: Sequence[str] = option((), "Switch off: own, likely, given, or a ranker; may be repeated.")
-    resume: bool = option(False, "Go on with what a killed run left beside RUN.")
-    limit: int | None = option(None, "Only the first sessions; the run is stamped partial.")
-    seed: int | None = option(None, "Seed of folds, draws and trees; the recipe's, or 0.")
-    allow_overlap: bool = option(False, "Let training rows repeat a session with its label; the run says so.")
 
 
 @dataclass(frozen=True)

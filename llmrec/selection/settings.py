@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 from llmrec.settings import Decides, RecipeKind, option
 
-__all__ = ["ORIGINS", "SelectSettings"]
+__all__ = ["ORIGINS", "SelectJob", "SelectSettings"]
 
 ORIGINS = ("own", "likely", "given")
 
@@ -44,3 +46,30 @@ class SelectSettings:
     given_share: float = option(0.2, "Weight of the given runs among the likely products.", minimum=0)
     threads: int = option(0, "Threads of the trees; 0 for all that OpenMP gives.", minimum=0, decides=None)
     seed: int = option(0, "Seed of folds, draws and trees.", minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectJob:
+    """What to choose titles for: a split of a store, or the files themselves; and what to learn from."""
+
+    data: Path | None = option(None, "Store made by `llmrec data import`; its other sessions are learnt from.")
+    split: str = option("test", "Split to choose for: test, validation, test_task3_phase2 …")
+    out: Path | None = option(None, "Run to write (Parquet).")
+    candidates: Sequence[Path] = option(
+        (), "Runs of the split, titles or lists of ids, to choose from too.", several=True
+    )
+    train: Sequence[Path] = option((), "Without --data: labelled sessions; several files.", several=True)
+    sessions: Path | None = option(None, "Without --data: sessions to choose for.")
+    products: Path | None = option(None, "Without --data: products with their titles.")
+    last_title: Path | None = option(None, "Write the last titles as a run, to compare with.")
+    transductive: bool = option(False, "Learn from the sessions' own prefixes too.", flag="--transductive/--inductive")
+    cold: bool = option(False, "Choose for targets that no training session holds, as in Task 3.", flag="--cold/--warm")
+    save: Path | None = option(None, "Keep the selector in this folder.")
+    load: Path | None = option(None, "A kept selector; nothing is learnt.")
+    recipe: str | None = option(None, "Recipe by name or file; `select` if not given.")
+    settings: Mapping[str, Any] = option({}, "A setting of the recipe, as name=value; may be repeated.", flag="--set")
+    without: Sequence[str] = option((), "Switch off: own, likely, given, or a ranker; may be repeated.")
+    resume: bool = option(False, "Go on with what a killed run left beside RUN.")
+    limit: int | None = option(None, "Only the first sessions; the run is stamped partial.")
+    seed: int | None = option(None, "Seed of folds, draws and trees; the recipe's, or 0.")
+    allow_overlap: bool = option(False, "Let training rows repeat a session with its label; the run says so.")
