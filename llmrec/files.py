@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from llmrec.errors import DiskError, LlmrecError
+import yaml
+
+from llmrec.errors import ConfigError, DiskError, LlmrecError
 
 __all__ = [
     "atomic_file",
@@ -21,6 +23,7 @@ __all__ = [
     "digest_of",
     "disk_errors",
     "put_in_place",
+    "read_yaml",
     "sha256_of",
     "sha256_of_all",
     "shipped_folder",
@@ -151,3 +154,17 @@ def digest_of(value: Any) -> str:
     """SHA-256 of a value as JSON, in hexadecimal: names what a cache was made of. No JSON counts as text."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_yaml(path: Path, mend: str = "choose another file") -> Any:
+    """What a YAML file of a user's holds; ``mend`` says what to do where it cannot be read.
+
+    Raises:
+        ConfigError: it cannot be read, or is not YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); {mend}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date of month 13 is a ValueError
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error

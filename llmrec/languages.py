@@ -14,10 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from llmrec.errors import ConfigError, nearest
-from llmrec.files import sha256_of
+from llmrec.files import read_yaml, sha256_of
 
 __all__ = [
     "BLEU_TOKENIZERS",
@@ -144,12 +142,7 @@ def _merged(own: str | None) -> dict[str, Locale]:
 
 @cache
 def _loaded(path: str) -> Any:
-    try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); mend {VARIABLE}, or unset it") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date of month 13 is a ValueError
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    return read_yaml(Path(path), f"mend {VARIABLE}, or unset it")
 
 
 def _read(path: str) -> tuple[dict[str, dict[str, str]], Phrases]:

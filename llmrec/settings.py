@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar, Union
 
 import msgspec
-import yaml
 
 from llmrec.console import notice_once
 from llmrec.errors import ConfigError, nearest
+from llmrec.files import read_yaml
 
 __all__ = [
     "Decides",
@@ -148,10 +148,7 @@ def load_recipe(name: str) -> Recipe:
     if not path.is_file():
         hint = "" if path.parent != RECIPES else nearest(name, recipe_names())
         raise ConfigError(f"no recipe '{name}'{hint}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
         raise ConfigError(f"{path}: a recipe is a mapping with 'kind' and 'settings'")
     given = {key: value for key, value in _with_kind(content, path).items() if value is not None}

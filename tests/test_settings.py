@@ -71,6 +71,7 @@ def test_unknown_recipe_names_the_nearest() -> None:
         "kind: encoder\nencoder: true\nsettings: {}\n",
         "kind: titles\nname: mine\nsettings: {}\n",
         "a: [\n",
+        "kind: titles\nsettings: {k: 2024-13-01}\n",
         "\x00",
     ],
 )

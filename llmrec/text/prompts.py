@@ -24,13 +24,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import jinja2
-import yaml
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from rich.table import Table
 
 from llmrec.console import notice, table
 from llmrec.errors import ConfigError, nearest
-from llmrec.files import sha256_of, shipped_folder
+from llmrec.files import read_yaml, sha256_of, shipped_folder
 from llmrec.languages import VARIABLE, known_languages, locales, own_phrases, own_speech
 from llmrec.settings import build, checked
 
@@ -239,12 +238,7 @@ def load_prompt(name: str) -> Prompt:
 
 
 def _read(path: Path, name: str) -> Prompt:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); choose another file") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date of month 13 is a ValueError
-        raise ConfigError(f"{path}: not YAML: {one_line(str(error))}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: a prompt is a mapping with 'summary', 'variables' and 'template'")
     given = build(_PromptFile, {key: value for key, value in content.items() if value is not None}, str(path))

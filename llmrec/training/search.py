@@ -14,7 +14,7 @@ import yaml
 
 from llmrec.console import out, track
 from llmrec.errors import ConfigError, nearest, require
-from llmrec.files import disk_errors, write_text
+from llmrec.files import disk_errors, read_yaml, write_text
 from llmrec.reporting.blocks import Table, to_terminal
 
 __all__ = ["Search", "Space", "names_in", "print_trials", "read_named", "readable", "write_recipe"]
@@ -206,10 +206,7 @@ def read_named(name: str, folder: Path, what: str, section: str, form: str) -> t
     path = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
     if not path.is_file():
         raise ConfigError(f"no {what} '{name}'{nearest(name, names_in(folder))}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
     values = content.get(section) if isinstance(content, dict) else None
     if not isinstance(values, dict) or not values:
         raise ConfigError(f"{path}: a {what} is a mapping with '{section}': {form}")

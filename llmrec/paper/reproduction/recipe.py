@@ -12,9 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
-import yaml
-
 from llmrec.errors import ConfigError, nearest
+from llmrec.files import read_yaml
 from llmrec.paper.reproduction.templates import fill, places_of
 from llmrec.settings import build, load_recipe
 
@@ -296,10 +295,7 @@ def _check_places(row: Row, path: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        return _mapping(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    return _mapping(read_yaml(path), str(path))
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:
