@@ -118,6 +118,11 @@ class Ragged:
         lengths = self.offsets[rows + 1] - starts
         return lengths, flat_ranges(starts, lengths)
 
+    def apart(self, distance: int) -> tuple[Ints, Ints]:
+        """Places of each two values of a row that stand ``distance`` apart: the first's and the other's, ``(P,)``."""
+        first = np.flatnonzero(self.ages >= distance)
+        return first, first + distance
+
     def take(self, rows: Ints) -> Self:
         """Some rows, in the order asked for."""
         lengths, places = self.places(rows)

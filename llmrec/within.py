@@ -23,6 +23,7 @@ __all__ = [
     "is_among",
     "nth_within",
     "order_within",
+    "places_among",
     "rank_within",
     "starts_anew",
     "sum_candidates",
@@ -219,11 +220,16 @@ def is_among(rows: Ints, codes: Ints, held_rows: Ints, held_codes: Ints, num_ite
     ``num_items`` is above every code; a held code of -1 stands for none.
     """
     held = np.sort((held_rows * num_items + held_codes)[held_codes != UNKNOWN])
+    among: Bools = places_among(held, rows * num_items + codes) != UNKNOWN
+    return among
+
+
+def places_among(held: NDArray[Any], keys: NDArray[Any]) -> Ints:
+    """Place of each key, of any shape, among ascending ones; `UNKNOWN`, -1, for a key that is not there."""
     if not len(held):
-        return np.zeros(len(rows), dtype=np.bool_)
-    keys = rows * num_items + codes
-    found: Bools = held[np.minimum(np.searchsorted(held, keys), len(held) - 1)] == keys
-    return found
+        return np.full(keys.shape, UNKNOWN)
+    places = np.minimum(np.searchsorted(held, keys), len(held) - 1)
+    return np.where(held[places] == keys, places, UNKNOWN)
 
 
 def fill_up(ranked: Ints, scores: Floats, fillers: Ints, excluded: Ints) -> None:

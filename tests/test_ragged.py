@@ -59,6 +59,14 @@ def test_some_rows(rows: list[list[int]], data: st.DataObject) -> None:
     assert list(zip(*some.from_end(wanted, age), strict=True)) == expected
 
 
+@given(ROWS, st.integers(1, 3))
+def test_two_values_of_a_row_some_places_apart(rows: list[list[int]], distance: int) -> None:
+    some = ragged(rows)
+    found = [some.values[places].tolist() for places in some.apart(distance)]
+    expected = [pair for row in rows for pair in zip(row, row[distance:], strict=False)]
+    assert list(zip(*found, strict=True)) == expected
+
+
 @given(ROWS, st.data())
 def test_some_values_of_each_row(rows: list[list[int]], data: st.DataObject) -> None:
     some = ragged(rows)

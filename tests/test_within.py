@@ -18,6 +18,7 @@ from llmrec.within import (
     is_among,
     nth_within,
     order_within,
+    places_among,
     rank_within,
     starts_anew,
     sum_candidates,
@@ -190,6 +191,12 @@ def test_groups_hold_equal_pairs_in_the_order_given(pairs: list[tuple[int, int]]
     assert starts_anew(rows, codes).tolist() == [
         place == 0 or one != pairs[place - 1] for place, one in enumerate(pairs)
     ]
+
+
+@given(st.lists(st.integers(0, 9), unique=True).map(sorted), st.lists(st.integers(0, 9)))
+def test_places_among_ascending_keys_equal_a_loop(held: list[int], keys: list[int]) -> None:
+    found = places_among(np.array(held, np.int64), np.array(keys, np.int64))
+    assert found.tolist() == [held.index(key) if key in held else -1 for key in keys]
 
 
 def test_the_highest_passes_over_what_is_not_known() -> None:

@@ -19,7 +19,7 @@ from llmrec.console import track
 from llmrec.evaluation.bleu import ORDERS, tokenize_title
 from llmrec.languages import PAPER_BLEU
 from llmrec.ragged import Ragged, offsets_of, row_numbers
-from llmrec.within import nth_within, starts_anew
+from llmrec.within import nth_within, places_among, starts_anew
 
 __all__ = ["NO_TITLE", "TitleBook", "agreement", "lengths_by_order", "summed", "token_support"]
 
@@ -172,10 +172,7 @@ def summed(rows: Ints, values: Floats, number: int) -> Floats:
 
 
 def _found(keys: Hashes, held: Hashes, sums: Floats) -> Floats:
-    if not len(held):
-        return np.zeros(len(keys))
-    places = np.minimum(np.searchsorted(held, keys), len(held) - 1)
-    return np.where(held[places] == keys, sums[places], 0.0)
+    return np.append(sums, 0.0)[places_among(held, keys)]
 
 
 def _mixed(keys: Hashes) -> Hashes:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec.ragged import Ragged
+from llmrec.ragged import UNKNOWN, Ragged
 from llmrec.selection.ngrams import summed
 from llmrec.selection.settings import SelectSettings
-from llmrec.within import best_within, grouped
+from llmrec.within import best_within, grouped, places_among
 
 __all__ = ["Evidence", "Offers", "last_offers", "make_offers"]
 
@@ -132,14 +132,11 @@ def _merged(evidence: Evidence, num_titles: int) -> Evidence:
 def _with_evidence(offers: Offers, merged: Evidence, num_titles: int) -> Offers:
     """Give own titles the probability that evidence has for them too."""
     held = merged.rows * num_titles + merged.titles
-    if not len(held):
-        return offers
-    keys = offers.rows * num_titles + offers.titles
-    places = np.minimum(np.searchsorted(held, keys), len(held) - 1)
-    same = held[places] == keys
-    likely = np.where(same, merged.weights[places], offers.likely)
-    votes = np.where(same, merged.votes[places], offers.votes)
-    return Offers(offers.rows, offers.titles, offers.age, likely, votes)
+    places = places_among(held, offers.rows * num_titles + offers.titles)
+    same = np.flatnonzero(places != UNKNOWN)
+    likely, votes = offers.likely.copy(), offers.votes.copy()
+    likely[same], votes[same] = merged.weights[places[same]], merged.votes[places[same]]
+    return replace(offers, likely=likely, votes=votes)
 
 
 def last_offers(offers: Offers, last: Ints) -> Ints:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from llmrec.ragged import Ragged
 from llmrec.selection.ngrams import TitleBook, token_support
+from llmrec.within import places_among
 
 __all__ = ["Survival", "count_survival"]
 
@@ -36,10 +37,7 @@ class Survival:
 
     def of(self, tokens: NDArray[np.uint64]) -> Floats:
         """Rates of some tokens."""
-        if not len(self.tokens):
-            return np.full(len(tokens), self.average)
-        places = np.minimum(np.searchsorted(self.tokens, tokens), len(self.tokens) - 1)
-        return np.where(self.tokens[places] == tokens, self.rates[places], self.average)
+        return np.append(self.rates, self.average)[places_among(self.tokens, tokens)]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Its arrays by name, for a file."""

@@ -51,11 +51,8 @@ def events_of(sessions: CodedSessions) -> pa.Table:
 
 def steps_of(sessions: CodedSessions) -> pa.Table:
     """One row for each two consecutive items of a training session: ``source``, ``target`` (codes), ``place``."""
-    inside = np.ones(max(0, len(sessions.items) - 1), dtype=np.bool_)
-    ends = sessions.offsets[1:-1] - 1
-    inside[ends[(ends >= 0) & (ends < len(inside))]] = False
-    items = sessions.items.astype(np.int32)
-    return pa.table({"source": items[:-1][inside], "target": items[1:][inside], "place": np.flatnonzero(inside)})
+    items, (first, second) = sessions.items.astype(np.int32), sessions.apart(1)
+    return pa.table({"source": items[first], "target": items[second], "place": first})
 
 
 def followers(steps: ir.Table) -> ir.Table:

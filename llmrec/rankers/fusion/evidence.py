@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.ragged import UNKNOWN
 from llmrec.rankers.sessions import CodedSessions, counts_by_locale
+from llmrec.within import places_among
 
 __all__ = ["Evidence", "ItemCount", "PairCount", "count_evidence"]
 
@@ -65,11 +67,8 @@ class Evidence:
 
     def lookup(self, sources: Ints, targets: Ints) -> Floats:
         """Counts of some pairs, shape ``(C, len(PairCount))``; quickest where equal sources stand together."""
-        if not len(self.keys):
-            return np.zeros((len(sources), len(PairCount)), dtype=np.float32)
-        wanted = sources * len(self.items) + targets
-        places = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-        found = self.keys[places] == wanted
+        places = places_among(self.keys, sources * len(self.items) + targets)
+        found = places != UNKNOWN
         values = np.zeros((len(sources), len(PairCount)), dtype=np.float32)
         values[found] = self.pairs[places[found]]
         return values
@@ -127,13 +126,13 @@ def count_evidence(sessions: CodedSessions, num_items: int, num_locales: int, wi
 
 
 def _count_pairs(sessions: CodedSessions, num_items: int, window: int, decay: float) -> tuple[Ints, Floats]:
-    items, rows = sessions.items, sessions.rows
-    is_label = sessions.with_label[rows] & (sessions.ages == 0)
+    is_label = sessions.with_label[sessions.rows] & (sessions.ages == 0)
     keys, kinds, weights = [], [], []
     for distance in range(1, window + 1):
-        together = (rows[distance:] == rows[:-distance]) & (items[distance:] != items[:-distance])
-        left, right = items[:-distance][together], items[distance:][together]
-        label = is_label[distance:][together]
+        first, other = sessions.apart(distance)
+        together = sessions.items[first] != sessions.items[other]
+        first, other = first[together], other[together]
+        left, right, label = sessions.items[first], sessions.items[other], is_label[other]
         weight = np.full(len(left), decay ** (distance - 1))
         parts = [
             (left, right, np.where(label, PairCount.LABEL_AFTER, PairCount.AFTER), weight),

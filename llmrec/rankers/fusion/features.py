@@ -19,7 +19,7 @@ from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.vectors.item_vectors import ItemVectors
 from llmrec.rankers.vectors.text_knn import TextKnn
 from llmrec.text.session_vectors import session_vectors
-from llmrec.within import highest_within, rank_within
+from llmrec.within import highest_within, places_among, rank_within
 
 __all__ = ["GROUPS", "Sight", "build_features", "feature_names"]
 
@@ -216,11 +216,8 @@ def _session(sight: Sight, sessions: CodedSessions, found: Candidates) -> Column
 def _times_seen(sessions: CodedSessions, found: Candidates, num_items: int) -> Floats:
     """How often the session holds the candidate; 0 throughout where seen items are dropped."""
     held, counts = np.unique(sessions.rows * num_items + sessions.items, return_counts=True)
-    if not len(held):
-        return np.zeros(len(found), dtype=np.float32)
-    keys = found.rows * num_items + found.codes
-    places = np.minimum(np.searchsorted(held, keys), len(held) - 1)
-    return np.where(held[places] == keys, counts[places], 0).astype(np.float32)
+    places = places_among(held, found.rows * num_items + found.codes)
+    return np.append(counts, 0)[places].astype(np.float32)
 
 
 def _product(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:

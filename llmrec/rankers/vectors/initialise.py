@@ -30,11 +30,12 @@ def co_occurrence(sessions: CodedSessions, num_items: int, window: int, decay: f
         window: Farthest distance of two items in a session that counts.
         decay: A pair at distance ``d`` counts ``decay ** (d - 1)``.
     """
-    items, rows = sessions.items, sessions.rows
+    items = sessions.items
     total = sparse.csr_array((num_items, num_items), dtype=np.float32)
     for distance in range(1, window + 1):
-        together = (rows[distance:] == rows[:-distance]) & (items[distance:] != items[:-distance])
-        left, right = items[:-distance][together], items[distance:][together]
+        first, other = sessions.apart(distance)
+        together = items[first] != items[other]
+        left, right = items[first[together]], items[other[together]]
         weights = np.full(len(left), decay ** (distance - 1), dtype=np.float32)
         total += sparse.csr_array((weights, (left, right)), shape=total.shape)
     return (total + total.T).tocsr()

@@ -16,7 +16,7 @@ from llmrec.rankers.vectors.initialise import svd_vectors
 from llmrec.settings import Decides, option
 from llmrec.text.session_vectors import session_vectors
 from llmrec.vocabulary import UNKNOWN
-from llmrec.within import top_k_candidates
+from llmrec.within import places_among, top_k_candidates
 
 __all__ = ["ItemVectors", "ItemVectorsSettings"]
 
@@ -107,9 +107,9 @@ class ItemVectors(Ranker[ItemVectorsSettings]):
         codes, vectors, prior = self._items_of(locale)
         scores = wanted @ vectors.T
         scores += prior
-        if seen == "drop" and len(codes):
-            places = np.minimum(np.searchsorted(codes, sessions.items), len(codes) - 1)
-            own = codes[places] == sessions.items
+        if seen == "drop":
+            places = places_among(codes, sessions.items)
+            own = places != UNKNOWN
             scores[sessions.rows[own], places[own]] = -np.inf
         # one step lower, so that what ties once it is rounded is all here
         bar = -np.inf if scores.shape[1] <= k else np.partition(scores, -k, axis=1)[:, -k, None] - 1 / _STEPS

@@ -20,6 +20,7 @@ from llmrec.console import progress_bar
 from llmrec.data.connection import connected
 from llmrec.data.store import Store
 from llmrec.errors import DataError
+from llmrec.ragged import Ragged, offsets_of
 from llmrec.titles.prompting.prompt_tokens import encode_titles
 from llmrec.titles.prompting.recent_products import titled_products
 from llmrec.titles.prompting.title_encoder import Encoder
@@ -142,7 +143,7 @@ def build_trie(catalogue: Any, tokenizer: Any, max_tokens: int) -> TitleTrie:
     if not parts:
         raise DataError("no product has a title, so --constrain catalogue leaves none to write")
     flat, sizes, shared, texts = zip(*parts, strict=True)
-    offsets = np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64)
+    offsets = offsets_of(np.concatenate(sizes))
     return TitleTrie(np.concatenate(flat), offsets, np.concatenate(shared), roots, pa.chunked_array(texts))
 
 
@@ -154,27 +155,20 @@ def _flat(rows: list[list[int]], vocabulary: int) -> tuple[NDArray[Any], Indices
 
 def _sorted(tokens: NDArray[Any], lengths: Indices) -> tuple[NDArray[Any], Indices, NDArray[Any], Indices]:
     """Distinct rows in the order of their tokens: tokens, lengths, shared lengths, and which row each was."""
-    width, ends = tokens.itemsize, np.cumsum(lengths)
+    rows = Ragged(offsets_of(lengths), tokens)
     data = pa.py_buffer(tokens.astype(tokens.dtype.newbyteorder(">")))  # bytes compare as the numbers do
-    starts = pa.py_buffer(np.concatenate([[0], ends]) * width)
+    starts = pa.py_buffer(rows.offsets * tokens.itemsize)
     binary = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(lengths), [None, starts, data])
     order = pc.sort_indices(binary).to_numpy().astype(np.int64)
-    tokens, lengths = _taken(tokens, ends - lengths, lengths, order)
-    common = _common(tokens, lengths)
-    new = common < lengths  # an equal row shares its end token too
-    kept = np.flatnonzero(new)
-    tokens, lengths = _taken(tokens, np.cumsum(lengths) - lengths, lengths, kept)
-    return tokens, lengths, common[new], order[new]
+    rows = rows.take(order)
+    common = _common(rows)
+    new = common < rows.lengths  # an equal row shares its end token too
+    kept = rows.take(np.flatnonzero(new))
+    return kept.values, kept.lengths, common[new], order[new]
 
 
-def _taken(tokens: NDArray[Any], starts: Indices, lengths: Indices, rows: Indices) -> tuple[NDArray[Any], Indices]:
-    taken = lengths[rows]
-    shift = starts[rows] - (np.cumsum(taken) - taken)
-    return tokens[np.repeat(shift, taken) + np.arange(taken.sum())], taken
-
-
-def _common(tokens: NDArray[Any], lengths: Indices) -> NDArray[Any]:
-    starts = np.cumsum(lengths) - lengths
+def _common(sorted_rows: Ragged) -> NDArray[Any]:
+    tokens, starts, lengths = sorted_rows.values, sorted_rows.offsets[:-1], sorted_rows.lengths
     common = np.zeros(len(lengths), dtype=np.min_scalar_type(int(lengths.max(initial=0))))
     rows, depth = np.arange(1, len(lengths)), 0
     while len(rows):

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from llmrec.data.connection import connected
 from llmrec.data.sessions import read_sessions_file
 from llmrec.errors import DataError
-from llmrec.ragged import Ragged, list_lengths, offsets_of, row_numbers
+from llmrec.ragged import UNKNOWN, Ragged, list_lengths, offsets_of, row_numbers
 from llmrec.vocabulary import Vocabulary, product_keys
+from llmrec.within import places_among
 
 __all__ = [
     "HeldSessions",
@@ -77,10 +78,8 @@ class Pairs:
     def known(self, rows: Ints, columns: Ints) -> NDArray[np.bool_]:
         """Whether items were seen together or are the same; of the shape that the two arrays broadcast to."""
         wanted = np.minimum(rows, columns) * self.num_items + np.maximum(rows, columns)
-        keys = self.keys
-        places = np.minimum(np.searchsorted(keys, wanted), max(0, len(keys) - 1))
-        found: NDArray[np.bool_] = rows == columns
-        return found | (keys[places] == wanted) if len(keys) else found
+        found: NDArray[np.bool_] = (rows == columns) | (places_among(self.keys, wanted) != UNKNOWN)
+        return found
 
 
 def read_session_items(files: Sequence[Path], products: Vocabulary) -> Ragged:
@@ -119,11 +118,10 @@ def _read(file: Path, products: Vocabulary) -> Ragged:
 
 def session_pairs(sessions: Ragged, num_items: int, *, window: int, decay: float) -> Pairs:
     """Pairs of different items at most ``window`` steps apart; a pair ``d`` apart weighs ``decay ** (d - 1)``."""
-    rows = sessions.rows
     keys, weights = [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
     for distance in range(1, window + 1):
-        one, other = sessions.values[:-distance], sessions.values[distance:]
-        together = (rows[:-distance] == rows[distance:]) & (one != other)
+        one, other = (sessions.values[places] for places in sessions.apart(distance))
+        together = one != other
         one, other = one[together], other[together]
         keys.append(np.minimum(one, other) * num_items + np.maximum(one, other))
         weights.append(np.full(len(one), decay ** (distance - 1)))
