@@ -140,6 +140,8 @@ class Ragged:
     def last(self, count: int) -> Self:
         """The last ``count`` values of each row."""
         lengths = np.minimum(self.lengths, count)
+        if lengths.sum() == len(self.values):
+            return self
         return self._picked(offsets_of(lengths), flat_ranges(self.offsets[1:] - lengths, lengths))
 
     def without_last(self, rows: Bools | None = None) -> Self:

@@ -220,16 +220,21 @@ def is_among(rows: Ints, codes: Ints, held_rows: Ints, held_codes: Ints, num_ite
     ``num_items`` is above every code; a held code of -1 stands for none.
     """
     held = np.sort((held_rows * num_items + held_codes)[held_codes != UNKNOWN])
-    among: Bools = places_among(held, rows * num_items + codes) != UNKNOWN
-    return among
+    return _nearest(held, rows * num_items + codes)[1]
 
 
 def places_among(held: NDArray[Any], keys: NDArray[Any]) -> Ints:
     """Place of each key, of any shape, among ascending ones; `UNKNOWN`, -1, for a key that is not there."""
+    places, same = _nearest(held, keys)
+    return np.where(same, places, UNKNOWN)
+
+
+def _nearest(held: NDArray[Any], keys: NDArray[Any]) -> tuple[Ints, Bools]:
+    """Where each key would stand among ascending ones, and whether it does."""
     if not len(held):
-        return np.full(keys.shape, UNKNOWN)
+        return np.zeros(keys.shape, dtype=np.int64), np.zeros(keys.shape, dtype=np.bool_)
     places = np.minimum(np.searchsorted(held, keys), len(held) - 1)
-    return np.where(held[places] == keys, places, UNKNOWN)
+    return places, held[places] == keys
 
 
 def fill_up(ranked: Ints, scores: Floats, fillers: Ints, excluded: Ints) -> None:
