@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llmrec.console import notice
-from llmrec.ragged import offsets_of
+from llmrec.ragged import list_lengths, offsets_of
 from llmrec.rankers.sessions import CodedSessions, Sessions, TrainingSessions
 from llmrec.vocabulary import UNKNOWN, Vocabulary
 
@@ -44,7 +44,7 @@ class Catalogue:
     def encode(self, sessions: Sessions) -> CodedSessions:
         """Sessions as codes of this catalogue."""
         return CodedSessions(
-            _offsets(sessions.prev_items),
+            offsets_of(list_lengths(sessions.prev_items)),
             self.vocabulary.encode(sessions.prev_items.flatten()),
             self.encode_locales(sessions.locales),
         )
@@ -52,7 +52,7 @@ class Catalogue:
     def encode_training(self, training: TrainingSessions) -> CodedSessions:
         """Training sessions as codes of this catalogue."""
         return CodedSessions(
-            _offsets(training.sequences),
+            offsets_of(list_lengths(training.sequences)),
             self.vocabulary.encode(training.sequences.flatten()),
             self.encode_locales(training.locales),
             training.labelled,
@@ -149,7 +149,7 @@ def catalogue_and_codes(
     locales = tuple(sorted(set(training.locales.unique().to_pylist())))
     bare = Catalogue(vocabulary, locales, None, np.zeros((0, 0), dtype=np.int64))
     places = bare.encode_locales(training.locales)
-    coded = CodedSessions(_offsets(training.sequences), items, places, training.labelled)
+    coded = CodedSessions(offsets_of(list_lengths(training.sequences)), items, places, training.labelled)
     sold = None if products is None else _sold(products, vocabulary, locales)
     return Catalogue(vocabulary, locales, sold, _popular(coded, len(locales), len(vocabulary))), coded
 
@@ -157,12 +157,6 @@ def catalogue_and_codes(
 def recounted(catalogue: Catalogue, training: CodedSessions) -> Catalogue:
     """The same items and locales, with what is popular counted in other training sessions."""
     return replace(catalogue, popular=_popular(training, len(catalogue.locales), len(catalogue.vocabulary)))
-
-
-def _offsets(lists: Any) -> Ints:
-    offsets = lists.offsets.to_numpy().astype(np.int64)
-    from_zero: Ints = offsets - offsets[0]
-    return from_zero
 
 
 def _popular(coded: CodedSessions, num_locales: int, num_items: int) -> Ints:

@@ -19,6 +19,7 @@ from llmrec.data.products import load_products
 from llmrec.errors import ConfigError, DataError, require
 from llmrec.evaluation.metrics import mrr_at_k, ranks_of_targets
 from llmrec.evaluation.provenance import collect_provenance
+from llmrec.ragged import list_lengths
 from llmrec.rankers.rank import ranker_settings, tracker_settings
 from llmrec.rankers.registry import ranker_class
 from llmrec.rankers.sessions import Sessions, TrainingSessions, read_training_files
@@ -139,7 +140,7 @@ def run_tune_job(job: TuneJob) -> dict[str, Any]:
 def _parted(job: TuneJob) -> tuple[TrainingSessions, Sessions, Any]:
     """Sessions to learn from, sessions to validate on, and their targets (Arrow strings)."""
     every = read_training_files(job.train)
-    lengths = every.sequences.value_lengths().to_numpy(zero_copy_only=False)
+    lengths = list_lengths(every.sequences)
     labelled = np.flatnonzero(every.labelled & (lengths > 1))
     count = round(job.validation_share * len(labelled))
     if not count:

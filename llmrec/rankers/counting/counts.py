@@ -37,14 +37,13 @@ def events_of(sessions: CodedSessions) -> pa.Table:
         ``session`` and ``position`` (from 0), ``item`` (code), ``length`` of the session, ``labelled``.
     """
     rows = sessions.rows
-    labelled = np.zeros(len(sessions), dtype=np.bool_) if sessions.labelled is None else sessions.labelled
     return pa.table(
         {
             "session": pa.array(rows.astype(np.int32)),
             "position": pa.array((np.arange(len(rows)) - sessions.offsets[rows]).astype(np.int32)),
             "item": pa.array(sessions.items.astype(np.int32)),
             "length": pa.array(sessions.lengths[rows].astype(np.int32)),
-            "labelled": pa.array(labelled[rows]),
+            "labelled": pa.array(sessions.with_label[rows]),
         }
     )
 
