@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from llmrec.console import notice
 from llmrec.console import out as out_console
@@ -43,7 +44,7 @@ class SynthJob:
     """
 
     out: Path = option(..., "Folder for the official CSV layout.", argument=True)
-    size: str = option("tiny", "tiny, small (1/50) or full (3.6 M sessions).")
+    size: Literal["tiny", "small", "full"] = option("tiny", "small is 1/50 of full, which has 3.6 M sessions.")
     seed: int = option(0, "The same seed and size give the same bytes.")
     report: bool = option(False, "Set its figures beside the paper's.")
 

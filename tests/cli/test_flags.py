@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
+from llmrec.cli import data, runs, text
 from llmrec.cli.flags import command_of, spread
+from llmrec.data.holdout import hold_out
+from llmrec.data.importing import import_dataset
+from llmrec.data.pick import pick_locales
 from llmrec.errors import ConfigError
+from llmrec.evaluation.blend import blend_runs
+from llmrec.evaluation.evaluate import evaluate_run
+from llmrec.rankers.fusion.explain import explain_file
 from llmrec.settings import option
+from llmrec.synth import synthesize
+from llmrec.text.products.ground import ground_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,3 +94,24 @@ def test_only_some_flags_take_several_values() -> None:
     assert spread(["a", "--train", "b", "c", "--k", "3", "d"], ["--train"]) == [
         *("a", "--train", "b", "--train", "c", "--k", "3", "d")
     ]
+
+
+@pytest.mark.parametrize(
+    ("job", "function", "own"),
+    [
+        (data.HoldoutJob, hold_out, set()),
+        (data.ImportJob, import_dataset, set()),
+        (data.PickJob, pick_locales, set()),
+        (data.SynthJob, synthesize, {"report"}),
+        (runs.BlendJob, blend_runs, set()),
+        (runs.EvaluateJob, evaluate_run, {"json"}),
+        (runs.ExplainJob, explain_file, set()),
+        (text.GroundJob, ground_run, set()),
+    ],
+    ids=lambda one: getattr(one, "__name__", ""),
+)
+def test_a_verb_has_the_defaults_of_the_function_that_it_calls(job: Any, function: Any, own: set[str]) -> None:
+    parameters = inspect.signature(function).parameters
+    for field in fields(job):
+        if field.name not in own and parameters[field.name].default is not inspect.Parameter.empty:
+            assert field.default == parameters[field.name].default, field.name
