@@ -8,8 +8,7 @@ from typing import Any
 
 from llmrec.errors import require
 from llmrec.settings import option
-from llmrec.text.encoders.embed import EmbedJob, run_embed_job
-from llmrec.text.encoders.learning.train_encoder import TrainEncoderJob, run_train_encoder_job
+from llmrec.text.encoders.settings import EmbedJob, TrainEncoderJob
 
 __all__ = ["Embed", "TrainEncoderJob", "embed", "train"]
 
@@ -26,6 +25,8 @@ class Embed(EmbedJob):
 
 def embed(job: Embed) -> None:
     """Encode and index; errors are those of `llmrec.text.encoders.embed.run_embed_job`."""
+    from llmrec.text.encoders.embed import run_embed_job
+
     if job.index:
         require("faiss", "text")  # before hours of encoding, not after
     run_embed_job(job)
@@ -37,6 +38,8 @@ def embed(job: Embed) -> None:
 
 def train(job: TrainEncoderJob) -> None:
     """Train; errors are those of `llmrec.text.encoders.learning.train_encoder.run_train_encoder_job`."""
+    from llmrec.text.encoders.learning.train_encoder import run_train_encoder_job
+
     run_train_encoder_job(job, _finder)
 
 

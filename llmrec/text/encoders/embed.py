@@ -12,7 +12,6 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -28,7 +27,6 @@ from llmrec.data.products import read_products_file
 from llmrec.errors import DataError, StoreError
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.files import atomic_file, disk_errors, put_in_place, write_text
-from llmrec.settings import option
 from llmrec.text.encoders.base import Encoder, Floats
 from llmrec.text.encoders.embeddings_folder import (
     COLUMNS,
@@ -40,9 +38,10 @@ from llmrec.text.encoders.embeddings_folder import (
     open_embeddings,
     refuse_odd_vectors,
 )
-from llmrec.text.encoders.registry import DEFAULT_ENCODER, Precision, load_encoder, load_saved_encoder
+from llmrec.text.encoders.registry import load_encoder, load_saved_encoder
+from llmrec.text.encoders.settings import EmbedJob
 from llmrec.text.encoders.shares import Shares
-from llmrec.text.encoders.texts import DEFAULT_TEMPLATE, load_template, render_texts, template_columns
+from llmrec.text.encoders.texts import load_template, render_texts, template_columns
 from llmrec.text.encoders.tfidf import FIT_TITLES
 from llmrec.text.encoders.tfidf import NAME as TFIDF
 from llmrec.text.prompts import Prompt
@@ -55,20 +54,6 @@ PROGRESS: Final = "progress.json"
 CHUNK: Final = 4_096  # products encoded between two looks at the clock
 SAVE_EVERY_S: Final = 5.0
 _SCHEMA: Final = pa.schema([(name, pa.string()) for name in COLUMNS])
-
-
-@dataclass(frozen=True, kw_only=True)
-class EmbedJob:
-    """What to encode, with what."""
-
-    products: Path = option(..., "Products: Parquet, or CSV in the official form.", argument=True)
-    out: Path = option(..., "Folder for vectors, keys, encoder and manifest.")
-    encoder: str = option(DEFAULT_ENCODER, "tfidf-svd, a folder (of `embed train`, too), or a hub name.")
-    template: str = option(DEFAULT_TEMPLATE, "What of a product is read: title, brand, attributes, a file.")
-    dim: int | None = option(None, "Width of the vectors; the encoder's own if not given.")
-    precision: Precision = option("auto", "Numbers that sentence-transformers models reckon with.")
-    batch_size: int = option(32, "Texts such a model reads at once.", minimum=1)
-    seed: int = option(0, "Of what tfidf-svd draws.")
 
 
 def run_embed_job(job: EmbedJob) -> Embeddings:

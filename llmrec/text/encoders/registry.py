@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from llmrec.errors import ConfigError, LlmrecError, ModelError, nearest, require
 from llmrec.text.encoders.base import ENCODER, Encoder
+from llmrec.text.encoders.settings import Precision
 from llmrec.text.encoders.tfidf import NAME as TFIDF
 from llmrec.text.encoders.tfidf import TfidfEncoder
 
@@ -16,8 +17,6 @@ __all__ = ["DEFAULT_ENCODER", "load_encoder", "load_saved_encoder", "open_senten
 
 DEFAULT_ENCODER: Final = TFIDF
 DEFAULT_DIM: Final = 256
-
-Precision = Literal["auto", "fp32", "bf16", "int8"]
 
 
 def load_encoder(

@@ -19,9 +19,9 @@ from llmrec.errors import ConfigError, ModelError, require
 from llmrec.text.encoders.base import ENCODER, Floats, encode_texts
 from llmrec.text.encoders.learning.students import Student
 from llmrec.text.encoders.prefixes import prefixes_of
+from llmrec.text.encoders.settings import Precision
 
 __all__ = [
-    "Precision",
     "SentenceEncoder",
     "SentenceStudent",
     "best_precision",
@@ -29,7 +29,6 @@ __all__ = [
     "transformer_fingerprint",
 ]
 
-Precision = Literal["auto", "fp32", "bf16", "int8"]
 
 KIND: Final = "sentence-transformers"
 MODEL: Final = "model"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from llmrec.data.overlap import overlap_of_files, refuse_overlap
 from llmrec.data.products import load_products
 from llmrec.errors import ConfigError, DataError, require
 from llmrec.ragged import Ragged
-from llmrec.settings import load_recipe, option, resolve
+from llmrec.settings import load_recipe, resolve
 from llmrec.text.encoders.base import ENCODER, Encoder
 from llmrec.text.encoders.learning.pairs import (
     HeldSessions,
@@ -26,6 +26,7 @@ from llmrec.text.encoders.learning.pairs import (
 )
 from llmrec.text.encoders.learning.session_recall import target_hits
 from llmrec.text.encoders.learning.settings import EncoderSettings
+from llmrec.text.encoders.settings import TrainEncoderJob
 from llmrec.text.encoders.texts import load_template, render_texts, template_columns
 from llmrec.training.trackers import tracker_names
 from llmrec.vocabulary import Vocabulary, product_keys
@@ -33,38 +34,6 @@ from llmrec.vocabulary import Vocabulary, product_keys
 __all__ = ["TrainEncoderJob", "encoder_settings", "run_train_encoder_job"]
 
 RECIPE = "encoder_static"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainEncoderJob:
-    """What ``llmrec embed train`` is asked for.
-
-    Example: llmrec embed train --train train.parquet --products products.parquet --out models/encoder
-    """
-
-    train: Sequence[Path] = option(..., "Sessions, labelled or bare; several files may follow.", several=True)
-    products: Path = option(..., "Products: Parquet, or CSV in the official form.")
-    out: Path = option(..., "Folder for the encoder, which `--encoder` of `llmrec embed` takes.")
-    recipe: str | None = option(None, "encoder_static, encoder_finetune, or a file.")
-    base: str | None = option(None, "static, or a sentence-transformers model to fine-tune.")
-    lora_rank: int | None = option(None, "Rank of LoRA, for large models.")
-    seed: int | None = option(None, "Draws validation sessions, order and initial weights.")
-    settings: Mapping[str, Any] = option({}, "A setting of the recipe, as name=value; may be repeated.", flag="--set")
-    checkpoints: Path | None = option(None, "Folder for checkpoints; OUT.training if not given.")
-    resume: bool = option(False, "Go on from what a killed training left there.")
-    overwrite: bool = option(False, "Throw away an unfinished training.")
-    log_to: str | None = option(
-        None, "tensorboard (in the checkpoints; the default there), wandb, mlflow, trackio, none; by commas."
-    )
-
-    sessions: Path | None = option(None, "Sessions to rank with it later: --train must not repeat them.")
-    allow_overlap: bool = option(False, "Let training rows repeat a session with its label.")
-
-    @property
-    def changes(self) -> dict[str, Any]:
-        """Settings that win over the recipe's."""
-        named = {"base": self.base, "lora_rank": self.lora_rank, "seed": self.seed, "log_to": self.log_to}
-        return {**self.settings, **{name: value for name, value in named.items() if value is not None}}
 
 
 def encoder_settings(recipe: str | None, changes: Mapping[str, Any]) -> EncoderSettings:
