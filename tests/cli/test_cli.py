@@ -133,7 +133,8 @@ def test_a_store_of_another_version_is_one_line(tiny_store: Store) -> None:
 
 def documented() -> list[str]:
     """Every `llmrec …` and `scripts/gen.py …` line in the documents and docstrings."""
-    files = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "scripts").glob("*.py"))]
+    docs = set((ROOT / "docs").glob("*.md")) - {ROOT / "docs" / "extending.md"}  # of verbs that its test adds
+    files = [ROOT / "README.md", *sorted(docs), *sorted((ROOT / "scripts").glob("*.py"))]
     commands = []
     for file in files:
         for line in file.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
