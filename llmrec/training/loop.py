@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -98,6 +99,10 @@ class Task:
     def loss(self, part: Any, step: int, /) -> Tensor:
         """Summed loss of a micro-batch."""
         raise NotImplementedError
+
+    def precision(self) -> AbstractContextManager[None]:
+        """What a micro-batch's loss, gradient and update are computed in; a loss may be in one of its own."""
+        return nullcontext()
 
     def after_step(self) -> None:
         """Called after the optimizers' step, while the gradients are still there."""
@@ -253,7 +258,7 @@ def _step(run: _Run, batch: Any) -> float:
     scale = accelerator.num_processes * len(parts) / size
     summed = torch.zeros((), device=accelerator.device)
     for part in parts:
-        with accelerator.accumulate(task.model):
+        with accelerator.accumulate(task.model), task.precision():
             loss = task.loss(part, before.step)
             accelerator.backward(loss * scale)
             summed += loss.detach()

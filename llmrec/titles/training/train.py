@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -177,8 +178,12 @@ class _TitleTask(Task):
         tokens = read_tokens(self.sessions, self.rows[part] if len(part) else self.rows[:1])
         if not len(part):
             tokens = {"input_ids": tokens["input_ids"], "labels": [[IGNORED]]}
-        with self.accelerator.autocast():
-            return self.title_loss(self.model, tokens, self.accelerator.device)
+        return self.title_loss(self.model, tokens, self.accelerator.device)
+
+    def precision(self) -> AbstractContextManager[None]:
+        """That of ``--mixed_precision``, the backward pass included."""
+        mixed: AbstractContextManager[None] = self.accelerator.autocast()
+        return mixed
 
     def validate(self) -> Validated:
         """The loss and, where the best state is chosen by it, the BLEU of validation titles."""
