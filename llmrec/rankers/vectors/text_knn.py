@@ -34,7 +34,7 @@ class TextKnnSettings:
     """Settings of `TextKnn`."""
 
     DECIDES: ClassVar[Decides] = "lists"
-    GONE: ClassVar[tuple[str, ...]] = ("prior_weight",)
+    GONE: ClassVar[tuple[str, ...]] = ("prior_weight",)  # of what was called title_vectors
 
     text: str | None = option(None, "Folder of `llmrec embed`; the built-in TF-IDF of --products if not given.")
     text_dim: int = option(256, "Width of the built-in TF-IDF's vectors.", minimum=2, formerly=("size",))

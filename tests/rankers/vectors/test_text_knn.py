@@ -15,6 +15,7 @@ import pytest
 from llmrec.errors import DataError, ModelError
 from llmrec.rankers import Sessions, TrainingSessions, load_ranker
 from llmrec.rankers.base import RANKER
+from llmrec.rankers.recipes import ranker_settings
 from llmrec.rankers.vectors.text_knn import TextKnn, TextKnnSettings
 from tests.places import ROOT
 from tests.rankers.contract import RankerContract, products, training_sessions
@@ -126,6 +127,11 @@ def test_the_ranker_that_was_called_title_vectors_is_read_and_searches_exactly(t
     assert read.rank_session(["B04"], "DE", 9) == fitted.rank_session(["B04"], "DE", 9)
     with pytest.raises(ModelError, match=r"prior_weight is no setting any more.; fit it again with --save"):
         load_ranker(tmp_path / "weighed")
+
+
+def test_settings_by_the_old_ranker_and_its_old_names_are_read() -> None:
+    settings = ranker_settings("title_vectors", changes={"size": "16", "prior_weight": "0"})
+    assert settings == TextKnnSettings(text_dim=16, recency=0.6, index="exact")
 
 
 def test_few_products_or_an_exact_search_need_no_faiss() -> None:
