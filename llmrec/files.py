@@ -11,11 +11,12 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import yaml
 
-from llmrec.errors import ConfigError, DiskError, LlmrecError
+from llmrec.errors import ConfigError, DataError, DiskError, LlmrecError
 
 __all__ = [
     "atomic_file",
@@ -23,6 +24,7 @@ __all__ = [
     "digest_of",
     "disk_errors",
     "put_in_place",
+    "read_record",
     "read_yaml",
     "sha256_of",
     "sha256_of_all",
@@ -31,6 +33,7 @@ __all__ = [
     "write_text",
 ]
 
+R = TypeVar("R")
 FULL_BYTES = 1 << 16  # a disk with less than this cannot take another artefact
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -137,6 +140,21 @@ def write_text(target: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic_file(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_record(path: Path, cls: type[R], version: int, again: str) -> R:
+    """A record that was written as JSON with its version, by its dataclass.
+
+    Raises:
+        DataError: it is none, or of another version; ``again`` says how to make it again.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["version"] != version:
+            raise DataError(f"{path}: of version {record['version']}, this llmrec reads {version}; {again}")
+        return msgspec.convert(record, cls)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: cannot be read as a {cls.__name__.lower()}; {again}") from error
 
 
 def sha256_of(path: Path) -> str:

@@ -8,11 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.bootstrap import Interval
-from llmrec.files import write_text
+from llmrec.files import read_record, write_text
 
 __all__ = ["RESULT_VERSION", "Comparison", "Part", "Result", "Scores", "read_result", "refuse_partial", "write_result"]
 
@@ -132,15 +130,7 @@ def read_result(path: Path) -> Result:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such result; write one: llmrec evaluate RUN --targets FILE --json {path.name}")
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record["version"] != RESULT_VERSION:
-            raise DataError(
-                f"{path}: result of version {record['version']}, this llmrec reads {RESULT_VERSION}; evaluate again"
-            )
-        return msgspec.convert(record, Result)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not a result; write it again: llmrec evaluate RUN --targets FILE") from error
+    return read_record(path, Result, RESULT_VERSION, "write it again: llmrec evaluate RUN --targets FILE")
 
 
 def refuse_partial(result: Result) -> None:

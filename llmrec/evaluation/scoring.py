@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -19,11 +19,29 @@ from llmrec.evaluation.results import Comparison, Result, Scores
 from llmrec.languages import PAPER_BLEU, bleu_tokenizer
 from llmrec.schema import LOCALES
 
-__all__ = ["OVERALL", "score_rankings", "score_titles"]
+__all__ = ["OVERALL", "Scoring", "score_rankings", "score_titles"]
 
 OVERALL: Final = "overall"
 Rows = NDArray[np.int64]
 Groupings = Mapping[str, Mapping[str, NDArray[np.bool_]]]
+
+
+class Scoring(TypedDict, total=False):
+    """How titles and ranked lists are scored alike.
+
+    Attributes:
+        groupings: Grouping to its groups, each a mask of shape ``(S,)``, to score apart.
+        partial: Whether these are only the first sessions of a split.
+        provenance: How the run was made.
+        samples: Resampled test sets of the interval against a baseline; 1,000 where not given.
+        seed: Seed of the resampling; 0 where not given.
+    """
+
+    groupings: Groupings | None
+    partial: bool
+    provenance: Mapping[str, Any] | None
+    samples: int
+    seed: int
 
 
 def score_titles(
@@ -33,11 +51,7 @@ def score_titles(
     targets: Sequence[str | None],
     *,
     baseline: tuple[str, Sequence[str]] | None = None,
-    groupings: Groupings | None = None,
-    partial: bool = False,
-    provenance: Mapping[str, Any] | None = None,
-    samples: int = 1000,
-    seed: int = 0,
+    **how: Unpack[Scoring],
 ) -> Result:
     """Score titles with BLEU (paper §4.3), that of a locale's own tokenizer beside it where it has another.
 
@@ -47,11 +61,7 @@ def score_titles(
         predictions: ``S`` titles.
         targets: ``S`` titles; a session whose target is None or empty is left out and counted.
         baseline: Name and ``S`` titles of a run to stand beside, Last Product Title for instance.
-        groupings: Grouping to its groups, each a mask of shape ``(S,)``, to score apart.
-        partial: Whether these are only the first sessions of a split.
-        provenance: How the run was made.
-        samples: Resampled test sets of the interval against ``baseline``.
-        seed: Seed of the resampling.
+        how: See `Scoring`.
 
     Raises:
         DataError: the numbers of rows differ, or no session has a target.
@@ -61,14 +71,18 @@ def score_titles(
     written = [predictions[row] for row in frame.kept]
     stats = bleu_stats(written, wanted)
     other = None if baseline is None else {"bleu": bleu_stats([baseline[1][row] for row in frame.kept], wanted)}
-    scorer = PartScorer({"bleu": stats}, other, samples, seed)
+    scorer = PartScorer({"bleu": stats}, other, *_draws(how))
     compared = None if baseline is None else scorer.comparison(baseline[0], "bleu", frame.sets)
     metrics_of = _title_metrics(written, wanted, stats)
     return replace(
-        _result(run, "titles", frame, metrics_of, compared, partial, provenance),
+        _result(run, "titles", frame, metrics_of, compared, how),
         signatures=_signatures(frame.groups),
-        breakdowns=scorer.break_down(_of_kept(groupings, frame.kept)),
+        breakdowns=scorer.break_down(_of_kept(how.get("groupings"), frame.kept)),
     )
+
+
+def _draws(how: Scoring) -> tuple[int, int]:
+    return how.get("samples", 1000), how.get("seed", 0)
 
 
 def _title_metrics(
@@ -107,11 +121,7 @@ def score_rankings(
     baseline: tuple[str, pa.ChunkedArray] | None = None,
     novelty: Mapping[str, NDArray[np.bool_]] | None = None,
     hits: Sequence[int] = (),
-    groupings: Groupings | None = None,
-    partial: bool = False,
-    provenance: Mapping[str, Any] | None = None,
-    samples: int = 1000,
-    seed: int = 0,
+    **how: Unpack[Scoring],
 ) -> Result:
     """Score ranked lists with MRR, Recall and NDCG @100 (paper §4.1).
 
@@ -123,7 +133,7 @@ def score_rankings(
         baseline: Name and ``S`` ranked lists of a run to stand beside.
         novelty: ``warm`` and ``cold`` sessions, each a mask of shape ``(S,)``; None: they are not told apart.
         hits: More cutoffs K to report Hit@K at (paper, Eq. 2).
-        groupings, partial, provenance, samples, seed: As `score_titles`.
+        how: See `Scoring`.
 
     Raises:
         DataError: the numbers of rows differ, a list is too long or holds an id twice, or no session has a target.
@@ -137,7 +147,7 @@ def score_rankings(
         return {name: table[ranks] for name, table in tables.items()}
 
     ours = added_by(run, ranked)
-    scorer = PartScorer(ours, None if baseline is None else added_by(*baseline), samples, seed)
+    scorer = PartScorer(ours, None if baseline is None else added_by(*baseline), *_draws(how))
     known = {}
     if novelty is not None:
         none = np.zeros(frame.num_rows, dtype=np.bool_)
@@ -152,9 +162,9 @@ def score_rankings(
         return {name: score_of(added[rows]) for name, added in ours.items()}
 
     return replace(
-        _result(run, "ranking", frame, metrics_of, compared, partial, provenance),
+        _result(run, "ranking", frame, metrics_of, compared, how),
         parts={part: scorer.part(rows) for part, rows in parts.items()},
-        breakdowns=scorer.break_down(_of_kept(groupings, frame.kept)),
+        breakdowns=scorer.break_down(_of_kept(how.get("groupings"), frame.kept)),
     )
 
 
@@ -201,8 +211,7 @@ def _result(
     frame: _Frame,
     metrics_of: Callable[[Rows, str | None], dict[str, float]],
     compared: Comparison | None,
-    partial: bool,
-    provenance: Mapping[str, Any] | None,
+    how: Scoring,
 ) -> Result:
     by_locale = {name: Scores(len(rows), metrics_of(rows, name)) for name, rows in frame.groups.items()}
     overall = Scores(len(frame.kept), metrics_of(frame.sets[OVERALL], None))
@@ -211,7 +220,7 @@ def _result(
         kind=kind,
         n_sessions=len(frame.kept),
         n_without_target=frame.num_rows - len(frame.kept),
-        partial=partial,
+        partial=how.get("partial", False),
         overall=overall,
         macro={
             metric: float(np.mean([scores.metrics[metric] for scores in by_locale.values()]))
@@ -219,5 +228,5 @@ def _result(
         },
         locales=by_locale,
         comparison=compared,
-        provenance=dict(provenance or {}),
+        provenance=dict(how.get("provenance") or {}),
     )

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -58,10 +58,11 @@ def synthesize(out: Path, size: str = "tiny", seed: int = 0) -> Path:
     with atomic_folder(out) as folder, progress_bar() as bar:
         rows = bar.add_task("products", total=sum(one.products for one in plans), note="")
         ids = _ids(catalogue, vocabulary)
-        _write_products(folder, plans, catalogue, ids, vocabulary, seed, lambda done: bar.advance(rows, done))
+        made = _Made(folder, plans, catalogue, ids, vocabulary, seed)
+        _write_products(made, lambda done: bar.advance(rows, done))
         total = sum(one.sessions + sum(test.sessions for test in one.tests) for one in plans)
         sessions = bar.add_task("sessions", total=total, note="")
-        _write_sessions(folder, plans, catalogue, ids, vocabulary, seed, lambda done: bar.advance(sessions, done))
+        _write_sessions(made, lambda done: bar.advance(sessions, done))
         settings = {
             "kind": _KIND,
             "version": _VERSION,
@@ -112,6 +113,17 @@ def _chance(seed: int, *purpose: str) -> np.random.Generator:
     return np.random.default_rng([seed, *(zlib.crc32(word.encode()) for word in purpose)])
 
 
+class _Made(NamedTuple):
+    """What the files are written from, and the folder that they are written to."""
+
+    folder: Path
+    plans: tuple[LocalePlan, ...]
+    catalogue: Catalogue
+    ids: pa.Array
+    vocabulary: Vocabulary
+    seed: int
+
+
 def _ids(catalogue: Catalogue, vocabulary: Vocabulary) -> pa.Array:
     """Ids of all products, then some that no catalogue has: a few session items lack their product row."""
     books = np.array([family.department == vocabulary.books for family in vocabulary.families])
@@ -123,35 +135,20 @@ def _unknown(products: int) -> int:
     return max(3, products // 5_000)
 
 
-def _write_products(
-    folder: Path,
-    plans: tuple[LocalePlan, ...],
-    catalogue: Catalogue,
-    ids: pa.Array,
-    vocabulary: Vocabulary,
-    seed: int,
-    advance: Callable[[int], None],
-) -> None:
-    with (folder / "products_train.csv").open("wb") as handle:
+def _write_products(made: _Made, advance: Callable[[int], None]) -> None:
+    with (made.folder / "products_train.csv").open("wb") as handle:
         write_header(handle, PRODUCT_COLUMNS)
-        for one in plans:
-            chance = _chance(seed, "products", one.locale)
-            for table in product_rows(catalogue, one.locale, ids, vocabulary, chance):
+        for one in made.plans:
+            chance = _chance(made.seed, "products", one.locale)
+            for table in product_rows(made.catalogue, one.locale, made.ids, made.vocabulary, chance):
                 write_rows(handle, [table[name] for name in PRODUCT_COLUMNS])
                 advance(len(table))
 
 
-def _write_sessions(
-    folder: Path,
-    plans: tuple[LocalePlan, ...],
-    catalogue: Catalogue,
-    ids: pa.Array,
-    vocabulary: Vocabulary,
-    seed: int,
-    advance: Callable[[int], None],
-) -> None:
+def _write_sessions(made: _Made, advance: Callable[[int], None]) -> None:
+    folder, ids, seed = made.folder, made.ids, made.seed
     (folder / "targets").mkdir()
-    names = sorted({test_name(test.task, test.phase) for one in plans for test in one.tests})
+    names = sorted({test_name(test.task, test.phase) for one in made.plans for test in one.tests})
     with ExitStack() as stack:
         train = stack.enter_context((folder / "sessions_train.csv").open("wb"))
         write_header(train, _SESSION_COLUMNS)
@@ -160,11 +157,11 @@ def _write_sessions(
         for name in names:
             write_header(tests[name], ("prev_items", "locale"))
             write_header(targets[name], _SESSION_COLUMNS)
-        for one in plans:
-            graph = build_graph(catalogue, one.locale, vocabulary, _chance(seed, "graph", one.locale))
+        for one in made.plans:
+            graph = build_graph(made.catalogue, one.locale, made.vocabulary, _chance(seed, "graph", one.locale))
             chance = _chance(seed, "train", one.locale)
             for walks in _walks(graph, one.sessions, one.mean_length, chance):
-                _lose_products(walks.items, catalogue.num_products, chance)
+                _lose_products(walks.items, made.catalogue.num_products, chance)
                 write_rows(train, _columns(walks, ids, one.locale))
                 advance(len(walks.targets))
             for test in one.tests:

@@ -21,40 +21,17 @@ DEVELOPMENT: Final = "sessions_development.parquet"
 BATCH_SIZE: Final = 512
 MAX_LENGTH: Final = 50
 # RecBole's name of a model and its settings, and what ours are called.
+_GRU: Final = {"embedding_size": 128, "hidden_size": 128, "num_layers": 1, "dropout_prob": 0.3}
+_SRGNN: Final = {"embedding_size": 128, "step": 1}
+_DROPOUT: Final = dict.fromkeys(("hidden_dropout_prob", "attn_dropout_prob", "sess_dropout", "item_dropout"), 0.2)
+_CORE: Final = {"embedding_size": 128, "n_layers": 1, "n_heads": 2, "inner_size": 256, **_DROPOUT}
 MODELS: Final[dict[str, tuple[str, dict[str, Any], dict[str, Any]]]] = {
-    "gru4rec": (
-        "GRU4Rec",
-        {"embedding_size": 128, "hidden_size": 128, "num_layers": 1, "dropout_prob": 0.3},
-        {"embedding_size": 128, "hidden_size": 128, "num_layers": 1, "dropout_prob": 0.3},
-    ),
-    "srgnn": ("SRGNN", {"embedding_size": 128, "step": 1}, {"embedding_size": 128, "step": 1}),
+    "gru4rec": ("GRU4Rec", _GRU, _GRU),
+    "srgnn": ("SRGNN", _SRGNN, _SRGNN),
     "core": (
         "CORE",
-        {
-            "embedding_size": 128,
-            "dnn_type": "trm",
-            "n_layers": 1,
-            "n_heads": 2,
-            "inner_size": 256,
-            "hidden_dropout_prob": 0.2,
-            "attn_dropout_prob": 0.2,
-            "sess_dropout": 0.2,
-            "item_dropout": 0.2,
-            "temperature": 0.07,
-        },
-        {
-            "embedding_size": 128,
-            "n_layers": 1,
-            "n_heads": 2,
-            "inner_size": 256,
-            "hidden_dropout_prob": 0.2,
-            "attn_dropout_prob": 0.2,
-            "sess_dropout": 0.2,
-            "item_dropout": 0.2,
-            "unit_length": True,
-            "learn_scale": False,
-            "scale": 1 / 0.07,
-        },
+        {**_CORE, "dnn_type": "trm", "temperature": 0.07},
+        {**_CORE, "unit_length": True, "learn_scale": False, "scale": 1 / 0.07},
     ),
 }
 

@@ -4,17 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmrec.data.lists import (
-    clean_ids,
-    excerpt,
-    is_list,
-    is_one_line,
-    is_plain,
-    one_line_ids,
-    plain_ids,
-    printed_ids,
-    stripped,
-)
+from llmrec.data import lists
 
 # ibis 12 still calls what DuckDB 2 renamed
 pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
@@ -29,7 +19,9 @@ def parse(texts):
     table = ibis.memtable(
         {"position": range(len(texts)), "text": texts}, schema={"position": "int64", "text": "string"}
     )
-    parsed = is_list(table.text).ifelse(clean_ids(printed_ids(table.text)), ibis.null("array<string>"))
+    parsed = lists.is_list(table.text).ifelse(
+        lists.clean_ids(lists.printed_ids(table.text)), ibis.null("array<string>")
+    )
     rows = CON.to_pyarrow(table.select("position", parsed=parsed).order_by("position")).to_pylist()
     return [row["parsed"] for row in rows]
 
@@ -56,7 +48,7 @@ LIST_LIKE = st.text(st.sampled_from("[]', \"\n\x0bA\\é."), max_size=12).map(lam
 NUMPY_LIST = st.lists(ID, max_size=6).map(lambda ids: str(np.array(ids, dtype=object)))
 
 
-@pytest.mark.parametrize(("fits", "read"), [(is_plain, plain_ids), (is_one_line, one_line_ids)])
+@pytest.mark.parametrize(("fits", "read"), [(lists.is_plain, lists.plain_ids), (lists.is_one_line, lists.one_line_ids)])
 @settings(max_examples=50, deadline=None)
 @given(st.lists(LIST_LIKE | NUMPY_LIST | st.lists(ID, max_size=6).map(str), min_size=20, max_size=40))
 def test_the_quick_readings_of_usual_lists_give_what_the_general_one_gives(fits, read, texts):
@@ -67,7 +59,7 @@ def test_the_quick_readings_of_usual_lists_give_what_the_general_one_gives(fits,
 
 def test_what_the_datasets_hold_is_plain():
     texts = ["['B0A' 'B0B'\n 'B0A']", "['B0A', 'B0B']", "['B0A']", "[' B0A']", "['']", '["B0A"]', "[]", "['B0A'"]
-    table = ibis.memtable({"text": texts}).mutate(plain=lambda one: is_plain(one.text))
+    table = ibis.memtable({"text": texts}).mutate(plain=lambda one: lists.is_plain(one.text))
     assert CON.to_pyarrow(table.plain).to_pylist() == [True, True, True, False, False, False, False, False]
 
 
@@ -82,7 +74,7 @@ def test_a_list_on_one_line_has_ascii_ids_and_single_blanks():
         "['a\\']",
         "[]",
     ]
-    table = ibis.memtable({"text": texts}).mutate(one_line=lambda one: is_one_line(one.text))
+    table = ibis.memtable({"text": texts}).mutate(one_line=lambda one: lists.is_one_line(one.text))
     assert CON.to_pyarrow(table.one_line).to_pylist() == [True, True] + 6 * [False]
 
 
@@ -90,7 +82,7 @@ def test_a_list_on_one_line_has_ascii_ids_and_single_blanks():
 @given(st.lists(st.text(" \t\n\r\v\f\x01!aé\u3000", max_size=5) | st.none(), min_size=10, max_size=30))
 def test_blanks_around_a_text_go_and_are_told(texts):
     table = ibis.memtable({"place": range(len(texts)), "text": texts}, schema={"place": "int64", "text": "string"})
-    bare, had_blanks = stripped(table.text)
+    bare, had_blanks = lists.stripped(table.text)
     rows = CON.to_pyarrow(table.select("place", bare=bare, had=had_blanks).order_by("place")).to_pylist()
     for text, row in zip(texts, rows, strict=True):
         expected = None if text is None else text.strip(" \t\n\r\v\f")
@@ -128,7 +120,7 @@ def test_each_form_is_read_or_refused(text, expected):
 
 
 def test_an_excerpt_is_one_line_and_keeps_both_ends():
-    shown = excerpt("['B0A'\n 'B0B'" + " 'B0C'" * 50 + " 'END")
+    shown = lists.excerpt("['B0A'\n 'B0B'" + " 'B0C'" * 50 + " 'END")
     assert "\n" not in shown
     assert len(shown) <= 60
     assert shown.startswith("['B0A' 'B0B'")

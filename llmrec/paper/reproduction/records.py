@@ -8,10 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
-from llmrec.errors import DataError
-from llmrec.files import write_text
+from llmrec.files import read_record, write_text
 
 __all__ = ["RECORDED", "Cell", "Measurement", "read_folder", "read_measurement", "record_path", "write_measurement"]
 
@@ -97,15 +94,7 @@ def read_measurement(path: Path) -> Measurement:
     Raises:
         DataError: it is none, or of another version.
     """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record["version"] != VERSION:
-            raise DataError(
-                f"{path}: record of version {record['version']}, this llmrec reads {VERSION}; measure again"
-            )
-        return msgspec.convert(record, Measurement)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: no record of a measurement; remove it and run llmrec reproduce again") from error
+    return read_record(path, Measurement, VERSION, "remove it and run llmrec reproduce again")
 
 
 def read_folder(folder: Path) -> dict[tuple[str, str, str], Measurement]:

@@ -220,16 +220,13 @@ def _values(column: Any) -> tuple[Ints, list[str]]:
 
 
 def _voted(
-    index: Index,
-    vectors: Floats,
-    rows: Ints,
-    groups: Ints,
-    voters: NDArray[np.bool_],
-    values: Ints,
-    k: int,
+    index: Index, vectors: Floats, rows: Ints, groups: Ints, voters: NDArray[np.bool_], values: Ints, k: int
 ) -> tuple[Ints, NDArray[np.float64]]:
     """Votes on some rows: values and shares, as `vote`."""
-    parts = [vote(*_neighbours(index, vectors, part, groups, voters, values, k)) for part in _chunks(rows)]
+    parts = []
+    for part in _chunks(rows):
+        scores, found = index.search(np.asarray(vectors[part]), k, groups[part], voters)
+        parts.append(vote(scores, np.where(found == NONE, NONE, values[found])))
     if not parts:
         return np.zeros(0, dtype=np.int64), np.zeros(0)
     return np.concatenate([one for one, _ in parts]), np.concatenate([two for _, two in parts])
@@ -239,19 +236,6 @@ def _chunks(rows: Ints) -> Iterator[Ints]:
     starts = range(0, len(rows), QUERIES)
     for start in track(starts, "neighbours vote", len(starts)):
         yield rows[start : start + QUERIES]
-
-
-def _neighbours(
-    index: Index,
-    vectors: Floats,
-    rows: Ints,
-    groups: Ints,
-    voters: NDArray[np.bool_],
-    values: Ints,
-    k: int,
-) -> tuple[Floats, Ints]:
-    scores, found = index.search(np.asarray(vectors[rows]), k, groups[rows], voters)
-    return scores, np.where(found == NONE, NONE, values[found])
 
 
 def _table(

@@ -12,6 +12,7 @@ from transformers import LogitsProcessor
 
 from llmrec.titles.decoding.decode import pad_prompts
 from llmrec.titles.decoding.trie import Prefix, TitleTrie
+from llmrec.titles.models.causal import generate_tokens
 
 __all__ = ["TitleConstraint", "decode_constrained"]
 
@@ -81,17 +82,14 @@ def decode_constrained(
         max_tokens: Most tokens of a title.
         num_beams: Beams; 1 is greedy.
     """
-    inputs, mask = pad_prompts(prompts, model.device)
-    with torch.inference_mode():
-        tokens = model.generate(
-            input_ids=inputs,
-            attention_mask=mask,
-            max_new_tokens=max_tokens,
-            num_beams=num_beams,
-            num_return_sequences=num_beams,
-            do_sample=False,
-            logits_processor=[TitleConstraint(trie, locales, num_beams)],
-        )
+    tokens = generate_tokens(
+        model,
+        *pad_prompts(prompts, model.device),
+        max_tokens=max_tokens,
+        num_beams=num_beams,
+        num_return_sequences=num_beams,
+        logits_processor=[TitleConstraint(trie, locales, num_beams)],
+    )
     written = tokens[:, 1:].cpu().numpy().reshape(len(prompts), num_beams, -1)
     end = tokenizer.eos_token_id
     titles = [[trie.title(locale, beam, end) for beam in beams] for locale, beams in zip(locales, written, strict=True)]

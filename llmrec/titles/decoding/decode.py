@@ -17,7 +17,7 @@ from datasets import Dataset
 from llmrec.console import progress_bar
 from llmrec.evaluation.bleu import own_bleu
 from llmrec.files import disk_errors
-from llmrec.titles.models.causal import continue_prompts, is_causal
+from llmrec.titles.models.causal import continue_prompts, generate_tokens, is_causal
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.training.batches import decoding_batches, pad, read_tokens, token_lengths
 
@@ -30,37 +30,18 @@ def pad_prompts(prompts: Sequence[Sequence[int]], device: Any) -> tuple[torch.Te
     return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
 
 
-def decode_batch(
-    model: Any,
-    tokenizer: Any,
-    prompts: Sequence[Sequence[int]],
-    *,
-    max_tokens: int,
-    num_beams: int = 1,
-    synced: bool = False,
-) -> list[str]:
+def decode_batch(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], **settings: Any) -> list[str]:
     """Titles of some prompts.
 
     Args:
         model: A `transformers` sequence-to-sequence or causal model.
         tokenizer: Its tokenizer.
         prompts: Token ids of ``B`` prompts, each ended by the end token, or in the frame of a causal model.
-        max_tokens: Most tokens of a title.
-        num_beams: Beams; 1 is greedy.
-        synced: Whether every process must take every decoding step (ZeRO-3).
+        settings: ``max_tokens``, ``num_beams`` and ``synced`` of `llmrec.titles.models.causal.generate_tokens`.
     """
     if is_causal(model):
-        return continue_prompts(model, tokenizer, prompts, max_tokens=max_tokens, num_beams=num_beams, synced=synced)
-    inputs, mask = pad_prompts(prompts, model.device)
-    with torch.inference_mode():
-        tokens = model.generate(
-            input_ids=inputs,
-            attention_mask=mask,
-            max_new_tokens=max_tokens,
-            num_beams=num_beams,
-            do_sample=False,
-            synced_gpus=synced,
-        )
+        return continue_prompts(model, tokenizer, prompts, **settings)
+    tokens = generate_tokens(model, *pad_prompts(prompts, model.device), **settings)
     return [" ".join(text.split()) for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
 

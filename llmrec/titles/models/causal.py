@@ -7,11 +7,20 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from llmrec.errors import ModelError
 
-__all__ = ["IGNORED", "causal_title_loss", "check_packing", "continue_prompts", "is_causal", "pad_left"]
+__all__ = [
+    "IGNORED",
+    "causal_title_loss",
+    "check_packing",
+    "continue_prompts",
+    "generate_tokens",
+    "is_causal",
+    "pad_left",
+]
 
 IGNORED: Final = -100
 LEAK: Final = 1e-3  # of the largest logit: a masked token changes nothing at all, one that is read changes tenths
@@ -114,34 +123,41 @@ def check_packing(model: Any) -> None:
         raise ModelError(f"{type(model).__name__} lets packed sessions read each other; leave out --pack")
 
 
-def continue_prompts(
-    model: Any,
-    tokenizer: Any,
-    prompts: Sequence[Sequence[int]],
-    *,
-    max_tokens: int,
-    num_beams: int = 1,
-    synced: bool = False,
-) -> list[str]:
-    """Titles that follow some prompts; arguments as of `llmrec.titles.decoding.decode.decode_batch`.
+def generate_tokens(
+    model: Any, inputs: Tensor, mask: Tensor, *, max_tokens: int, num_beams: int = 1, synced: bool = False, **more: Any
+) -> Tensor:
+    """Tokens that a model writes without drawing, shape ``(B, longest)``; a causal model's hold its prompt before them.
+
+    Args:
+        model: A `transformers` sequence-to-sequence or causal model.
+        inputs: Token ids, shape ``(B, L)``.
+        mask: Which of them are a prompt's.
+        max_tokens: Most tokens to write.
+        num_beams: Beams; 1 is greedy.
+        synced: Whether every process must take every decoding step (ZeRO-3).
+        more: What else ``generate`` is to know.
+    """
+    with torch.inference_mode():
+        tokens: Tensor = model.generate(
+            input_ids=inputs,
+            attention_mask=mask,
+            max_new_tokens=max_tokens,
+            num_beams=num_beams,
+            do_sample=False,
+            synced_gpus=synced,
+            **more,
+        )
+    return tokens
+
+
+def continue_prompts(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], **settings: Any) -> list[str]:
+    """Titles that follow some prompts; settings as of `generate_tokens`.
 
     Prompts are padded to the left, so that each ends where its title starts and is read as it would be alone. What a
     chat model brings along for conversation (sampling, a penalty for repeated words) is off: a title repeats words.
     """
     ids, mask = pad_left(prompts, tokenizer.pad_token_id, model.device)
-    with torch.inference_mode():
-        tokens = model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            max_new_tokens=max_tokens,
-            num_beams=num_beams,
-            do_sample=False,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            repetition_penalty=1.0,
-            pad_token_id=tokenizer.pad_token_id,
-            synced_gpus=synced,
-        )
+    plain: dict[str, Any] = {"temperature": None, "top_p": None, "top_k": None, "repetition_penalty": 1.0}
+    tokens = generate_tokens(model, ids, mask, pad_token_id=tokenizer.pad_token_id, **plain, **settings)
     written = tokenizer.batch_decode(tokens[:, ids.shape[1] :], skip_special_tokens=True)
     return [" ".join(text.split()) for text in written]

@@ -11,17 +11,9 @@ import torch
 
 from llmrec.errors import ConfigError, DataError
 from llmrec.rankers.catalogue import build_catalogue
+from llmrec.rankers.neural import settings as of
 from llmrec.rankers.neural.base import hold_out, item_prior
 from llmrec.rankers.neural.models_by_name import Core, Gru4Rec, Gru4RecF, Mgs, Narm, SasRec, SrGnn, SrGnnF, Stamp
-from llmrec.rankers.neural.settings import (
-    CoreSettings,
-    Gru4RecSettings,
-    MgsSettings,
-    NarmSettings,
-    SasRecSettings,
-    SrGnnSettings,
-    StampSettings,
-)
 from llmrec.rankers.sessions import CodedSessions, Sessions, TrainingSessions
 from tests.rankers.contract import ITEMS, SESSIONS, RankerContract, products, training_sessions
 
@@ -37,54 +29,54 @@ STRONG: dict[str, Any] = {
 
 class TestGru4Rec(RankerContract):
     ranker = Gru4Rec
-    settings = Gru4RecSettings(**TINY, hidden_size=8)
+    settings = of.Gru4RecSettings(**TINY, hidden_size=8)
 
 
 class TestStrongGru4Rec(RankerContract):
     ranker = Gru4Rec
-    settings = Gru4RecSettings(**TINY, **STRONG, hidden_size=8, num_negatives=16)
+    settings = of.Gru4RecSettings(**TINY, **STRONG, hidden_size=8, num_negatives=16)
 
 
 class TestNarm(RankerContract):
     ranker = Narm
-    settings = NarmSettings(**TINY, hidden_size=8)
+    settings = of.NarmSettings(**TINY, hidden_size=8)
 
 
 class TestStamp(RankerContract):
     ranker = Stamp
-    settings = StampSettings(**TINY)
+    settings = of.StampSettings(**TINY)
 
 
 class TestSrGnn(RankerContract):
     ranker = SrGnn
-    settings = SrGnnSettings(**TINY)
+    settings = of.SrGnnSettings(**TINY)
 
 
 class TestSasRec(RankerContract):
     ranker = SasRec
-    settings = SasRecSettings(**TINY, inner_size=16)
+    settings = of.SasRecSettings(**TINY, inner_size=16)
 
 
 class TestCore(RankerContract):
     ranker = Core
-    settings = CoreSettings(**TINY, inner_size=16, unit_length=True, learn_scale=False, item_dropout=0.1)
+    settings = of.CoreSettings(**TINY, inner_size=16, unit_length=True, learn_scale=False, item_dropout=0.1)
 
 
 class TestGru4RecF(RankerContract):
     ranker = Gru4RecF
-    settings = Gru4RecSettings(**TINY, hidden_size=8)
+    settings = of.Gru4RecSettings(**TINY, hidden_size=8)
     needs_products = True
 
 
 class TestSrGnnF(RankerContract):
     ranker = SrGnnF
-    settings = SrGnnSettings(**TINY)
+    settings = of.SrGnnSettings(**TINY)
     needs_products = True
 
 
 class TestMgs(RankerContract):
     ranker = Mgs
-    settings = MgsSettings(**TINY)
+    settings = of.MgsSettings(**TINY)
     needs_products = True
 
 
@@ -116,7 +108,7 @@ def ring_mrr(ranker: Any) -> float:
 @pytest.mark.parametrize("readout", ["model", "attention"])
 @pytest.mark.parametrize("unit_length", [True, False])
 def test_every_switch_learns_the_ring(loss: Any, readout: Any, unit_length: bool) -> None:
-    settings = Gru4RecSettings(
+    settings = of.Gru4RecSettings(
         **{**TINY, "embedding_size": 16, "max_epochs": 15},
         hidden_size=16,
         dropout_prob=0.0,
@@ -130,7 +122,7 @@ def test_every_switch_learns_the_ring(loss: Any, readout: Any, unit_length: bool
 
 
 def test_factorised_vectors_know_the_ring_before_training() -> None:
-    settings = Gru4RecSettings(**TINY, **STRONG, hidden_size=8, freeze_items=True, freeze_encoder=True)
+    settings = of.Gru4RecSettings(**TINY, **STRONG, hidden_size=8, freeze_items=True, freeze_encoder=True)
     settings = dataclasses.replace(settings, learning_rate=1e-9, max_epochs=1)
     assert (
         ring_mrr(Gru4Rec(settings).fit(training_sessions())) > 0.35
@@ -138,7 +130,7 @@ def test_factorised_vectors_know_the_ring_before_training() -> None:
 
 
 def test_frozen_items_stay_and_a_frozen_encoder_stays() -> None:
-    base = Gru4RecSettings(**TINY, **STRONG, hidden_size=8, num_negatives=16)
+    base = of.Gru4RecSettings(**TINY, **STRONG, hidden_size=8, num_negatives=16)
     started = Gru4Rec(dataclasses.replace(base, learning_rate=1e-12, max_epochs=1)).fit(training_sessions())
     start = {name: value.clone() for name, value in started.scorer.state_dict().items()}
     items = Gru4Rec(dataclasses.replace(base, freeze_items=True)).fit(training_sessions()).scorer.state_dict()
@@ -151,7 +143,7 @@ def test_frozen_items_stay_and_a_frozen_encoder_stays() -> None:
 
 
 def test_row_updates_learn_as_well_as_dense_ones() -> None:
-    settings = Gru4RecSettings(
+    settings = of.Gru4RecSettings(
         **{**TINY, "max_epochs": 10}, **STRONG, hidden_size=8, num_negatives=16, row_updates=True
     )
     assert ring_mrr(Gru4Rec(settings).fit(training_sessions())) > 0.5
@@ -160,10 +152,10 @@ def test_row_updates_learn_as_well_as_dense_ones() -> None:
 @pytest.mark.parametrize(
     ("settings", "changes", "message"),
     [
-        (Gru4RecSettings, {"row_updates": True}, "row_updates needs loss: sampled; 'full' uses"),
-        (Gru4RecSettings, {"svd_local": 1.5}, "svd_local must be at most 1; got 1.5"),
-        (NarmSettings, {"dropout_probs": (0.1,)}, "dropout_probs must be two numbers"),
-        (SasRecSettings, {"n_heads": 3}, "embedding_size 8 must be a multiple of n_heads 3"),
+        (of.Gru4RecSettings, {"row_updates": True}, "row_updates needs loss: sampled; 'full' uses"),
+        (of.Gru4RecSettings, {"svd_local": 1.5}, "svd_local must be at most 1; got 1.5"),
+        (of.NarmSettings, {"dropout_probs": (0.1,)}, "dropout_probs must be two numbers"),
+        (of.SasRecSettings, {"n_heads": 3}, "embedding_size 8 must be a multiple of n_heads 3"),
     ],
 )
 def test_settings_that_do_not_fit_together_are_refused(settings: Any, changes: Any, message: str) -> None:
@@ -172,7 +164,7 @@ def test_settings_that_do_not_fit_together_are_refused(settings: Any, changes: A
 
 
 def test_the_catalogue_grows_without_losing_trained_rows() -> None:
-    settings = Gru4RecSettings(**TINY, **STRONG, hidden_size=8, num_negatives=16)
+    settings = of.Gru4RecSettings(**TINY, **STRONG, hidden_size=8, num_negatives=16)
     first = Gru4Rec(settings).fit(training_sessions())
     before = first.scorer.item_vectors().detach().clone()
     more = TrainingSessions.of([["B03", "A_NEW", "B04", "Z_NEW"]] * 30, ["IT"] * 30)
@@ -190,7 +182,7 @@ def test_the_catalogue_grows_without_losing_trained_rows() -> None:
 
 
 def test_going_on_with_another_shape_is_refused() -> None:
-    settings = Gru4RecSettings(**TINY, hidden_size=8)
+    settings = of.Gru4RecSettings(**TINY, hidden_size=8)
     ranker = Gru4Rec(dataclasses.replace(settings, max_epochs=1)).fit(training_sessions())
     with pytest.raises(ConfigError, match=r"cannot go on from a 'gru4rec' whose .* keep its settings"):
         ranker.finetuned(dataclasses.replace(settings, hidden_size=4), training_sessions())
@@ -214,7 +206,7 @@ def test_held_out_items_are_gone_from_what_is_learnt() -> None:
 
 
 def test_ranking_does_not_depend_on_the_sessions_length_limit_of_a_batch() -> None:
-    ranker = Stamp(StampSettings(**TINY)).fit(training_sessions())
+    ranker = Stamp(of.StampSettings(**TINY)).fit(training_sessions())
     long = [ITEMS[number % 24] for number in range(40)]
     ids, _ = ranker.rank(Sessions.of([long, ["B03"]], ["DE", "DE"]), 5)
     assert ids[1].as_py() == ranker.rank_session(["B03"], "DE", 5)[0]
@@ -253,7 +245,7 @@ def test_whoever_watches_hears_of_every_epoch_and_can_end_it() -> None:
         if epoch == 2:
             raise EnoughError
 
-    ranker = Gru4Rec(Gru4RecSettings(**{**TINY, "max_epochs": 5}, hidden_size=8, validation_share=0.2))
+    ranker = Gru4Rec(of.Gru4RecSettings(**{**TINY, "max_epochs": 5}, hidden_size=8, validation_share=0.2))
     ranker.watch = watch
     with pytest.raises(EnoughError):
         ranker.fit(training_sessions())
@@ -261,7 +253,7 @@ def test_whoever_watches_hears_of_every_epoch_and_can_end_it() -> None:
 
 
 def test_an_untrained_ranker_ranks() -> None:
-    ranker = Gru4Rec(Gru4RecSettings(**TINY, hidden_size=8))
+    ranker = Gru4Rec(of.Gru4RecSettings(**TINY, hidden_size=8))
     ranker.catalogue = build_catalogue(training_sessions())
     ids, _ = ranker.untrained().rank(SESSIONS, 3)
     assert all(len(listed) == 3 for listed in ids.to_pylist())
