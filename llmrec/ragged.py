@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llmrec.arrays import Bools, Ints
+
 __all__ = [
     "UNKNOWN",
-    "Ints",
     "Ragged",
     "flat_ranges",
     "list_array",
@@ -23,8 +24,6 @@ __all__ = [
     "row_numbers",
 ]
 
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 UNKNOWN: Final = -1  # stands where there is no value
 

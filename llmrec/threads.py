@@ -24,8 +24,8 @@ def thread_count(wanted: int) -> int:
     """Threads to use: ``wanted``, or where it is 0 as many as OpenMP would."""
     if wanted:
         return wanted
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return int(told) if told.isdecimal() and int(told) else (os.cpu_count() or 1)
+    value = os.environ.get("OMP_NUM_THREADS", "")
+    return int(value) if value.isdecimal() and int(value) else (os.cpu_count() or 1)
 
 
 def map_in_threads(function: Callable[[Part], Result], parts: Sequence[Part], threads: int) -> list[Result]:

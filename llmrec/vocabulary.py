@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llmrec.arrays import Ints
 from llmrec.ragged import UNKNOWN
 
 __all__ = ["ID_BASE", "UNKNOWN", "Vocabulary", "product_keys"]
 
-Ints = NDArray[np.int64]
 
 ID_BASE: Final = 36  # ids are read as numbers of digits and letters
 _OTHER: Final = re.compile(r"[^0-9A-Za-z]+")

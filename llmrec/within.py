@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.arrays import Bools, Floats, Ints
 from llmrec.ragged import UNKNOWN, places_within
 
 __all__ = [
@@ -30,9 +31,6 @@ __all__ = [
     "top_k_candidates",
 ]
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
-Bools = NDArray[np.bool_]
 Keys = NDArray[np.uint64]
 
 _SIGN = np.uint32(1 << 31)

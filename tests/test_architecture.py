@@ -16,7 +16,7 @@ PACKAGE = ROOT / "llmrec"
 # Each name may import those before it, and itself.
 LAYERS = [
     {"__init__"},
-    {"errors"},
+    {"errors", "arrays"},
     {"schema"},
     {"files", "console", "threads"},
     {"languages"},

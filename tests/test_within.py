@@ -40,11 +40,11 @@ def test_best_first_ties_to_the_smaller_code() -> None:
 @pytest.mark.parametrize("largest_code", [50, (1 << 32) - 1])
 @pytest.mark.parametrize("sizes", [[30] * 20, [0, 1, 50, 2, 3, 17, 33, 0, 32, 31, 49, 8, 7, 50, 1, 0, 5, 44, 12, 0]])
 def test_top_k_equals_sorting_each_session(largest_code: int, sizes: list[int]) -> None:
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     rows = np.repeat(np.arange(20), sizes)
-    codes = np.concatenate([chance.permutation(50)[:size] for size in sizes]) * (largest_code // 50)
-    scores = chance.integers(-3, 4, size=len(rows)) / 2
-    shuffled = chance.permutation(len(rows))
+    codes = np.concatenate([rng.permutation(50)[:size] for size in sizes]) * (largest_code // 50)
+    scores = rng.integers(-3, 4, size=len(rows)) / 2
+    shuffled = rng.permutation(len(rows))
     ranked, values = top_k_candidates(rows[shuffled], codes[shuffled], scores[shuffled], 20, 10)
     for row in range(20):
         expected = sorted(zip(-scores[rows == row], codes[rows == row], strict=True))[:10]
@@ -53,9 +53,9 @@ def test_top_k_equals_sorting_each_session(largest_code: int, sizes: list[int]) 
 
 
 def test_ranks_within_a_session_count_the_better_ones() -> None:
-    chance = np.random.default_rng(1)
-    rows = np.sort(chance.integers(0, 12, 300)) * 2  # some sessions have none
-    values = np.where(chance.random(300) < 0.1, -np.inf, chance.integers(-3, 4, size=300) / 2)
+    rng = np.random.default_rng(1)
+    rows = np.sort(rng.integers(0, 12, 300)) * 2  # some sessions have none
+    values = np.where(rng.random(300) < 0.1, -np.inf, rng.integers(-3, 4, size=300) / 2)
     values[:2] = 0.0, -0.0
     better = (rows[:, None] == rows) & (values.astype("float32")[:, None] < values.astype("float32"))
     assert rank_within(rows, values).tolist() == (better.sum(axis=1) + 1).tolist()
@@ -63,8 +63,8 @@ def test_ranks_within_a_session_count_the_better_ones() -> None:
 
 
 def test_order_within_sessions_is_stable() -> None:
-    chance = np.random.default_rng(2)
-    rows, values = np.sort(chance.integers(0, 9, 200)), chance.integers(-3, 4, size=200) / 2
+    rng = np.random.default_rng(2)
+    rows, values = np.sort(rng.integers(0, 9, 200)), rng.integers(-3, 4, size=200) / 2
     order, place = order_within(rows, values)
     assert order.tolist() == np.lexsort((np.arange(200), -values, rows)).tolist()
     assert place.tolist() == [index - rows.tolist().index(row) for index, row in enumerate(rows.tolist())]
@@ -103,14 +103,14 @@ def test_fillers_come_after_the_list_one_lower_each() -> None:
 
 
 def test_filling_up_equals_a_loop_over_the_lists() -> None:
-    chance = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     for _ in range(50):
-        lengths = chance.integers(0, 6, size=8)
-        lists = np.stack([chance.permutation(20)[:5] for _ in range(8)])
+        lengths = rng.integers(0, 6, size=8)
+        lists = np.stack([rng.permutation(20)[:5] for _ in range(8)])
         ranked = np.where(np.arange(5) < lengths[:, None], lists, -1)
         scores = np.where(ranked >= 0, 10.0 - np.arange(5), -np.inf).astype(np.float32)
-        fillers = np.stack([chance.permutation(np.r_[np.arange(20), -1, -1])[:9] for _ in range(8)])
-        excluded = chance.integers(-1, 20, size=(8, 3))
+        fillers = np.stack([rng.permutation(np.r_[np.arange(20), -1, -1])[:9] for _ in range(8)])
+        excluded = rng.integers(-1, 20, size=(8, 3))
         expected = []
         for row in range(8):
             held = ranked[row][ranked[row] >= 0].tolist()

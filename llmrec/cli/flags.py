@@ -146,11 +146,15 @@ def _parameters(field: dataclasses.Field[Any], hint: Any) -> list[inspect.Parame
     """The parameter of a field, and a hidden one that switches it off again where it can only be switched on."""
     annotated: Any = Annotated  # built from values, which a type checker takes for a wrong alias
     kind = _flag_type(hint)
-    told: dict[str, Any] = {"help": _help(field, hint), "show_default": False, "metavar": field.metadata.get("metavar")}
+    keywords: dict[str, Any] = {
+        "help": _help(field, hint),
+        "show_default": False,
+        "metavar": field.metadata.get("metavar"),
+    }
     if field.metadata.get("argument"):
-        annotation = annotated[kind, typer.Argument(**told)]
+        annotation = annotated[kind, typer.Argument(**keywords)]
     else:
-        annotation = annotated[kind, typer.Option(flag_of(field), **told)]
+        annotation = annotated[kind, typer.Option(flag_of(field), **keywords)]
     made = [_parameter(field.name, annotation, _is_required(field))]
     if kind == bool | None and "/" not in flag_of(field):
         off = annotated[kind, typer.Option(f"--no-{flag_of(field)[2:]}", hidden=True)]

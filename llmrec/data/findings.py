@@ -41,8 +41,8 @@ def session_findings(con: Backend, staged: ir.Table, name: str, *, training: boo
     if "next_item" in staged.columns:
         usable = ~empty & staged.locale.notnull()
         unlabelled = usable & staged.next_item.isnull()
-        told = ("refused", "training session without next_item") if training else ("noted", "session without a target")
-        wanted.append((*told, unlabelled))
+        kind = ("refused", "training session without next_item") if training else ("noted", "session without a target")
+        wanted.append((*kind, unlabelled))
         wanted.append(("noted", "next_item is in prev_items", usable & staged.prev_items.contains(staged.next_item)))
     return _counted(con, staged, name, wanted) + _foreign_locales(con, staged, name, "sessions")
 

@@ -121,9 +121,9 @@ def _draw(table: Any, share: float, seed: int, groups: NDArray[np.int64]) -> Any
     labelled = table["next_item"].is_valid().to_numpy()
     usable = (labelled & (lengths > 0)) | (lengths >= _MIN_ITEMS)
     names = np.array(table["locale"].to_pylist(), dtype=object)
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     held = [
-        _first_groups(rows, groups, round(share * len(rows)), chance)
+        _first_groups(rows, groups, round(share * len(rows)), rng)
         for name in sorted(set(names))
         for rows in (np.flatnonzero(usable & (names == name)),)
     ]
@@ -145,9 +145,9 @@ def _holds(table: Any, items: Any) -> NDArray[np.bool_]:
     return found
 
 
-def _first_groups(rows: Any, groups: NDArray[np.int64], number: int, chance: np.random.Generator) -> Any:
+def _first_groups(rows: Any, groups: NDArray[np.int64], number: int, rng: np.random.Generator) -> Any:
     """Rows of drawn groups, as many groups as come nearest to ``number`` rows."""
-    order = chance.permutation(np.unique(groups[rows]))
+    order = rng.permutation(np.unique(groups[rows]))
     place = np.empty(int(groups.max(initial=0)) + 1, dtype=np.int64)
     place[order] = np.arange(len(order))
     sizes = np.bincount(place[groups[rows]], minlength=len(order))

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llmrec.arrays import Ints
 from llmrec.console import notice
 from llmrec.data.connection import connected
 from llmrec.data.sessions import read_sessions_file
@@ -27,7 +28,6 @@ from llmrec.ragged import list_lengths, offsets_of
 
 __all__ = ["Overlap", "find_overlap", "overlap_of_files", "refuse_overlap", "stamped"]
 
-Ints = NDArray[np.int64]
 Keys = NDArray[np.uint64]
 
 _LONGEST: Final = 8  # sessions of so many items or more are looked at together
@@ -119,14 +119,14 @@ def refuse_overlap(overlap: Overlap | None, train: Sequence[Path], sessions: str
     if overlap is None:
         return None
     files = ", ".join(file.name for file in train)
-    told = (
+    message = (
         f"{files}: training rows repeat {overlap.sessions:,} of the {overlap.of:,} sessions of {sessions}, label "
         f"included (chance explains about {overlap.expected:,.0f}); for instance row {overlap.first_row:,}, "
         f"training row {overlap.training_row:,}"
     )
     if not allow:
-        raise DataError(f"{told}; leave these rows out, or add --allow-overlap: the run will say so")
-    notice(f"{told}; allowed, and the run says so")
+        raise DataError(f"{message}; leave these rows out, or add --allow-overlap: the run will say so")
+    notice(f"{message}; allowed, and the run says so")
     return overlap
 
 

@@ -53,13 +53,13 @@ class PartScorer:
 
     def comparison(self, baseline: str, metric: str, sets: Mapping[str, Rows]) -> Comparison:
         """The run beside its baseline on some sets of sessions."""
-        told = {name: self._difference(metric, rows, self.seed) for name, rows in sets.items()}
+        differences = {name: self._difference(metric, rows, self.seed) for name, rows in sets.items()}
         return Comparison(
             baseline,
             metric,
             {name: score_of(self.theirs[metric][rows]) for name, rows in sets.items()},
-            {name: interval for name, (interval, _) in told.items()},
-            {name: p_value for name, (_, p_value) in told.items()},
+            {name: interval for name, (interval, _) in differences.items()},
+            {name: p_value for name, (_, p_value) in differences.items()},
         )
 
     def part(self, rows: Rows, place: int = 0) -> Part:
@@ -67,13 +67,13 @@ class PartScorer:
         if not len(rows):
             return Part(0, {}, {})
         seed = self.seed + place
-        told = {metric: self._difference(metric, rows, seed) for metric in self.theirs}
+        differences = {metric: self._difference(metric, rows, seed) for metric in self.theirs}
         return Part(
             len(rows),
             {metric: score_of(added[rows]) for metric, added in self.ours.items()},
             {metric: self._interval(metric, rows, seed) for metric in self.ours},
-            {metric: interval for metric, (interval, _) in told.items()},
-            {metric: p_value for metric, (_, p_value) in told.items()},
+            {metric: interval for metric, (interval, _) in differences.items()},
+            {metric: p_value for metric, (_, p_value) in differences.items()},
         )
 
     def break_down(self, groupings: Mapping[str, Masks]) -> dict[str, dict[str, Part]]:

@@ -66,18 +66,18 @@ def score_titles(
     Raises:
         DataError: the numbers of rows differ, or no session has a target.
     """
-    frame = _frame(run, locales, targets, predictions, baseline)
-    wanted = [targets[row] or "" for row in frame.kept]
-    written = [predictions[row] for row in frame.kept]
+    scored = _scored(run, locales, targets, predictions, baseline)
+    wanted = [targets[row] or "" for row in scored.kept]
+    written = [predictions[row] for row in scored.kept]
     stats = bleu_stats(written, wanted)
-    other = None if baseline is None else {"bleu": bleu_stats([baseline[1][row] for row in frame.kept], wanted)}
+    other = None if baseline is None else {"bleu": bleu_stats([baseline[1][row] for row in scored.kept], wanted)}
     scorer = PartScorer({"bleu": stats}, other, *_draws(how))
-    compared = None if baseline is None else scorer.comparison(baseline[0], "bleu", frame.sets)
+    compared = None if baseline is None else scorer.comparison(baseline[0], "bleu", scored.sets)
     metrics_of = _title_metrics(written, wanted, stats)
     return replace(
-        _result(run, "titles", frame, metrics_of, compared, how),
-        signatures=_signatures(frame.groups),
-        breakdowns=scorer.break_down(_of_kept(how.get("groupings"), frame.kept)),
+        _result(run, "titles", scored, metrics_of, compared, how),
+        signatures=_signatures(scored.groups),
+        breakdowns=scorer.break_down(_of_kept(how.get("groupings"), scored.kept)),
     )
 
 
@@ -138,33 +138,33 @@ def score_rankings(
     Raises:
         DataError: the numbers of rows differ, a list is too long or holds an id twice, or no session has a target.
     """
-    frame = _frame(run, locales, targets.to_pylist(), ranked, baseline)
+    scored = _scored(run, locales, targets.to_pylist(), ranked, baseline)
     names = [*(f"{name}@{MAX_RANKED}" for name in RANKING_METRICS), *(f"hit@{cutoff}" for cutoff in sorted({*hits}))]
     tables = {name: metric_by_rank(name) for name in names}
 
     def added_by(source: str, lists: pa.ChunkedArray) -> dict[str, Added]:
-        ranks = ranks_of_targets(lists, targets, source)[frame.kept]
+        ranks = ranks_of_targets(lists, targets, source)[scored.kept]
         return {name: table[ranks] for name, table in tables.items()}
 
     ours = added_by(run, ranked)
     scorer = PartScorer(ours, None if baseline is None else added_by(*baseline), *_draws(how))
     known = {}
     if novelty is not None:
-        none = np.zeros(frame.num_rows, dtype=np.bool_)
-        known = {part: np.flatnonzero(novelty.get(part, none)[frame.kept]) for part in ("warm", "cold")}
+        none = np.zeros(scored.num_rows, dtype=np.bool_)
+        known = {part: np.flatnonzero(novelty.get(part, none)[scored.kept]) for part in ("warm", "cold")}
     compared = None
     if baseline is not None:
-        held = {**frame.sets, **{part: rows for part, rows in known.items() if len(rows)}}
+        held = {**scored.sets, **{part: rows for part, rows in known.items() if len(rows)}}
         compared = scorer.comparison(baseline[0], names[0], held)
-    parts = {} if novelty is None else {"all": np.arange(len(frame.kept)), **known}
+    parts = {} if novelty is None else {"all": np.arange(len(scored.kept)), **known}
 
     def metrics_of(rows: Rows, _: str | None) -> dict[str, float]:
         return {name: score_of(added[rows]) for name, added in ours.items()}
 
     return replace(
-        _result(run, "ranking", frame, metrics_of, compared, how),
+        _result(run, "ranking", scored, metrics_of, compared, how),
         parts={part: scorer.part(rows) for part, rows in parts.items()},
-        breakdowns=scorer.break_down(_of_kept(how.get("groupings"), frame.kept)),
+        breakdowns=scorer.break_down(_of_kept(how.get("groupings"), scored.kept)),
     )
 
 
@@ -177,7 +177,7 @@ def _of_kept(groupings: Groupings | None, kept: list[int]) -> dict[str, dict[str
 
 
 @dataclass(frozen=True)
-class _Frame:
+class _Scored:
     """Which sessions are scored: rows that have a target, of the ``num_rows`` of the run, and places among them."""
 
     num_rows: int
@@ -189,9 +189,9 @@ class _Frame:
         return {OVERALL: np.arange(len(self.kept)), **self.groups}
 
 
-def _frame(
+def _scored(
     run: str, locales: Sequence[str], targets: Sequence[Any], predictions: Any, baseline: tuple[str, Any] | None
-) -> _Frame:
+) -> _Scored:
     """Sessions with a target, and those of each locale: the paper's six in its order, then others by name."""
     lengths = [len(locales), len(predictions), len(targets), *([len(baseline[1])] if baseline else [])]
     if len(set(lengths)) != 1:
@@ -202,24 +202,24 @@ def _frame(
     names = np.asarray([locales[row] for row in kept])
     place = {name: position for position, name in enumerate(LOCALES)}
     known = sorted(set(names.tolist()), key=lambda name: (place.get(name, len(place)), name))
-    return _Frame(len(targets), kept, {name: np.flatnonzero(names == name) for name in known})
+    return _Scored(len(targets), kept, {name: np.flatnonzero(names == name) for name in known})
 
 
 def _result(
     run: str,
     kind: str,
-    frame: _Frame,
+    scored: _Scored,
     metrics_of: Callable[[Rows, str | None], dict[str, float]],
     compared: Comparison | None,
     how: Scoring,
 ) -> Result:
-    by_locale = {name: Scores(len(rows), metrics_of(rows, name)) for name, rows in frame.groups.items()}
-    overall = Scores(len(frame.kept), metrics_of(frame.sets[OVERALL], None))
+    by_locale = {name: Scores(len(rows), metrics_of(rows, name)) for name, rows in scored.groups.items()}
+    overall = Scores(len(scored.kept), metrics_of(scored.sets[OVERALL], None))
     return Result(
         run=run,
         kind=kind,
-        n_sessions=len(frame.kept),
-        n_without_target=frame.num_rows - len(frame.kept),
+        n_sessions=len(scored.kept),
+        n_without_target=scored.num_rows - len(scored.kept),
         partial=how.get("partial", False),
         overall=overall,
         macro={

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
-from numpy.typing import NDArray
 
+from llmrec.arrays import Ints
 from llmrec.console import track
 from llmrec.errors import ConfigError, DataError
 from llmrec.files import atomic_folder
@@ -20,7 +20,6 @@ from llmrec.rankers.sessions import Sessions, TrainingSessions
 
 __all__ = ["export_atomic"]
 
-Ints = NDArray[np.int64]
 
 CHUNK: Final = 50_000  # sessions held as text at once
 SESSION_HEADER: Final = "session_id:token\titem_id_list:token_seq\titem_id:token\titem_locale:token"
@@ -81,8 +80,8 @@ def export_atomic(
     known = pc.unique(pa.concat_arrays([pc.unique(ids) for ids in everything]))
     _refuse_unwritable(known)
     held = np.zeros(len(lengths), dtype=np.bool_)
-    chance = np.random.default_rng(seed)
-    held[chance.choice(usable, max(1, int(validation_share * len(usable))), replace=False)] = len(usable) > 1
+    rng = np.random.default_rng(seed)
+    held[rng.choice(usable, max(1, int(validation_share * len(usable))), replace=False)] = len(usable) > 1
     with atomic_folder(out) as temporary:
         learn, validate = usable[~held[usable]], usable[held[usable]] if held.any() else usable
         _write_sessions(temporary / f"{out.name}.train.inter", training, learn, every_prefix, max_length, "")

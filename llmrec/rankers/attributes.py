@@ -10,14 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llmrec.arrays import Floats, Ints
 from llmrec.errors import DataError
 from llmrec.rankers.vectors.item_text import column
 from llmrec.vocabulary import UNKNOWN, Vocabulary
 
 __all__ = ["ATTRIBUTES", "FEATURE_COLUMNS", "attribute_features", "grown_features"]
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
 Features = Mapping[str, NDArray[Any]]
 
 FEATURE_COLUMNS: Final = ("id", "locale", "title", "price", "brand", "author", "color", "size", "material")

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from llmrec.arrays import Floats, Ints
 from llmrec.artefact import Kind
 from llmrec.console import notice_once, track
 from llmrec.errors import ConfigError, DataError, ModelError
@@ -25,8 +26,6 @@ from llmrec.within import fill_up, is_among
 
 __all__ = ["FORMER", "RANKER", "Ranker", "Seen", "current_name"]
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
 SettingsT = TypeVar("SettingsT")
 
 RANKER: Final = Kind(

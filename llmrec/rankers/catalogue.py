@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llmrec.arrays import Bools, Ints
 from llmrec.console import notice
 from llmrec.ragged import list_lengths, offsets_of
 from llmrec.rankers.sessions import CodedSessions, Sessions, TrainingSessions
@@ -18,8 +19,6 @@ from llmrec.vocabulary import UNKNOWN, Vocabulary
 
 __all__ = ["Catalogue", "build_catalogue", "catalogue_and_codes", "recounted"]
 
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 NUM_POPULAR: Final = 300  # fills a list of 100 for a session that has seen 200 of them
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llmrec.arrays import Ints
 from llmrec.data.connection import connected
 from llmrec.data.sessions import read_sessions_file
 from llmrec.data.store import LabelledSessions
@@ -27,8 +28,6 @@ __all__ = [
     "read_session_files",
     "read_training_files",
 ]
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,8 @@ def ablate(options: Sequence[str], judge: Callable[[str], Mapping[str, Added] | 
             continue
         changes = {metric: difference_of(one, whole[metric], seed=seed) for metric, one in added.items() if off}
         rows.append(Ablation(off, {metric: score_of(one) for metric, one in added.items()}, changes, size))
-        told = (f"{label_of(metric)} {number(metric, score)}" for metric, score in rows[-1].scores.items())
-        notice(f"without {off or 'nothing'}: {', '.join(told)}")
+        parts = (f"{label_of(metric)} {number(metric, score)}" for metric, score in rows[-1].scores.items())
+        notice(f"without {off or 'nothing'}: {', '.join(parts)}")
     return rows
 
 

@@ -72,9 +72,9 @@ def comparison_plot(result: Result) -> list[Plot]:
     scores = {name: scores.metrics["bleu"] for name, scores in result.locales.items()}
     scores[OVERALL] = result.overall.metrics["bleu"]
     names = (result.run, compared.baseline)
-    told = ", ".join(f"{name}: {score:.1f} against {compared.scores[name]:.1f}" for name, score in scores.items())
+    shown = ", ".join(f"{name}: {score:.1f} against {compared.scores[name]:.1f}" for name, score in scores.items())
     plot = plot_bleu_by_locale(scores, compared.scores, compared.intervals, names)
-    return [Plot(plot, f"BLEU of {names[0]} and {names[1]}. {told}")]
+    return [Plot(plot, f"BLEU of {names[0]} and {names[1]}. {shown}")]
 
 
 def _order(metric: str) -> tuple[int, int]:
@@ -90,8 +90,8 @@ def _locale_table(result: Result) -> Table:
     metrics = sorted({metric for scores in result.locales.values() for metric in scores.metrics}, key=_order)
     columns = ["locale", "sessions", *(label_of(metric) for metric in metrics)]
     if result.comparison is not None:
-        told = "difference [95 %], p" if result.comparison.p_values else "difference [95 %]"
-        columns += [f"{label_of(result.comparison.metric)} of {result.comparison.baseline}", told]
+        shown = "difference [95 %], p" if result.comparison.p_values else "difference [95 %]"
+        columns += [f"{label_of(result.comparison.metric)} of {result.comparison.baseline}", shown]
     sets = [(name, name, scores.num_sessions, scores.metrics) for name, scores in result.locales.items()]
     sets += [("all sessions", OVERALL, result.overall.num_sessions, result.overall.metrics)]
     sets += [
@@ -164,5 +164,5 @@ def _notes_of(result: Result) -> list[str]:
 
 
 def _part_note(name: str, part: Part) -> str:
-    told = [f"{label_of(metric)} {with_interval(metric, interval)}" for metric, interval in part.intervals.items()]
-    return f"{name} ({part.num_sessions:,}): {', '.join(told)}"
+    shown = [f"{label_of(metric)} {with_interval(metric, interval)}" for metric, interval in part.intervals.items()]
+    return f"{name} ({part.num_sessions:,}): {', '.join(shown)}"

@@ -10,7 +10,7 @@ from llmrec.errors import DataError
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.sessions import TrainingSessions
 from llmrec.reporting.ablation import Ablation, ablate
-from llmrec.selection.learning import Lessons, learn_choices, learn_lessons, pooled_stats
+from llmrec.selection.learning import LearntFolds, learn_choices, learn_folds, pooled_stats
 from llmrec.selection.selector import Selector, ranker_settings_of
 from llmrec.selection.settings import SelectSettings
 from llmrec.selection.table import TitleTable
@@ -36,14 +36,14 @@ def ablate_selector(
     """
     options = {name: Selector(replace(settings, without=(*settings.without, name))).settings for name in names}
 
-    def lessons_of(chosen: SelectSettings) -> Lessons:
-        return learn_lessons(Fusion(ranker_settings_of(chosen)), training, products, table)
+    def learnt_of(chosen: SelectSettings) -> LearntFolds:
+        return learn_folds(Fusion(ranker_settings_of(chosen)), training, products, table)
 
-    lessons = lessons_of(settings)
+    learnt = learnt_of(settings)
 
     def judge(off: str) -> dict[str, Any] | None:
         chosen = options.get(off, settings)
-        stats = pooled_stats(learn_choices(lessons_of(chosen) if off in settings.sources else lessons, table, chosen))
+        stats = pooled_stats(learn_choices(learnt_of(chosen) if off in settings.sources else learnt, table, chosen))
         return None if stats is None else {"bleu": stats}
 
     rows = ablate(names, judge, settings.seed)

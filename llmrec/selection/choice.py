@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.arrays import Ints
 from llmrec.evaluation.bleu import bleu_from_stats
 from llmrec.evaluation.bootstrap import Interval
 from llmrec.evaluation.differences import difference_of
@@ -18,7 +19,6 @@ from llmrec.within import best_of_each
 
 __all__ = ["Policy", "Trial", "choose", "choose_by_risk", "trusted", "tune_policy"]
 
-Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 _LENGTHS: Final = np.linspace(-1.0, 2.5, 36)  # what a token is worth beside its matches, in shares of its cost

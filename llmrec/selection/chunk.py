@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from llmrec.arrays import Ints
 from llmrec.ragged import Ragged
 from llmrec.rankers.fusion.candidates import Candidates
 from llmrec.selection.features import describe, expected_matches
 from llmrec.selection.linear import Prices
 from llmrec.selection.ngrams import NO_TITLE, TitleBook, agreement
-from llmrec.selection.offers import Evidence, Offers, make_offers
+from llmrec.selection.offers import GivenTitles, Offers, make_offers
 from llmrec.selection.settings import SelectSettings
 from llmrec.selection.survival import Survival
 from llmrec.selection.table import TitleTable
@@ -23,7 +24,6 @@ from llmrec.within import best_within, highest_within
 
 __all__ = ["Offered", "likely_titles", "localised", "matches_of", "offered"]
 
-Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
@@ -41,7 +41,7 @@ class Offered:
 
     book: TitleBook
     own: Ragged
-    evidence: Evidence
+    evidence: GivenTitles
     offers: Offers
     expected: Floats
 
@@ -58,7 +58,7 @@ class Offered:
 
 def likely_titles(
     found: Candidates, scores: NDArray[np.floating], ids: Any, locales: Any, table: TitleTable, depth: int
-) -> Evidence:
+) -> GivenTitles:
     """Titles of likely products, weighed by the softmax of their scores over each session's ``depth`` best.
 
     Args:
@@ -75,14 +75,14 @@ def likely_titles(
     weights /= np.bincount(rows, weights=weights, minlength=len(locales))[rows]
     titles = table.titles_of(locales.take(pa.array(rows)), ids.take(pa.array(found.codes[kept])))
     votes = (~np.isnan(found.ranks[kept])).mean(axis=1) if len(kept) else np.zeros(0)
-    return Evidence(rows, titles, weights, votes).taken(titles != NO_TITLE)
+    return GivenTitles(rows, titles, weights, votes).taken(titles != NO_TITLE)
 
 
 def offered(
     book: TitleBook,
     own: Ragged,
-    evidence: Evidence,
-    given: Sequence[Evidence],
+    evidence: GivenTitles,
+    given: Sequence[GivenTitles],
     settings: SelectSettings,
     share: float,
 ) -> Offered:
@@ -107,8 +107,10 @@ def matches_of(one: Offered, targets: Ints) -> Floats:
     return agreement(one.book, one.offers.rows, one.offers.titles, known, targets[known], np.ones(len(known)))
 
 
-def localised(book: TitleBook, own: Ragged, evidence: Sequence[Evidence]) -> tuple[TitleBook, Ragged, list[Evidence]]:
+def localised(
+    book: TitleBook, own: Ragged, evidence: Sequence[GivenTitles]
+) -> tuple[TitleBook, Ragged, list[GivenTitles]]:
     """The same with a book of the titles in use alone, so that work does not grow with the catalogue."""
     used = np.unique(np.concatenate([own.values, *(one.titles for one in evidence)]))
-    small = [Evidence(one.rows, np.searchsorted(used, one.titles), one.weights, one.votes) for one in evidence]
+    small = [GivenTitles(one.rows, np.searchsorted(used, one.titles), one.weights, one.votes) for one in evidence]
     return book.taken(used), replace(own, values=np.searchsorted(used, own.values)), small

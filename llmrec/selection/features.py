@@ -10,19 +10,18 @@ from numpy.typing import NDArray
 from llmrec.ragged import Ragged
 from llmrec.selection.linear import Prices
 from llmrec.selection.ngrams import NO_TITLE, TitleBook, agreement, lengths_by_order, summed
-from llmrec.selection.offers import Evidence, Offers
+from llmrec.selection.offers import GivenTitles, Offers
 from llmrec.selection.survival import Survival
 from llmrec.within import best_of_each, highest_within, rank_within
 
 __all__ = ["describe", "expected_matches"]
 
-Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 RECENCY: Final = 0.5  # weight of a session's title relative to the next one's
 
 
-def expected_matches(book: TitleBook, offers: Offers, evidence: Evidence) -> Floats:
+def expected_matches(book: TitleBook, offers: Offers, evidence: GivenTitles) -> Floats:
     """n-grams of each offer that the next title is expected to have, shape ``(C, 4)`` (minimum Bayes risk)."""
     return agreement(book, offers.rows, offers.titles, evidence.rows, evidence.titles, evidence.weights)
 
@@ -31,7 +30,7 @@ def describe(
     book: TitleBook,
     own: Ragged,
     offers: Offers,
-    evidence: Evidence,
+    evidence: GivenTitles,
     expected: Floats,
     survival: Survival,
     prices: Prices,
@@ -78,7 +77,9 @@ def _with_own(book: TitleBook, own: Ragged, offers: Offers, written: Floats) -> 
     return _each("own_share", shared / written) | _each("last_share", last / written) | {"last_tokens": last[:, 0]}
 
 
-def _with_mode(book: TitleBook, offers: Offers, evidence: Evidence, number: int, written: Floats) -> dict[str, Floats]:
+def _with_mode(
+    book: TitleBook, offers: Offers, evidence: GivenTitles, number: int, written: Floats
+) -> dict[str, Floats]:
     """Agreement with the likeliest title alone."""
     best = best_of_each(evidence.rows, evidence.weights, number)
     rows = np.flatnonzero(best >= 0)
@@ -102,7 +103,7 @@ def _surviving(book: TitleBook, own: Ragged, offers: Offers, survival: Survival)
     return {"survival": mean, "survival_lowest": lowest, "survival_of_last": of_last[offers.rows]}
 
 
-def _of_sessions(book: TitleBook, own: Ragged, evidence: Evidence) -> dict[str, Floats]:
+def _of_sessions(book: TitleBook, own: Ragged, evidence: GivenTitles) -> dict[str, Floats]:
     number = len(own)
     mass = np.bincount(evidence.rows, weights=evidence.weights, minlength=number)
     weighed = evidence.weights * book.lengths[evidence.titles]

@@ -10,18 +10,16 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from llmrec.errors import DataError
 from llmrec.evaluation.runs import Run, read_run
 from llmrec.ragged import list_lengths, places_within, row_numbers
 from llmrec.selection.ngrams import NO_TITLE, TitleBook
-from llmrec.selection.offers import Evidence
+from llmrec.selection.offers import GivenTitles
 from llmrec.selection.table import TitleTable
 
 __all__ = ["given_titles", "read_given"]
 
-Ints = NDArray[np.int64]
 
 _DAMPING: Final = 10.0  # a listed id weighs 1 / (this + rank), as in `llmrec blend`
 
@@ -75,7 +73,7 @@ def _refuse_foreign(run: Run, table: TitleTable) -> None:
         )
 
 
-def given_titles(run: Run, start: int, count: int, table: TitleTable, first: int) -> tuple[Evidence, TitleBook]:
+def given_titles(run: Run, start: int, count: int, table: TitleTable, first: int) -> tuple[GivenTitles, TitleBook]:
     """What a run says of sessions ``start`` to ``start + count``.
 
     Args:
@@ -94,12 +92,12 @@ def given_titles(run: Run, start: int, count: int, table: TitleTable, first: int
         told = np.array([place for place, text in enumerate(written) if text], dtype=np.int64)
         ones = np.ones(len(told))
         new = table.added([text for text in written if text], locales.take(pa.array(told)))
-        return Evidence(told, np.arange(len(told)) + first, ones, ones), new
+        return GivenTitles(told, np.arange(len(told)) + first, ones, ones), new
     lengths = list_lengths(rows)
     sessions, ranks = row_numbers(lengths), places_within(lengths) + 1
     titles = table.titles_of(locales.take(pa.array(sessions)), rows.flatten())
     known = titles != NO_TITLE
     sessions, weights = sessions[known], 1 / (_DAMPING + ranks[known])
     sums = np.bincount(sessions, weights=weights, minlength=len(rows))
-    listed = Evidence(sessions, titles[known], weights / sums[sessions], np.ones(len(sessions)))
+    listed = GivenTitles(sessions, titles[known], weights / sums[sessions], np.ones(len(sessions)))
     return listed, table.added([], locales[:0])

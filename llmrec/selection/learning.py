@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from llmrec.arrays import Ints
 from llmrec.console import notice, track
 from llmrec.evaluation.bleu import bleu_from_stats
 from llmrec.languages import PAPER_BLEU
@@ -21,14 +22,22 @@ from llmrec.rankers.sessions import Sessions, TrainingSessions
 from llmrec.selection.choice import Policy, Trial, choose, choose_by_risk, trusted, tune_policy
 from llmrec.selection.chunk import Offered, likely_titles, matches_of, offered
 from llmrec.selection.linear import prices_at
-from llmrec.selection.offers import Evidence, last_offers
+from llmrec.selection.offers import GivenTitles, last_offers
 from llmrec.selection.settings import SelectSettings
 from llmrec.selection.survival import Survival, count_survival
 from llmrec.selection.table import TitleTable
 
-__all__ = ["STAYS", "Learnt", "Lesson", "Lessons", "learn_choice", "learn_choices", "learn_lessons", "pooled_stats"]
+__all__ = [
+    "STAYS",
+    "FoldExamples",
+    "Learnt",
+    "LearntFolds",
+    "learn_choice",
+    "learn_choices",
+    "learn_folds",
+    "pooled_stats",
+]
 
-Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 STAYS: Final = Policy(prices_at(np.ones((1, 10))), 0.0, np.inf, 0.0)  # the last title, everywhere
@@ -36,11 +45,11 @@ _SETTLING: Final = 3  # rounds of choosing at prices and pricing the choice; the
 
 
 @dataclass(frozen=True)
-class Lesson:
+class FoldExamples:
     """Sessions of one fold: what is known of them without their targets, and the targets' titles."""
 
     own: Ragged
-    evidence: Evidence
+    evidence: GivenTitles
     survival: Survival
     targets: Ints
 
@@ -50,7 +59,7 @@ class Lesson:
 
 
 @dataclass(frozen=True)
-class Lessons:
+class LearntFolds:
     """All folds, and what is told of the outcome.
 
     Attributes:
@@ -58,11 +67,11 @@ class Lessons:
         with_target: Share of them whose target is among the likely products.
     """
 
-    parts: Sequence[Lesson]
+    parts: Sequence[FoldExamples]
     with_target: float
 
 
-def learn_lessons(fusion: Fusion, training: TrainingSessions, products: Any, table: TitleTable) -> Lessons:
+def learn_folds(fusion: Fusion, training: TrainingSessions, products: Any, table: TitleTable) -> LearntFolds:
     """Fit the ranker of likely products, and keep what each fold's sessions look like to the trees without them.
 
     Args:
@@ -86,13 +95,13 @@ def learn_lessons(fusion: Fusion, training: TrainingSessions, products: Any, tab
         spoken = _decoded(fusion, known)
         survival = count_survival(table.book, table.own_titles(spoken))
         rows = fold.sessions[: len(fold.judged.targets)]
-        parts.append(_lesson(fusion, fold, model, training.take(rows), survival, table))
-    return Lessons(parts, sum(fold.found for fold in taught) / max(1, sum(f.num_sessions for f in taught)))
+        parts.append(_fold_examples(fusion, fold, model, training.take(rows), survival, table))
+    return LearntFolds(parts, sum(fold.found for fold in taught) / max(1, sum(f.num_sessions for f in taught)))
 
 
-def _lesson(
+def _fold_examples(
     fusion: Fusion, fold: Fold, model: Trees, sessions: TrainingSessions, survival: Survival, table: TitleTable
-) -> Lesson:
+) -> FoldExamples:
     judged = fold.judged
     if judged is None:
         raise ValueError("a fold without sessions to judge on")
@@ -101,7 +110,7 @@ def _lesson(
     ids = fusion.catalogue.vocabulary.ids
     evidence = likely_titles(judged.candidates, scores, ids, sessions.locales, table, depth)
     targets = table.titles_of(sessions.locales, ids.take(pa.array(judged.targets)))
-    return Lesson(table.own_titles(_prefixes(sessions)), evidence, survival, targets)
+    return FoldExamples(table.own_titles(_prefixes(sessions)), evidence, survival, targets)
 
 
 def _prefixes(sessions: TrainingSessions) -> Sessions:
@@ -135,26 +144,26 @@ class Learnt:
     stats: Floats | None = None
 
 
-def learn_choice(lessons: Lessons, table: TitleTable, settings: SelectSettings) -> Learnt:
+def learn_choice(learnt: LearntFolds, table: TitleTable, settings: SelectSettings) -> Learnt:
     """Learn what titles are worth, each fold judged by trees of the others, and tune the choice on all of them.
 
     Args:
-        lessons: Folds of sessions whose targets have titles, all counted by one tokenizer.
+        learnt: Folds of sessions whose targets have titles, all counted by one tokenizer.
         table: Titles.
         settings: Settings.
     """
-    if len(lessons.parts) < 2:  # nothing is left to judge one by the others
+    if len(learnt.parts) < 2:  # nothing is left to judge one by the others
         notice("select: no session to learn the choice from; the last title stays")
         return Learnt(None, STAYS, {})
-    offers = [part.offered(table, settings) for part in lessons.parts]
-    trial = _trial(offers, lessons.parts, table)
+    offers = [part.offered(table, settings) for part in learnt.parts]
+    trial = _trial(offers, learnt.parts, table)
     expected = np.concatenate([one.expected for one in offers])
     prices = prices_at(trial.stats(trial.last))
     for _ in range(_SETTLING):
         token = float(prices.written.sum())
         chosen = choose_by_risk(trial, expected, prices, token)
         prices = prices_at(trial.stats(chosen))
-    described = [one.features(part.survival, prices) for one, part in zip(offers, lessons.parts, strict=True)]
+    described = [one.features(part.survival, prices) for one, part in zip(offers, learnt.parts, strict=True)]
     lacking = prices.worth(trial.matches) - prices.worth(expected)
     texts, added = _cross_fitted(described, lacking, settings)
     policy, gain = tune_policy(trial, expected, added, prices, seed=settings.seed)
@@ -163,21 +172,21 @@ def learn_choice(lessons: Lessons, table: TitleTable, settings: SelectSettings) 
         "gain": [gain.difference, gain.low, gain.high],
         "by_risk_alone": _bleu(trial, expected, added, by_risk),
         "by_risk_gain": [risk_gain.difference, risk_gain.low, risk_gain.high],
-        "target_proposed": lessons.with_target,
+        "target_proposed": learnt.with_target,
     }
     stats = trial.stats(_chosen(trial, expected, added, policy))
     return Learnt(Trees(texts), policy, estimate, stats)
 
 
-def learn_choices(lessons: Lessons, table: TitleTable, settings: SelectSettings) -> dict[str, Learnt]:
+def learn_choices(learnt: LearntFolds, table: TitleTable, settings: SelectSettings) -> dict[str, Learnt]:
     """`learn_choice` for each BLEU tokenizer by itself, the paper's first: their n-grams have no common price."""
-    ways = [table.book.ways(part.targets) for part in lessons.parts]
+    ways = [table.book.ways(part.targets) for part in learnt.parts]
     found = {str(way) for some in ways for way in some if way}
     choices = {}
     for way in sorted(found, key=lambda one: (one != PAPER_BLEU, one)) or [PAPER_BLEU]:
-        kept = [_taken(part, np.flatnonzero(some == way)) for part, some in zip(lessons.parts, ways, strict=True)]
+        kept = [_taken(part, np.flatnonzero(some == way)) for part, some in zip(learnt.parts, ways, strict=True)]
         parts = [part for part in kept if len(part.targets)]
-        choices[way] = learn_choice(replace(lessons, parts=parts), table, settings)
+        choices[way] = learn_choice(replace(learnt, parts=parts), table, settings)
     return choices
 
 
@@ -187,21 +196,23 @@ def pooled_stats(choices: Mapping[str, Learnt]) -> Floats | None:
     return np.concatenate(known) if known else None
 
 
-def _taken(part: Lesson, sessions: Ints) -> Lesson:
+def _taken(part: FoldExamples, sessions: Ints) -> FoldExamples:
     """Some of its sessions."""
-    return Lesson(part.own.take(sessions), part.evidence.of_sessions(sessions), part.survival, part.targets[sessions])
+    return FoldExamples(
+        part.own.take(sessions), part.evidence.of_sessions(sessions), part.survival, part.targets[sessions]
+    )
 
 
-def _trial(parts: Sequence[Offered], lessons: Sequence[Lesson], table: TitleTable) -> Trial:
+def _trial(parts: Sequence[Offered], learnt: Sequence[FoldExamples], table: TitleTable) -> Trial:
     rows, last, matches, sessions, offers = [], [], [], 0, 0
-    for one, lesson in zip(parts, lessons, strict=True):
+    for one, examples in zip(parts, learnt, strict=True):
         rows.append(one.offers.rows + sessions)
         places = last_offers(one.offers, one.own.ends)
         last.append(np.where(places >= 0, places + offers, -1))
-        matches.append(matches_of(one, lesson.targets))
-        sessions += len(lesson.targets)
+        matches.append(matches_of(one, examples.targets))
+        sessions += len(examples.targets)
         offers += len(one.offers)
-    targets = np.concatenate([table.book.lengths[lesson.targets] for lesson in lessons])
+    targets = np.concatenate([table.book.lengths[examples.targets] for examples in learnt])
     lengths = np.concatenate([one.lengths for one in parts])
     return Trial(np.concatenate(rows), lengths, np.concatenate(matches), np.concatenate(last), targets)
 

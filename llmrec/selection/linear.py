@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.arrays import Ints
 from llmrec.evaluation.bleu import ORDERS
 from llmrec.selection.ngrams import lengths_by_order
 
 __all__ = ["Prices", "corpus_stats", "prices_at"]
 
-Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 

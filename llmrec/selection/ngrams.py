@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from llmrec.arrays import Ints
 from llmrec.console import track
 from llmrec.evaluation.bleu import ORDERS, tokenize_title
 from llmrec.languages import PAPER_BLEU
@@ -23,7 +24,6 @@ from llmrec.within import nth_within, places_among, starts_anew
 
 __all__ = ["NO_TITLE", "TitleBook", "agreement", "lengths_by_order", "summed", "token_support"]
 
-Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Hashes = NDArray[np.uint64]
 

@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.arrays import Ints
 from llmrec.ragged import UNKNOWN, Ragged
 from llmrec.selection.ngrams import summed
 from llmrec.selection.settings import SelectSettings
 from llmrec.within import best_within, grouped, places_among
 
-__all__ = ["Evidence", "Offers", "last_offers", "make_offers"]
+__all__ = ["GivenTitles", "Offers", "last_offers", "make_offers"]
 
-Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Evidence:
+class GivenTitles:
     """Titles that may be the next one, with their probabilities; of ``S`` sessions, sorted by session.
 
     Attributes:
@@ -36,16 +36,16 @@ class Evidence:
     weights: Floats
     votes: Floats
 
-    def taken(self, kept: NDArray[Any]) -> Evidence:
+    def taken(self, kept: NDArray[Any]) -> GivenTitles:
         """Some of it."""
-        return Evidence(self.rows[kept], self.titles[kept], self.weights[kept], self.votes[kept])
+        return GivenTitles(self.rows[kept], self.titles[kept], self.weights[kept], self.votes[kept])
 
-    def of_sessions(self, sessions: Ints) -> Evidence:
+    def of_sessions(self, sessions: Ints) -> GivenTitles:
         """That of some sessions (ascending), which are counted anew from 0."""
         kept = self.taken(np.isin(self.rows, sessions))
-        return Evidence(np.searchsorted(sessions, kept.rows), kept.titles, kept.weights, kept.votes)
+        return GivenTitles(np.searchsorted(sessions, kept.rows), kept.titles, kept.weights, kept.votes)
 
-    def joined(self, others: Sequence[Evidence], share: float) -> Evidence:
+    def joined(self, others: Sequence[GivenTitles], share: float) -> GivenTitles:
         """This and what other sources say, which together weigh ``share`` where they say something."""
         if not others or not share:
             return self
@@ -58,7 +58,7 @@ class Evidence:
         parts = (self, *others)
         rows = np.concatenate([one.rows for one in parts])
         order = np.argsort(rows, kind="stable")
-        return Evidence(
+        return GivenTitles(
             rows[order],
             np.concatenate([one.titles for one in parts])[order],
             np.concatenate([one.weights * scale for one, scale in zip(parts, scales, strict=True)])[order],
@@ -88,7 +88,7 @@ class Offers:
         return len(self.rows)
 
 
-def make_offers(num_titles: int, own: Ragged, evidence: Evidence, settings: SelectSettings) -> Offers:
+def make_offers(num_titles: int, own: Ragged, evidence: GivenTitles, settings: SelectSettings) -> Offers:
     """Offer a session its own titles and the likeliest ones, of ``num_titles`` in a book."""
     recent = own.ages < (1 if "own" in settings.without else settings.own)  # the last title always stays
     parts = [_part(own.rows[recent], own.values[recent], age=own.ages[recent])]
@@ -120,16 +120,16 @@ def _distinct(parts: Sequence[Offers], num_titles: int) -> Offers:
     return Offers(columns["rows"][firsts], columns["titles"][firsts], **joined)
 
 
-def _merged(evidence: Evidence, num_titles: int) -> Evidence:
+def _merged(evidence: GivenTitles, num_titles: int) -> GivenTitles:
     """Products of one title together."""
     keys, where = np.unique(evidence.rows * num_titles + evidence.titles, return_inverse=True)
     votes = np.zeros(len(keys))
     np.maximum.at(votes, where, evidence.votes)
     weights = summed(where, evidence.weights, len(keys))
-    return Evidence(keys // num_titles, keys % num_titles, weights, votes)
+    return GivenTitles(keys // num_titles, keys % num_titles, weights, votes)
 
 
-def _with_evidence(offers: Offers, merged: Evidence, num_titles: int) -> Offers:
+def _with_evidence(offers: Offers, merged: GivenTitles, num_titles: int) -> Offers:
     """Give own titles the probability that evidence has for them too."""
     held = merged.rows * num_titles + merged.titles
     places = places_among(held, offers.rows * num_titles + offers.titles)

@@ -21,10 +21,10 @@ from llmrec.rankers.fusion.trees import Trees
 from llmrec.rankers.sessions import Sessions, TrainingSessions
 from llmrec.selection.choice import Policy, choose, trusted
 from llmrec.selection.chunk import likely_titles, localised, offered
-from llmrec.selection.learning import STAYS, Learnt, learn_choices, learn_lessons
+from llmrec.selection.learning import STAYS, Learnt, learn_choices, learn_folds
 from llmrec.selection.linear import Prices
 from llmrec.selection.ngrams import TitleBook
-from llmrec.selection.offers import Evidence, last_offers
+from llmrec.selection.offers import GivenTitles, last_offers
 from llmrec.selection.settings import ORIGINS, SelectSettings
 from llmrec.selection.survival import Survival, count_survival
 from llmrec.selection.table import TitleTable
@@ -92,11 +92,11 @@ class Selector:
             DataError: nothing can be learnt from the sessions.
         """
         self.fusion = Fusion(ranker_settings_of(self.settings))
-        lessons = learn_lessons(self.fusion, training, products, table)
+        learnt = learn_folds(self.fusion, training, products, table)
         self.seen = "keep" if repeats(self.fusion.catalogue.encode_training(training)) else "drop"
         self.survival = count_survival(table.book, table.own_titles(Sessions(training.sequences, training.locales)))
         self.tokenizers = dict(table.book.tokenizers)
-        self.choices = learn_choices(lessons, table, self.settings)
+        self.choices = learn_choices(learnt, table, self.settings)
         return self
 
     @property
@@ -105,7 +105,7 @@ class Selector:
         (_, first), *others = self.choices.items()
         return first.estimate | ({"others": {way: one.estimate for way, one in others}} if others else {})
 
-    def likely(self, sessions: Sessions, table: TitleTable) -> Evidence:
+    def likely(self, sessions: Sessions, table: TitleTable) -> GivenTitles:
         """Titles of likely products of sessions."""
         coded = self.fusion.catalogue.encode(sessions).known()
         found, features = self.fusion.seen_by_trees(coded, self.seen)
@@ -118,7 +118,7 @@ class Selector:
         self,
         sessions: Sessions,
         table: TitleTable,
-        given: Sequence[Evidence] = (),
+        given: Sequence[GivenTitles] = (),
         new: TitleBook | None = None,
         share: float | None = None,
     ) -> list[str]:
@@ -156,7 +156,7 @@ class Selector:
         sessions: Sessions,
         table: TitleTable,
         book: TitleBook,
-        given: Sequence[Evidence],
+        given: Sequence[GivenTitles],
         learnt: Learnt,
         share: float | None,
     ) -> list[str]:

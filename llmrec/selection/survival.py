@@ -15,7 +15,6 @@ from llmrec.within import places_among
 
 __all__ = ["Survival", "count_survival"]
 
-Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 _PRIOR: Final = 5.0  # a word counts as if it had been seen so often more, surviving as an average one does

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from llmrec.arrays import Ints
 from llmrec.errors import DataError
 from llmrec.languages import PAPER_BLEU, bleu_tokenizer
 from llmrec.ragged import Ragged, list_lengths, offsets_of, row_numbers
@@ -18,8 +17,6 @@ from llmrec.selection.ngrams import NO_TITLE, TitleBook
 from llmrec.vocabulary import Vocabulary, product_keys
 
 __all__ = ["TitleTable"]
-
-Ints = NDArray[np.int64]
 
 
 class TitleTable:

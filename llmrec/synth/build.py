@@ -12,16 +12,17 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from llmrec.arrays import Ints
 from llmrec.console import progress_bar
 from llmrec.data.sources import SYNTHETIC
 from llmrec.errors import ConfigError
 from llmrec.files import atomic_folder
 from llmrec.schema import PRODUCT_COLUMNS
-from llmrec.synth.product_lines import Catalogue, Ints, build_catalogue
+from llmrec.synth.product_lines import SyntheticCatalogue, build_catalogue
 from llmrec.synth.products import product_ids, product_rows
 from llmrec.synth.sizes import LocalePlan, plan, test_name
 from llmrec.synth.walks import LocaleGraph, Walks, build_graph, draw_lengths, walk
-from llmrec.synth.words import Vocabulary, load_vocabulary
+from llmrec.synth.words import Lexicon, load_lexicon
 from llmrec.synth.writer import printed_lists, write_header, write_rows
 
 __all__ = ["is_current", "read_settings", "synthesize"]
@@ -53,12 +54,12 @@ def synthesize(out: Path, size: str = "tiny", seed: int = 0) -> Path:
     if seed < 0:
         raise ConfigError(f"seed {seed} is below 0; give 0 or more")
     _refuse_foreign(out)
-    vocabulary = load_vocabulary()
-    catalogue = build_catalogue(plans, vocabulary, _chance(seed, "catalogue"))
+    lexicon = load_lexicon()
+    catalogue = build_catalogue(plans, lexicon, _rng(seed, "catalogue"))
     with atomic_folder(out) as folder, progress_bar() as bar:
         rows = bar.add_task("products", total=sum(one.products for one in plans), note="")
-        ids = _ids(catalogue, vocabulary)
-        made = _Made(folder, plans, catalogue, ids, vocabulary, seed)
+        ids = _ids(catalogue, lexicon)
+        made = _Made(folder, plans, catalogue, ids, lexicon, seed)
         _write_products(made, lambda done: bar.advance(rows, done))
         total = sum(one.sessions + sum(test.sessions for test in one.tests) for one in plans)
         sessions = bar.add_task("sessions", total=total, note="")
@@ -108,7 +109,7 @@ def _refuse_foreign(out: Path) -> None:
         raise ConfigError(f"{out}: exists and holds no synthetic data; choose another folder or remove it") from None
 
 
-def _chance(seed: int, *purpose: str) -> np.random.Generator:
+def _rng(seed: int, *purpose: str) -> np.random.Generator:
     """Source of chance of its own for each purpose: a change to one part leaves the others as they were."""
     return np.random.default_rng([seed, *(zlib.crc32(word.encode()) for word in purpose)])
 
@@ -118,15 +119,15 @@ class _Made(NamedTuple):
 
     folder: Path
     plans: tuple[LocalePlan, ...]
-    catalogue: Catalogue
+    catalogue: SyntheticCatalogue
     ids: pa.Array
-    vocabulary: Vocabulary
+    lexicon: Lexicon
     seed: int
 
 
-def _ids(catalogue: Catalogue, vocabulary: Vocabulary) -> pa.Array:
+def _ids(catalogue: SyntheticCatalogue, lexicon: Lexicon) -> pa.Array:
     """Ids of all products, then some that no catalogue has: a few session items lack their product row."""
-    books = np.array([family.department == vocabulary.books for family in vocabulary.families])
+    books = np.array([family.department == lexicon.books for family in lexicon.families])
     count = catalogue.num_products
     return product_ids(count + _unknown(count), np.repeat(books[catalogue.lines.family], catalogue.lines.size))
 
@@ -139,8 +140,8 @@ def _write_products(made: _Made, advance: Callable[[int], None]) -> None:
     with (made.folder / "products_train.csv").open("wb") as handle:
         write_header(handle, PRODUCT_COLUMNS)
         for one in made.plans:
-            chance = _chance(made.seed, "products", one.locale)
-            for table in product_rows(made.catalogue, one.locale, made.ids, made.vocabulary, chance):
+            rng = _rng(made.seed, "products", one.locale)
+            for table in product_rows(made.catalogue, one.locale, made.ids, made.lexicon, rng):
                 write_rows(handle, [table[name] for name in PRODUCT_COLUMNS])
                 advance(len(table))
 
@@ -158,16 +159,16 @@ def _write_sessions(made: _Made, advance: Callable[[int], None]) -> None:
             write_header(tests[name], ("prev_items", "locale"))
             write_header(targets[name], _SESSION_COLUMNS)
         for one in made.plans:
-            graph = build_graph(made.catalogue, one.locale, made.vocabulary, _chance(seed, "graph", one.locale))
-            chance = _chance(seed, "train", one.locale)
-            for walks in _walks(graph, one.sessions, one.mean_length, chance):
-                _lose_products(walks.items, made.catalogue.num_products, chance)
+            graph = build_graph(made.catalogue, one.locale, made.lexicon, _rng(seed, "graph", one.locale))
+            rng = _rng(seed, "train", one.locale)
+            for walks in _walks(graph, one.sessions, one.mean_length, rng):
+                _lose_products(walks.items, made.catalogue.num_products, rng)
                 write_rows(train, _columns(walks, ids, one.locale))
                 advance(len(walks.targets))
             for test in one.tests:
                 name = test_name(test.task, test.phase)
-                chance = _chance(seed, name, one.locale)
-                for walks in _walks(graph, test.sessions, test.mean_length, chance, cold=test.task == 3):
+                rng = _rng(seed, name, one.locale)
+                for walks in _walks(graph, test.sessions, test.mean_length, rng, cold=test.task == 3):
                     columns = _columns(walks, ids, one.locale)
                     write_rows(tests[name], [columns[0], columns[2]])
                     write_rows(targets[name], columns)
@@ -175,17 +176,17 @@ def _write_sessions(made: _Made, advance: Callable[[int], None]) -> None:
 
 
 def _walks(
-    graph: LocaleGraph, count: int, mean: float, chance: np.random.Generator, cold: bool = False
+    graph: LocaleGraph, count: int, mean: float, rng: np.random.Generator, cold: bool = False
 ) -> Iterator[Walks]:
     for start in range(0, count, _CHUNK):
-        lengths = draw_lengths(min(_CHUNK, count - start), mean, chance)
-        yield walk(graph, lengths, chance, cold)
+        lengths = draw_lengths(min(_CHUNK, count - start), mean, rng)
+        yield walk(graph, lengths, rng, cold)
 
 
-def _lose_products(items: Ints, products: int, chance: np.random.Generator) -> None:
+def _lose_products(items: Ints, products: int, rng: np.random.Generator) -> None:
     """Put products without a row in the place of a few items, at least one."""
-    places = chance.integers(0, len(items), size=max(1, round(len(items) * _UNKNOWN_RATE)))
-    items[places] = products + chance.integers(0, _unknown(products), size=len(places))
+    places = rng.integers(0, len(items), size=max(1, round(len(items) * _UNKNOWN_RATE)))
+    items[places] = products + rng.integers(0, _unknown(products), size=len(places))
 
 
 def _columns(walks: Walks, ids: pa.Array, locale: str) -> list[pa.Array]:

@@ -14,12 +14,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.arrays import Ints
 from llmrec.synth.sizes import LocalePlan
-from llmrec.synth.words import Vocabulary
+from llmrec.synth.words import Lexicon
 
-__all__ = ["Catalogue", "Lines", "build_catalogue", "distinct_share"]
+__all__ = ["Lines", "SyntheticCatalogue", "build_catalogue", "distinct_share"]
 
-Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 _LINE_SIZE: Final = 7.0  # mean number of variants of a line
@@ -68,7 +68,7 @@ class Lines:
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class SyntheticCatalogue:
     """All lines, and for each locale the numbers of the lines that it sells, ordered by family, then price."""
 
     lines: Lines
@@ -90,7 +90,7 @@ def distinct_share(plans: Iterable[LocalePlan]) -> float:
     return fresh / sum(one.products for one in plans)
 
 
-def build_catalogue(plans: tuple[LocalePlan, ...], vocabulary: Vocabulary, rng: np.random.Generator) -> Catalogue:
+def build_catalogue(plans: tuple[LocalePlan, ...], lexicon: Lexicon, rng: np.random.Generator) -> SyntheticCatalogue:
     """Make exactly as many products for each locale as planned."""
     wanted = {plan.locale: plan.products for plan in plans}
     sizes: Ints = np.zeros(0, dtype=np.int64)
@@ -106,13 +106,13 @@ def build_catalogue(plans: tuple[LocalePlan, ...], vocabulary: Vocabulary, rng: 
         members[locale] = np.concatenate([shared, np.arange(len(sizes), len(sizes) + len(fresh))])
         sizes = np.concatenate([sizes, fresh])
         attraction = np.concatenate([attraction, rng.random(len(fresh))])
-    lines = _describe(sizes, vocabulary, rng)
+    lines = _describe(sizes, lexicon, rng)
     sold = {
         plan.locale: numbers[np.lexsort((lines.price[numbers], lines.family[numbers]))]
         for plan in plans
         for numbers in (members[plan.locale],)
     }
-    return Catalogue(lines, sold)
+    return SyntheticCatalogue(lines, sold)
 
 
 def _new_sizes(rng: np.random.Generator, products: int) -> Ints:
@@ -159,16 +159,16 @@ def _share(
     return np.concatenate(taken)
 
 
-def _describe(sizes: Ints, vocabulary: Vocabulary, rng: np.random.Generator) -> Lines:
+def _describe(sizes: Ints, lexicon: Lexicon, rng: np.random.Generator) -> Lines:
     count = len(sizes)
-    families = vocabulary.families
-    family = rng.choice(len(families), size=count, p=_family_shares(vocabulary, int(sizes.sum())))
+    families = lexicon.families
+    family = rng.choice(len(families), size=count, p=_family_shares(lexicon, int(sizes.sum())))
     department = np.array([one.department for one in families])[family]
     features = np.array([len(one.features) for one in families])[family]
     materials = np.array([max(1, len(one.materials)) for one in families])[family]
     coloured = np.array([one.coloured for one in families])[family]
     feature = rng.integers(0, features)
-    brands_each = len(vocabulary.names) // vocabulary.departments
+    brands_each = len(lexicon.names) // lexicon.departments
     brand = np.floor(np.exp(rng.random(count) * np.log(brands_each + 1))).astype(np.int64) - 1
     usual = np.array([one.price for one in families])[family]
     return Lines(
@@ -176,13 +176,13 @@ def _describe(sizes: Ints, vocabulary: Vocabulary, rng: np.random.Generator) -> 
         first=np.cumsum(sizes) - sizes,
         size=sizes,
         reserved=np.minimum(sizes - 1, np.floor(sizes * _RESERVED + rng.random(count)).astype(np.int64)),
-        brand=brand * vocabulary.departments + department,
+        brand=brand * lexicon.departments + department,
         letters=rng.integers(0, 26 * 26, size=count),
         number=rng.integers(2, 100, size=count) * 10,
         feature=feature,
         feature2=(feature + rng.integers(1, features)) % features,
         material=rng.integers(0, materials),
-        colour=np.minimum(rng.geometric(0.25, size=count) - 1, len(vocabulary.colours) - 1),
+        colour=np.minimum(rng.geometric(0.25, size=count) - 1, len(lexicon.colours) - 1),
         colours=np.where(coloured, rng.integers(1, 7, size=count), 0),
         style=rng.integers(0, 3, size=count),
         luck=rng.random(count),
@@ -190,16 +190,16 @@ def _describe(sizes: Ints, vocabulary: Vocabulary, rng: np.random.Generator) -> 
     )
 
 
-def _family_shares(vocabulary: Vocabulary, products: int) -> Floats:
+def _family_shares(lexicon: Lexicon, products: int) -> Floats:
     """Share of each family in the lines: some are larger than others, in every department.
 
     A small catalogue sells two families of every second department, books among them. Were it all of them, a locale
     would have a line or two of each, and the lines beside one another would have nothing in common.
     """
-    department = np.array([one.department for one in vocabulary.families])
+    department = np.array([one.department for one in lexicon.families])
     weights = 1 / np.sqrt(np.arange(len(department)) % 16 + 2.0)
     if products < _FEW_PRODUCTS:
-        edge = np.diff(department, prepend=-1, append=vocabulary.departments) != 0
-        weights *= (edge[:-1] | edge[1:]) & (department % 2 == vocabulary.books % 2)
+        edge = np.diff(department, prepend=-1, append=lexicon.departments) != 0
+        weights *= (edge[:-1] | edge[1:]) & (department % 2 == lexicon.books % 2)
     shares: Floats = weights / weights.sum()
     return shares

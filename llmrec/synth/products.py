@@ -10,12 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llmrec.arrays import Ints
 from llmrec.languages import language_of
 from llmrec.ragged import places_within, row_numbers
 from llmrec.schema import PRICE_SENTINEL, PRODUCT_COLUMNS
-from llmrec.synth.product_lines import Catalogue, Floats, Ints, Lines
+from llmrec.synth.product_lines import Floats, Lines, SyntheticCatalogue
 from llmrec.synth.titles import JAPANESE, describe_lines
-from llmrec.synth.words import Family, Vocabulary
+from llmrec.synth.words import Family, Lexicon
 
 __all__ = ["product_ids", "product_rows"]
 
@@ -72,7 +73,7 @@ def _isbn(numbers: Ints) -> NDArray[np.uint8]:
 
 
 def product_rows(
-    catalogue: Catalogue, locale: str, ids: pa.Array, vocabulary: Vocabulary, rng: np.random.Generator
+    catalogue: SyntheticCatalogue, locale: str, ids: pa.Array, lexicon: Lexicon, rng: np.random.Generator
 ) -> Iterator[pa.Table]:
     """Rows of a locale's catalogue in chunks, columns as in the official file; null where a field is empty."""
     sold = catalogue.sold[locale]
@@ -81,7 +82,7 @@ def product_rows(
     done = 0
     for start in range(0, len(sold), _CHUNK_LINES):
         numbers = sold[start : start + _CHUNK_LINES]
-        table = _rows(catalogue.lines, numbers, locale, ids, vocabulary, rng)
+        table = _rows(catalogue.lines, numbers, locale, ids, lexicon, rng)
         row = np.arange(done, done + len(table))
         titled = pa.array(row % (total // blank) != total // blank // 2)
         literal = pa.array([_LITERALS[number % 3] for number in (row // _LITERAL_EVERY).tolist()])
@@ -93,20 +94,20 @@ def product_rows(
 
 
 def _rows(
-    lines: Lines, numbers: Ints, locale: str, ids: pa.Array, vocabulary: Vocabulary, rng: np.random.Generator
+    lines: Lines, numbers: Ints, locale: str, ids: pa.Array, lexicon: Lexicon, rng: np.random.Generator
 ) -> pa.Table:
     own = language_of(locale)
-    language = own if own in vocabulary.languages else "en"
-    texts = describe_lines(lines, numbers, language, vocabulary)
+    language = own if own in lexicon.languages else "en"
+    texts = describe_lines(lines, numbers, language, lexicon)
     sizes = lines.size[numbers]
     of_line, slot = row_numbers(sizes), places_within(sizes)
     line = numbers[of_line]
-    size, colour, pack, version = _variant(lines, line, slot, vocabulary)
-    at = vocabulary.languages.index(language)
+    size, colour, pack, version = _variant(lines, line, slot, lexicon)
+    at = lexicon.languages.index(language)
     style = lines.style[line]
-    size_words, size_code = _size_words(vocabulary, lines.family[line], size, at)
-    colours = [words[at] for words in vocabulary.colours]
-    packs = [words[at] for words in vocabulary.packs]
+    size_words, size_code = _size_words(lexicon, lines.family[line], size, at)
+    colours = [words[at] for words in lexicon.colours]
+    packs = [words[at] for words in lexicon.packs]
     versions = [f"V{number}" for number in range(2, 64)]
     japanese = language == JAPANESE
     comma, bracket = (" ", " {}") if japanese else (", ", " ({})")
@@ -132,33 +133,33 @@ def _rows(
     return pa.table({name: columns[name] for name in PRODUCT_COLUMNS})
 
 
-def _variant(lines: Lines, line: Ints, slot: Ints, vocabulary: Vocabulary) -> tuple[Ints, Ints, Ints, Ints]:
+def _variant(lines: Lines, line: Ints, slot: Ints, lexicon: Lexicon) -> tuple[Ints, Ints, Ints, Ints]:
     """Number of size, colour, pack and version of each slot, no two slots of a line alike; -1 for none."""
-    kinds = np.array([len(vocabulary.sizes[family.size_kind]) for family in vocabulary.families])[lines.family[line]]
+    kinds = np.array([len(lexicon.sizes[family.size_kind]) for family in lexicon.families])[lines.family[line]]
     colours = np.maximum(lines.colours[line], 1)
-    colour = np.where(lines.colours[line] > 0, (lines.colour[line] + slot % colours) % len(vocabulary.colours), -1)
+    colour = np.where(lines.colours[line] > 0, (lines.colour[line] + slot % colours) % len(lexicon.colours), -1)
     rest = slot // colours
     size = np.where(kinds > 0, rest % np.maximum(kinds, 1), -1)
     rest = rest // np.maximum(kinds, 1)
-    bulk = np.array([_sold_in_packs(family, vocabulary) for family in vocabulary.families])[lines.family[line]]
-    packs = np.where(bulk, len(vocabulary.packs) + 1, 1)
+    bulk = np.array([_sold_in_packs(family, lexicon) for family in lexicon.families])[lines.family[line]]
+    packs = np.where(bulk, len(lexicon.packs) + 1, 1)
     # Slot 0 is a single piece for most lines; the others come in a pack by themselves.
     offset = np.where(lines.luck[line] * 19 % 1 < 0.25, lines.number[line] // 10 % packs, 0)
     pack = (offset + rest) % packs - 1
     return size, colour, pack, rest // packs - 1
 
 
-def _sold_in_packs(family: Family, vocabulary: Vocabulary) -> bool:
-    return family.department != vocabulary.books and family.price < _PACK_PRICE
+def _sold_in_packs(family: Family, lexicon: Lexicon) -> bool:
+    return family.department != lexicon.books and family.price < _PACK_PRICE
 
 
-def _size_words(vocabulary: Vocabulary, family: Ints, size: Ints, at: int) -> tuple[list[str], Ints]:
+def _size_words(lexicon: Lexicon, family: Ints, size: Ints, at: int) -> tuple[list[str], Ints]:
     """All words for sizes in a language, and for each row the place of its word there; -1 for none."""
-    kinds = list(vocabulary.sizes)
-    words = [value[at] for kind in kinds for value in vocabulary.sizes[kind]]
-    counts = np.array([len(vocabulary.sizes[kind]) for kind in kinds])
+    kinds = list(lexicon.sizes)
+    words = [value[at] for kind in kinds for value in lexicon.sizes[kind]]
+    counts = np.array([len(lexicon.sizes[kind]) for kind in kinds])
     starts = np.cumsum(counts) - counts
-    start = starts[np.array([kinds.index(one.size_kind) for one in vocabulary.families])][family]
+    start = starts[np.array([kinds.index(one.size_kind) for one in lexicon.families])][family]
     return words, np.where(size >= 0, start + size, -1)
 
 

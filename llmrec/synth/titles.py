@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from llmrec.synth.product_lines import Ints, Lines
-from llmrec.synth.words import Family, Vocabulary
+from llmrec.arrays import Ints
+from llmrec.synth.product_lines import Lines
+from llmrec.synth.words import Family, Lexicon
 
 __all__ = ["LineText", "describe_lines"]
 
@@ -34,7 +35,7 @@ class LineText:
     desc: str | None
 
 
-def describe_lines(lines: Lines, numbers: Ints, language: str, vocabulary: Vocabulary) -> list[LineText]:
+def describe_lines(lines: Lines, numbers: Ints, language: str, lexicon: Lexicon) -> list[LineText]:
     """Texts of the lines ``numbers`` in a language."""
     columns: Iterable[tuple[float, ...]] = zip(
         *(
@@ -46,33 +47,33 @@ def describe_lines(lines: Lines, numbers: Ints, language: str, vocabulary: Vocab
         ),
         strict=True,
     )  # fmt: skip
-    at = vocabulary.languages.index(language)
-    return [_line_text(row, at, language, vocabulary) for row in columns]
+    at = lexicon.languages.index(language)
+    return [_line_text(row, at, language, lexicon) for row in columns]
 
 
-def _line_text(row: tuple[float, ...], at: int, language: str, vocabulary: Vocabulary) -> LineText:
+def _line_text(row: tuple[float, ...], at: int, language: str, lexicon: Lexicon) -> LineText:
     family_number, brand, letters, number, feature, feature2, material, style = (int(value) for value in row[:-1])
     luck = row[-1]
-    family = vocabulary.families[family_number]
+    family = lexicon.families[family_number]
     phrases = [family.features[feature][at], family.features[feature2][at]]
-    name = vocabulary.names[brand]
-    sentences = [vocabulary.sentences[(number // 10 + step) % len(vocabulary.sentences)][at] for step in (0, 1)]
+    name = lexicon.names[brand]
+    sentences = [lexicon.sentences[(number // 10 + step) % len(lexicon.sentences)][at] for step in (0, 1)]
     desc = (
         f"{sentences[0].format(family.noun[at])} {'。'.join(phrases) if language == JAPANESE else '. '.join(phrases)}"
     )
     desc = f"{desc}. {sentences[1].format(family.noun[at])}" if style == 0 else desc
     said = desc if (luck * 7) % 1 > 0.08 else None
-    if family.department == vocabulary.books:
-        person = vocabulary.people[letters % len(vocabulary.people)]
-        author = f"{person[at == 2]} {vocabulary.names[(letters * 7) % len(vocabulary.names)][at == 2]}"
-        title = vocabulary.book_titles[number // 10 % len(vocabulary.book_titles)][at].format(name[at == 2])
+    if family.department == lexicon.books:
+        person = lexicon.people[letters % len(lexicon.people)]
+        author = f"{person[at == 2]} {lexicon.names[(letters * 7) % len(lexicon.names)][at == 2]}"
+        title = lexicon.book_titles[number // 10 % len(lexicon.book_titles)][at].format(name[at == 2])
         head = _book_head(title, phrases[0], family.noun[at], author, language, style)
         return LineText(head, None, None, None, author, said)
     model = f"{chr(65 + letters // 26)}{chr(65 + letters % 26)}{number}"
     made_of = family.materials[material][at] if family.materials and luck < 0.75 else None
     if family.accessory:
-        host = f"{vocabulary.names[_host(brand, vocabulary)][0]} {chr(65 + style)}{number // 100 + 1}"
-        phrases.insert(0, vocabulary.compatible[at].format(host))
+        host = f"{lexicon.names[_host(brand, lexicon)][0]} {chr(65 + style)}{number // 100 + 1}"
+        phrases.insert(0, lexicon.compatible[at].format(host))
     if (luck * 3) % 1 < 0.3:
         phrases.pop()  # a short listing
     head = _head(family, name, model if luck > 0.2 else None, made_of, phrases, at, language, style)
@@ -86,9 +87,9 @@ def _line_text(row: tuple[float, ...], at: int, language: str, vocabulary: Vocab
     )
 
 
-def _host(brand: int, vocabulary: Vocabulary) -> int:
+def _host(brand: int, lexicon: Lexicon) -> int:
     """One of eight brands of the department, which its accessories are made for."""
-    return brand % vocabulary.departments + vocabulary.departments * (brand // vocabulary.departments % 8)
+    return brand % lexicon.departments + lexicon.departments * (brand // lexicon.departments % 8)
 
 
 def _head(

@@ -13,13 +13,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.arrays import Ints
 from llmrec.ragged import flat_ranges, offsets_of
-from llmrec.synth.product_lines import Catalogue
-from llmrec.synth.words import Vocabulary
+from llmrec.synth.product_lines import SyntheticCatalogue
+from llmrec.synth.words import Lexicon
 
 __all__ = ["LocaleGraph", "Walks", "build_graph", "draw_lengths", "walk"]
 
-Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 _MIN_LENGTH: Final = 2  # as in the released test files
@@ -74,14 +74,14 @@ class Walks:
     targets: Ints
 
 
-def build_graph(catalogue: Catalogue, locale: str, vocabulary: Vocabulary, rng: np.random.Generator) -> LocaleGraph:
+def build_graph(catalogue: SyntheticCatalogue, locale: str, lexicon: Lexicon, rng: np.random.Generator) -> LocaleGraph:
     """Lay out a locale's lines and draw their popularity."""
     numbers = catalogue.sold[locale]
     lines = catalogue.lines
     family = lines.family[numbers]
     position = np.arange(len(numbers))
-    starts = np.searchsorted(family, np.arange(len(vocabulary.families)))
-    counts = np.bincount(family, minlength=len(vocabulary.families))
+    starts = np.searchsorted(family, np.arange(len(lexicon.families)))
+    counts = np.bincount(family, minlength=len(lexicon.families))
     rank = position - starts[family]
     alone = counts[family] < _FAMILY_LINES
     steps = [
@@ -95,13 +95,13 @@ def build_graph(catalogue: Catalogue, locale: str, vocabulary: Vocabulary, rng: 
         size=lines.size[numbers],
         cumulative=np.cumsum(weights) / weights.sum(),
         neighbours=np.stack(steps, axis=1),
-        accessories=_accessories(family, rank, starts, counts, vocabulary),
+        accessories=_accessories(family, rank, starts, counts, lexicon),
         held_out=_nearest(lines.reserved[numbers] > 0),
     )
 
 
-def _accessories(family: Ints, rank: Ints, starts: Ints, counts: Ints, vocabulary: Vocabulary) -> Ints:
-    departments = [one.department for one in vocabulary.families]
+def _accessories(family: Ints, rank: Ints, starts: Ints, counts: Ints, lexicon: Lexicon) -> Ints:
+    departments = [one.department for one in lexicon.families]
     columns = []
     for step in (1, 2, 3):
         sisters = []

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-__all__ = ["Family", "Vocabulary", "load_vocabulary"]
+__all__ = ["Family", "Lexicon", "load_lexicon"]
 
 _HERE = Path(__file__).resolve().parent
 _NAME_STRIDE = 1009  # a prime: neighbouring names share no syllable, and none is left out
@@ -25,7 +25,7 @@ class Family:
     Attributes:
         name: Name in the vocabulary's file.
         department: Number of its department; families of one are each other's accessories.
-        size_kind: Key of ``Vocabulary.sizes``.
+        size_kind: Key of ``Lexicon.sizes``.
         price: Usual price in EUR.
         coloured: Whether it comes in colours.
         materials: What it can be made of; empty where no listing says.
@@ -46,7 +46,7 @@ class Family:
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class Lexicon:
     """Every word, by meaning; each ``Words`` is in the order of ``languages``.
 
     ``names`` and ``people`` are pairs of a name in Latin letters and in katakana.
@@ -67,7 +67,7 @@ class Vocabulary:
 
 
 @cache
-def load_vocabulary() -> Vocabulary:
+def load_lexicon() -> Lexicon:
     """Read the two vocabulary files that travel with the package."""
     tree = _read("families.yaml")
     words = _read("words.yaml")
@@ -83,7 +83,7 @@ def load_vocabulary() -> Vocabulary:
         for name, entry in tree["departments"][department]["families"].items()
     )
     sizes = {kind: _forms(entry, len(languages)) for kind, entry in words["sizes"].items()}
-    return Vocabulary(
+    return Lexicon(
         languages=languages,
         families=families,
         departments=len(departments),

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llmrec.synth.product_lines import Ints
+from llmrec.arrays import Ints
 
 __all__ = ["printed_lists", "write_header", "write_rows"]
 

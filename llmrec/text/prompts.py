@@ -90,7 +90,7 @@ class Prompt:
     wording: Mapping[str, Mapping[str, str]]
     template: str
     system: str = ""
-    _told: set[str] = field(default_factory=set, repr=False)
+    _turns: set[str] = field(default_factory=set, repr=False)
 
     @cached_property
     def fields(self) -> tuple[str, ...]:
@@ -123,8 +123,8 @@ class Prompt:
         if known and known.language in self.wording:
             return self.wording[known.language]
         fallback = known.wording if known and known.wording in self.wording else FALLBACK
-        if locale not in self._told:
-            self._told.add(locale)
+        if locale not in self._turns:
+            self._turns.add(locale)
             spoken = "English" if fallback == FALLBACK else f"'{fallback}'"
             notice(f"prompt {self.name} has no wording for locale '{locale}'; it speaks {spoken} there")
         return self.wording[fallback]
@@ -168,11 +168,11 @@ class Prompt:
             ConfigError: as `render`.
         """
         words = self.words(locale)
-        told = [("system", self._render(products, locale, words, self._compiled_system))] if self.system else []
+        turns = [("system", self._render(products, locale, words, self._compiled_system))] if self.system else []
         for seen, title in shots:
-            told += [("user", self._render(seen, locale, words)), ("assistant", one_line(title))]
-        told.append(("user", self._render(products, locale, words)))
-        return [{"role": role, "content": content} for role, content in told]
+            turns += [("user", self._render(seen, locale, words)), ("assistant", one_line(title))]
+        turns.append(("user", self._render(products, locale, words)))
+        return [{"role": role, "content": content} for role, content in turns]
 
     def _render(
         self,

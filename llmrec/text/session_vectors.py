@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from llmrec.arrays import Floats
 from llmrec.ragged import Ragged
-from llmrec.text.encoders.base import Floats, unit_rows
+from llmrec.text.encoders.base import unit_rows
 
 __all__ = ["session_vectors"]
 

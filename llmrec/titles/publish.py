@@ -20,7 +20,7 @@ from llmrec.evaluation.runs import write_run
 from llmrec.evaluation.targets import read_targets
 from llmrec.reporting.tables import render_markdown
 from llmrec.titles.items import products_of_titles
-from llmrec.titles.report import Outcome, write_generation_report
+from llmrec.titles.report import ReportedRun, write_generation_report
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.setup import LABELLED_SPLITS, Job
 
@@ -70,7 +70,7 @@ def publish(job: Job, sessions: Dataset, written: list[list[str]], select: Selec
         notice(f"{job.split} has no targets in this store; to score a model: --split validation")
         return None
     if config.report:
-        outcome = Outcome(
+        outcome = ReportedRun(
             split=job.split,
             sessions=sessions,
             titles=titles,

@@ -19,13 +19,13 @@ from llmrec.reporting.page import write_page
 from llmrec.reporting.plots import plot_long_tail, plot_training_curves
 from llmrec.reporting.tables import comparison_plot, result_blocks
 
-__all__ = ["Outcome", "write_generation_report"]
+__all__ = ["ReportedRun", "write_generation_report"]
 
 EXAMPLES_PER_LOCALE = 2
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ReportedRun:
     """What a run of title generation produced.
 
     Attributes:
@@ -45,7 +45,7 @@ class Outcome:
     summary: str
 
 
-def write_generation_report(folder: Path, store: Store, outcome: Outcome) -> Path:
+def write_generation_report(folder: Path, store: Store, outcome: ReportedRun) -> Path:
     """Write ``report.html`` into a run's output folder.
 
     Args:
@@ -65,7 +65,7 @@ def write_generation_report(folder: Path, store: Store, outcome: Outcome) -> Pat
     return page
 
 
-def _examples(store: Store, outcome: Outcome) -> Table:
+def _examples(store: Store, outcome: ReportedRun) -> Table:
     """Some sessions: previous titles, the written one and the target, each in the language of its locale."""
     locales = np.array(outcome.sessions.data.column("locale").to_pylist(), dtype=object)
     known = np.array([bool(target) for target in outcome.targets])
@@ -75,12 +75,12 @@ def _examples(store: Store, outcome: Outcome) -> Table:
         chosen += rows[np.linspace(0, len(rows) - 1, min(EXAMPLES_PER_LOCALE, len(rows)), dtype=int)].tolist()
     shown: list[list[str | Text]] = []
     for row, previous in zip(chosen, _previous_titles(store, outcome, chosen), strict=True):
-        told = (previous, outcome.titles[row], outcome.targets[row] or "")
-        shown.append([str(locales[row]), *(Text(one, str(locales[row])) for one in told)])
+        texts = (previous, outcome.titles[row], outcome.targets[row] or "")
+        shown.append([str(locales[row]), *(Text(one, str(locales[row])) for one in texts)])
     return Table(("locale", "previous titles, newest last", "written", "target"), shown, align="l")
 
 
-def _previous_titles(store: Store, outcome: Outcome, rows: Sequence[int]) -> list[list[str]]:
+def _previous_titles(store: Store, outcome: ReportedRun, rows: Sequence[int]) -> list[list[str]]:
     """All titles of some sessions, oldest first; an item without a product row is left out."""
     labelled = outcome.split in ("validation", "development")
     files = store.labelled(outcome.split).files if labelled else (store.test(outcome.split).file,)

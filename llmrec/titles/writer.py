@@ -25,8 +25,8 @@ from llmrec.titles.models.lora import adapt, is_adapter, open_model, weight_sett
 from llmrec.titles.models.model import build_tiny_mt5, check_length, load_model, model_digest
 from llmrec.titles.models.tokenizer import build_tokenizer
 from llmrec.titles.models.trim import trim
-from llmrec.titles.prompting.frame import build_frame
-from llmrec.titles.prompting.prompt_sessions import build_prompt_sessions, build_training_sessions
+from llmrec.titles.prompting.affixes import build_affixes
+from llmrec.titles.prompting.prompt_sessions import build_prompt_sessions, build_training_prompts
 from llmrec.titles.publish import Select, publish
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.setup import Job, prepare_job
@@ -122,8 +122,8 @@ def _train(job: Job, settings: Mapping[str, Any]) -> None:
     model = adapt(job.accelerator, model, config)
     asked = _prompt_settings(job, model, tokenizer)
     with job.accelerator.main_process_first():
-        sessions = build_training_sessions(job.store, "development", sample=config.train_sample, **asked)
-        validation = build_training_sessions(job.store, "validation", sample=config.validation_sample, **asked)
+        sessions = build_training_prompts(job.store, "development", sample=config.train_sample, **asked)
+        validation = build_training_prompts(job.store, "validation", sample=config.validation_sample, **asked)
     train(
         job.accelerator,
         model,
@@ -154,7 +154,7 @@ def _prompt_settings(job: Job, model: Any, tokenizer: Any) -> dict[str, Any]:
     if job.card.chat and not is_causal(model):
         raise ConfigError("--chat is for causal models that were made to converse; leave it out")
     return {
-        "frame": build_frame(tokenizer, chat=job.card.chat) if is_causal(model) else None,
+        "frame": build_affixes(tokenizer, chat=job.card.chat) if is_causal(model) else None,
         "k": job.card.k,
         "prompt": job.prompt,
         "cache": job.folder / "prompt_sessions",

@@ -32,7 +32,7 @@ def _titles(store: Path, limit: int) -> list[str]:
 
 def static_rate(store: Path, limit: int) -> float:
     """Titles a second of a static encoder of 8,000 tokens and 256 numbers, without the learning of its tokens."""
-    from llmrec.text.encoders.learning.students import learn_tokenizer
+    from llmrec.text.encoders.learning.trainable import learn_tokenizer
     from llmrec.text.encoders.static import StaticEncoder
 
     titles = _titles(store, limit)

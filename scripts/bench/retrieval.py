@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.measure import RUNS, app, measure, show
+from llmrec.arrays import Floats
 
 __all__ = ["clustered", "retrieval"]
 
@@ -22,8 +22,6 @@ BLOCK: Final = 100_000
 BUDGETS_MB: Final = {"ivf": 600.0, "pq": 120.0}
 TARGET: Final = 0.97  # what tuning asks of products; the queries here are no products, and find a little less
 
-Floats = NDArray[np.float32]
-
 
 def clustered(num: int, dim: int, seed: int = 0) -> Floats:
     """Unit vectors like those of titles: groups within groups, and a spectrum that falls.
@@ -31,20 +29,20 @@ def clustered(num: int, dim: int, seed: int = 0) -> Floats:
     About a thousandth as many departments as vectors and one family for forty of them, of sizes as unequal as a
     catalogue's. A vector's nearest tenth has a cosine of .83, its hundredth of .65, and any two have one of 0.
     """
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     spectrum = (1 / np.sqrt(1 + np.arange(dim) / 8)).astype(np.float32)
     spectrum /= np.linalg.norm(spectrum)
     num_departments, num_families = max(8, num // 1_500), max(32, num // 40)
-    departments = chance.standard_normal((num_departments, dim), dtype=np.float32) * spectrum
-    families = departments[chance.integers(num_departments, size=num_families)]
-    families += 0.8 * spectrum * chance.standard_normal((num_families, dim), dtype=np.float32)
+    departments = rng.standard_normal((num_departments, dim), dtype=np.float32) * spectrum
+    families = departments[rng.integers(num_departments, size=num_families)]
+    families += 0.8 * spectrum * rng.standard_normal((num_families, dim), dtype=np.float32)
     sizes = 1 / (10 + np.arange(num_families))
     sizes = 0.5 * sizes / sizes.sum() + 0.5 / num_families
     vectors = np.empty((num, dim), dtype=np.float32)
     for start in range(0, num, BLOCK):
         count = min(BLOCK, num - start)
-        block = families[chance.choice(num_families, count, p=sizes)]
-        block += 0.6 * spectrum * chance.standard_normal((count, dim), dtype=np.float32)
+        block = families[rng.choice(num_families, count, p=sizes)]
+        block += 0.6 * spectrum * rng.standard_normal((count, dim), dtype=np.float32)
         vectors[start : start + count] = block / np.linalg.norm(block, axis=1, keepdims=True)
     return vectors
 

@@ -110,12 +110,12 @@ def recall(
     runs = [compare_encoders(data, int(seed), others, assignments(changes or [])) for seed in seeds.split(",")]
     warm = np.concatenate([one for _, one in runs])
     hits = {name: np.concatenate([found[name] for found, _ in runs]) for name in ("trained", *others)}
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     rows = []
     for name, found in hits.items():
         by_seed = " ".join(f"{one[name].mean():.4f}" for one, _ in runs)
         gains = hits["trained"].astype(np.float64) - found
-        drawn = gains[chance.integers(len(gains), size=(DRAWS, len(gains)))].mean(axis=1)
+        drawn = gains[rng.integers(len(gains), size=(DRAWS, len(gains)))].mean(axis=1)
         low, high = np.quantile(drawn, [0.025, 0.975])
         shown = "" if name == "trained" else f"{hits['trained'].mean() - found.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
         figures = [f"{found.mean():.4f}", f"{found[warm].mean():.4f}", f"{found[~warm].mean():.4f}"]

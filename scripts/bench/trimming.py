@@ -67,9 +67,9 @@ def _load(model: Path, store: Path, trimmed: bool, threads: int) -> tuple[Any, A
 def _parts(store: Path, tokenizer: Any, cache: Path, split: str, sessions: int) -> Any:
     from llmrec.data.store import Store
     from llmrec.text.prompts import load_prompt
-    from llmrec.titles.prompting.prompt_sessions import build_training_sessions
+    from llmrec.titles.prompting.prompt_sessions import build_training_prompts
 
-    return build_training_sessions(
+    return build_training_prompts(
         Store.load(store),
         split,
         k=3,

@@ -117,8 +117,8 @@ def test_grouped_holds_out_whole_groups(tmp_path: Path) -> None:
 
 
 def test_cold_targets_are_in_no_session_to_learn_from(tmp_path: Path) -> None:
-    chance = np.random.default_rng(0)
-    rows = [([f"i{item}" for item in chance.integers(40, size=3)], f"i{chance.integers(40)}", "US") for _ in range(400)]
+    rng = np.random.default_rng(0)
+    rows = [([f"i{item}" for item in rng.integers(40, size=3)], f"i{rng.integers(40)}", "US") for _ in range(400)]
     file = write(tmp_path / "sessions.parquet", rows)
     warm, cold = (hold_out(file, tmp_path / str(share), seed=1, cold=share) for share in (0.0, 0.25))
     assert pq.read_table(warm.sessions).equals(pq.read_table(cold.sessions))

@@ -238,9 +238,9 @@ def read_written(files: Path, arguments: list[str]):
 def test_a_difference_has_one_interval_and_one_p_wherever_it_is_printed(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    chance, locales, wanted = np.random.default_rng(4), ["UK", "DE", "ES"] * 40, ["t"] * 80 + ["z"] * 40
+    rng, locales, wanted = np.random.default_rng(4), ["UK", "DE", "ES"] * 40, ["t"] * 80 + ["z"] * 40
     for name, share in (("run", 0.6), ("other", 0.4)):
-        hits = chance.random(120) < share
+        hits = rng.random(120) < share
         lists = [[target] if hit else ["o"] for target, hit in zip(wanted, hits, strict=True)]
         write_run(tmp_path / f"{name}.parquet", pa.array(locales), pa.array(lists), {})
     pq.write_table(pa.table({"locale": locales, "next_item": wanted}), tmp_path / "targets.parquet")

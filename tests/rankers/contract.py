@@ -20,11 +20,11 @@ LOCALES = ("DE", "FR")
 
 def training_sessions(seed: int = 0, count: int = 120) -> TrainingSessions:
     """Walks along a ring of 24 items, so that an item's neighbours on the ring follow it; half of them are bare."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     sequences, locales = [], []
     for number in range(count):
-        start, length = int(chance.integers(24)), int(chance.integers(2, 6))
-        steps = np.cumsum(chance.integers(1, 3, size=length))
+        start, length = int(rng.integers(24)), int(rng.integers(2, 6))
+        steps = np.cumsum(rng.integers(1, 3, size=length))
         sequences.append([ITEMS[(start + int(step)) % 24] for step in steps])
         locales.append(LOCALES[number % 2])
     labelled = TrainingSessions.of(sequences[: count // 2], locales[: count // 2])

@@ -79,10 +79,10 @@ def test_price_bins_are_of_equal_frequency_and_of_one_locale() -> None:
 
 
 def test_grown_features_keep_old_vectors_and_turn_new_ones() -> None:
-    chance = np.random.default_rng(0)
-    everything = chance.normal(size=(30, 4)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    everything = rng.normal(size=(30, 4)).astype(np.float32)
     everything /= np.linalg.norm(everything, axis=1, keepdims=True)
-    turn, _ = np.linalg.qr(chance.normal(size=(4, 4)))
+    turn, _ = np.linalg.qr(rng.normal(size=(4, 4)))
     padding = np.zeros((1, 4), dtype=np.float32)
     places = np.arange(0, 30, 2)  # the old items are every other one of the new
     old = {"text": np.concatenate([padding, (everything @ turn).astype(np.float32)[places]])}

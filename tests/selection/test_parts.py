@@ -14,7 +14,7 @@ from llmrec.ragged import Ragged
 from llmrec.selection.choice import Policy, Trial, choose, trusted, tune_policy
 from llmrec.selection.linear import Prices, corpus_stats, prices_at
 from llmrec.selection.ngrams import TitleBook, agreement
-from llmrec.selection.offers import Evidence, make_offers
+from llmrec.selection.offers import GivenTitles, make_offers
 from llmrec.selection.settings import SelectSettings
 from llmrec.selection.survival import count_survival
 
@@ -56,7 +56,7 @@ def test_words_that_come_back_survive() -> None:
 
 def test_offers_are_own_titles_and_likely_ones_each_once() -> None:
     own = Ragged(np.array([0, 2, 2]), np.array([0, 1]))
-    evidence = Evidence(np.array([0, 0, 0, 1]), np.array([1, 2, 3, 2]), np.array([0.5, 0.3, 0.2, 1.0]), np.ones(4))
+    evidence = GivenTitles(np.array([0, 0, 0, 1]), np.array([1, 2, 3, 2]), np.array([0.5, 0.3, 0.2, 1.0]), np.ones(4))
     offers = make_offers(4, own, evidence, SelectSettings(titles=2))
     assert offers.rows.tolist() == [0, 0, 0, 1]
     assert offers.titles.tolist() == [0, 1, 2, 2]

@@ -18,7 +18,7 @@ from llmrec.rankers import Sessions, TrainingSessions
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.fusion.trees import Trees
 from llmrec.selection.ablation import ablate_selector
-from llmrec.selection.learning import learn_lessons
+from llmrec.selection.learning import learn_folds
 from llmrec.selection.select_titles import SelectJob, run_select_job
 from llmrec.selection.selector import Selector, ranker_settings_of
 from llmrec.selection.settings import SelectSettings
@@ -61,10 +61,10 @@ def test_what_describes_a_session_does_not_change_with_its_target(cold: bool) ->
         others = training(40)
         planted = TrainingSessions.of([["I00", "I11", target]], ["US"])
         settings = SelectSettings(**QUICK | {"cold": cold})
-        lessons = learn_lessons(Fusion(ranker_settings_of(settings)), others.joined(planted), PRODUCTS, TABLE)
+        learnt = learn_folds(Fusion(ranker_settings_of(settings)), others.joined(planted), PRODUCTS, TABLE)
         first = TABLE.titles_of(pa.array(["US"]), pa.array(["I00"]))[0]
         last = TABLE.titles_of(pa.array(["US"]), pa.array(["I11"]))[0]
-        for part in lessons.parts:
+        for part in learnt.parts:
             for row in np.flatnonzero(part.own.ends == last):
                 titles = part.own.values[part.own.offsets[row] : part.own.offsets[row + 1]]
                 if titles.tolist() == [first, last]:

@@ -25,7 +25,7 @@ from llmrec.synth.product_lines import build_catalogue, distinct_share
 from llmrec.synth.products import product_ids
 from llmrec.synth.sizes import FULL, plan
 from llmrec.synth.walks import draw_lengths
-from llmrec.synth.words import load_vocabulary
+from llmrec.synth.words import load_lexicon
 from llmrec.synth.writer import printed_lists, write_rows
 
 
@@ -87,21 +87,21 @@ def test_the_share_of_distinct_ids_follows_the_locales_sizes() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_locales_share_as_many_products_as_planned(seed: int) -> None:
-    catalogue = build_catalogue(plan("small"), load_vocabulary(), np.random.default_rng(seed))
+    catalogue = build_catalogue(plan("small"), load_lexicon(), np.random.default_rng(seed))
     planned = distinct_share(plan("small")) * sum(one.products for one in plan("small"))
     assert catalogue.num_products == pytest.approx(planned, abs=10)
 
 
 def test_a_small_catalogue_has_related_lines_in_every_family_that_it_sells() -> None:
-    vocabulary = load_vocabulary()
+    lexicon = load_lexicon()
     for seed in range(3):
-        catalogue = build_catalogue(plan("tiny"), vocabulary, np.random.default_rng(seed))
+        catalogue = build_catalogue(plan("tiny"), lexicon, np.random.default_rng(seed))
         sold = np.unique(catalogue.lines.family)
         assert len(sold) == 16  # two families of each of eight departments
-        assert {vocabulary.families[number].accessory for number in sold} == {True, False}
-        assert vocabulary.books in {vocabulary.families[number].department for number in sold}
-    whole = build_catalogue(plan("small"), vocabulary, np.random.default_rng(0))
-    assert len(np.unique(whole.lines.family)) == len(vocabulary.families)
+        assert {lexicon.families[number].accessory for number in sold} == {True, False}
+        assert lexicon.books in {lexicon.families[number].department for number in sold}
+    whole = build_catalogue(plan("small"), lexicon, np.random.default_rng(0))
+    assert len(np.unique(whole.lines.family)) == len(lexicon.families)
 
 
 def test_data_of_another_version_size_or_seed_is_not_current(tmp_path: Path) -> None:
@@ -231,20 +231,20 @@ def test_report_marks_what_is_off(tmp_path: Path) -> None:
 
 
 def test_vocabulary_speaks_six_languages_in_sixty_families() -> None:
-    vocabulary = load_vocabulary()
-    assert set(vocabulary.languages) == set(known_languages())
-    assert len(vocabulary.families) >= 60
+    lexicon = load_lexicon()
+    assert set(lexicon.languages) == set(known_languages())
+    assert len(lexicon.families) >= 60
     words = [
-        *vocabulary.colours,
-        *vocabulary.packs,
-        *vocabulary.sentences,
-        *vocabulary.book_titles,
-        *(size for sizes in vocabulary.sizes.values() for size in sizes),
-        *(family.noun for family in vocabulary.families),
-        *(text for family in vocabulary.families for text in (*family.features, *family.materials)),
+        *lexicon.colours,
+        *lexicon.packs,
+        *lexicon.sentences,
+        *lexicon.book_titles,
+        *(size for sizes in lexicon.sizes.values() for size in sizes),
+        *(family.noun for family in lexicon.families),
+        *(text for family in lexicon.families for text in (*family.features, *family.materials)),
     ]
     assert all(len(word) == 6 and all(isinstance(one, str) and one for one in word) for word in words)
-    assert len({latin for latin, _ in vocabulary.names}) == len(vocabulary.names)
+    assert len({latin for latin, _ in lexicon.names}) == len(lexicon.names)
 
 
 def test_ids_are_distinct_and_an_isbn_has_its_check_digit() -> None:

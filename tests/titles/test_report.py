@@ -12,7 +12,7 @@ from datasets import Dataset
 
 from llmrec.data.store import Store
 from llmrec.evaluation.scoring import score_titles
-from llmrec.titles.report import Outcome, write_generation_report
+from llmrec.titles.report import ReportedRun, write_generation_report
 
 # ibis 12 still calls what DuckDB 2 renamed
 pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
@@ -27,7 +27,7 @@ def test_the_page_shows_scores_curves_data_and_examples_in_their_language(tiny_s
     losses = [(10, 4.0, 3.5), (20, 3.0, 2.5), (30, 2.0, 2.75)]
     lines = [json.dumps({"step": step, "train_loss": a, "validation_loss": b}) for step, a, b in losses]
     (tmp_path / "history.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    outcome = Outcome("validation", Dataset.from_list(rows.to_pylist()), titles, targets, result, "What was run.")
+    outcome = ReportedRun("validation", Dataset.from_list(rows.to_pylist()), titles, targets, result, "What was run.")
     page = write_generation_report(tmp_path, tiny_store, outcome).read_text(encoding="utf-8")
     assert "<p>What was run.</p>" in page
     assert page.count("<svg") == 3  # BLEU beside the baseline, losses, long tail

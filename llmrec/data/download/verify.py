@@ -85,8 +85,8 @@ def impostor(path: Path) -> str:
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith(b"version https://git-lfs"):
         size = re.search(rb"size (\d+)", start)
-        told = f" of {int(size[1]):,} bytes" if size else ""
-        return f"a git-lfs pointer, not the file{told}; run 'git lfs pull' in the repository"
+        note = f" of {int(size[1]):,} bytes" if size else ""
+        return f"a git-lfs pointer, not the file{note}; run 'git lfs pull' in the repository"
     if text.startswith((b"<!doctype html", b"<html")):
         return "an HTML page, most likely the login page; log in with a browser and download it there"
     if text.startswith((b"<?xml", b"<error")):
@@ -158,8 +158,8 @@ def _other_rows(path: Path, rows: int, expected: tuple[int, ...]) -> str:
     wanted = " or ".join(f"{count:,}" for count in expected)
     if rows < min(expected):
         cut = path.suffix.lower() == ".csv" and not ends_whole(path)
-        told = "the download is cut short" if cut else "part of the file, or another one"
-        return f"{rows:,} rows, the official file has {wanted}; {told}, fetch it again"
+        note = "the download is cut short" if cut else "part of the file, or another one"
+        return f"{rows:,} rows, the official file has {wanted}; {note}, fetch it again"
     return f"{rows:,} rows, the official file has {wanted}; it is another file"
 
 

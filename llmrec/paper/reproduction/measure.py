@@ -19,7 +19,7 @@ from llmrec.paper.reproduction.counted import count_cells
 from llmrec.paper.reproduction.recipe import Protocol, Row, TableRecipe
 from llmrec.paper.reproduction.records import Cell, Measurement
 from llmrec.paper.reproduction.source import DataFolder, differences
-from llmrec.paper.reproduction.steps import Workshop, shown
+from llmrec.paper.reproduction.steps import StepRunner, shown
 from llmrec.paper.reproduction.templates import fill
 
 __all__ = ["cells_of", "measure_row"]
@@ -27,7 +27,7 @@ __all__ = ["cells_of", "measure_row"]
 _EXAMPLES: Final = 4  # as many as Figure 3 shows
 
 
-def measure_row(shop: Workshop, recipe: TableRecipe, row: Row, protocol: Protocol, data: DataFolder) -> Measurement:
+def measure_row(runner: StepRunner, recipe: TableRecipe, row: Row, protocol: Protocol, data: DataFolder) -> Measurement:
     """Measure one row.
 
     Raises:
@@ -36,9 +36,9 @@ def measure_row(shop: Workshop, recipe: TableRecipe, row: Row, protocol: Protoco
         DataError: run and targets do not belong together.
     """
     started = time.monotonic()
-    values = _values(shop.out, row, protocol, data.path)
-    prepared = [shop.run(step, values).command for step in _needed(protocol, row, values)]
-    steps = [shop.run(step, values) for step in row.method.steps]
+    values = _values(runner.out, row, protocol, data.path)
+    prepared = [runner.run(step, values).command for step in _needed(protocol, row, values)]
+    steps = [runner.run(step, values) for step in row.method.steps]
     scoring = time.monotonic()
     examples: Sequence[Sequence[str]] = ()
     if row.method.kind == "statistics":

@@ -117,8 +117,8 @@ def summary_of(outcome: TableOutcome) -> str:
     for row in outcome.rows:
         for judged in row.cells.values():
             counts[judged.verdict] += 1
-    told = ", ".join(f"{number} {verdict.value}" for verdict, number in counts.items() if number)
-    return f"Cells: {told}."
+    summary = ", ".join(f"{number} {verdict.value}" for verdict, number in counts.items() if number)
+    return f"Cells: {summary}."
 
 
 def _measured(outcome: TableOutcome) -> list[Measurement]:
@@ -197,8 +197,8 @@ def _plots(outcome: TableOutcome) -> list[Plot]:
             continue
         metric = column.partition("/")[0]
         figure = plot_beside(points, ("paper", "ours"), f"{metric}, all sessions (fraction)")
-        told = ", ".join(
+        summary = ", ".join(
             f"{label}: paper {shown_number(a)}, ours {shown_number(b)}" for label, (a, b) in points.items()
         )
-        blocks.append(Plot(figure, f"{metric} of the paper and ours. {told}"))
+        blocks.append(Plot(figure, f"{metric} of the paper and ours. {summary}"))
     return blocks

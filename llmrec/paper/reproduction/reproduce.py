@@ -23,8 +23,8 @@ from llmrec.paper.reproduction.records import (
     write_measurement,
 )
 from llmrec.paper.reproduction.source import DataFolder, missing_files, open_data
-from llmrec.paper.reproduction.steps import StepFailed, Workshop
-from llmrec.paper.reproduction.verdict import Judged, Verdict, judge
+from llmrec.paper.reproduction.steps import StepFailed, StepRunner
+from llmrec.paper.reproduction.verdict import CellVerdict, Verdict, judge
 from llmrec.settings import option
 
 __all__ = ["ReproduceJob", "RowOutcome", "TableOutcome", "load_tables", "reproduce"]
@@ -76,7 +76,7 @@ class RowOutcome:
     row: Row
     protocol: Protocol | None
     measured: Measurement | None
-    cells: Mapping[str, Judged]
+    cells: Mapping[str, CellVerdict]
     message: str = ""
 
 
@@ -99,7 +99,7 @@ class _Call:
 
     job: ReproduceJob
     data: DataFolder | None
-    shop: Workshop | None
+    runner: StepRunner | None
     recorded: Mapping[tuple[str, str, str], Measurement]
     took: list[float] = field(default_factory=list)
 
@@ -137,8 +137,8 @@ def reproduce(job: ReproduceJob) -> list[TableOutcome]:
     if not wanted:
         raise ConfigError(f"--only {' '.join(job.only)}: fits no row; known: {', '.join(_names(recipes))}")
     data = None if job.data is None else open_data(job.data)
-    shop = None if data is None else Workshop(_claimed(job, data), data.fingerprint, job.resume, job.launch)
-    call = _Call(job, data, shop, read_folder(job.records))
+    runner = None if data is None else StepRunner(_claimed(job, data), data.fingerprint, job.resume, job.launch)
+    call = _Call(job, data, runner, read_folder(job.records))
     outcomes = []
     with progress_bar() as bar:
         task = bar.add_task("reproduce", total=sum(len(rows) for _, rows in wanted), note="")
@@ -146,10 +146,10 @@ def reproduce(job: ReproduceJob) -> list[TableOutcome]:
         for recipe, rows in wanted:
             made = []
             for row in rows:
-                told = _remaining(call, left)
-                bar.update(task, description=f"{recipe.name} {row.name}", note=told)
+                remaining = _remaining(call, left)
+                bar.update(task, description=f"{recipe.name} {row.name}", note=remaining)
                 if not stderr.is_terminal and data is not None:
-                    notice(f"{recipe.name} {row.name}: {told}")
+                    notice(f"{recipe.name} {row.name}: {remaining}")
                 made.append(_outcome(call, recipe, row))
                 left.pop(0)
                 bar.advance(task)
@@ -185,19 +185,19 @@ def _claimed(job: ReproduceJob, data: DataFolder) -> Path:
 def _outcome(call: _Call, recipe: TableRecipe, row: Row) -> RowOutcome:
     columns = wanted_columns(row, call.job.only)
     protocol = next((one for one in row.protocols if not missing_files(one, row.method, call.data)), None)
-    if protocol is None or call.data is None or call.shop is None:
+    if protocol is None or call.data is None or call.runner is None:
         why = _how_to_get(row, call.data)
-        return RowOutcome(row, None, None, dict.fromkeys(columns, Judged(Verdict.NO_DATA, why)), why)
+        return RowOutcome(row, None, None, dict.fromkeys(columns, CellVerdict(Verdict.NO_DATA, why)), why)
     started = time.monotonic()
-    records = call.shop.out / "records"
+    records = call.runner.out / "records"
     path = record_path(records, recipe.name, row.name, protocol.name)
     try:
         kept = read_measurement(path) if call.job.resume and path.is_file() else None
-        measured = kept or measure_row(call.shop, recipe, row, protocol, call.data)
+        measured = kept or measure_row(call.runner, recipe, row, protocol, call.data)
     except (StepFailed, LlmrecError) as error:
         message = " ".join(str(error).split())
         notice(f"{recipe.name} {row.name}: {message}")
-        return RowOutcome(row, protocol, None, dict.fromkeys(columns, Judged(Verdict.ERROR, message)), message)
+        return RowOutcome(row, protocol, None, dict.fromkeys(columns, CellVerdict(Verdict.ERROR, message)), message)
     if kept is None:
         write_measurement(records, measured)
         call.took.append(time.monotonic() - started)
@@ -210,12 +210,12 @@ def _outcome(call: _Call, recipe: TableRecipe, row: Row) -> RowOutcome:
 
 def _judged(
     recipe: TableRecipe, row: Row, column: str, measured: Measurement, earlier: Measurement | None, recipes: Path
-) -> Judged:
+) -> CellVerdict:
     cell = measured.cells.get(column)
     if cell is None:
         if measured.differs or row.method.kind == "statistics":  # another shop has other locales
-            return Judged(Verdict.NO_DATA, f"This data has no {column}. Get it: {row.protocols[0].get.strip()}.")
-        return Judged(
+            return CellVerdict(Verdict.NO_DATA, f"This data has no {column}. Get it: {row.protocols[0].get.strip()}.")
+        return CellVerdict(
             Verdict.ERROR, f"{column} was not measured; the run has {', '.join(measured.cells) or 'nothing'}."
         )
     comparable = earlier is not None and earlier.fingerprint == measured.fingerprint

@@ -20,7 +20,7 @@ from llmrec.evaluation.provenance import command_line
 from llmrec.files import write_text
 from llmrec.paper.reproduction.templates import fill
 
-__all__ = ["Done", "StepFailed", "Workshop", "shown"]
+__all__ = ["Done", "StepFailed", "StepRunner", "shown"]
 
 _CLI: Final = "import sys; sys.argv[0] = 'llmrec'; from llmrec.cli import main; main()"
 _FRESH: Final[Mapping[str, tuple[str, ...]]] = {"resume": (), "overwrite": ("--overwrite",)}
@@ -40,7 +40,7 @@ class Done:
 
 
 @dataclass
-class Workshop:
+class StepRunner:
     """Where commands of one data folder are run, and which of them have finished.
 
     Attributes:

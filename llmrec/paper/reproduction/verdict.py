@@ -7,7 +7,7 @@ from enum import Enum
 
 from llmrec.paper.reproduction.recipe import Band
 
-__all__ = ["Judged", "Verdict", "judge"]
+__all__ = ["CellVerdict", "Verdict", "judge"]
 
 
 class Verdict(Enum):
@@ -27,7 +27,7 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True)
-class Judged:
+class CellVerdict:
     """A verdict and what it was held against."""
 
     verdict: Verdict
@@ -42,7 +42,7 @@ def judge(
     recorded: float | None,
     band: Band,
     again: Band,
-) -> Judged:
+) -> CellVerdict:
     """Judge one measured value; the worse of two verdicts counts.
 
     A value of another protocol is never judged by the paper's number: being far from it would not be wrong and being
@@ -62,15 +62,15 @@ def judge(
     if recorded is not None:
         judged.append(_within(value, recorded, again, "recorded"))
     if not judged:
-        return Judged(Verdict.NEW, "nothing to hold it against")
+        return CellVerdict(Verdict.NEW, "nothing to hold it against")
     order = [Verdict.OK, Verdict.NEAR, Verdict.FAIL]
     return max(judged, key=lambda one: order.index(one.verdict))
 
 
-def _within(value: float, aim: float, band: Band, what: str) -> Judged:
+def _within(value: float, aim: float, band: Band, what: str) -> CellVerdict:
     reason = f"{what} {aim:.4f}" if abs(aim) < 10 else f"{what} {aim:,.0f}"
     if band.ok.allow(aim, value):
-        return Judged(Verdict.OK, reason)
+        return CellVerdict(Verdict.OK, reason)
     if band.near.allow(aim, value):
-        return Judged(Verdict.NEAR, reason)
-    return Judged(Verdict.FAIL, f"{reason}, moved by {value - aim:+.4g}" if what == "recorded" else reason)
+        return CellVerdict(Verdict.NEAR, reason)
+    return CellVerdict(Verdict.FAIL, f"{reason}, moved by {value - aim:+.4g}" if what == "recorded" else reason)

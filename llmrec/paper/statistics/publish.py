@@ -137,10 +137,10 @@ def _long_tail(table: pa.Table, counted: str) -> PaperFigure:
 def _overlap(table: pa.Table, from_catalogue: bool) -> PaperFigure:
     locales, matrix = overlap_matrix(table)
     pairs = [(matrix[a, b], locales[a], locales[b]) for a in range(len(locales)) for b in range(len(locales)) if a != b]
-    told = "There is one locale alone."
+    summary = "There is one locale alone."
     if pairs:
         share, a, b = max(pairs)
-        told = f"The largest share off the diagonal: {share:.0%} of the products of {a} are sold in {b} too."
+        summary = f"The largest share off the diagonal: {share:.0%} of the products of {a} are sold in {b} too."
     what = "the products of the catalogue" if from_catalogue else "the items of the sessions, for no products are known"
     return PaperFigure(
         "figure_2b",
@@ -150,7 +150,7 @@ def _overlap(table: pa.Table, from_catalogue: bool) -> PaperFigure:
             locales,
             "% of the row's products that the column has too",
         ),
-        f"Heat map of the product overlap between {len(locales)} locales. {told}",
+        f"Heat map of the product overlap between {len(locales)} locales. {summary}",
         f"Figure 2b: |a ∩ b| / |a|, a the row, b the column; the diagonal, 100 %, is left empty. Counted: {what}.",
         table,
     )
@@ -173,12 +173,12 @@ def _lengths(table: pa.Table, counted: str) -> PaperFigure:
 
 def _shares(table: pa.Table, counted: str) -> PaperFigure:
     shares = {row["locale"]: row["share"] for row in table.to_pylist()}
-    told = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+    summary = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
     return PaperFigure(
         "figure_2d",
         "Sessions that hold a product more than once",
         plot_shares(shares, "sessions with a repeat"),
-        f"Bars of the share of sessions with a repeated product: {told}.",
+        f"Bars of the share of sessions with a repeated product: {summary}.",
         f"Figure 2d. {counted}",
         table,
     )
@@ -226,12 +226,12 @@ def _by_locale(name: str, key: str, table: pa.Table) -> PaperFigure:
     lengths = key == "session_lengths"
     x, what = ("length", "session length (items)") if lengths else ("num_repeated", "different products repeated")
     series = {locale: xy for locale, xy in _series(table, x, "num_sessions").items() if locale != ALL and xy[0]}
-    told = ", ".join(f"{locale} {max(xs)}" for locale, (xs, _) in series.items())
+    summary = ", ".join(f"{locale} {max(xs)}" for locale, (xs, _) in series.items())
     return PaperFigure(
         name,
         "Session length by locale" if lengths else "Repeated products by locale",
         plot_long_tails(series or {"": ([], [])}, what, _SESSIONS),
-        f"A panel for each locale, both axes logarithmic: a long tail in every one. Largest value: {told}.",
+        f"A panel for each locale, both axes logarithmic: a long tail in every one. Largest value: {summary}.",
         f"Figure {name[-1]} (Appendix B.2).",
         table,
     )

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from llmrec.arrays import Ints
 from llmrec.console import progress_bar, track
 from llmrec.errors import ConfigError
 from llmrec.paper.statistics.corpus import Corpus
@@ -21,8 +22,6 @@ __all__ = ["NTH", "SknnScores", "sknn_scores"]
 
 NTH: Final = 10
 _CHUNK: Final = 256
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

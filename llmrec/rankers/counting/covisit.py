@@ -10,6 +10,7 @@ import ibis.expr.types as ir
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.arrays import Floats, Ints
 from llmrec.errors import ConfigError
 from llmrec.rankers.base import Seen
 from llmrec.rankers.counting.base import CountingRanker
@@ -21,8 +22,6 @@ from llmrec.within import sum_candidates, top_k_candidates
 
 __all__ = ["Covisit", "CovisitSettings"]
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Candidates = tuple[Ints, Ints, Doubles]  # session, item, score; sorted by session and item, each pair once
 

@@ -11,6 +11,7 @@ import ibis.expr.types as ir
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.arrays import Floats, Ints
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.counting.base import CountingRanker
 from llmrec.rankers.counting.counts import followers, steps_of
@@ -22,9 +23,6 @@ from llmrec.vocabulary import UNKNOWN
 from llmrec.within import fill_up, first_k
 
 __all__ = ["GlobalPopularity", "GlobalPopularitySettings", "Popularity", "PopularitySettings"]
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from llmrec.ragged import Ints, Ragged, offsets_of
+from llmrec.arrays import Ints
+from llmrec.ragged import Ragged, offsets_of
 
 __all__ = ["WeightedRows"]
 

@@ -10,6 +10,7 @@ import ibis.expr.types as ir
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.arrays import Floats, Ints
 from llmrec.ragged import row_numbers
 from llmrec.rankers.base import Seen
 from llmrec.rankers.counting.base import CountingRanker
@@ -21,8 +22,6 @@ from llmrec.within import grouped, sum_candidates, top_k_candidates
 
 __all__ = ["Neighbours", "SessionNeighbours"]
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Neighbours = tuple[Ints, Ints, Doubles]  # row of the session to rank for, neighbour, similarity
 

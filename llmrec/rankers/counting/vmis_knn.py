@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.arrays import Ints
 from llmrec.rankers.counting.session_neighbours import Neighbours, SessionNeighbours
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.settings import Decides, option
@@ -16,7 +17,6 @@ from llmrec.within import nth_within
 
 __all__ = ["VmisKnn", "VmisKnnSettings"]
 
-Ints = NDArray[np.int64]
 Doubles = NDArray[np.float64]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from llmrec.arrays import Floats, Ints
 from llmrec.ragged import offsets_of, row_numbers
 from llmrec.rankers.base import Seen
 from llmrec.rankers.counting.base import CountingRanker
@@ -20,9 +21,6 @@ from llmrec.settings import option
 from llmrec.within import top_k_candidates
 
 __all__ = ["CovisitWalk", "CovisitWalkSettings"]
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)

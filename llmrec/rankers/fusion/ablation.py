@@ -13,7 +13,7 @@ from llmrec.evaluation.metrics import MAX_RANKED, metric_by_rank
 from llmrec.ragged import row_numbers
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.fusion.sources import active_groups
-from llmrec.rankers.fusion.training import Fold, Judged, target_ranks
+from llmrec.rankers.fusion.training import Fold, ValidationExamples, target_ranks
 from llmrec.rankers.fusion.trees import Examples, Trees, grow_trees
 from llmrec.rankers.rank import RankJob, learning_material
 from llmrec.rankers.sessions import read_session_files
@@ -76,7 +76,7 @@ def _sources(names: Sequence[str]) -> list[str]:
 
 
 def _judge(
-    off: str, judged: Judged, names: Sequence[str], examples: Examples, ranker: Fusion
+    off: str, judged: ValidationExamples, names: Sequence[str], examples: Examples, ranker: Fusion
 ) -> dict[str, NDArray[np.float64]]:
     """What each session adds to MRR@100 and Recall@100 where trees are grown without a source or group."""
     settings = ranker.settings

@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from llmrec.arrays import Floats, Ints
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.within import order_within, starts_anew
 
 __all__ = ["Candidates", "find_candidates"]
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
 
 _COLUMN_BITS: Final = np.uint64(32)
 _COLUMN: Final = np.uint64((1 << 32) - 1)

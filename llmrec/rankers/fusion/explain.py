@@ -57,7 +57,7 @@ def explain_session(
                 "score": round(float(values[0, rank - 1]), 4),
                 "sources": {
                     name: int(found.ranks[place, column])
-                    for column, name in enumerate(ranker.sight.sources)
+                    for column, name in enumerate(ranker.context.sources)
                     if not np.isnan(found.ranks[place, column])
                 },
                 "reasons": [

@@ -9,9 +9,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.arrays import Floats, Ints
 from llmrec.rankers.base import Ranker
 from llmrec.rankers.fusion.candidates import Candidates
-from llmrec.rankers.fusion.evidence import Evidence, ItemCount, PairCount
+from llmrec.rankers.fusion.feature_counts import FeatureCounts, ItemCount, PairCount
 from llmrec.rankers.fusion.id_features import id_columns
 from llmrec.rankers.fusion.product_features import ProductFacts, product_columns
 from llmrec.rankers.fusion.scorers import PairScorer
@@ -21,10 +22,8 @@ from llmrec.rankers.vectors.text_knn import TextKnn
 from llmrec.text.session_vectors import session_vectors
 from llmrec.within import highest_within, places_among, rank_within
 
-__all__ = ["GROUPS", "Sight", "build_features", "feature_names"]
+__all__ = ["GROUPS", "FeatureContext", "build_features", "feature_names"]
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
 Columns = dict[str, Floats]
 
 RECENCY: Final = 0.5  # weight of a session's item relative to the next one's, where counts of several are added
@@ -40,7 +39,7 @@ PAIR_WEIGHTS: Final = {
 
 
 @dataclass(frozen=True)
-class Sight:
+class FeatureContext:
     """What the features of a fold's sessions may look at.
 
     Attributes:
@@ -53,7 +52,7 @@ class Sight:
     """
 
     sources: dict[str, Ranker[Any]]
-    evidence: Evidence
+    evidence: FeatureCounts
     products: ProductFacts | None
     numbers: NDArray[np.float64]
     history: int
@@ -61,13 +60,13 @@ class Sight:
 
 
 def build_features(
-    sight: Sight, sessions: CodedSessions, candidates: Candidates, groups: Sequence[str]
+    context: FeatureContext, sessions: CodedSessions, candidates: Candidates, groups: Sequence[str]
 ) -> tuple[list[str], Floats]:
     """Names ``F``, each ``group.feature``, and values ``(C, F)`` of some candidates; NaN where a thing is not known."""
     names: list[str] = []
     columns: list[Floats] = []
     for group in groups:
-        for name, column in GROUPS[group](sight, sessions, candidates).items():
+        for name, column in GROUPS[group](context, sessions, candidates).items():
             names.append(f"{group}.{name}")
             columns.append(column)
     values = np.empty((len(candidates), len(names)), dtype=np.float32)
@@ -78,18 +77,18 @@ def build_features(
     return names, values
 
 
-def feature_names(sight: Sight, groups: Sequence[str]) -> list[str]:
+def feature_names(context: FeatureContext, groups: Sequence[str]) -> list[str]:
     """Names of the features that `build_features` gives."""
     none = CodedSessions(np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
-    nothing, width = np.zeros(0, dtype=np.int64), (0, len(sight.sources))
+    nothing, width = np.zeros(0, dtype=np.int64), (0, len(context.sources))
     empty = np.zeros(width, dtype=np.float32)
-    return build_features(sight, none, Candidates(nothing, nothing, empty, empty, empty.sum(axis=1)), groups)[0]
+    return build_features(context, none, Candidates(nothing, nothing, empty, empty, empty.sum(axis=1)), groups)[0]
 
 
-def _source(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
+def _source(context: FeatureContext, sessions: CodedSessions, found: Candidates) -> Columns:
     columns: Columns = {"prior": found.prior, "votes": (~np.isnan(found.ranks)).sum(axis=1).astype(np.float32)}
     columns["prior_rank"] = rank_within(found.rows, found.prior)
-    for place, name in enumerate(sight.sources):
+    for place, name in enumerate(context.sources):
         scores = found.scores[:, place]
         best = highest_within(found.rows, scores, len(sessions), least=float(np.finfo(np.float32).tiny))
         columns[f"{name}.score"] = scores
@@ -98,9 +97,9 @@ def _source(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns
     return columns
 
 
-def _pair(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
+def _pair(context: FeatureContext, sessions: CodedSessions, found: Candidates) -> Columns:
     """Counts of the session's recent items with the candidate, added up; the last item's alone gained nothing more."""
-    evidence, recent = sight.evidence, sessions.distinct().last(sight.history)
+    evidence, recent = context.evidence, sessions.distinct().last(context.history)
     number = len(found)
     sums = np.zeros((number, len(PairCount)), dtype=np.float32)
     parts = {name: np.zeros(number, dtype=np.float32) for name in ("share", "lift", "best_share", "best_lift", "links")}
@@ -128,7 +127,7 @@ def _pair(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
     return columns
 
 
-def _strength(evidence: Evidence, counts: Floats, items: Ints, codes: Ints) -> tuple[Floats, Floats]:
+def _strength(evidence: FeatureCounts, counts: Floats, items: Ints, codes: Ints) -> tuple[Floats, Floats]:
     """Pairs as shares of what the first item's pairs add up to, and the same in cosine form, both of any direction."""
     weights = np.array([PAIR_WEIGHTS.get(kind, 0) for kind in PairCount], dtype=np.float32)
     together = counts @ weights
@@ -139,9 +138,9 @@ def _strength(evidence: Evidence, counts: Floats, items: Ints, codes: Ints) -> t
     return share, lift
 
 
-def _vector(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
+def _vector(context: FeatureContext, sessions: CodedSessions, found: Candidates) -> Columns:
     columns: Columns = {}
-    for name, source in sight.sources.items():
+    for name, source in context.sources.items():
         if isinstance(source, ItemVectors | TextKnn):
             columns |= {f"{name}.{one}": value for one, value in _cosines(source.vectors, sessions, found).items()}
     return columns
@@ -162,9 +161,9 @@ def _cosines(vectors: Floats, sessions: CodedSessions, found: Candidates) -> Col
     return columns
 
 
-def _neural(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
+def _neural(context: FeatureContext, sessions: CodedSessions, found: Candidates) -> Columns:
     columns: Columns = {}
-    for name, scorer in sight.scorers.items():
+    for name, scorer in context.scorers.items():
         score, product = scorer.scores(sessions, found.rows, found.codes)
         best = highest_within(found.rows, score, len(sessions))
         columns[f"{name}.score"] = score
@@ -175,8 +174,8 @@ def _neural(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns
     return columns
 
 
-def _item(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
-    evidence, codes = sight.evidence, found.codes
+def _item(context: FeatureContext, sessions: CodedSessions, found: Candidates) -> Columns:
+    evidence, codes = context.evidence, found.codes
     own = {kind: evidence.items[codes, kind] for kind in ItemCount}
     columns = {kind.name.lower(): np.log1p(counts) for kind, counts in own.items()}
     locales = sessions.locales[found.rows]
@@ -191,11 +190,11 @@ def _item(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
     return columns
 
 
-def _session(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
+def _session(context: FeatureContext, sessions: CodedSessions, found: Candidates) -> Columns:
     lengths = sessions.lengths
     distinct = sessions.distinct()
     last = np.maximum(sessions.ends, 0)
-    evidence = sight.evidence
+    evidence = context.evidence
     of_last = {kind: evidence.items[last, kind] for kind in ItemCount}
     number = np.bincount(found.rows, minlength=len(sessions))
     per_session = {
@@ -220,15 +219,15 @@ def _times_seen(sessions: CodedSessions, found: Candidates, num_items: int) -> F
     return np.append(counts, 0)[places].astype(np.float32)
 
 
-def _product(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
-    return {} if sight.products is None else product_columns(sight.products, sessions, found)
+def _product(context: FeatureContext, sessions: CodedSessions, found: Candidates) -> Columns:
+    return {} if context.products is None else product_columns(context.products, sessions, found)
 
 
-def _id(sight: Sight, sessions: CodedSessions, found: Candidates) -> Columns:
-    return id_columns(sight.numbers, sessions, found, ID_HISTORY)
+def _id(context: FeatureContext, sessions: CodedSessions, found: Candidates) -> Columns:
+    return id_columns(context.numbers, sessions, found, ID_HISTORY)
 
 
-GROUPS: Final[dict[str, Callable[[Sight, CodedSessions, Candidates], Columns]]] = {
+GROUPS: Final[dict[str, Callable[[FeatureContext, CodedSessions, Candidates], Columns]]] = {
     "source": _source,
     "pair": _pair,
     "vector": _vector,

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llmrec.arrays import Floats
 from llmrec.errors import DataError
 from llmrec.rankers.attributes import ATTRIBUTES, attribute_features
 from llmrec.rankers.fusion.candidates import Candidates
@@ -18,9 +19,6 @@ from llmrec.rankers.sessions import CodedSessions
 from llmrec.vocabulary import Vocabulary
 
 __all__ = ["ProductFacts", "product_columns"]
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -81,13 +79,13 @@ def product_columns(facts: ProductFacts, sessions: CodedSessions, found: Candida
         for age in range(longest):
             places, items = recent.from_end(found.rows, age)
             other = values[items]
-            told = (other > 0) & (own[places] > 0)
-            equal = told & (other == own[places])
+            known_both = (other > 0) & (own[places] > 0)
+            equal = known_both & (other == own[places])
             shared[places] += equal
-            known[places] += told
+            known[places] += known_both
             if age == 0:
                 last = np.full(len(own), np.nan, dtype=np.float32)
-                last[places[told]] = equal[told]
+                last[places[known_both]] = equal[known_both]
                 columns[f"{name}.last"] = last
         columns.setdefault(f"{name}.last", np.full(len(own), np.nan, dtype=np.float32))
         columns[f"{name}.session"] = np.where(known > 0, shared / np.maximum(known, 1), np.nan).astype(np.float32)
@@ -97,10 +95,10 @@ def product_columns(facts: ProductFacts, sessions: CodedSessions, found: Candida
 def _price_columns(prices: Floats, sessions: CodedSessions, found: Candidates) -> dict[str, Floats]:
     last = np.where(sessions.lengths > 0, prices[sessions.ends], np.float32(np.nan))
     held = prices[sessions.items]
-    told = np.isfinite(held)
-    rows = sessions.rows[told]
+    known_both = np.isfinite(held)
+    rows = sessions.rows[known_both]
     number = np.bincount(rows, minlength=len(sessions))
-    sums = np.bincount(rows, weights=held[told], minlength=len(sessions))
+    sums = np.bincount(rows, weights=held[known_both], minlength=len(sessions))
     mean = np.where(number > 0, sums / np.maximum(number, 1), np.nan).astype(np.float32)
     own = prices[found.codes]
     return {"price_ratio": own - last[found.rows], "price_ratio_mean": own - mean[found.rows]}

@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.arrays import Floats, Ints
 from llmrec.artefact import json_text
 from llmrec.console import notice
 from llmrec.errors import ModelError
@@ -17,8 +18,8 @@ from llmrec.rankers.attributes import FEATURE_COLUMNS
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.catalogue import catalogue_and_codes
 from llmrec.rankers.fusion.candidates import Candidates, find_candidates
-from llmrec.rankers.fusion.evidence import Evidence
-from llmrec.rankers.fusion.features import Sight, build_features, feature_names
+from llmrec.rankers.fusion.feature_counts import FeatureCounts
+from llmrec.rankers.fusion.features import FeatureContext, build_features, feature_names
 from llmrec.rankers.fusion.parts import (
     SCORERS,
     SOURCES,
@@ -29,7 +30,7 @@ from llmrec.rankers.fusion.parts import (
 )
 from llmrec.rankers.fusion.product_features import ProductFacts
 from llmrec.rankers.fusion.settings import FusionSettings
-from llmrec.rankers.fusion.sources import active_groups, active_sources, learn_shared, learn_sight, make_sources
+from llmrec.rankers.fusion.sources import active_groups, active_sources, fit_context, learn_shared, make_sources
 from llmrec.rankers.fusion.training import (
     Fold,
     draw_folds,
@@ -47,8 +48,6 @@ from llmrec.within import top_k_candidates
 
 __all__ = ["Fusion"]
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
 
 IMPORTANCES: Final = "importances.json"
 PART: Final = 256  # sessions ranked at once: what is made of more would leave a processor's cache
@@ -63,7 +62,7 @@ class Fusion(Ranker[FusionSettings]):
     labelled session, or no target among the candidates), candidates stand by the sum of ``1 / (20 + rank)``.
 
     Attributes:
-        sight: Sources and counts, of all training sessions.
+        context: Sources and counts, of all training sessions.
         trees: Fitted trees; None where there was nothing to learn from.
         estimate: ``mrr@100``, ``recall@100`` and ``candidate_recall`` on training sessions that neither trees nor
             counts knew, and their number; empty where there was none.
@@ -73,7 +72,7 @@ class Fusion(Ranker[FusionSettings]):
     settings_class = FusionSettings
     product_columns = FEATURE_COLUMNS
     ranks_cold = True
-    sight: Sight
+    context: FeatureContext
     trees: Trees | None
     estimate: dict[str, float]
 
@@ -94,7 +93,7 @@ class Fusion(Ranker[FusionSettings]):
         learn = self._learner(training, products)
         folds = self._folds(training, learn)
         self._learn_order(folds)
-        self.sight = learn(training)
+        self.context = learn(training)
         return folds
 
     def folds_of(self, training: TrainingSessions, products: Any = None) -> list[Fold]:
@@ -106,16 +105,16 @@ class Fusion(Ranker[FusionSettings]):
     def _labelled(self, training: CodedSessions) -> CodedSessions:
         return with_last_as_label(training) if self.settings.label_last else training
 
-    def _learner(self, training: CodedSessions, products: Any) -> Callable[[CodedSessions], Sight]:
+    def _learner(self, training: CodedSessions, products: Any) -> Callable[[CodedSessions], FeatureContext]:
         made = make_sources(self.settings, products)  # a wrong name is told at once
         for name in active_sources(self.settings):
             if name not in made:
                 notice(f"fusion: no --products, so '{name}' proposes nothing")
         facts = ProductFacts.of(products, self.catalogue.vocabulary)
         shared = learn_shared(self.settings, self.catalogue, training, products)
-        return lambda known: learn_sight(self.settings, self.catalogue, known, products, facts, shared)
+        return lambda known: fit_context(self.settings, self.catalogue, known, products, facts, shared)
 
-    def _folds(self, training: CodedSessions, learn: Callable[[CodedSessions], Sight]) -> list[Fold]:
+    def _folds(self, training: CodedSessions, learn: Callable[[CodedSessions], FeatureContext]) -> list[Fold]:
         seen: Seen = "keep" if repeats(training) else "drop"
         rng = np.random.default_rng(self.settings.seed)
         family = families(training) if self.settings.grouped else None
@@ -149,8 +148,8 @@ class Fusion(Ranker[FusionSettings]):
         self.trees = Trees(texts)
         if ranks:
             self.estimate = _estimate(np.concatenate(ranks), taught)
-            told = [f"{name} {value:.4f}" for name, value in self.estimate.items() if name != "sessions"]
-            notice(f"out of fold, {int(self.estimate['sessions']):,} sessions: {', '.join(told)}")
+            parts = [f"{name} {value:.4f}" for name, value in self.estimate.items() if name != "sessions"]
+            notice(f"out of fold, {int(self.estimate['sessions']):,} sessions: {', '.join(parts)}")
 
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
         parts = [sessions.slice(start, PART) for start in range(0, max(len(sessions), 1), PART)]
@@ -164,11 +163,11 @@ class Fusion(Ranker[FusionSettings]):
 
     def seen_by_trees(self, sessions: CodedSessions, seen: Seen) -> tuple[Candidates, Floats]:
         """Candidates of sessions and their features ``(C, F)``; ``F`` is 0 where there are no trees."""
-        settings, sources = self.settings, list(self.sight.sources.values())
+        settings, sources = self.settings, list(self.context.sources.values())
         found = find_candidates(sources, sessions, settings.depth, settings.candidates, seen)
         if self.trees is None:
             return found, np.zeros((len(found), 0), dtype=np.float32)
-        return found, build_features(self.sight, sessions, found, active_groups(settings))[1]
+        return found, build_features(self.context, sessions, found, active_groups(settings))[1]
 
     def scores(self, found: Candidates, features: Floats) -> NDArray[np.floating]:
         """What candidates ``(C,)`` are ordered by; higher is better."""
@@ -185,7 +184,7 @@ class Fusion(Ranker[FusionSettings]):
             DiskError: the place cannot be written.
         """
         with self._saved(folder) as temporary:
-            for kind, models in ((SOURCES, self.sight.sources), (SCORERS, self.sight.scorers)):
+            for kind, models in ((SOURCES, self.context.sources), (SCORERS, self.context.scorers)):
                 write_parts(temporary, kind, models)
             report = {"estimate": self.estimate, "importances": self.trees.importances() if self.trees else {}}
             (temporary / IMPORTANCES).write_text(json_text(report), encoding="utf-8")
@@ -199,13 +198,13 @@ class Fusion(Ranker[FusionSettings]):
                 fitted with.
         """
         ranker = super().load(folder)
-        ranker.sight = replace(
-            ranker.sight,
+        ranker.context = replace(
+            ranker.context,
             sources=read_sources(folder, ranker.catalogue),
             scorers=read_scorers(folder, ranker.catalogue),
         )
         ranker.estimate = read_estimate(folder / IMPORTANCES)
-        names = feature_names(ranker.sight, active_groups(ranker.settings))
+        names = feature_names(ranker.context, active_groups(ranker.settings))
         if ranker.trees is not None and ranker.trees.feature_names() != names:
             raise ModelError(
                 f"{folder}: its trees read other features than this version makes; fit it again with --save"
@@ -213,15 +212,15 @@ class Fusion(Ranker[FusionSettings]):
         return ranker
 
     def _state(self) -> Mapping[str, NDArray[Any]]:
-        products = {} if self.sight.products is None else self.sight.products.arrays()
+        products = {} if self.context.products is None else self.context.products.arrays()
         trees = {} if self.trees is None else self.trees.arrays()
-        return {**self.sight.evidence.arrays(), **products, **trees}
+        return {**self.context.evidence.arrays(), **products, **trees}
 
     def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         num_items, num_locales = len(self.catalogue.vocabulary), len(self.catalogue.locales)
-        evidence = Evidence.from_arrays(arrays, num_items, num_locales)
+        evidence = FeatureCounts.from_arrays(arrays, num_items, num_locales)
         facts, numbers = ProductFacts.from_arrays(arrays, num_items), self.catalogue.vocabulary.numbers
-        self.sight = Sight({}, evidence, facts, numbers, self.settings.history)
+        self.context = FeatureContext({}, evidence, facts, numbers, self.settings.history)
         self.trees, self.estimate = Trees.from_arrays(arrays), {}
 
 

@@ -8,8 +8,8 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from llmrec.arrays import Bools, Floats, Ints
 from llmrec.console import notice
 from llmrec.errors import ConfigError
 from llmrec.rankers.catalogue import Catalogue, recounted
@@ -21,9 +21,6 @@ from llmrec.vocabulary import UNKNOWN, Vocabulary
 
 __all__ = ["PairScorer", "learn_scorers"]
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
-Bools = NDArray[np.bool_]
 
 _DECIMALS = 3  # of a score: a batch adds up in another order than a session alone
 

@@ -10,8 +10,8 @@ from llmrec.console import notice
 from llmrec.errors import ConfigError, DataError, nearest
 from llmrec.rankers.base import Ranker
 from llmrec.rankers.catalogue import Catalogue, recounted
-from llmrec.rankers.fusion.evidence import count_evidence
-from llmrec.rankers.fusion.features import GROUPS, Sight
+from llmrec.rankers.fusion.feature_counts import count_features
+from llmrec.rankers.fusion.features import GROUPS, FeatureContext
 from llmrec.rankers.fusion.product_features import ProductFacts
 from llmrec.rankers.fusion.scorers import PairScorer, learn_scorers
 from llmrec.rankers.fusion.settings import FusionSettings
@@ -20,7 +20,7 @@ from llmrec.rankers.registry import ranker_class
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.vectors.item_text import TextVectors
 
-__all__ = ["Shared", "active_groups", "active_sources", "learn_shared", "learn_sight", "make_sources"]
+__all__ = ["Shared", "active_groups", "active_sources", "fit_context", "learn_shared", "make_sources"]
 
 
 @dataclass(frozen=True)
@@ -101,14 +101,14 @@ def learn_shared(settings: FusionSettings, catalogue: Catalogue, training: Coded
     return Shared(sources, learn_scorers(settings, catalogue, training), texts)
 
 
-def learn_sight(
+def fit_context(
     settings: FusionSettings,
     catalogue: Catalogue,
     training: CodedSessions,
     products: Any,
     facts: ProductFacts | None,
     shared: Shared,
-) -> Sight:
+) -> FeatureContext:
     """Fit every source and count, on some training sessions.
 
     Args:
@@ -136,9 +136,9 @@ def learn_sight(
     if not fitted:
         raise DataError("fusion: no source could learn from these sessions; see the lines above")
     num_items, num_locales = len(catalogue.vocabulary), len(catalogue.locales)
-    evidence = count_evidence(training, num_items, num_locales, settings.window, settings.pair_decay)
+    evidence = count_features(training, num_items, num_locales, settings.window, settings.pair_decay)
     scorers = learn_scorers(settings, catalogue, training) if shared.scorers is None else shared.scorers
-    return Sight(fitted, evidence, facts, catalogue.vocabulary.numbers, settings.history, dict(scorers))
+    return FeatureContext(fitted, evidence, facts, catalogue.vocabulary.numbers, settings.history, dict(scorers))
 
 
 def _fitted(

@@ -10,11 +10,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.arrays import Floats, Ints
 from llmrec.console import track
 from llmrec.data.holdout import groups_of_sequences
 from llmrec.rankers.base import CHUNK, Seen
 from llmrec.rankers.fusion.candidates import Candidates, find_candidates
-from llmrec.rankers.fusion.features import Sight, build_features, feature_names
+from llmrec.rankers.fusion.features import FeatureContext, build_features, feature_names
 from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.fusion.trees import Examples, Trees
 from llmrec.rankers.sessions import CodedSessions
@@ -22,7 +23,7 @@ from llmrec.within import order_within
 
 __all__ = [
     "Fold",
-    "Judged",
+    "ValidationExamples",
     "draw_folds",
     "families",
     "fold_examples",
@@ -33,15 +34,12 @@ __all__ = [
     "with_last_as_label",
 ]
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
-Bools = NDArray[np.bool_]
 
-NUM_JUDGED: Final = 4_000  # sessions of a fold that keep every candidate, to judge on
+NUM_VALIDATION: Final = 4_000  # sessions of a fold that keep every candidate, to judge on
 
 
 @dataclass(frozen=True)
-class Judged:
+class ValidationExamples:
     """Sessions with all their candidates, to judge trees on that have not learnt from them.
 
     Attributes:
@@ -70,7 +68,7 @@ class Fold:
 
     names: list[str]
     examples: Examples
-    judged: Judged | None
+    judged: ValidationExamples | None
     num_sessions: int
     found: int
     sessions: Ints
@@ -141,7 +139,7 @@ def fold_examples(
     fold: Ints,
     settings: FusionSettings,
     groups: Sequence[str],
-    learn: Callable[[CodedSessions], Sight],
+    learn: Callable[[CodedSessions], FeatureContext],
     seen: Seen,
     judge: bool,
     rng: np.random.Generator,
@@ -168,27 +166,27 @@ def fold_examples(
         known = known.without_items(wanted[rng.random(len(wanted)) < settings.cold_share])
     if not len(known.items):
         return None
-    sight = learn(known)
+    context = learn(known)
     prefixes = sessions.without_last()
-    width = len(feature_names(sight, groups))
-    parts, whole, names = [_no_examples(width)], [], feature_names(sight, groups)
+    width = len(feature_names(context, groups))
+    parts, whole, names = [_no_examples(width)], [], feature_names(context, groups)
     for start in track(range(0, len(fold), CHUNK), "features", -(-len(fold) // CHUNK)):
-        found, features = _chunk(sight, prefixes.slice(start, CHUNK), settings, groups, seen)
+        found, features = _chunk(context, prefixes.slice(start, CHUNK), settings, groups, seen)
         wanted = targets[start : start + CHUNK]
         parts.append(_sampled(found, features, wanted, settings.negatives, rng))
-        if judge and start + CHUNK <= max(CHUNK, NUM_JUDGED):
-            whole.append(Judged(features, found, wanted))
+        if judge and start + CHUNK <= max(CHUNK, NUM_VALIDATION):
+            whole.append(ValidationExamples(features, found, wanted))
     examples = Examples.joined(parts)
     judged = _joined(whole) if whole else None
     return Fold(names, examples, judged, len(fold), int(examples.labels.sum()), fold)
 
 
 def _chunk(
-    sight: Sight, sessions: CodedSessions, settings: FusionSettings, groups: Sequence[str], seen: Seen
+    context: FeatureContext, sessions: CodedSessions, settings: FusionSettings, groups: Sequence[str], seen: Seen
 ) -> tuple[Candidates, Floats]:
-    sources = list(sight.sources.values())
+    sources = list(context.sources.values())
     found = find_candidates(sources, sessions, settings.depth, settings.candidates, seen)
-    return found, build_features(sight, sessions, found, groups)[1]
+    return found, build_features(context, sessions, found, groups)[1]
 
 
 def _no_examples(width: int) -> Examples:
@@ -223,13 +221,13 @@ def _sampled(found: Candidates, features: Floats, targets: Ints, negatives: int,
     return Examples(features[kept], label[kept].astype(np.int8), sizes[sizes > 0], weights[kept])
 
 
-def _joined(parts: list[Judged]) -> Judged:
+def _joined(parts: list[ValidationExamples]) -> ValidationExamples:
     starts = np.cumsum([0, *(len(part.targets) for part in parts[:-1])])
     found = [part.candidates for part in parts]
     rows = np.concatenate([one.rows + start for one, start in zip(found, starts, strict=True)])
     others = (np.concatenate([getattr(one, name) for one in found]) for name in ("codes", "scores", "ranks", "prior"))
     features = np.concatenate([part.features for part in parts])
-    return Judged(features, Candidates(rows, *others), np.concatenate([part.targets for part in parts]))
+    return ValidationExamples(features, Candidates(rows, *others), np.concatenate([part.targets for part in parts]))
 
 
 def order_scores(trees: Trees, found: Candidates, features: Floats, settings: FusionSettings) -> NDArray[np.float64]:
@@ -238,7 +236,7 @@ def order_scores(trees: Trees, found: Candidates, features: Floats, settings: Fu
     return trees.staged_scores(found.rows, features, *stages, threads=1)
 
 
-def target_ranks(judged: Judged, scores: NDArray[np.floating]) -> Ints:
+def target_ranks(judged: ValidationExamples, scores: NDArray[np.floating]) -> Ints:
     """Rank of each session's target by score, shape ``(S,)``, 0 where it is no candidate; ties to the smaller code."""
     rows, codes = judged.candidates.rows, judged.candidates.codes
     order, place = order_within(rows, scores)

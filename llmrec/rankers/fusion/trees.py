@@ -9,14 +9,13 @@ from typing import Any, Final, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.arrays import Floats, Ints
 from llmrec.errors import require
 from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.within import highest_within, order_within
 
 __all__ = ["Examples", "TreeShape", "Trees", "grow_trees", "grow_values"]
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 FIRST_STEPS: Final = 1 << 16

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from llmrec.arrays import Floats, Ints
 from llmrec.errors import ConfigError
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.catalogue import build_catalogue
@@ -30,8 +31,6 @@ from llmrec.rankers.vectors.item_text import rows_of
 
 __all__ = ["NeuralRanker", "hold_out", "item_prior"]
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
 Features = Mapping[str, NDArray[Any]]
 Held = tuple[CodedSessions, Ints]  # sessions to validate on, and the item that followed each
 SettingsT = TypeVar("SettingsT", bound=NeuralSettings)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from llmrec.arrays import Floats, Ints
 from llmrec.errors import ConfigError
 from llmrec.rankers.attributes import attribute_features, grown_features
 from llmrec.rankers.catalogue import Catalogue
@@ -20,8 +21,6 @@ from llmrec.vocabulary import Vocabulary
 
 __all__ = ["Items", "cold_vectors", "read_items"]
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
 Features = Mapping[str, NDArray[Any]]
 
 
@@ -78,10 +77,10 @@ def read_items(
         found.update(attribute_features(products, vocabulary))
     places = vocabulary.encode(known.ids)
     if len(vocabulary) > len(known):  # a cold item without text could only be ranked at random
-        told: NDArray[np.bool_] = np.asarray(found["text"][1:] != 0).any(axis=1).reshape(-1)
-        told[places] = True
-        found = dict(rows_of(found, np.flatnonzero(told)))
-        vocabulary = Vocabulary(vocabulary.ids.filter(pa.array(told)))
+        titled: NDArray[np.bool_] = np.asarray(found["text"][1:] != 0).any(axis=1).reshape(-1)
+        titled[places] = True
+        found = dict(rows_of(found, np.flatnonzero(titled)))
+        vocabulary = Vocabulary(vocabulary.ids.filter(pa.array(titled)))
         places = vocabulary.encode(known.ids)
     start = None
     if by_text:

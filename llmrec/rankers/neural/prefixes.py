@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from llmrec.arrays import Ints
 from llmrec.rankers.sessions import CodedSessions
 
 __all__ = ["BatchPlan", "Prefixes", "build_prefixes", "padded_rows", "share_of"]
 
-Ints = NDArray[np.int64]
 
 POOL: Final = 32  # batches sorted by length together: little padding, and still a new mixture every epoch
 

@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from llmrec.arrays import Floats, Ints
 from llmrec.rankers.base import Seen
 from llmrec.rankers.catalogue import Catalogue
 from llmrec.rankers.neural.prefixes import padded_rows
@@ -18,8 +18,6 @@ from llmrec.rankers.vectors.streaming import Conditions, stream_top_k
 
 __all__ = ["pair_products", "rank_codes", "validation_mrr"]
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
 
 VALIDATION_K: Final = 100
 PAIRS: Final = 1 << 12  # pairs whose item vectors are gathered at once: more would leave a processor's cache

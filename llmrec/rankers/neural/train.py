@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from llmrec.arrays import Ints
 from llmrec.rankers.neural.losses import NegativeSampler
 from llmrec.rankers.neural.prefixes import BatchPlan, Prefixes, share_of
 from llmrec.rankers.neural.scorer import Scorer
@@ -26,7 +26,6 @@ from llmrec.training.loop import Task, run_training
 
 __all__ = ["Batch", "train_scorer"]
 
-Ints = NDArray[np.int64]
 Batch = tuple[Ints, Ints, Ints]  # rows read (B, L), their numbers (B,), target rows (B,)
 
 

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from llmrec.arrays import Floats
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.text.encoders.base import Floats, unit_rows
+from llmrec.text.encoders.base import unit_rows
 from llmrec.text.encoders.svd import leading_subspace
 
 __all__ = ["align", "co_occurrence", "svd_vectors", "text_vectors"]
@@ -104,13 +105,13 @@ def text_vectors(text: Floats, size: int, *, whitening: float = 0.0, seed: int =
         seed: Seed of the random directions.
     """
     rng = np.random.default_rng(seed)
-    told = np.flatnonzero((text != 0).any(axis=1))
-    mean = text[told].mean(axis=0) if len(told) else 0
+    titled = np.flatnonzero((text != 0).any(axis=1))
+    mean = text[titled].mean(axis=0) if len(titled) else 0
     centred = np.zeros_like(text)
-    centred[told] = text[told] - mean
+    centred[titled] = text[titled] - mean
     values, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64))
     leading = np.argsort(-values, kind="stable")[:size]
-    spread = np.sqrt(np.maximum(values[leading], 0) / max(1, len(told)))
+    spread = np.sqrt(np.maximum(values[leading], 0) / max(1, len(titled)))
     kept = spread > _NO_SPREAD * spread.max(initial=1e-12)
     axes = np.where(kept, axes[:, leading] / np.where(kept, spread, 1) ** whitening, 0)
     axes *= np.where(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])] < 0, -1, 1)

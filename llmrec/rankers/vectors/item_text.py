@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llmrec.arrays import Floats, Ints
 from llmrec.errors import DataError
 from llmrec.text.encoders.base import encode_with_progress, unit_rows
 from llmrec.text.encoders.embeddings_folder import Embeddings, open_embeddings
@@ -19,8 +20,6 @@ from llmrec.vocabulary import UNKNOWN, Vocabulary
 
 __all__ = ["TEXT_DIM", "TextVectors", "column", "rows_of", "text_features", "with_cold_items"]
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
 Features = Mapping[str, NDArray[Any]]
 
 TEXT_DIM: Final = 64

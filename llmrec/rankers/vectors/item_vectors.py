@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.arrays import Bools, Floats, Ints
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.vectors.initialise import svd_vectors
@@ -20,9 +21,6 @@ from llmrec.within import places_among, top_k_candidates
 
 __all__ = ["ItemVectors", "ItemVectorsSettings"]
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
-Bools = NDArray[np.bool_]
 
 _STEPS = 1 << 14  # scores are whole multiples of 1/16,384: a batch adds up in another order than a session alone
 

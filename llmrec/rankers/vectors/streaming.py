@@ -11,13 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from llmrec.arrays import Floats, Ints
 from llmrec.vocabulary import UNKNOWN
 from llmrec.within import top_k_candidates
 
 __all__ = ["Conditions", "stream_top_k"]
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
 
 SCORES_HELD: Final = 1 << 25  # 128 MiB of scores at once
 

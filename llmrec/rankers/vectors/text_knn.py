@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.arrays import Floats, Ints
 from llmrec.errors import ConfigError
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.sessions import CodedSessions
@@ -24,8 +25,6 @@ from llmrec.within import top_k_candidates
 
 __all__ = ["TextKnn", "TextKnnSettings"]
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
 Search = Callable[[Floats, int], tuple[Floats, Ints]]  # queries and k → scores and rows, both (Q, k)
 
 
@@ -82,9 +81,9 @@ class TextKnn(Ranker[TextKnnSettings]):
         codes = np.full((len(sessions), width), UNKNOWN)
         scores = np.full((len(sessions), width), -np.inf, dtype=np.float32)
         locales = sessions.locales if self.catalogue.sold is not None else np.zeros_like(sessions.locales)
-        told = wanted.any(axis=1)
-        for locale in np.unique(locales[told]):
-            rows = np.flatnonzero(told & (locales == locale))
+        asked = wanted.any(axis=1)
+        for locale in np.unique(locales[asked]):
+            rows = np.flatnonzero(asked & (locales == locale))
             search, items = self._finder(int(locale))
             scores[rows], found = search(wanted[rows], width)
             codes[rows] = np.where(found == UNKNOWN, UNKNOWN, items[found])

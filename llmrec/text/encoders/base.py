@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.arrays import Floats
 from llmrec.artefact import Arrays, Kind
 from llmrec.console import track
 from llmrec.errors import ModelError
@@ -18,7 +19,6 @@ from llmrec.errors import ModelError
 __all__ = [
     "ENCODER",
     "Encoder",
-    "Floats",
     "content_fingerprint",
     "encode_texts",
     "encode_with_progress",
@@ -27,7 +27,6 @@ __all__ = [
     "write_encoder",
 ]
 
-Floats = NDArray[np.float32]
 
 _NO_LENGTH: Final = 1e-6  # of a row that is the rest of rounding
 
@@ -65,13 +64,13 @@ class Encoder(Protocol):
         """Write what is needed to encode queries elsewhere into ``folder``; safetensors and JSON, no pickle."""
 
 
-def unit_rows(vectors: Floats, chance: np.random.Generator | None = None) -> Floats:
-    """Rows scaled to length 1; a row of zeros stays, or with ``chance`` gets a random direction."""
+def unit_rows(vectors: Floats, rng: np.random.Generator | None = None) -> Floats:
+    """Rows scaled to length 1; a row of zeros stays, or with ``rng`` gets a random direction."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     scaled: Floats = (vectors / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32, copy=False)
-    if chance is None:
+    if rng is None:
         return scaled
-    noise = chance.standard_normal(vectors.shape, dtype=np.float32)
+    noise = rng.standard_normal(vectors.shape, dtype=np.float32)
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
     return np.where(lengths > _NO_LENGTH, scaled, noise)
 

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from llmrec.arrays import Floats
 from llmrec.artefact import json_text
 from llmrec.console import notice, progress_bar
 from llmrec.data.connection import connected
@@ -27,7 +28,7 @@ from llmrec.data.products import read_products_file
 from llmrec.errors import DataError, StoreError
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.files import atomic_file, disk_errors, put_in_place, write_text
-from llmrec.text.encoders.base import Encoder, Floats
+from llmrec.text.encoders.base import Encoder
 from llmrec.text.encoders.embeddings_folder import (
     COLUMNS,
     EMBEDDINGS,
@@ -38,9 +39,9 @@ from llmrec.text.encoders.embeddings_folder import (
     open_embeddings,
     refuse_odd_vectors,
 )
+from llmrec.text.encoders.process_group import ProcessGroup
 from llmrec.text.encoders.registry import load_encoder, load_saved_encoder
 from llmrec.text.encoders.settings import EmbedJob
-from llmrec.text.encoders.shares import Shares
 from llmrec.text.encoders.texts import load_template, render_texts, template_columns
 from llmrec.text.encoders.tfidf import FIT_TITLES
 from llmrec.text.encoders.tfidf import NAME as TFIDF
@@ -67,7 +68,7 @@ def run_embed_job(job: EmbedJob) -> Embeddings:
     """
     started = time.monotonic()
     EMBEDDINGS.refuse_foreign(job.out)
-    template, shares = load_template(job.template), Shares.here()
+    template, shares = load_template(job.template), ProcessGroup.here()
     given = None if job.encoder == TFIDF else _load(job)
     work = job.out.with_name(f".{job.out.name}.partial")
     with disk_errors(job.out):
@@ -137,7 +138,7 @@ def _read(file: Path) -> dict[str, Any]:
         return {}
 
 
-def _fitted(job: EmbedJob, work: Path, template: Prompt, shares: Shares) -> Encoder:
+def _fitted(job: EmbedJob, work: Path, template: Prompt, shares: ProcessGroup) -> Encoder:
     """The built-in encoder, fitted on the products by one process; the one of a killed run if there is one."""
     folder = work / ENCODER
     if shares.is_main and not folder.is_dir():
@@ -169,7 +170,7 @@ def _batches(work: Path, first: int, size: int) -> Iterator[tuple[int, Any]]:
         start += len(batch)
 
 
-def _encode(work: Path, encoder: Encoder, template: Prompt, shares: Shares) -> None:
+def _encode(work: Path, encoder: Encoder, template: Prompt, shares: ProcessGroup) -> None:
     """Write the vectors of all rows that are not on the disk yet."""
     num = _read(work / SETTINGS)["num"]
     first = _read(work / PROGRESS).get("rows", 0)

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from llmrec.arrays import Floats
 from llmrec.artefact import Kind
 from llmrec.errors import DataError, ModelError, StoreError
-from llmrec.text.encoders.base import Encoder, Floats
+from llmrec.text.encoders.base import Encoder
 
 __all__ = [
     "EMBEDDINGS",

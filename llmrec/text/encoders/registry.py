@@ -13,7 +13,7 @@ from llmrec.text.encoders.settings import Precision
 from llmrec.text.encoders.tfidf import NAME as TFIDF
 from llmrec.text.encoders.tfidf import TfidfEncoder
 
-__all__ = ["DEFAULT_ENCODER", "load_encoder", "load_saved_encoder", "open_sentence_student"]
+__all__ = ["DEFAULT_ENCODER", "load_encoder", "load_saved_encoder", "open_trainable_sentence"]
 
 DEFAULT_ENCODER: Final = TFIDF
 DEFAULT_DIM: Final = 256
@@ -81,8 +81,8 @@ def load_saved_encoder(folder: Path) -> Encoder:
     return _SAVED[kind](folder)
 
 
-def open_sentence_student(name: str, texts: list[str], lora_rank: int) -> Any:
-    """A sentence-transformers model that learns; see `llmrec.text.encoders.sentence.SentenceStudent`.
+def open_trainable_sentence(name: str, texts: list[str], lora_rank: int) -> Any:
+    """A sentence-transformers model that learns; see `llmrec.text.encoders.sentence.TrainableSentenceEncoder`.
 
     Raises:
         ConfigError: ``name`` is an encoder of another kind, or there is none.
@@ -95,10 +95,10 @@ def open_sentence_student(name: str, texts: list[str], lora_rank: int) -> Any:
     elif kind != "sentence-transformers":
         raise ConfigError(f"base {name}: only sentence-transformers models are fine-tuned; or base static")
     require("sentence_transformers", "text")
-    from llmrec.text.encoders.sentence import SentenceStudent
+    from llmrec.text.encoders.sentence import TrainableSentenceEncoder
 
     try:
-        return SentenceStudent(str(folder) if folder.is_dir() else name, name, texts, lora_rank)
+        return TrainableSentenceEncoder(str(folder) if folder.is_dir() else name, name, texts, lora_rank)
     except LlmrecError:
         raise
     except Exception as error:

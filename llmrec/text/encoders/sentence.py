@@ -15,15 +15,16 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
+from llmrec.arrays import Floats
 from llmrec.errors import ConfigError, ModelError, require
-from llmrec.text.encoders.base import ENCODER, Floats, encode_texts
-from llmrec.text.encoders.learning.students import Student
+from llmrec.text.encoders.base import ENCODER, encode_texts
+from llmrec.text.encoders.learning.trainable import TrainableEncoder
 from llmrec.text.encoders.prefixes import prefixes_of
 from llmrec.text.encoders.settings import Precision
 
 __all__ = [
     "SentenceEncoder",
-    "SentenceStudent",
+    "TrainableSentenceEncoder",
     "best_precision",
     "load_transformer",
     "transformer_fingerprint",
@@ -149,7 +150,7 @@ class SentenceEncoder:
         return whole
 
 
-class SentenceStudent(Student):
+class TrainableSentenceEncoder(TrainableEncoder):
     """A sentence-transformers model that learns, wholly or by matrices of low rank beside its own (LoRA)."""
 
     def __init__(self, source: str, name: str, texts: list[str], lora_rank: int = 0) -> None:

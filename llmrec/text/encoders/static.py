@@ -13,7 +13,8 @@ import numpy as np
 from scipy import sparse
 from tokenizers import Tokenizer
 
-from llmrec.text.encoders.base import Floats, content_fingerprint, encode_texts, read_encoder, write_encoder
+from llmrec.arrays import Floats
+from llmrec.text.encoders.base import content_fingerprint, encode_texts, read_encoder, write_encoder
 
 __all__ = ["StaticEncoder", "count_tokens"]
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from scipy.linalg import lu
 
-from llmrec.text.encoders.base import Floats
+from llmrec.arrays import Floats
 from llmrec.threads import library_threads_off
 
 __all__ = ["leading_subspace", "right_vectors"]
@@ -40,7 +40,7 @@ def leading_subspace(
 
 
 @library_threads_off()  # they would wait for each other longer than they compute
-def right_vectors(matrix: Any, dim: int, chance: np.random.Generator) -> Floats:
+def right_vectors(matrix: Any, dim: int, rng: np.random.Generator) -> Floats:
     """First right singular vectors of a sparse matrix ``(rows, columns)``, shape ``(columns, dim)``.
 
     The iteration is on the side with fewer entries, rows or columns, so that few texts cost little, however many
@@ -49,7 +49,7 @@ def right_vectors(matrix: Any, dim: int, chance: np.random.Generator) -> Floats:
     few_rows = matrix.shape[0] < matrix.shape[1]
     tall = matrix.T if few_rows else matrix
     number = tall.shape[1]
-    start = chance.standard_normal((number, min(dim + OVERSAMPLING, number)), dtype=np.float32)
+    start = rng.standard_normal((number, min(dim + OVERSAMPLING, number)), dtype=np.float32)
     # LU as in scikit-learn: QR takes ten times as long
     basis = leading_subspace(
         lambda columns: tall.T @ (tall @ columns), start, STEPS, lambda columns: lu(columns, True)[0]

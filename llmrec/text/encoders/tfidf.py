@@ -10,7 +10,8 @@ from typing import Any, Final, Self
 import numpy as np
 from scipy import sparse
 
-from llmrec.text.encoders.base import Floats, content_fingerprint, read_encoder, unit_rows, write_encoder
+from llmrec.arrays import Floats
+from llmrec.text.encoders.base import content_fingerprint, read_encoder, unit_rows, write_encoder
 from llmrec.text.encoders.svd import right_vectors
 
 __all__ = ["FIT_TITLES", "NAME", "TfidfEncoder", "inverse_frequencies", "weighted"]
@@ -46,12 +47,12 @@ class TfidfEncoder:
             dim: Width ``D`` of the vectors. Fewer titles than that leave the rest 0.
             seed: Seed of the part and of the randomised SVD.
         """
-        chance = np.random.default_rng(seed)
+        rng = np.random.default_rng(seed)
         if len(titles) > FIT_TITLES:
-            titles = [titles[place] for place in np.sort(chance.choice(len(titles), FIT_TITLES, replace=False))]
+            titles = [titles[place] for place in np.sort(rng.choice(len(titles), FIT_TITLES, replace=False))]
         counts = sparse.vstack([_counts([]), *(_counts(part) for part in _parts(titles))])
         weights = inverse_frequencies(counts)
-        components = right_vectors(weighted(counts, weights), dim, chance)
+        components = right_vectors(weighted(counts, weights), dim, rng)
         return cls(weights, components)
 
     @classmethod

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llmrec.arrays import Floats, Ints
 from llmrec.console import track
 from llmrec.errors import ConfigError, DataError
 from llmrec.reporting.blocks import Block, Heading, Notes, Table, to_markdown
@@ -19,8 +20,6 @@ from llmrec.schema import LOCALES
 
 __all__ = ["Alignment", "PairScores", "align_locales", "gold_ranks", "render_alignment"]
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
 
 BLOCK: Final = 65_536  # candidates whose scores are held at once
 QUERIES: Final = 256
@@ -97,9 +96,9 @@ def align_locales(vectors: Floats, products: Any, most: int = 1000, seed: int = 
     locales = tuple(sorted(set(names), key=lambda name: (place.get(name, len(place)), name)))
     if len(locales) < 2:
         raise DataError(f"one locale alone ({', '.join(locales)}): alignment compares the same id in two of them")
-    told = _told(vectors)
+    filled = _filled(vectors)
     of_row, ids = np.asarray(names), products["id"].combine_chunks()
-    rows = {name: np.flatnonzero(told & (of_row == name)) for name in locales}
+    rows = {name: np.flatnonzero(filled & (of_row == name)) for name in locales}
     pairs = {}
     ordered = list(itertools.permutations(range(len(locales)), 2))
     for one, other in track(ordered, "pairs of locales", len(ordered)):
@@ -107,8 +106,8 @@ def align_locales(vectors: Floats, products: Any, most: int = 1000, seed: int = 
         queries, golds = _shared(ids, rows[asked], rows[answering])
         if not len(queries):
             continue
-        chance = np.random.default_rng([seed, one, other])
-        drawn = np.sort(chance.permutation(len(queries))[:most])
+        rng = np.random.default_rng([seed, one, other])
+        drawn = np.sort(rng.permutation(len(queries))[:most])
         ranks = gold_ranks(vectors, queries[drawn], golds[drawn], rows[answering])
         pairs[asked, answering] = _scores(ranks, len(queries), len(rows[answering]))
     if not pairs:
@@ -157,11 +156,11 @@ def render_alignment(alignment: Alignment) -> str:
     return to_markdown([*blocks, Notes([note])])
 
 
-def _told(vectors: Floats) -> NDArray[np.bool_]:
-    told = np.zeros(len(vectors), dtype=np.bool_)
+def _filled(vectors: Floats) -> NDArray[np.bool_]:
+    filled = np.zeros(len(vectors), dtype=np.bool_)
     for start in range(0, len(vectors), BLOCK):
-        told[start : start + BLOCK] = (np.asarray(vectors[start : start + BLOCK]) != 0).any(axis=1)
-    return told
+        filled[start : start + BLOCK] = (np.asarray(vectors[start : start + BLOCK]) != 0).any(axis=1)
+    return filled
 
 
 def _shared(ids: Any, asked: Ints, answering: Ints) -> tuple[Ints, Ints]:

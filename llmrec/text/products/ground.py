@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llmrec.arrays import Ints
 from llmrec.console import notice, progress_bar
 from llmrec.data.connection import connected
 from llmrec.data.sessions import read_sessions_file
@@ -25,7 +26,7 @@ from llmrec.evaluation.runs import Run, read_run, write_run
 from llmrec.ragged import Ragged, list_lengths, offsets_of, row_numbers
 from llmrec.text.search.keys import key_rows, rows_of_titles
 from llmrec.text.search.similar import SimilarProducts
-from llmrec.text.search.vectors import NONE, Ints
+from llmrec.text.search.vectors import NONE
 
 __all__ = ["ground_run"]
 

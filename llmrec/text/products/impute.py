@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llmrec.arrays import Floats, Ints
 from llmrec.console import track
 from llmrec.data.products import load_products
 from llmrec.errors import ConfigError, DataError
@@ -30,8 +31,6 @@ __all__ = [
     "vote",
 ]
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
 
 ATTRIBUTES: Final = ("brand", "color", "material", "size", "author", "model")
 QUERIES: Final = 1024

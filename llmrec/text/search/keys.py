@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from llmrec.text.search.vectors import NONE, Ints
+from llmrec.arrays import Ints
+from llmrec.text.search.vectors import NONE
 from llmrec.vocabulary import Vocabulary, product_keys
 
 __all__ = ["key_rows", "rows_of_ids", "rows_of_titles"]

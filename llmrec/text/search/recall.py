@@ -10,10 +10,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from llmrec.arrays import Floats, Ints
 from llmrec.console import table
 from llmrec.errors import ConfigError
 from llmrec.text.search.index import Index, Shard
-from llmrec.text.search.vectors import ROUNDING, Floats, Ints, Vectors, best, exact_candidates
+from llmrec.text.search.vectors import ROUNDING, Vectors, best, exact_candidates
 
 __all__ = ["Point", "recall", "trade_off", "trade_off_table", "tuned"]
 

@@ -11,13 +11,14 @@ from typing import Final, Self
 import numpy as np
 import pyarrow as pa
 
+from llmrec.arrays import Floats, Ints
 from llmrec.errors import ConfigError, DataError, nearest
 from llmrec.ragged import Ragged
 from llmrec.text.encoders.base import Encoder
 from llmrec.text.encoders.embeddings_folder import Embeddings, open_embeddings
 from llmrec.text.search.index_folder import SavedIndex, read_index
 from llmrec.text.search.keys import rows_of_ids
-from llmrec.text.search.vectors import NONE, Floats, Ints
+from llmrec.text.search.vectors import NONE
 from llmrec.text.session_vectors import session_vectors
 
 __all__ = ["Hit", "SimilarProducts"]

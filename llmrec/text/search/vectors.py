@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from llmrec.arrays import Floats, Ints
 from llmrec.within import order_within
 
-__all__ = ["NONE", "ROUNDING", "Floats", "Ints", "Vectors", "best", "exact_candidates"]
+__all__ = ["NONE", "ROUNDING", "Vectors", "best", "exact_candidates"]
 
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int64]
 
 NONE: Final = -1  # a row that stands for no product
 BLOCK: Final = 1 << 16  # rows whose scores are held at once

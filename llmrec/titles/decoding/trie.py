@@ -23,7 +23,7 @@ from llmrec.errors import DataError
 from llmrec.ragged import Ragged, offsets_of
 from llmrec.titles.prompting.prompt_tokens import encode_titles
 from llmrec.titles.prompting.recent_products import titled_products
-from llmrec.titles.prompting.title_encoder import Encoder
+from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
 
 __all__ = ["Prefix", "TitleTrie", "build_trie", "catalogue_titles"]
 
@@ -123,7 +123,7 @@ def build_trie(catalogue: Any, tokenizer: Any, max_tokens: int) -> TitleTrie:
         max_tokens: Most tokens of a title, the end token included. Of titles that are equal up to there, or that the
             tokenizer takes for the same, the first stays.
     """
-    encoder, parts, roots, at = Encoder(tokenizer), [], {}, 0
+    encoder, parts, roots, at = TitleTokenizer(tokenizer), [], {}, 0
     locales = catalogue.column("locale").combine_chunks()
     with progress_bar() as bar:
         task = bar.add_task("titles to choose from", total=len(catalogue), note="")

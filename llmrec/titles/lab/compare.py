@@ -131,8 +131,8 @@ def _answer(
                 "max_tokens": settings.max_tokens,
                 "seed": settings.seed,
             }
-            told = chat_messages(cell, sample, examples)
-            written = ask_all(server, cell, told, sampling, cache, settings.concurrency)
+            messages = chat_messages(cell, sample, examples)
+            written = ask_all(server, cell, messages, sampling, cache, settings.concurrency)
         answered.append((cell, written))
         kept = len(written.answers) - written.num_new
         notice(f"{cell.label}: {written.num_new:,} answers written, {kept:,} from the cache")
@@ -150,8 +150,10 @@ def _publish(
     write_answers(folder / "answers.parquet", sample, scores)
     write_scores(folder / "comparison.json", scores, provenance)
     shown = shown_sessions(sample, settings.num_examples)
-    told = {score.cell.prompt_label: _told(score.cell, sample[shown[0] if shown else 0], examples) for score in scores}
-    write_page(folder / "report.html", sample, scores, told, provenance, settings.num_examples)
+    messages = {
+        score.cell.prompt_label: _messages(score.cell, sample[shown[0] if shown else 0], examples) for score in scores
+    }
+    write_page(folder / "report.html", sample, scores, messages, provenance, settings.num_examples)
     by_locale = [locale_table(sample, scores)] if len(scores[0].result.locales) > 1 else []
     for table in (bleu_table(scores), *by_locale, cost_table(scores)):
         out.print(to_terminal(table))
@@ -160,7 +162,7 @@ def _publish(
     notice(f"wrote {folder / 'report.html'}, comparison.json and answers.parquet")
 
 
-def _told(cell: Cell, session: SampledSession, examples: Examples) -> str:
+def _messages(cell: Cell, session: SampledSession, examples: Examples) -> str:
     if cell.local:
         return cell.prompt.render(session.products[-cell.k :], session.locale)
     return conversation_text(chat_messages(cell, [session], examples)[0])

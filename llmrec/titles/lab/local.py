@@ -18,7 +18,7 @@ from llmrec.titles.lab.sample import SampledSession
 from llmrec.titles.lab.settings import Cell
 from llmrec.titles.models.model import load_model, model_digest, read_model_card
 from llmrec.titles.prompting.prompt_tokens import encode_prompts, encode_titles
-from llmrec.titles.prompting.title_encoder import Encoder
+from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
 from llmrec.training.devices import name_processor
 
 __all__ = ["LocalModel", "load_local", "write_all"]
@@ -76,7 +76,7 @@ def write_all(loaded: LocalModel, cell: Cell, sample: Sequence[SampledSession], 
     Raises:
         ConfigError: the prompt's wording alone fills the model's length.
     """
-    encoder = Encoder(loaded.tokenizer)
+    encoder = TitleTokenizer(loaded.tokenizer)
     sessions = [(session.locale, session.products[-cell.k :]) for session in sample]
     try:
         texts, tokens = encode_prompts(cell.prompt, encoder, sessions, loaded.max_source_tokens)
@@ -106,7 +106,7 @@ def write_all(loaded: LocalModel, cell: Cell, sample: Sequence[SampledSession], 
     return Written([known[key] for key in keys], len(missing), num_cut)
 
 
-def _write_batch(loaded: LocalModel, encoder: Encoder, prompts: Sequence[Sequence[int]]) -> list[Answer]:
+def _write_batch(loaded: LocalModel, encoder: TitleTokenizer, prompts: Sequence[Sequence[int]]) -> list[Answer]:
     started = time.monotonic()
     titles = decode_batch(loaded.model, loaded.tokenizer, prompts, max_tokens=loaded.max_target_tokens)
     seconds = (time.monotonic() - started) / len(prompts)

@@ -19,12 +19,12 @@ def chat_messages(
     cell: Cell, sample: Sequence[SampledSession], examples: Mapping[str, Sequence[SampledSession]]
 ) -> list[Messages]:
     """What a model is told of each session, with the cell's K in examples and question alike."""
-    told = []
+    conversations = []
     for session in sample:
         shown = examples.get(session.locale, ())[: cell.shots]
         shots = [(example.products[-cell.k :], example.target) for example in shown]
-        told.append(cell.prompt.messages(session.products[-cell.k :], session.locale, shots))
-    return told
+        conversations.append(cell.prompt.messages(session.products[-cell.k :], session.locale, shots))
+    return conversations
 
 
 def conversation_text(messages: Messages) -> str:

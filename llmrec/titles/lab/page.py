@@ -47,11 +47,11 @@ def write_page(
     Raises:
         DiskError: the place cannot be written.
     """
-    told = notes(sample, scores)
+    lines = notes(sample, scores)
     blocks: list[Block] = [
-        Paragraph(told[0]),
+        Paragraph(lines[0]),
         replace(bleu_table(scores), caption=""),
-        Notes(told[1:]),
+        Notes(lines[1:]),
         Heading("Against the last title"),
         _plot(scores),
         Heading("By locale"),

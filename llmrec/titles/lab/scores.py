@@ -128,8 +128,8 @@ def short_labels(cells: Sequence[Cell]) -> list[str]:
         (cell.model_label, cell.prompt_label, f"K={cell.k}", "" if cell.local else f"{cell.shots} shots")
         for cell in cells
     ]
-    told = [place for place in range(4) if place == 1 or len({part[place] for part in parts}) > 1]
-    return [", ".join(part[place] for place in told if part[place]) for part in parts]
+    kept = [place for place in range(4) if place == 1 or len({part[place] for part in parts}) > 1]
+    return [", ".join(part[place] for place in kept if part[place]) for part in parts]
 
 
 def bleu_table(scores: Sequence[CellScore]) -> Table:

@@ -68,7 +68,7 @@ class ChatServer:
     timeout_s: float
     retries: int
     first_delay_s: float = 0.5
-    _told: set[str] = field(default_factory=set, init=False, repr=False)
+    _detail: set[str] = field(default_factory=set, init=False, repr=False)
     _stopped: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
@@ -148,17 +148,17 @@ class ChatServer:
 
     def _refused(self, error: APIStatusError) -> _Failure:
         status = error.status_code
-        told = error.body
-        told = told.get("message", told.get("detail", told)) if isinstance(told, dict) else told
-        reason = f"status {status}: {self._clean(str(told or error.message))}".rstrip(".: ")
+        detail = error.body
+        detail = detail.get("message", detail.get("detail", detail)) if isinstance(detail, dict) else detail
+        reason = f"status {status}: {self._clean(str(detail or error.message))}".rstrip(".: ")
         return _Failure(reason, status in _REPEATED or status >= 500, _asked_wait(error.response.headers))
 
     def _tell(self, reason: str, wait_s: float) -> None:
         """Say once for each reason that the program waits, however many requests do."""
         with self._lock:
-            if reason in self._told:
+            if reason in self._detail:
                 return
-            self._told.add(reason)
+            self._detail.add(reason)
         notice(f"{self.name}: {reason}; trying again in {wait_s:.3g} s")
 
     def _way_out(self, failure: _Failure, attempts: int) -> str:
@@ -187,14 +187,14 @@ class ChatServer:
 
 def _asked_wait(headers: Mapping[str, str]) -> float | None:
     """``Retry-After`` in seconds, a number or a date; None where there is none that makes sense."""
-    told = headers.get("retry-after")
-    if told is None:
+    detail = headers.get("retry-after")
+    if detail is None:
         return None
     try:
-        wait_s = float(told)
+        wait_s = float(detail)
     except ValueError:
         try:
-            wait_s = parsedate_to_datetime(told).timestamp() - time.time()
+            wait_s = parsedate_to_datetime(detail).timestamp() - time.time()
         except ValueError:
             return None
     return max(0.0, wait_s) if math.isfinite(wait_s) else None

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from llmrec.errors import ModelError
-from llmrec.titles.prompting.title_encoder import Encoder
+from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
 
 __all__ = ["kept_tokens", "trim_tokenizer", "used_tokens"]
 
@@ -33,7 +33,7 @@ def used_tokens(tokenizer: Any, texts: Iterable[Sequence[str]]) -> Mask:
     Returns:
         Shape ``(V,)``.
     """
-    encoder, used = Encoder(tokenizer), np.zeros(len(tokenizer), dtype=np.bool_)
+    encoder, used = TitleTokenizer(tokenizer), np.zeros(len(tokenizer), dtype=np.bool_)
     for batch in texts:
         for ids in encoder.encode(batch):
             used[ids] = True

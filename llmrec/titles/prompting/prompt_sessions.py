@@ -16,7 +16,7 @@ from llmrec.data.store import Store
 from llmrec.errors import ConfigError
 from llmrec.files import atomic_file, digest_of
 from llmrec.text.prompts import Prompt
-from llmrec.titles.prompting.frame import Frame
+from llmrec.titles.prompting.affixes import PromptAffixes
 from llmrec.titles.prompting.prompt_tokens import check_room, encode_prompts, encode_titles
 from llmrec.titles.prompting.recent_products import (
     draw_sessions,
@@ -25,9 +25,9 @@ from llmrec.titles.prompting.recent_products import (
     products_of,
     session_ranges,
 )
-from llmrec.titles.prompting.title_encoder import Encoder
+from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
 
-__all__ = ["TrainingSessions", "build_prompt_sessions", "build_training_sessions"]
+__all__ = ["TrainingPrompts", "build_prompt_sessions", "build_training_prompts"]
 
 FORM: Final = 1  # counts up when the same inputs give other rows, so that no older cache file is taken
 BATCH_SESSIONS: Final = 4096
@@ -50,7 +50,7 @@ def build_prompt_sessions(
     prompt: Prompt,
     cache: Path,
     tokenizer: Any = None,
-    frame: Frame | None = None,
+    affixes: PromptAffixes | None = None,
     max_source_tokens: int = 256,
     max_target_tokens: int = 96,
     limit: int | None = None,
@@ -68,7 +68,7 @@ def build_prompt_sessions(
         prompt: How they are written.
         cache: Folder for the Arrow file; a file there is complete, for it appears whole or not at all.
         tokenizer: A fast `transformers` tokenizer; without it there are no token columns and no prompt is cut.
-        frame: What stands around the prompts of a causal model; its title follows them.
+        affixes: What stands around the prompts of a causal model; its title follows them.
         max_source_tokens: Most tokens of a prompt; the oldest titles go first, the most recent one never wholly.
         max_target_tokens: Most tokens of a title to learn, the end token included.
         limit: Only the first so many sessions.
@@ -88,10 +88,10 @@ def build_prompt_sessions(
     for name, value in (("k", k), ("limit", limit), ("sample", sample), ("max-target-tokens", max_target_tokens)):
         if value is not None and value < 1:
             raise ConfigError(f"--{name} must be at least 1; got {value}")
-    encoder = Encoder(tokenizer, frame) if tokenizer is not None else None
+    encoder = TitleTokenizer(tokenizer, affixes) if tokenizer is not None else None
     plan = _Plan(prompt, encoder, max_source_tokens, max_target_tokens)
     tokens: list[Any] = [_fingerprint(tokenizer), max_source_tokens, max_target_tokens] if tokenizer is not None else []
-    tokens += [list(frame.before), list(frame.after)] if frame is not None else []
+    tokens += [list(affixes.before), list(affixes.after)] if affixes is not None else []
     key = [FORM, store.fingerprint, split, k, limit, sample, prompt.hash, *tokens]
     file = cache / f"{split}-k{k}-{digest_of(key)[:16]}.arrow"
     if not file.is_file():
@@ -103,23 +103,23 @@ def build_prompt_sessions(
 
 
 @dataclass(frozen=True)
-class TrainingSessions:
+class TrainingPrompts:
     """Prompt sessions whose target titles may be learnt; training takes nothing else.
 
-    Only `build_training_sessions` makes them, from splits that a store hands out as labelled.
+    Only `build_training_prompts` makes them, from splits that a store hands out as labelled.
     """
 
     dataset: Dataset
 
 
-def build_training_sessions(store: Store, split: str, **settings: Any) -> TrainingSessions:
+def build_training_prompts(store: Store, split: str, **settings: Any) -> TrainingPrompts:
     """`build_prompt_sessions` of ``development``, ``validation`` or ``train``, with the same settings.
 
     Raises:
         StoreError: ``split`` is a test split, whose targets are for scoring alone.
     """
     store.labelled(split)
-    return TrainingSessions(build_prompt_sessions(store, split, **settings))
+    return TrainingPrompts(build_prompt_sessions(store, split, **settings))
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class _Plan:
     """How a batch of sessions becomes rows."""
 
     prompt: Prompt
-    encoder: Encoder | None
+    encoder: TitleTokenizer | None
     max_source_tokens: int
     max_target_tokens: int
 

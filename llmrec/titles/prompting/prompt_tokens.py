@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from llmrec.errors import ConfigError
 from llmrec.languages import locales
 from llmrec.text.prompts import Prompt, one_line
-from llmrec.titles.prompting.title_encoder import Encoder
+from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
 
 __all__ = ["check_room", "encode_prompts", "encode_titles"]
 
 Products = Sequence[Mapping[str, str]]
 
 
-def encode_titles(encoder: Encoder, titles: Sequence[str | None], max_tokens: int) -> list[list[int]]:
+def encode_titles(encoder: TitleTokenizer, titles: Sequence[str | None], max_tokens: int) -> list[list[int]]:
     """Token ids of each title, at most ``max_tokens`` with the end token; none where the title is null."""
     known = [place for place, title in enumerate(titles) if title is not None]
     rows: list[list[int]] = [[] for _ in titles]
@@ -24,7 +24,7 @@ def encode_titles(encoder: Encoder, titles: Sequence[str | None], max_tokens: in
 
 
 def encode_prompts(
-    prompt: Prompt, encoder: Encoder, sessions: Sequence[tuple[str, Products]], max_tokens: int
+    prompt: Prompt, encoder: TitleTokenizer, sessions: Sequence[tuple[str, Products]], max_tokens: int
 ) -> tuple[list[str], list[list[int]]]:
     """Render and encode the prompts of some sessions so that none exceeds ``max_tokens``.
 
@@ -60,7 +60,7 @@ def encode_prompts(
     return texts, rows
 
 
-def _shorter(encoder: Encoder, products: Products, excess: int) -> Products:
+def _shorter(encoder: TitleTokenizer, products: Products, excess: int) -> Products:
     """The next step of cutting; empty where nothing may go any more."""
     if len(products) > 1:
         return products[1:]
@@ -70,7 +70,7 @@ def _shorter(encoder: Encoder, products: Products, excess: int) -> Products:
     return [{"title": title}] if title else []
 
 
-def _cut_end(encoder: Encoder, title: str, excess: int) -> str:
+def _cut_end(encoder: TitleTokenizer, title: str, excess: int) -> str:
     """Leave out the last ``excess`` tokens of a title, or all but its first; "" where it cannot get shorter.
 
     The text is cut by the tokens' places in it, for decoding tokens does not always give the same text back.
@@ -83,7 +83,7 @@ def _cut_end(encoder: Encoder, title: str, excess: int) -> str:
     return title[:place].rstrip()
 
 
-def check_room(prompt: Prompt, encoder: Encoder, max_tokens: int) -> None:
+def check_room(prompt: Prompt, encoder: TitleTokenizer, max_tokens: int) -> None:
     """Refuse a ``max_tokens`` that the wording alone fills, before a long run starts.
 
     Raises:

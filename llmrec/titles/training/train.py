@@ -24,7 +24,7 @@ from llmrec.errors import ConfigError, DataError
 from llmrec.titles.decoding.decode import pad_prompts, validation_bleu
 from llmrec.titles.models.causal import IGNORED, causal_title_loss, check_packing, is_causal
 from llmrec.titles.models.model import ModelCard, save_model
-from llmrec.titles.prompting.prompt_sessions import TrainingSessions
+from llmrec.titles.prompting.prompt_sessions import TrainingPrompts
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.training.batches import BatchPlan, pad, read_tokens, token_lengths
 from llmrec.training.loop import Task, Validated, run_training
@@ -79,8 +79,8 @@ def train(
     accelerator: Any,
     model: Any,
     tokenizer: Any,
-    sessions: TrainingSessions,
-    validation: TrainingSessions,
+    sessions: TrainingPrompts,
+    validation: TrainingPrompts,
     *,
     config: GenerateConfig,
     card: ModelCard,
@@ -107,10 +107,10 @@ def train(
         ConfigError: ``folder`` holds a training with other settings, or a tracker cannot be used.
         DataError: no session has a title to learn.
         DiskError: a checkpoint could not be written.
-        TypeError: sessions are not `TrainingSessions`, which a store hands out for labelled splits alone.
+        TypeError: sessions are not `TrainingPrompts`, which a store hands out for labelled splits alone.
     """
-    if not isinstance(sessions, TrainingSessions) or not isinstance(validation, TrainingSessions):
-        raise TypeError("training takes TrainingSessions alone; llmrec.titles.prompting.prompt_sessions makes them")
+    if not isinstance(sessions, TrainingPrompts) or not isinstance(validation, TrainingPrompts):
+        raise TypeError("training takes TrainingPrompts alone; llmrec.titles.prompting.prompt_sessions makes them")
     titles = token_lengths(sessions.dataset, "labels")
     rows = np.flatnonzero(titles)
     if not len(rows):

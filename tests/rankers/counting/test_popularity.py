@@ -122,8 +122,8 @@ def by_loops(learnt: list[list[str]], sessions: list[list[str]], k: int) -> list
 
 @pytest.mark.parametrize("seed", range(3))
 def test_lists_are_those_of_loops_and_counters(seed: int) -> None:
-    chance = np.random.default_rng(seed)
-    drawn = [[f"i{item}" for item in chance.integers(0, 12, size=chance.integers(2, 6))] for _ in range(40)]
+    rng = np.random.default_rng(seed)
+    drawn = [[f"i{item}" for item in rng.integers(0, 12, size=rng.integers(2, 6))] for _ in range(40)]
     sessions = [*drawn[:15], ["i3", "new"]]
     ranker = fitted(drawn[5:], padding=5)
     ids, _ = ranker.rank(Sessions.of(sessions, ["DE"] * len(sessions)), 6, "keep")

@@ -82,8 +82,8 @@ def test_features_of_a_session_do_not_change_with_its_target(scorers: tuple[str,
         ranker = Fusion(FusionSettings(**QUICK, sources=NEAR, scorers=scorers, transductive=True))
         ranker.catalogue, coded = catalogue_and_codes(training)
         last = np.array([len(training) - 1])
-        sight = ranker._learner(coded, None)(known_to_fold(coded, last, transductive=True))
-        ranker.sight, ranker.trees = sight, None
+        context = ranker._learner(coded, None)(known_to_fold(coded, last, transductive=True))
+        ranker.context, ranker.trees = context, None
         prefix = coded.take(last).without_last(np.ones(1, dtype=np.bool_))
         ranker.trees = fitted(scorers=scorers).trees  # any, so that features are made
         found, values = ranker.seen_by_trees(prefix, "drop")
@@ -331,7 +331,7 @@ class TestSaved:
     def test_a_source_of_other_data_is_refused(self, folder: Path) -> None:
         other = fitted(training_sessions(seed=1))
         shutil.rmtree(folder / "sources" / "0")
-        other.sight.sources["covisit_near"].save(folder / "sources" / "0")
+        other.context.sources["covisit_near"].save(folder / "sources" / "0")
         with pytest.raises(ModelError, match="not the 'covisit_near' that the trees were fitted with"):
             load_ranker(folder)
 

@@ -97,9 +97,9 @@ def test_our_weights_load_into_recbole(name: str) -> None:
 
 def feature_model(name: str) -> SessionModel:
     """A model with features of random numbers, that draws and drops nothing."""
-    chance = np.random.default_rng(0)
-    text = {"text": chance.normal(size=(NUM_ITEMS + 1, 5)).astype(np.float32)}
-    attributes = {"attributes": chance.integers(0, 4, (NUM_ITEMS + 1, 3)).astype(np.int32)}
+    rng = np.random.default_rng(0)
+    text = {"text": rng.normal(size=(NUM_ITEMS + 1, 5)).astype(np.float32)}
+    attributes = {"attributes": rng.integers(0, 4, (NUM_ITEMS + 1, 3)).astype(np.int32)}
     models: dict[str, SessionModel] = {
         "GRU4RecF": Gru4RecFModel(NUM_ITEMS, DIM, 12, 1, 0.0, features=text),
         "SRGNNF": SrGnnFModel(NUM_ITEMS, DIM, 2, features=text),
@@ -216,8 +216,8 @@ def test_neighbours_share_the_attribute_and_are_distinct() -> None:
     attributes = np.array([[0, 0], *[[1 + row % 3, row % 2] for row in range(20)]])
     neighbours = AttributeNeighbours(attributes)
     items = torch.arange(1, 21)
-    for chance, count in ((True, 4), (False, 4), (True, 50)):
-        found, there = neighbours(items, count, chance)
+    for rng, count in ((True, 4), (False, 4), (True, 50)):
+        found, there = neighbours(items, count, rng)
         for item, by_kind, present in zip(items.tolist(), found.tolist(), there.tolist(), strict=True):
             for kind in range(2):
                 drawn = [one for one, is_there in zip(by_kind[kind], present[kind], strict=True) if is_there]

@@ -39,11 +39,11 @@ pytestmark = pytest.mark.slow
 
 def walks(count: int = 2000) -> TrainingSessions:
     """Walks along a ring of 300 items, one or two steps at a time."""
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     items = [f"I{number:03d}" for number in range(NUM_ITEMS)]
     sequences = []
     for number in range(count):
-        steps = chance.integers(1, 3, size=int(chance.integers(1, 6))).cumsum()
+        steps = rng.integers(1, 3, size=int(rng.integers(1, 6))).cumsum()
         sequences.append([items[(number + int(step)) % NUM_ITEMS] for step in [0, *steps]])
     return TrainingSessions.of(sequences, ["UK"] * count)
 

@@ -76,8 +76,8 @@ def text_start(settings: Any) -> torch.Tensor:
 
 
 def test_principal_components_keep_angles_and_whitening_evens_them_out() -> None:
-    chance = np.random.default_rng(0)
-    text = (chance.normal(size=(500, 6)) * [4, 3, 2, 1, 0.5, 0.25] + 5).astype(np.float32)
+    rng = np.random.default_rng(0)
+    text = (rng.normal(size=(500, 6)) * [4, 3, 2, 1, 0.5, 0.25] + 5).astype(np.float32)
     text[7] = 0  # without text
     centred = np.delete(text, 7, axis=0)
     centred = centred - centred.mean(axis=0)
@@ -172,10 +172,8 @@ COLD = {"kabel": "kabel9", "schlauch": "schlauch9"}
 
 def two_kinds() -> tuple[TrainingSessions, pa.Table]:
     """Sessions stay within one of two kinds of product; number 9 of each is in no session."""
-    chance = np.random.default_rng(3)
-    sequences = [
-        [f"{kind}{number}" for number in chance.permutation(9)[:4]] for _ in range(80) for kind in sorted(KINDS)
-    ]
+    rng = np.random.default_rng(3)
+    sequences = [[f"{kind}{number}" for number in rng.permutation(9)[:4]] for _ in range(80) for kind in sorted(KINDS)]
     rows = [
         {"id": f"{kind}{number}", "locale": locale, "title": f"{title} {number + 1} m"}
         for kind, title in KINDS.items()

@@ -149,10 +149,10 @@ def test_without_products_or_folder_it_says_what_to_give() -> None:
 
 
 def test_a_graph_finds_nearly_what_an_exact_search_finds() -> None:
-    chance = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     words = [f"{a}{b}" for a in "bdfgklmnprst" for b in "aeiou"]
     rows = [
-        {"id": f"P{number:05d}", "locale": "DE", "title": " ".join(chance.choice(words, 6))} for number in range(21_000)
+        {"id": f"P{number:05d}", "locale": "DE", "title": " ".join(rng.choice(words, 6))} for number in range(21_000)
     ]
     table, training = pa.Table.from_pylist(rows), TrainingSessions.of([["P00001", "P00002"]], ["DE"])
     asked = Sessions.of([[f"P{number:05d}"] for number in range(40)], ["DE"] * 40)

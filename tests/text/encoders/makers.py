@@ -65,10 +65,10 @@ def tiny_model2vec(folder: Path, weights: bool = False) -> Any:
     from model2vec import StaticModel
 
     tokenizer = wordpiece()
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     size = tokenizer.get_vocab_size()
-    drawn = chance.standard_normal((size, 16)).astype(np.float32)
-    given = {"weights": chance.random(size).astype(np.float32)} if weights else {}
+    drawn = rng.standard_normal((size, 16)).astype(np.float32)
+    given = {"weights": rng.random(size).astype(np.float32)} if weights else {}
     model = StaticModel(drawn, tokenizer, {"model_type": "model2vec"}, **given)
     model.save_pretrained(folder)
     return model

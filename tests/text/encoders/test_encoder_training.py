@@ -42,15 +42,15 @@ SETTINGS: dict[str, Any] = {
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
     """48 products in 12 groups; customers see products of one group, whose titles share no word."""
-    chance = np.random.default_rng(0)
-    words = ["".join(chance.choice(list("abcdefghiklmnoprstu"), 6)) for _ in range(96)]
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abcdefghiklmnoprstu"), 6)) for _ in range(96)]
     titles = [f"{words[2 * place]} {words[2 * place + 1]}" for place in range(48)]
     ids = [f"B{place:02d}" for place in range(48)]
     pq.write_table(pa.table({"id": ids, "locale": ["UK"] * 48, "title": titles}), tmp_path / "products.parquet")
     rows = []
     for _ in range(400):
-        group = int(chance.integers(GROUPS))
-        seen = [ids[group * 4 + int(place)] for place in chance.permutation(4)[:3]]
+        group = int(rng.integers(GROUPS))
+        seen = [ids[group * 4 + int(place)] for place in rng.permutation(4)[:3]]
         rows.append({"prev_items": seen[:2], "next_item": seen[2], "locale": "UK"})
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "train.parquet")
     return tmp_path
@@ -122,23 +122,23 @@ def test_a_transformer_goes_on_learning(shop: Path) -> None:
 
 
 def test_lora_learns_few_weights_and_its_encoder_holds_them(shop: Path) -> None:
-    from llmrec.text.encoders.sentence import SentenceStudent
+    from llmrec.text.encoders.sentence import TrainableSentenceEncoder
 
     base = str(tiny_transformer(shop / "tiny"))
     titles = ["USB cable 2 m", "Kettle 1.7 L", "Câble USB"]
-    student = SentenceStudent(base, base, titles, lora_rank=2)
-    learnt = {name: one for name, one in student.named_parameters() if one.requires_grad}
+    trainable = TrainableSentenceEncoder(base, base, titles, lora_rank=2)
+    learnt = {name: one for name, one in trainable.named_parameters() if one.requires_grad}
     assert learnt
     assert all("lora_" in name for name in learnt)
-    before = student.vectors()
+    before = trainable.vectors()
     np.testing.assert_allclose(before, load_encoder(base, precision="fp32").encode_documents(titles), atol=1e-5)
     with torch.no_grad():
         for one in learnt.values():
             one.add_(0.1 * torch.randn(one.shape, generator=torch.Generator().manual_seed(0)))
-    assert np.abs(student.vectors() - before).max() > 1e-2
-    student.encoder().save(shop / "kept")
+    assert np.abs(trainable.vectors() - before).max() > 1e-2
+    trainable.encoder().save(shop / "kept")
     kept = load_encoder(str(shop / "kept"), precision="fp32").encode_documents(titles)
-    np.testing.assert_allclose(kept, student.vectors(), atol=1e-5)
+    np.testing.assert_allclose(kept, trainable.vectors(), atol=1e-5)
 
 
 def test_lora_trains_by_the_command(shop: Path) -> None:

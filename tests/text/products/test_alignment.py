@@ -40,8 +40,8 @@ def test_metrics_are_those_worked_by_hand() -> None:
 
 
 def test_a_block_at_a_time_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    chance = np.random.default_rng(0)
-    vectors = chance.normal(size=(60, 3)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(60, 3)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     queries, golds, candidates = np.arange(0, 20), np.arange(30, 50), np.arange(25, 60)
     whole = gold_ranks(vectors, queries, golds, candidates)

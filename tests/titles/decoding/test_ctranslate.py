@@ -22,7 +22,7 @@ from llmrec.titles.decoding import ctranslate
 from llmrec.titles.decoding.decode import decode_batch
 from llmrec.titles.models.model import build_tiny_mt5, load_model, save_model
 from llmrec.titles.models.tokenizer import build_tokenizer
-from llmrec.titles.prompting.title_encoder import Encoder
+from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.training.train import title_loss
 from tests.places import ROOT
@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that has learnt to write the title after the one it reads."""
     tokenizer = build_tokenizer(SHOP * 3, 400)
     model = build_tiny_mt5(len(tokenizer), 64, 2, seed=0)
-    ids = Encoder(tokenizer).encode(SHOP)
+    ids = TitleTokenizer(tokenizer).encode(SHOP)
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)
     for _ in range(80):
         (title_loss(model, {"input_ids": ids, "labels": ids[1:] + ids[:1]}, "cpu") / sum(map(len, ids))).backward()
@@ -62,7 +62,7 @@ def test_greedy_titles_are_those_of_transformers(
     folder: Path, converted: Path, precision: str, max_tokens: int
 ) -> None:
     model, tokenizer = load_model(str(folder))
-    prompts = Encoder(tokenizer).encode(SHOP)
+    prompts = TitleTokenizer(tokenizer).encode(SHOP)
     expected = decode_batch(model.eval(), tokenizer, prompts, max_tokens=max_tokens)
     assert len(set(expected)) > 20, "a model that learnt nothing proves nothing"
     translator = ctranslate.load_translator(converted, "cpu", 0, precision, threads=1)
@@ -73,7 +73,7 @@ def test_greedy_titles_are_those_of_transformers(
 
 def test_a_batch_equals_one_by_one(folder: Path, converted: Path) -> None:
     _, tokenizer = load_model(str(folder))
-    prompts = Encoder(tokenizer).encode(SHOP)
+    prompts = TitleTokenizer(tokenizer).encode(SHOP)
     translator = ctranslate.load_translator(converted, "cpu", 0, "fp32", threads=1)
     alone = [ctranslate.decode_batch(translator, tokenizer, [row], max_tokens=32, num_beams=2)[0] for row in prompts]
     assert ctranslate.decode_batch(translator, tokenizer, prompts, max_tokens=32, num_beams=2) == alone

@@ -22,7 +22,7 @@ from llmrec.titles.decoding.trie import Prefix, TitleTrie, build_trie, catalogue
 from llmrec.titles.models.model import build_tiny_mt5
 from llmrec.titles.models.tokenizer import build_tokenizer
 from llmrec.titles.prompting.prompt_tokens import encode_titles
-from llmrec.titles.prompting.title_encoder import Encoder
+from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.training.train import title_loss
 
@@ -48,7 +48,7 @@ titles = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=5).map("
 @given(titles=titles, max_tokens=st.integers(3, 32))
 def test_what_may_follow_is_what_follows_in_some_title(titles: list[str], max_tokens: int, tokenizer: object) -> None:
     trie = trie_of({"DE": titles, "UK": ["other"]}, tokenizer, max_tokens)
-    rows = {tuple(ids) for ids in encode_titles(Encoder(tokenizer), titles, max_tokens)}
+    rows = {tuple(ids) for ids in encode_titles(TitleTokenizer(tokenizer), titles, max_tokens)}
     waiting, found = [((), trie.root("DE"))], set()
     while waiting:
         tokens, prefix = waiting.pop()
@@ -70,7 +70,7 @@ def test_every_text_of_any_model_is_a_title_of_its_locale(
 ) -> None:
     catalogue = {"DE": titles, "UK": ["Kettle 1.7 L", "Desk Lamp, LED"]}
     model = build_tiny_mt5(len(tokenizer), 32, 1, seed).eval()  # type: ignore[arg-type]
-    prompts = Encoder(tokenizer).encode(["Kettle", "Maus || Maus", "a"])
+    prompts = TitleTokenizer(tokenizer).encode(["Kettle", "Maus || Maus", "a"])
     locales, trie = ["DE", "UK", "DE"], trie_of(catalogue, tokenizer)
     written = decode_constrained(model, tokenizer, prompts, locales, trie, max_tokens=32, num_beams=beams)
     for locale, texts in zip(locales, written, strict=True):
@@ -82,11 +82,11 @@ def test_every_text_of_any_model_is_a_title_of_its_locale(
 def test_the_best_beams_are_the_titles_with_the_best_scores(tokenizer: object) -> None:
     """With as many beams as titles none is pruned, so the order must be that of the mean log-likelihoods."""
     model = build_tiny_mt5(len(tokenizer), 32, 1, seed=3).eval()  # type: ignore[arg-type]
-    prompt = Encoder(tokenizer).encode(["Garden Hose"])
+    prompt = TitleTokenizer(tokenizer).encode(["Garden Hose"])
     trie = trie_of({"UK": TITLES["UK"]}, tokenizer)
     (written,) = decode_constrained(model, tokenizer, prompt, ["UK"], trie, max_tokens=32, num_beams=8)
     scores = {}
-    for title, ids in zip(TITLES["UK"], Encoder(tokenizer).encode(TITLES["UK"]), strict=True):
+    for title, ids in zip(TITLES["UK"], TitleTokenizer(tokenizer).encode(TITLES["UK"]), strict=True):
         with torch.no_grad():
             scores[title] = -title_loss(model, {"input_ids": prompt, "labels": [ids]}, "cpu").item() / len(ids)
     assert written == sorted(scores, key=scores.__getitem__, reverse=True)
@@ -94,7 +94,7 @@ def test_the_best_beams_are_the_titles_with_the_best_scores(tokenizer: object) -
 
 def test_a_model_that_writes_a_title_of_its_own_accord_writes_the_same(tokenizer: object) -> None:
     model = build_tiny_mt5(len(tokenizer), 64, 1, seed=0)  # type: ignore[arg-type]
-    ids = Encoder(tokenizer).encode(SHOP)
+    ids = TitleTokenizer(tokenizer).encode(SHOP)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(60):
         (title_loss(model, {"input_ids": ids, "labels": ids}, "cpu") / sum(map(len, ids))).backward()
@@ -119,7 +119,7 @@ def test_a_cut_title_is_given_whole(tokenizer: object) -> None:
 def test_a_beam_off_the_trie_stays_off(tokenizer: object) -> None:
     constraint = TitleConstraint(trie_of({"UK": ["a"]}, tokenizer), ["UK"], num_beams=2)
     scores = torch.zeros((2, 400))
-    (ids,) = Encoder(tokenizer).encode(["a"])
+    (ids,) = TitleTokenizer(tokenizer).encode(["a"])
     first = constraint(torch.zeros((2, 1), dtype=torch.long), scores)
     assert torch.nonzero(first[0] == 0)[:, 0].tolist() == ids[:1]
     after = constraint(torch.tensor([[0, ids[0]], [0, ids[0] + 1]]), scores)

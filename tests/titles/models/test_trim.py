@@ -27,7 +27,7 @@ from llmrec.titles import generate_titles
 from llmrec.titles.decoding.decode import decode_batch
 from llmrec.titles.models.model import load_model
 from llmrec.titles.models.trim import catalogue_texts, restore, trim
-from llmrec.titles.prompting.title_encoder import Encoder
+from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.training.train import title_loss
 
@@ -68,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = MT5ForConditionalGeneration(MT5Config(vocab_size=len(tokenizer) + 12, dropout_rate=0.0, **settings))
     model.lm_head.weight = torch.nn.Parameter(0.1 * torch.randn_like(model.lm_head.weight))  # built, it is tied
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    ids = Encoder(tokenizer).encode(SHOP)
+    ids = TitleTokenizer(tokenizer).encode(SHOP)
     for _ in range(60):
         loss = title_loss(model, {"input_ids": ids, "labels": ids}, "cpu") / sum(map(len, ids))
         loss.backward()
@@ -100,11 +100,13 @@ def test_scores_of_kept_tokens_and_greedy_titles_are_those_of_the_full_model(fol
     assert len(tokenizer) % 64 == 0  # type: ignore[arg-type]
     rows = rows_of(tokenizer, pieces)
     prompts = [f"{one} || {other}" for one, other in itertools.pairwise(SHOP)]
-    for before, after in zip(Encoder(pieces).encode(prompts), Encoder(tokenizer).encode(prompts), strict=True):
+    for before, after in zip(
+        TitleTokenizer(pieces).encode(prompts), TitleTokenizer(tokenizer).encode(prompts), strict=True
+    ):
         assert [rows[token] for token in after] == before
         torch.testing.assert_close(logits(model, after), logits(full, before)[:, rows], atol=1e-5, rtol=0)
     written = [
-        decode_batch(one, spelling, Encoder(spelling).encode(SHOP), max_tokens=24)
+        decode_batch(one, spelling, TitleTokenizer(spelling).encode(SHOP), max_tokens=24)
         for one, spelling in ((full, pieces), (model, tokenizer))
     ]
     assert written[0] == written[1]
@@ -148,12 +150,12 @@ def test_fine_tuned_it_goes_back_into_the_full_vocabulary(folder: Path, tiny_sto
     for name, weight in full.state_dict().items():
         torch.testing.assert_close(unchanged.state_dict()[name], weight, atol=0, rtol=0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)  # type: ignore[attr-defined]
-    ids = Encoder(tokenizer).encode(SHOP)
+    ids = TitleTokenizer(tokenizer).encode(SHOP)
     title_loss(model, {"input_ids": ids, "labels": ids[::-1]}, "cpu").backward()
     optimizer.step()
     restored = restore(model, tokenizer, *load_model(str(folder)))
     rows = rows_of(tokenizer, pieces)
-    for after, before in zip(ids, Encoder(pieces).encode(SHOP), strict=True):
+    for after, before in zip(ids, TitleTokenizer(pieces).encode(SHOP), strict=True):
         torch.testing.assert_close(logits(restored, before)[:, rows], logits(model, after), atol=1e-5, rtol=0)
     cut = np.setdiff1d(np.arange(len(pieces)), rows)
     assert torch.equal(restored.lm_head.weight[cut], full.lm_head.weight[cut])
@@ -183,9 +185,9 @@ def test_the_verb_trims_and_puts_back_and_gen_goes_on_with_it(
     trim_verb(TrimJob(model=str(tmp_path / "run" / "model"), out=tmp_path / "back", restore=str(folder)))
     back, tokenizer = load_model(str(tmp_path / "back"))
     assert back.config.vocab_size == len(tokenizer) + 12
-    titles = decode_batch(back, tokenizer, Encoder(tokenizer).encode(SHOP[:3]), max_tokens=12)
+    titles = decode_batch(back, tokenizer, TitleTokenizer(tokenizer).encode(SHOP[:3]), max_tokens=12)
     small = load_model(str(tmp_path / "run" / "model"))
-    assert titles == decode_batch(*small, Encoder(small[1]).encode(SHOP[:3]), max_tokens=12)
+    assert titles == decode_batch(*small, TitleTokenizer(small[1]).encode(SHOP[:3]), max_tokens=12)
     flags = ["--base-model", str(folder), "--trim-vocabulary", "--output-dir", str(tmp_path / "both")]
     assert run(GenerateConfig, generate_titles, [*data, *flags]) == 0
     assert len(read_run(tmp_path / "both" / "titles_validation.parquet")) == 35

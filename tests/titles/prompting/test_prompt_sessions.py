@@ -19,12 +19,12 @@ from llmrec.errors import ConfigError, DataError, StoreError
 from llmrec.text.prompts import load_prompt
 from llmrec.titles.models.tokenizer import build_tokenizer
 from llmrec.titles.prompting import prompt_sessions, recent_products
-from llmrec.titles.prompting import title_encoder as encoding
+from llmrec.titles.prompting import title_tokenizer as encoding
 from llmrec.titles.prompting.prompt_export import export_prompt_sessions
 from llmrec.titles.prompting.prompt_sessions import build_prompt_sessions
 from llmrec.titles.prompting.prompt_tokens import encode_prompts
 from llmrec.titles.prompting.recent_products import render_session
-from llmrec.titles.prompting.title_encoder import Encoder
+from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
 
 PLAIN = load_prompt("plain_v1")
 ATTRIBUTES = load_prompt("attributes_v1")
@@ -103,7 +103,7 @@ def test_the_oldest_titles_go_first(tokenizer: Any) -> None:
     for kept in range(5, 0, -1):
         expected = " || ".join(TITLES["UK"][-kept:])
         room = len(tokenizer(expected)["input_ids"])
-        texts, ids = encode_prompts(PLAIN, Encoder(tokenizer), [("UK", products)], room)
+        texts, ids = encode_prompts(PLAIN, TitleTokenizer(tokenizer), [("UK", products)], room)
         assert texts == [expected]
         assert len(ids[0]) == room
 
@@ -111,9 +111,9 @@ def test_the_oldest_titles_go_first(tokenizer: Any) -> None:
 def test_attributes_go_before_the_most_recent_title_is_cut(tokenizer: Any) -> None:
     products = [{"title": "Mouse"}, {"title": "Kettle 1.7 L", "brand": "Brand UK " * 9}]
     room = len(tokenizer(ATTRIBUTES.render([{"title": "Kettle 1.7 L"}], "UK"))["input_ids"])
-    texts, _ = encode_prompts(ATTRIBUTES, Encoder(tokenizer), [("UK", products)], room)
+    texts, _ = encode_prompts(ATTRIBUTES, TitleTokenizer(tokenizer), [("UK", products)], room)
     assert "1. Kettle 1.7 L\n" in texts[0]
-    texts, ids = encode_prompts(ATTRIBUTES, Encoder(tokenizer), [("UK", products)], room - 3)
+    texts, ids = encode_prompts(ATTRIBUTES, TitleTokenizer(tokenizer), [("UK", products)], room - 3)
     assert "1. Kett" in texts[0]
     assert "1.7 L" not in texts[0]
     assert len(ids[0]) == room - 3
@@ -126,7 +126,7 @@ def test_any_prompt_fits_and_keeps_some_of_the_most_recent_title(tokenizer: Any,
     titles = data.draw(st.lists(title.filter(lambda text: text.strip()), min_size=1, max_size=4))
     room = data.draw(st.integers(30, 60))
     sessions = [("JP", [{"title": text} for text in titles]), ("UK", [{"title": "Mouse"}])]
-    texts, ids = encode_prompts(PLAIN, Encoder(tokenizer), sessions, room)
+    texts, ids = encode_prompts(PLAIN, TitleTokenizer(tokenizer), sessions, room)
     assert [len(row) <= room for row in ids] == [True, True]
     assert ids == tokenizer(texts)["input_ids"]
     assert texts[0]
@@ -138,7 +138,7 @@ def test_any_prompt_fits_and_keeps_some_of_the_most_recent_title(tokenizer: Any,
 @given(st.lists(st.text(max_size=30) | st.text("ab \n\t\u0301\u200d\u3000\u00a8️ガ <s/>", max_size=12), max_size=6))
 def test_words_give_the_ids_of_the_whole_text(tokenizer: Any, texts: list[str]) -> None:
     texts = [text for text in texts if "</s>" not in text]  # read as text, unlike by the tokenizer itself
-    remembering = Encoder(tokenizer)
+    remembering = TitleTokenizer(tokenizer)
     assert remembering.by_words
     for _ in range(2):  # at first sight, and remembered
         assert remembering.encode(texts) == [tokenizer(text)["input_ids"] for text in texts]
@@ -146,7 +146,7 @@ def test_words_give_the_ids_of_the_whole_text(tokenizer: Any, texts: list[str]) 
 
 def test_words_are_forgotten_before_they_fill_the_memory(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding, "MOST_WORDS", 4)
-    remembering = Encoder(tokenizer)
+    remembering = TitleTokenizer(tokenizer)
     for text in ("a b", "c d e", "a f", "a b c d e f"):
         assert remembering.encode([text]) == [tokenizer(text)["input_ids"]]
 
@@ -154,8 +154,8 @@ def test_words_are_forgotten_before_they_fill_the_memory(tokenizer: Any, monkeyp
 def test_a_tokenizer_that_does_not_split_at_spaces_is_asked_for_whole_texts(tokenizer: Any) -> None:
     other = copy.deepcopy(tokenizer)
     other.backend_tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(split=False)
-    assert not Encoder(other).by_words
-    assert Encoder(other).encode(["Kettle 1.7 L", ""]) == other(["Kettle 1.7 L", ""])["input_ids"]
+    assert not TitleTokenizer(other).by_words
+    assert TitleTokenizer(other).encode(["Kettle 1.7 L", ""]) == other(["Kettle 1.7 L", ""])["input_ids"]
 
 
 def test_no_room_for_a_title_is_said_before_anything_is_built(

@@ -30,7 +30,7 @@ from llmrec.text.prompts import load_prompt
 from llmrec.titles.decoding.decode import decode_batch
 from llmrec.titles.models.model import ModelCard, build_tiny_mt5, load_model
 from llmrec.titles.models.tokenizer import build_tokenizer
-from llmrec.titles.prompting.prompt_sessions import TrainingSessions, build_prompt_sessions, build_training_sessions
+from llmrec.titles.prompting.prompt_sessions import TrainingPrompts, build_prompt_sessions, build_training_prompts
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.training.train import micro_batches, title_loss, train
 from tests.places import ROOT
@@ -74,8 +74,8 @@ def trained(folder: Path, sessions: tuple[object, Dataset, Dataset], config: Gen
         Accelerator(cpu=True),
         model,
         tokenizer,
-        TrainingSessions(development),
-        TrainingSessions(validation),
+        TrainingPrompts(development),
+        TrainingPrompts(validation),
         config=config,
         card=CARD,
         folder=folder,
@@ -264,9 +264,9 @@ def test_training_cannot_be_handed_test_targets(
     tmp_path: Path, tiny_store: Store, sessions: tuple[object, Dataset, Dataset]
 ) -> None:
     with pytest.raises(StoreError, match="'test_task3_phase1' is no training split"):
-        build_training_sessions(tiny_store, "test_task3_phase1", k=1, prompt=load_prompt("plain"), cache=tmp_path)
+        build_training_prompts(tiny_store, "test_task3_phase1", k=1, prompt=load_prompt("plain"), cache=tmp_path)
     for smuggled in (sessions[1], tiny_store.targets("test_task3_phase1")):
-        with pytest.raises(TypeError, match="training takes TrainingSessions alone"):
+        with pytest.raises(TypeError, match="training takes TrainingPrompts alone"):
             train(None, None, None, smuggled, smuggled, config=CONFIG, card=CARD, folder=tmp_path, settings={})
 
 

@@ -30,13 +30,13 @@ class AttributeNeighbours(nn.Module):
 
     def __init__(self, attributes: NDArray[Any], seed: int = 0) -> None:
         super().__init__()
-        chance = np.random.default_rng(seed)
+        random = np.random.default_rng(seed)
         rows, kinds = attributes.shape
         members = np.zeros((kinds, rows), dtype=np.int32)
         starts, sizes, ranks = (np.zeros((rows, kinds), dtype=np.int32) for _ in range(3))
         for kind in range(kinds):
             values = attributes[:, kind]
-            order = np.lexsort([chance.permutation(rows), values])
+            order = np.lexsort([random.permutation(rows), values])
             first = np.searchsorted(values[order], values, side="left")
             members[kind], starts[:, kind] = order, first
             ranks[order, kind] = np.arange(rows) - first[order]
@@ -44,19 +44,19 @@ class AttributeNeighbours(nn.Module):
         for name, array in (("members", members), ("starts", starts), ("sizes", sizes), ("ranks", ranks)):
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
 
-    def forward(self, items: Tensor, count: int, chance: bool) -> tuple[Tensor, Tensor]:
+    def forward(self, items: Tensor, count: int, random: bool) -> tuple[Tensor, Tensor]:
         """Neighbours of some items.
 
         Args:
             items: Rows of items, shape ``(T,)``.
             count: Most neighbours ``C`` of an item and attribute.
-            chance: Draw from a random place on; else from the item's own, which is the same every time.
+            random: Draw from a random place on; else from the item's own, which is the same every time.
 
         Returns:
             Rows of items, shape ``(T, A, C)``, and which of them are there, bool of the same shape.
         """
         sizes = self.sizes[items].long()
-        if chance:
+        if random:
             begin = (torch.rand(sizes.shape, device=items.device) * sizes).long()
         else:
             begin = self.ranks[items].long() + 1

@@ -22,18 +22,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # as everybody writes it
 
+from llmrec.arrays import Floats, Ints
 from llmrec.errors import ConfigError, DataError
 from llmrec.files import atomic_file
-from llmrec.text.encoders.base import Floats
 from llmrec.text.encoders.learning.pairs import Pairs
 from llmrec.text.encoders.learning.settings import EncoderSettings
-from llmrec.text.encoders.learning.students import Student
+from llmrec.text.encoders.learning.trainable import TrainableEncoder
 from llmrec.training.devices import new_accelerator
 from llmrec.training.loop import Task, run_training
 
 __all__ = ["contrastive_loss", "train_encoder"]
 
-Ints = NDArray[np.int64]
 Batch = tuple[Ints, Ints]  # first items (B,) and their partners (B,)
 
 MINED: Final = "negatives.safetensors"
@@ -42,20 +41,20 @@ Finder = Callable[[Floats], Callable[[Floats, int], Ints]]  # vectors → (queri
 
 
 def train_encoder(
-    student: Student,
+    trainable: TrainableEncoder,
     pairs: Pairs,
     same_text: Ints,
     settings: EncoderSettings,
     *,
-    validate: Callable[[Student], float],
+    validate: Callable[[TrainableEncoder], float],
     folder: Path,
     resume: bool = False,
     finder: Finder | None = None,
 ) -> list[dict[str, float]]:
-    """Train a student in place; it ends with the weights that validation liked best.
+    """Train an encoder in place; it ends with the weights that validation liked best.
 
     Args:
-        student: What to train.
+        trainable: What to train.
         pairs: Items seen together.
         same_text: A number for each item that items of the same text share, shape ``(N,)``.
         settings: How.
@@ -80,8 +79,8 @@ def train_encoder(
             shared = f"{getattr(settings, name)} cannot be shared evenly by {accelerator.num_processes} processes"
             raise ConfigError(f"{name}: {shared}; give a multiple of it")
     torch.manual_seed(settings.seed + accelerator.process_index)  # dropout
-    learnt = [one for one in student.parameters() if one.requires_grad]
-    wrapped, optimizer = accelerator.prepare(student, torch.optim.Adam(learnt, lr=settings.learning_rate))
+    learnt = [one for one in trainable.parameters() if one.requires_grad]
+    wrapped, optimizer = accelerator.prepare(trainable, torch.optim.Adam(learnt, lr=settings.learning_rate))
     folder.mkdir(parents=True, exist_ok=True)
     per_epoch = max(1, len(pairs) // settings.batch_size)
     task = _PairTask(
@@ -124,9 +123,9 @@ class _PairTask(Task):
         if self.settings.hard_negatives:
             self._mine(anew=first == 0)
         size, chances = self.settings.batch_size, self.pairs.weights / self.pairs.weights.sum()
-        chance = np.random.default_rng((self.settings.seed, number))
-        drawn = chance.choice(len(self.pairs), size=(self.steps_per_epoch, size), p=chances)
-        turned = chance.random(drawn.shape) < 0.5
+        rng = np.random.default_rng((self.settings.seed, number))
+        drawn = rng.choice(len(self.pairs), size=(self.steps_per_epoch, size), p=chances)
+        turned = rng.random(drawn.shape) < 0.5
         one, other = self.pairs.first[drawn], self.pairs.second[drawn]
         for step in range(first, self.steps_per_epoch):
             yield np.where(turned[step], other[step], one[step]), np.where(turned[step], one[step], other[step])
@@ -150,12 +149,12 @@ class _PairTask(Task):
 
     def _further_negatives(self, one: Ints, step: int) -> list[Ints]:
         """Items beside the batch's own: a hard one for each first item, and some drawn evenly; alike everywhere."""
-        chance = np.random.default_rng((self.settings.seed, 1, step))
+        rng = np.random.default_rng((self.settings.seed, 1, step))
         further = []
         if self.mined is not None:
-            further.append(self.mined[one, chance.integers(self.mined.shape[1], size=len(one))])
+            further.append(self.mined[one, rng.integers(self.mined.shape[1], size=len(one))])
         if self.settings.random_negatives:
-            further.append(chance.integers(self.pairs.num_items, size=self.settings.random_negatives))
+            further.append(rng.integers(self.pairs.num_items, size=self.settings.random_negatives))
         return further
 
     def _encoded(self, parts: list[Ints]) -> Tensor:
@@ -178,7 +177,7 @@ class _PairTask(Task):
         return found
 
     def _mine(self, anew: bool) -> None:
-        """The nearest items of each item that are no false negatives, by the student as it is now, or was."""
+        """The nearest items of each item that are no false negatives, by the encoder as it is now, or was."""
         if self.finder is None:
             raise ConfigError("hard_negatives needs an index; give train_encoder a finder")
         if not anew:  # resumed within an epoch

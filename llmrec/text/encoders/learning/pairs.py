@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llmrec.arrays import Ints
 from llmrec.data.connection import connected
 from llmrec.data.sessions import read_sessions_file
 from llmrec.errors import DataError
@@ -27,7 +28,6 @@ __all__ = [
     "without_futures",
 ]
 
-Ints = NDArray[np.int64]
 
 _TAIL: Final = 3
 _PRIME: Final = np.uint64(0x9E3779B97F4A7C15)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec.text.encoders.base import Floats
+from llmrec.arrays import Floats
 from llmrec.text.encoders.learning.pairs import HeldSessions
 from llmrec.text.session_vectors import session_vectors
 

@@ -74,10 +74,10 @@ def run_train_encoder_job(job: TrainEncoderJob, finder: Callable[[Any], Any] | N
     pairs = session_pairs(sessions, len(seen), window=settings.window, decay=settings.pair_decay)
     notice(f"{len(pairs):,} pairs of {len(seen):,} products; {len(held.targets):,} sessions to validate on")
     k = min(100, max(1, len(seen) // 10))  # of a few products, the first 100 are all of them
-    student = _student(settings, texts, corpus)
+    trainable = _trainable(settings, texts, corpus)
     _, same_text = np.unique(np.array(texts, dtype=object), return_inverse=True)
     train_encoder(
-        student,
+        trainable,
         pairs,
         same_text.astype(np.int64),
         settings,
@@ -86,7 +86,7 @@ def run_train_encoder_job(job: TrainEncoderJob, finder: Callable[[Any], Any] | N
         resume=job.resume,
         finder=finder,
     )
-    encoder: Encoder = student.encoder()
+    encoder: Encoder = trainable.encoder()
     if not int(os.environ.get("RANK", "0")):
         encoder.save(job.out)
         template = f" --template {settings.template}"
@@ -126,15 +126,15 @@ def _validation(sessions: Ragged, settings: EncoderSettings) -> tuple[Ragged, He
     return Ragged.joined([kept, held.prefixes]), held
 
 
-def _student(settings: EncoderSettings, texts: list[str], corpus: list[str]) -> Any:
+def _trainable(settings: EncoderSettings, texts: list[str], corpus: list[str]) -> Any:
     require("tokenizers", "text")
-    from llmrec.text.encoders.learning.students import StaticStudent, learn_tokenizer
+    from llmrec.text.encoders.learning.trainable import TrainableStaticEncoder, learn_tokenizer
 
     if settings.base == "static":
         if settings.lora_rank:
             raise ConfigError("lora_rank is for transformers; leave it out, or name one with base")
         tokenizer = learn_tokenizer(corpus, settings.vocabulary, settings.seed)
-        return StaticStudent(tokenizer, texts, corpus, settings.dim, settings.token_dropout, settings.seed)
-    from llmrec.text.encoders.registry import open_sentence_student
+        return TrainableStaticEncoder(tokenizer, texts, corpus, settings.dim, settings.token_dropout, settings.seed)
+    from llmrec.text.encoders.registry import open_trainable_sentence
 
-    return open_sentence_student(settings.base, texts, lora_rank=settings.lora_rank)
+    return open_trainable_sentence(settings.base, texts, lora_rank=settings.lora_rank)

@@ -6,25 +6,24 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # as everybody writes it
 
+from llmrec.arrays import Floats, Ints
 from llmrec.ragged import Ragged
-from llmrec.text.encoders.base import Encoder, Floats
+from llmrec.text.encoders.base import Encoder
 from llmrec.text.encoders.static import StaticEncoder, count_tokens
 from llmrec.text.encoders.svd import right_vectors
 from llmrec.text.encoders.tfidf import FIT_TITLES, inverse_frequencies, weighted
 
-__all__ = ["StaticStudent", "Student", "learn_tokenizer"]
+__all__ = ["TrainableEncoder", "TrainableStaticEncoder", "learn_tokenizer"]
 
-Ints = NDArray[np.int64]
 
 TOKENIZER_TEXTS: Final = 200_000  # texts that the vocabulary is learnt from
 
 
-class Student(nn.Module):
+class TrainableEncoder(nn.Module):
     """Vectors of products whose texts it holds.
 
     Attributes:
@@ -52,13 +51,13 @@ class Student(nn.Module):
         return np.concatenate(rows)
 
 
-class StaticStudent(Student):
+class TrainableStaticEncoder(TrainableEncoder):
     """A bag of tokens: the table starts as the SVD of the texts' TF-IDF, so that it is of use before it learns."""
 
     def __init__(
         self, tokenizer: Any, texts: list[str], corpus: list[str], dim: int, dropout: float, seed: int
     ) -> None:
-        """Make a student.
+        """Make a trainable encoder.
 
         Args:
             tokenizer: Of `learn_tokenizer`.
@@ -105,12 +104,12 @@ def learn_tokenizer(texts: list[str], size: int, seed: int = 0) -> Any:
 
 
 def _first_table(tokenizer: Any, corpus: list[str], size: int, dim: int, seed: int) -> Floats:
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     if len(corpus) > FIT_TITLES:
-        corpus = [corpus[place] for place in np.sort(chance.choice(len(corpus), FIT_TITLES, replace=False))]
+        corpus = [corpus[place] for place in np.sort(rng.choice(len(corpus), FIT_TITLES, replace=False))]
     counts = count_tokens(tokenizer, corpus, size)
     counts.sum_duplicates()
     weights = inverse_frequencies(counts)
-    table: Floats = right_vectors(weighted(counts, weights), dim, chance) * weights[:, None]
-    table += 1e-3 * chance.standard_normal(table.shape, dtype=np.float32)  # a token of no text may learn yet
+    table: Floats = right_vectors(weighted(counts, weights), dim, rng) * weights[:, None]
+    table += 1e-3 * rng.standard_normal(table.shape, dtype=np.float32)  # a token of no text may learn yet
     return table

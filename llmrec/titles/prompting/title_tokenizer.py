@@ -10,31 +10,31 @@ from itertools import chain
 from typing import Any, Final
 
 from llmrec.errors import ConfigError
-from llmrec.titles.prompting.frame import Frame
+from llmrec.titles.prompting.affixes import PromptAffixes
 
-__all__ = ["Encoder"]
+__all__ = ["TitleTokenizer"]
 
 MOST_WORDS: Final = 300_000  # about 100 MB; then the memory starts anew
 
 
-class Encoder:
+class TitleTokenizer:
     """Encodes many texts, each to the very ids that its tokenizer gives, ended by the end token.
 
     Titles are data: one that spells a special token, such as ``</s>``, is read with a space in it, ``< /s>``.
 
     Args:
         tokenizer: A fast `transformers` tokenizer; what it cannot remember it encodes on all cores.
-        frame: What stands around the prompts of a causal model; texts then get none of the tokenizer's own tokens.
+        affixes: What stands around the prompts of a causal model; texts then get none of the tokenizer's own tokens.
 
     Raises:
         ConfigError: the tokenizer is not a fast one or has no end token.
     """
 
-    def __init__(self, tokenizer: Any, frame: Frame | None = None) -> None:
+    def __init__(self, tokenizer: Any, affixes: PromptAffixes | None = None) -> None:
         if not getattr(tokenizer, "is_fast", False) or tokenizer.eos_token_id is None:
             raise ConfigError(f"{type(tokenizer).__name__} is no fast tokenizer with an end token; prompts need one")
         self._backend = tokenizer.backend_tokenizer
-        self.frame = frame
+        self.affixes = affixes
         self.end: int = tokenizer.eos_token_id
         # The tokenizer's own switch for this does nothing where its Unigram vocabulary holds them as pieces too.
         self._special = re.compile("|".join(map(re.escape, _special_tokens(tokenizer))))
@@ -67,9 +67,9 @@ class Encoder:
     def encode_prompts(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each prompt: as of any text, or in the frame, with no end token before what follows."""
         rows = self.encode(texts)
-        if self.frame is None:
+        if self.affixes is None:
             return rows
-        return [[*self.frame.before, *ids[:-1], *self.frame.after] for ids in rows]
+        return [[*self.affixes.before, *ids[:-1], *self.affixes.after] for ids in rows]
 
     def ends(self, text: str) -> list[int]:
         """For each token of a text, without the end token, the place in the text where it ends."""
@@ -82,7 +82,7 @@ class Encoder:
         self._backend.no_padding()
 
     def _encode_whole(self, texts: Sequence[str]) -> list[list[int]]:
-        special = self.frame is None
+        special = self.affixes is None
         rows = [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts), add_special_tokens=special)]
         return [ids if ids[-1:] == [self.end] else [*ids, self.end] for ids in rows]
 

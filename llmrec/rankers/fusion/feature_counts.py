@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.arrays import Floats, Ints
 from llmrec.ragged import UNKNOWN
 from llmrec.rankers.sessions import CodedSessions, counts_by_locale
 from llmrec.within import places_among
 
-__all__ = ["Evidence", "ItemCount", "PairCount", "count_evidence"]
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
+__all__ = ["FeatureCounts", "ItemCount", "PairCount", "count_features"]
 
 
 class PairCount(IntEnum):
@@ -46,7 +44,7 @@ class ItemCount(IntEnum):
 
 
 @dataclass(frozen=True)
-class Evidence:
+class FeatureCounts:
     """Counts over training sessions of ``N`` items in ``L`` locales.
 
     Attributes:
@@ -78,7 +76,7 @@ class Evidence:
         return {f"evidence.{name}": value for name, value in vars(self).items() if name != "totals"}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], num_items: int, num_locales: int) -> Evidence:
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], num_items: int, num_locales: int) -> FeatureCounts:
         """What `arrays` gave.
 
         Raises:
@@ -94,7 +92,9 @@ class Evidence:
         return cls(keys, pairs, _totals(keys, pairs, num_items), *held)
 
 
-def count_evidence(sessions: CodedSessions, num_items: int, num_locales: int, window: int, decay: float) -> Evidence:
+def count_features(
+    sessions: CodedSessions, num_items: int, num_locales: int, window: int, decay: float
+) -> FeatureCounts:
     """Count pairs and items in training sessions.
 
     Args:
@@ -115,7 +115,7 @@ def count_evidence(sessions: CodedSessions, num_items: int, num_locales: int, wi
         ItemCount.FIRST: sessions.items[sessions.offsets[:-1][filled]],
         ItemCount.FOLLOWERS: keys[pairs[:, PairCount.AFTER] > 0] // num_items,
     }
-    return Evidence(
+    return FeatureCounts(
         keys,
         pairs,
         _totals(keys, pairs, num_items),

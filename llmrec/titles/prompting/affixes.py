@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from llmrec.errors import ConfigError
 
-__all__ = ["Frame", "build_frame"]
+__all__ = ["PromptAffixes", "build_affixes"]
 
 MARK: Final = "\u2402prompt\u2403"  # stands in for the prompt; no template writes it
 
 
 @dataclass(frozen=True)
-class Frame:
+class PromptAffixes:
     """Token ids around a causal model's prompt; the prompt between them is data, and spells no special token.
 
     Attributes:
@@ -25,8 +25,8 @@ class Frame:
     after: tuple[int, ...]
 
 
-def build_frame(tokenizer: Any, *, chat: bool) -> Frame:
-    """Frame of a causal model's prompts.
+def build_affixes(tokenizer: Any, *, chat: bool) -> PromptAffixes:
+    """PromptAffixes of a causal model's prompts.
 
     Args:
         tokenizer: Its tokenizer.
@@ -37,7 +37,9 @@ def build_frame(tokenizer: Any, *, chat: bool) -> Frame:
     """
     if not chat:
         first = [tokenizer.bos_token_id] if _starts_with_bos(tokenizer) else []
-        return Frame(tuple(first), tuple(_ids(tokenizer, "\n") or _ids(tokenizer, " ") or [tokenizer.eos_token_id]))
+        return PromptAffixes(
+            tuple(first), tuple(_ids(tokenizer, "\n") or _ids(tokenizer, " ") or [tokenizer.eos_token_id])
+        )
     if not getattr(tokenizer, "chat_template", None):
         raise ConfigError("--chat: this model's tokenizer has no chat template; leave --chat out, or name a chat model")
     rendered = tokenizer.apply_chat_template(
@@ -49,7 +51,7 @@ def build_frame(tokenizer: Any, *, chat: bool) -> Frame:
     before, mark, after = rendered.partition(MARK)
     if not mark or MARK in after:
         raise ConfigError("--chat: this model's chat template does not hold the prompt once; leave --chat out")
-    return Frame(tuple(_ids(tokenizer, before)), tuple(_ids(tokenizer, after)))
+    return PromptAffixes(tuple(_ids(tokenizer, before)), tuple(_ids(tokenizer, after)))
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:

@@ -9,14 +9,15 @@ from typing import Any, Self
 
 import numpy as np
 
+from llmrec.arrays import Floats
 from llmrec.errors import require
-from llmrec.text.encoders.base import Encoder, Floats
+from llmrec.text.encoders.base import Encoder
 
-__all__ = ["Shares"]
+__all__ = ["ProcessGroup"]
 
 
 @dataclass(frozen=True)
-class Shares:
+class ProcessGroup:
     """This process among its siblings.
 
     Attributes:
