@@ -154,7 +154,7 @@ def _prompt_settings(job: Job, model: Any, tokenizer: Any) -> dict[str, Any]:
     if job.card.chat and not is_causal(model):
         raise ConfigError("--chat is for causal models that were made to converse; leave it out")
     return {
-        "frame": build_affixes(tokenizer, chat=job.card.chat) if is_causal(model) else None,
+        "affixes": build_affixes(tokenizer, chat=job.card.chat) if is_causal(model) else None,
         "k": job.card.k,
         "prompt": job.prompt,
         "cache": job.folder / "prompt_sessions",
