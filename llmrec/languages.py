@@ -30,14 +30,12 @@ __all__ = [
     "locales",
     "own_phrases",
     "own_speech",
-    "title_words",
 ]
 
 VARIABLE: Final = "LLMREC_LANGUAGES"
 PAPER_BLEU: Final = "13a"  # paper §4.3; every locale's headline BLEU, whatever its own tokenizer
 BLEU_TOKENIZERS: Final = (PAPER_BLEU, "char", "intl", "none", "zh")  # sacrebleu's that need no download
 _SHIPPED: Final = Path(__file__).with_name("languages.yaml")
-_WORDS: Final = ("spaces", "characters")
 _CODE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")  # it goes into `lang` of HTML as it is
 _SECTIONS: Final = ("locales", "phrases")
 
@@ -52,13 +50,11 @@ class Locale:
         language: ISO 639 code of its titles.
         wording: Language of the prompts' phrases where a prompt has none in ``language``.
         bleu: Tokenizer of its own BLEU, one of `BLEU_TOKENIZERS`.
-        words: ``spaces`` or ``characters``: what a title is made of where it is cut.
     """
 
     language: str = "en"
     wording: str = "en"
     bleu: str = PAPER_BLEU
-    words: str = "spaces"
 
 
 _KEYS: Final = tuple(field.name for field in fields(Locale))
@@ -74,7 +70,7 @@ def locales() -> Mapping[str, Locale]:
 
 
 def locale_of(locale: str) -> Locale:
-    """What is known of a locale; English with spaces where no file names it."""
+    """What is known of a locale; English where no file names it."""
     return locales().get(locale, Locale())
 
 
@@ -91,12 +87,6 @@ def bleu_tokenizer(locale: str) -> str:
 def known_languages() -> tuple[str, ...]:
     """Languages of the known locales, each once, in their order."""
     return tuple(dict.fromkeys(one.language for one in locales().values()))
-
-
-def title_words(title: str, locale: str) -> tuple[list[str], str]:
-    """A title in the pieces that it may be cut between, and what stands between them."""
-    spaced = locale_of(locale).words == "spaces"
-    return (title.split(), " ") if spaced else (list(" ".join(title.split())), "")
 
 
 def own_phrases() -> tuple[Path | None, Phrases]:
@@ -172,8 +162,8 @@ def _check_locale(path: str, name: Any, entry: Any) -> None:
     for key, value in entry.items():
         if key not in _KEYS:
             raise ConfigError(f"{where}: unknown key '{key}'{nearest(str(key), _KEYS)}")
-        choices = {"bleu": BLEU_TOKENIZERS, "words": _WORDS}.get(key)
-        if choices is not None and value not in choices:
-            raise ConfigError(f"{where}: '{key}' must be one of {', '.join(choices)}; got {value!r}")
-        if choices is None and not (isinstance(value, str) and _CODE.fullmatch(value)):
+        if key == "bleu":
+            if value not in BLEU_TOKENIZERS:
+                raise ConfigError(f"{where}: 'bleu' must be one of {', '.join(BLEU_TOKENIZERS)}; got {value!r}")
+        elif not (isinstance(value, str) and _CODE.fullmatch(value)):
             raise ConfigError(f"{where}: '{key}' must be a language code such as nl or \"no\"; got {value!r}")

@@ -207,8 +207,8 @@ def build(cls: type[C], content: Any, where: str) -> C:
     return cls(**values)
 
 
-def decided_by(cls: type[Any], *what: Decides) -> tuple[str, ...]:
-    """Names of the settings that decide something, in their order; one that does not say decides everything."""
+def decided_by(cls: type[Any], *what: Decides | None) -> tuple[str, ...]:
+    """Settings that decide something, with None those that decide nothing; one that does not say decides everything."""
     declared = {field.name: field.metadata.get("decides", _UNDECLARED) for field in dataclasses.fields(cls)}
     whole = getattr(cls, "DECIDES", _UNDECLARED)
     effective = {name: whole if one == _UNDECLARED else one for name, one in declared.items()}

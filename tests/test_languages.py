@@ -9,13 +9,13 @@ import pytest
 from llmrec.errors import ConfigError
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.files import sha256_of
-from llmrec.languages import VARIABLE, bleu_tokenizer, known_languages, language_of, locale_of, locales, title_words
+from llmrec.languages import VARIABLE, bleu_tokenizer, known_languages, language_of, locale_of, locales
 from llmrec.schema import LOCALES
 from llmrec.text.prompts import load_prompt
 
 OWN = """
 locales:
-  CN: {language: zh, bleu: zh, words: characters}
+  CN: {language: zh, bleu: zh}
   NL: {language: nl, wording: de}
   UK: {bleu: intl}
 phrases:
@@ -39,9 +39,9 @@ def test_the_papers_locales_are_all_there_and_only_japanese_has_a_tokenizer_of_i
     assert {name: bleu_tokenizer(name) for name in LOCALES if bleu_tokenizer(name) != "13a"} == {"JP": "char"}
 
 
-def test_a_locale_that_no_file_names_is_english_with_spaces() -> None:
+def test_a_locale_that_no_file_names_is_english() -> None:
     assert "BR" not in locales()
-    assert (language_of("BR"), bleu_tokenizer("BR"), locale_of("BR").words) == ("en", "13a", "spaces")
+    assert (language_of("BR"), bleu_tokenizer("BR")) == ("en", "13a")
 
 
 @pytest.mark.usefixtures("own")
@@ -51,12 +51,6 @@ def test_a_file_of_ones_own_adds_locales_and_changes_keys_alone() -> None:
     assert (language_of("UK"), bleu_tokenizer("UK")) == ("en", "intl"), "what it does not name stays"
     assert bleu_tokenizer("JP") == "char"
     assert list(locales())[-2:] == ["CN", "NL"]
-
-
-@pytest.mark.usefixtures("own")
-def test_titles_fall_into_words_or_characters() -> None:
-    assert title_words("a  b c", "UK") == (["a", "b", "c"], " ")
-    assert title_words("青い 傘", "CN") == (["青", "い", " ", "傘"], "")
 
 
 @pytest.mark.usefixtures("own")
@@ -88,7 +82,6 @@ def test_provenance_names_the_file(own: Path, monkeypatch: pytest.MonkeyPatch) -
     [
         ("locales: {CN: {bleu: zhh}}", "locale 'CN': 'bleu' must be one of 13a, char, intl, none, zh; got 'zhh'"),
         ("locales: {CN: {blue: zh}}", "locale 'CN': unknown key 'blue'; did you mean 'bleu'?"),
-        ("locales: {CN: {words: letters}}", "locale 'CN': 'words' must be one of spaces, characters; got 'letters'"),
         ("locales: {CN: zh}", "locale 'CN' must be a mapping such as {language: nl}; got 'zh'"),
         ("locales: {CN: {language: '\" onload='}}", "'language' must be a language code"),
         ("locales: {DK: {language: no}}", "'language' must be a language code such as nl or \"no\"; got False"),

@@ -33,11 +33,6 @@ class Interval:
     high: float
     samples: int
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the interval lies on one side of zero."""
-        return self.low > 0 or self.high < 0
-
 
 def resampled_sums(stats: NDArray[np.float64], samples: int, seed: int) -> NDArray[np.float64]:
     """Sum per-session statistics over test sets drawn with replacement.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +23,6 @@ _NEEDS_SESSIONS: Final = ("length", "repeats")
 _NEEDS_TRAINING: Final = ("popularity", "novelty")
 
 Rows = NDArray[np.int64]
-Groups = Mapping[str, Rows]
 
 # upper ends, both counted in; None is open. Bounds are few and round: a group must hold sessions enough to tell.
 _LENGTHS: Final = (

@@ -72,12 +72,7 @@ class Ranker(ABC, Generic[SettingsT]):
         self.settings = settings
 
     def fit(
-        self,
-        training: TrainingSessions,
-        products: Any = None,
-        *,
-        folder: Path | None = None,
-        resume: bool = False,
+        self, training: TrainingSessions, products: Any = None, *, folder: Path | None = None, resume: bool = False
     ) -> Self:
         """Learn from sessions.
 
@@ -95,8 +90,7 @@ class Ranker(ABC, Generic[SettingsT]):
             DataError: the sessions hold no item.
             TypeError: sessions are not `TrainingSessions`.
         """
-        if not isinstance(training, TrainingSessions):
-            raise TypeError("a ranker learns from TrainingSessions alone; llmrec.rankers.sessions makes them")
+        _check_training(training)
         self.catalogue, coded = catalogue_and_codes(training, products, cold=self.ranks_cold)
         if not len(coded.items):
             raise DataError("the training sessions hold no item; nothing to learn from")
@@ -141,9 +135,11 @@ class Ranker(ABC, Generic[SettingsT]):
             resume: As `fit`.
 
         Raises:
-            ConfigError: this ranker counts, which knows no going on.
+            ConfigError: this ranker counts, which knows no going on; or a setting would give a model another shape.
+            TypeError: sessions are not `TrainingSessions`.
         """
-        raise ConfigError(f"{self.name} counts sessions and cannot be pretrained; give all files to --train")
+        _check_training(training)
+        return self._go_on(type(self)(settings), training, products, folder, resume)
 
     def rank(self, sessions: Sessions, k: int = 100, seen: Seen = "drop") -> tuple[pa.ListArray, pa.ListArray]:
         """Rank items for sessions, which need not have existed when the ranker was fitted.
@@ -266,6 +262,10 @@ class Ranker(ABC, Generic[SettingsT]):
     def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:
         """Learn from training sessions as codes of `catalogue`; none of them is unknown."""
 
+    def _go_on(self, grown: Self, training: TrainingSessions, products: Any, folder: Path | None, resume: bool) -> Self:
+        """`finetuned`, of ``grown``: a new ranker with its settings alone."""
+        raise ConfigError(f"{self.name} counts sessions and cannot be pretrained; give all files to --train")
+
     @abstractmethod
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
         """Best items of sessions: codes ``(S, k)``, -1 beyond the end of a list, and scores ``(S, k)``, falling.
@@ -289,6 +289,11 @@ def current_name(name: str) -> str:
         return name
     notice_once(f"the ranker '{name}' is now called '{FORMER[name]}'")
     return FORMER[name]
+
+
+def _check_training(training: Any) -> None:
+    if not isinstance(training, TrainingSessions):
+        raise TypeError("a ranker learns from TrainingSessions alone; llmrec.rankers.sessions makes them")
 
 
 def _check(k: int, seen: str) -> None:

@@ -65,7 +65,7 @@ class GenerateConfig:
     base_model: str = option("tiny", "Model to fine-tune: hub name, folder, or `tiny` for a small mT5 from scratch.")
     trim_vocabulary: bool = option(False, "Fine-tune with the tokens of the store's titles alone; see `llmrec trim`.")
     tiny_width: int = option(128, "Width of the `tiny` model.", minimum=8)
-    tiny_layers: int = option(2, "TitleTokenizer and decoder layers of the `tiny` model.", minimum=1)
+    tiny_layers: int = option(2, "Encoder and decoder layers of the `tiny` model.", minimum=1)
     tiny_vocab: int = option(4000, "Vocabulary of the `tiny` model, learnt from the training titles.", minimum=300)
     lora_rank: int | None = option(
         None,

@@ -27,7 +27,8 @@ __all__ = ["Scored", "SweepJob", "grid_names", "load_grid", "run_sweep"]
 GRIDS: Final = RECIPES / "grids"
 WRITING: Final = decided_by(GenerateConfig, "titles", "validation")
 RESULT: Final = "titles_validation.result.json"
-OWN: Final = ("data", "recipe", "split", "out", "output_dir", "model", "resume", "overwrite", "limit", "report")
+FIXED: Final = frozenset(decided_by(GenerateConfig, None))  # no grid varies what no score depends on
+OWN: Final = FIXED - {"allow_overlap", "checkpoint_every", "gradient_checkpointing", "log_to", "micro_batch_size"}
 Setting = Mapping[str, Any]
 
 
@@ -89,8 +90,9 @@ def load_grid(name: str) -> dict[str, list[Any]]:
         raise ConfigError(f"{path}: a grid is a mapping with 'grid': {form}")
     checked: dict[str, list[Any]] = {}
     for key, values in grid.items():
-        if key in OWN:
-            raise ConfigError(f"{path}: '{key}' is set by the sweep itself; leave it out")
+        if key in FIXED:
+            why = "is set by the sweep itself" if key in OWN else "changes no score"
+            raise ConfigError(f"{path}: '{key}' {why}; leave it out")
         recipes = [Recipe(name=path.stem, path=path, kind="titles", settings={key: value}) for value in values]
         checked[key] = [getattr(resolve(GenerateConfig, {}, one), key) for one in recipes]
     return checked

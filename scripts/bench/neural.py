@@ -16,7 +16,7 @@ from bench.measure import Measurement, Size, app, measure, show, store_of
 
 __all__ = ["epoch", "neural", "rank_many", "stock_epoch"]
 
-STOCK: Final = Path("tests/rankers/stock_recbole.py")  # of the checkout that the benchmark stands in
+STOCK: Final = Path("tests/rankers/neural/stock_recbole.py")  # of the checkout that the benchmark stands in
 DEVELOPMENT: Final = "sessions_development.parquet"
 BATCH_SIZE: Final = 512
 MAX_LENGTH: Final = 50

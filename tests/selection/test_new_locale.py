@@ -20,7 +20,7 @@ from tests.selection.test_gen_select import TINY
 
 LANGUAGES = """
 locales:
-  CN: {language: zh, bleu: zh, words: characters}
+  CN: {language: zh, bleu: zh}
 phrases:
   next_title/instruct_v1:
     zh: {viewed: "顾客依次浏览了这些商品:", next: "下一个商品的标题:"}

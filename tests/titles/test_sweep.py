@@ -136,6 +136,8 @@ def test_the_papers_recipes_cite_every_setting_and_are_in_its_grid(name: str) ->
         ("grid: {learning_rate: [fast]}", "'learning_rate' must be a number; got 'fast'"),
         ("grid: {learning_rate: 1}", "a grid is a mapping with 'grid'"),
         ("grid: {model: [a]}", "'model' is set by the sweep itself"),
+        ("grid: {allow_overlap: [true, false]}", "'allow_overlap' changes no score"),
+        ("grid: {select: [true, false]}", "'select' is set by the sweep itself"),
         ("- 1", "a grid is a mapping with 'grid'"),
     ],
 )

@@ -61,34 +61,12 @@ class NeuralRanker(Ranker[SettingsT]):
     def _build(self, num_items: int, features: Features) -> SessionModel:
         """The session model for ``num_items`` items, with random weights."""
 
-    def finetuned(
-        self,
-        settings: SettingsT,
-        training: TrainingSessions,
-        products: Any = None,
-        *,
-        folder: Path | None = None,
-        resume: bool = False,
-    ) -> Self:
-        """A new ranker that goes on from this one: trained item vectors stay, new items get vectors of their own.
+    def _go_on(self, grown: Self, training: TrainingSessions, products: Any, folder: Path | None, resume: bool) -> Self:
+        """Trained item vectors stay, new items get vectors of their own.
 
         New vectors start as `fit`'s do; factorised ones and those of texts are turned so that items known to both agree
         with training. ``delta_norm`` counts from here.
-
-        Args:
-            settings: Settings of the new ranker; what shapes the model must be as it was.
-            training: Sessions to learn from.
-            products: As in `fit`; rankers that read text or attributes need the new items' rows.
-            folder: As in `fit`.
-            resume: As in `fit`.
-
-        Raises:
-            ConfigError: a setting would give the model another shape.
-            TypeError: sessions are not `TrainingSessions`.
         """
-        if not isinstance(training, TrainingSessions):
-            raise TypeError("a ranker learns from TrainingSessions alone; llmrec.rankers.sessions makes them")
-        grown = type(self)(settings)
         grown.catalogue, places = self.catalogue.grown(build_catalogue(training, products))
         learn, held = grown._hold_out(grown.catalogue.encode_training(training))
         items = grown._read_items(products, self._features, places)

@@ -58,14 +58,7 @@ class Narm(NeuralRanker[NarmSettings]):
     settings_class = NarmSettings
 
     def _build(self, num_items: int, features: Arrays) -> SessionModel:  # noqa: ARG002
-        settings = self.settings
-        return NarmModel(
-            num_items,
-            settings.embedding_size,
-            settings.hidden_size,
-            settings.n_layers,
-            (settings.dropout_probs[0], settings.dropout_probs[1]),
-        )
+        return NarmModel(num_items, self.settings)
 
 
 class Stamp(NeuralRanker[StampSettings]):
@@ -120,18 +113,7 @@ class Core(NeuralRanker[CoreSettings]):
     settings_class = CoreSettings
 
     def _build(self, num_items: int, features: Arrays) -> SessionModel:  # noqa: ARG002
-        settings = self.settings
-        return CoreModel(
-            num_items,
-            settings.embedding_size,
-            settings.history,
-            n_layers=settings.n_layers,
-            n_heads=settings.n_heads,
-            inner_size=settings.inner_size,
-            sess_dropout=settings.sess_dropout,
-            hidden_dropout_prob=settings.hidden_dropout_prob,
-            attn_dropout_prob=settings.attn_dropout_prob,
-        )
+        return CoreModel(num_items, self.settings)
 
 
 class Gru4RecF(NeuralRanker[Gru4RecSettings]):
@@ -143,15 +125,7 @@ class Gru4RecF(NeuralRanker[Gru4RecSettings]):
     settings_class = Gru4RecSettings
 
     def _build(self, num_items: int, features: Arrays) -> SessionModel:
-        settings = self.settings
-        return Gru4RecFModel(
-            num_items,
-            settings.embedding_size,
-            settings.hidden_size,
-            settings.num_layers,
-            settings.dropout_prob,
-            features=features,
-        )
+        return Gru4RecFModel(num_items, self.settings, features)
 
 
 class SrGnnF(NeuralRanker[SrGnnSettings]):
@@ -176,16 +150,4 @@ class Mgs(NeuralRanker[MgsSettings]):
     settings_class = MgsSettings
 
     def _build(self, num_items: int, features: Arrays) -> SessionModel:
-        settings = self.settings
-        return MgsModel(
-            num_items,
-            settings.embedding_size,
-            settings.hops,
-            settings.samples,
-            settings.mu,
-            settings.phi,
-            settings.contrast_temperature,
-            settings.dropout,
-            settings.history,
-            features=features,
-        )
+        return MgsModel(num_items, self.settings, features)

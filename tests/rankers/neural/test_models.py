@@ -19,6 +19,7 @@ from llmrec.rankers.neural.models.narm import NarmModel
 from llmrec.rankers.neural.models.shared_attributes import AttributeNeighbours
 from llmrec.rankers.neural.models.srgnn import SrGnnModel, session_graph
 from llmrec.rankers.neural.models.srgnnf import SrGnnFModel
+from llmrec.rankers.neural.settings import CoreSettings, Gru4RecSettings, MgsSettings, NarmSettings
 from tests.rankers.neural.stock_models import NumberFeatures, stock_loss, stock_model
 
 NUM_ITEMS, DIM, LENGTH = 30, 8, 7
@@ -47,7 +48,7 @@ CORE_SETTINGS = {
     "item_dropout": 0.0,
     "temperature": 0.07,
 }
-NO_DROPOUT = {"sess_dropout": 0.0, "hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
+NO_DROPOUT: dict[str, Any] = {"sess_dropout": 0.0, "hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
 
 
 def make_pair(name: str) -> tuple[SessionModel, Any]:
@@ -60,10 +61,12 @@ def make_pair(name: str) -> tuple[SessionModel, Any]:
         stock = stock_model(
             name, NUM_ITEMS + 1, embedding_size=DIM, hidden_size=12, n_layers=1, dropout_probs=[0.0, 0.0]
         )
-        ours = NarmModel(NUM_ITEMS, DIM, hidden_size=12, dropout_probs=(0.0, 0.0))
+        ours = NarmModel(NUM_ITEMS, NarmSettings(embedding_size=DIM, hidden_size=12, dropout_probs=(0.0, 0.0)))
     else:
         stock = stock_model(name, NUM_ITEMS + 1, LENGTH, embedding_size=DIM, **CORE_SETTINGS)
-        ours = CoreModel(NUM_ITEMS, DIM, LENGTH, inner_size=16, **NO_DROPOUT)
+        ours = CoreModel(
+            NUM_ITEMS, CoreSettings(embedding_size=DIM, history=LENGTH, n_layers=2, inner_size=16, **NO_DROPOUT)
+        )
     ours.load_state_dict(stock.state_dict())
     return ours, stock
 
@@ -101,9 +104,11 @@ def feature_model(name: str) -> SessionModel:
     text = {"text": rng.normal(size=(NUM_ITEMS + 1, 5)).astype(np.float32)}
     attributes = {"attributes": rng.integers(0, 4, (NUM_ITEMS + 1, 3)).astype(np.int32)}
     models: dict[str, SessionModel] = {
-        "GRU4RecF": Gru4RecFModel(NUM_ITEMS, DIM, 12, 1, 0.0, features=text),
+        "GRU4RecF": Gru4RecFModel(
+            NUM_ITEMS, Gru4RecSettings(embedding_size=DIM, hidden_size=12, dropout_prob=0.0), text
+        ),
         "SRGNNF": SrGnnFModel(NUM_ITEMS, DIM, 2, features=text),
-        "MGS": MgsModel(NUM_ITEMS, DIM, hops=2, features=attributes),
+        "MGS": MgsModel(NUM_ITEMS, MgsSettings(embedding_size=DIM, hops=2), attributes),
     }
     return models[name].eval()
 
@@ -179,8 +184,9 @@ def test_srgnnf_matches_the_value_worked_by_hand() -> None:
 
 def hand_mgs(**changes: Any) -> SessionModel:
     """Items of rows 1 to 4, worth 1, 2, 3 and 5; 1, 3 and 4 share an attribute, 2 has none."""
+    settings = MgsSettings(embedding_size=1, history=2, **changes)
     return zeroed(
-        MgsModel(4, 1, max_length=2, features={"attributes": np.array([[0], [7], [0], [7], [7]])}, **changes),
+        MgsModel(4, settings, {"attributes": np.array([[0], [7], [0], [7], [7]])}),
         item_embedding__weight=[[0.0], [1.0], [2.0], [3.0], [5.0]],
         mirror__combine__weight=[[1.0]],
         session_rounds__0__edge_vectors=[[0.0], [math.log(3) / 2], [0.0], [0.0]],
@@ -204,7 +210,7 @@ def test_mgs_matches_the_value_worked_by_hand() -> None:
 
 
 def test_contrastive_loss_matches_the_value_worked_by_hand() -> None:
-    model = hand_mgs(samples=2, phi=0.1, temperature=16 / math.log(3))
+    model = hand_mgs(samples=2, phi=0.1, contrast_temperature=16 / math.log(3))
     # Both mirrors of item 1 are 4, of item 2 they are 0. Item 1: likeness 16 / t = ln 3 with itself, 0 with the other:
     # −ln(3/4). Item 2: 0 and 0: −ln(1/2). A session of one item has nothing to be unlike: 0.
     expected = 0.1 * (math.log(4 / 3) + math.log(2))

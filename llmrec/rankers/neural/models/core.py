@@ -14,6 +14,7 @@ from torch.nn import functional
 from llmrec.rankers.neural.models.base import PADDING, SessionModel
 from llmrec.rankers.neural.models.places import Places, places_of
 from llmrec.rankers.neural.models.srgnn import uniform_start
+from llmrec.rankers.neural.settings import CoreSettings
 
 __all__ = ["CoreModel"]
 
@@ -101,42 +102,20 @@ class CoreModel(SessionModel):
 
     Args:
         num_items: Number ``N`` of items.
-        embedding_size: Width ``D`` of an item.
-        max_length: Longest session.
-        n_layers: Layers of the transformer.
-        n_heads: Heads of its attention; they divide ``embedding_size``.
-        inner_size: Width of its feed-forward layers.
-        sess_dropout: Share of a session's items' values that training drops.
-        hidden_dropout_prob: The same for the transformer's values.
-        attn_dropout_prob: The same for its attention weights.
-        item_dropout: The same for the items that sessions are compared with.
-
-    Attributes:
-        item_dropout: For whoever compares; the model itself does not use it.
+        settings: Width of an item, length of a session, and shape and dropout of the transformer.
     """
 
-    def __init__(
-        self,
-        num_items: int,
-        embedding_size: int,
-        max_length: int,
-        n_layers: int = 2,
-        n_heads: int = 2,
-        inner_size: int = 256,
-        sess_dropout: float = 0.2,
-        hidden_dropout_prob: float = 0.5,
-        attn_dropout_prob: float = 0.5,
-        item_dropout: float = 0.2,
-    ) -> None:
+    def __init__(self, num_items: int, settings: CoreSettings) -> None:
         super().__init__()
-        self.item_dropout = item_dropout
-        self.sess_dropout = nn.Dropout(sess_dropout)
-        self.item_embedding = nn.Embedding(num_items + 1, embedding_size, padding_idx=PADDING)
+        width, dropout = settings.embedding_size, settings.hidden_dropout_prob
+        self.sess_dropout = nn.Dropout(settings.sess_dropout)
+        self.item_embedding = nn.Embedding(num_items + 1, width, padding_idx=PADDING)
         stack = [
-            _Layer(embedding_size, n_heads, inner_size, hidden_dropout_prob, attn_dropout_prob) for _ in range(n_layers)
+            _Layer(width, settings.n_heads, settings.inner_size, dropout, settings.attn_dropout_prob)
+            for _ in range(settings.n_layers)
         ]
-        self.net = _Weights(embedding_size, max_length, stack, hidden_dropout_prob)
-        uniform_start(self, embedding_size)
+        self.net = _Weights(width, settings.history, stack, dropout)
+        uniform_start(self, width)
 
     def encode(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:  # noqa: ARG002 (padding tells it)
         """Vectors of sessions, as `SessionModel.encode`."""

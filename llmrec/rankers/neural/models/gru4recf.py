@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from llmrec.rankers.neural.models.base import PADDING, SessionModel
 from llmrec.rankers.neural.models.narm import xavier_start
 from llmrec.rankers.neural.models.places import places_of, run_gru
+from llmrec.rankers.neural.settings import Gru4RecSettings
 
 __all__ = ["Gru4RecFModel", "ItemText"]
 
@@ -45,30 +46,19 @@ class Gru4RecFModel(SessionModel):
 
     Args:
         num_items: Number ``N`` of items.
-        embedding_size: Width ``D`` of an item.
-        hidden_size: Width of each GRU.
-        num_layers: Layers of each GRU.
-        dropout_prob: Share of the items' values that training drops.
-        features: ``text`` of `llmrec.rankers.attributes.text_features`.
+        settings: Width of an item, width and layers of each GRU, and dropout of the items' values.
+        features: ``text`` of `llmrec.rankers.vectors.item_text.text_features`.
     """
 
-    def __init__(
-        self,
-        num_items: int,
-        embedding_size: int,
-        hidden_size: int = 128,
-        num_layers: int = 1,
-        dropout_prob: float = 0.3,
-        *,
-        features: Mapping[str, NDArray[Any]],
-    ) -> None:
+    def __init__(self, num_items: int, settings: Gru4RecSettings, features: Mapping[str, NDArray[Any]]) -> None:
         super().__init__()
+        embedding_size, hidden_size, num_layers = settings.embedding_size, settings.hidden_size, settings.num_layers
         self.item_embedding = nn.Embedding(num_items + 1, embedding_size, padding_idx=PADDING)
         self.item_text = ItemText(features["text"], embedding_size)
         self.item_gru_layers = nn.GRU(embedding_size, hidden_size, num_layers, bias=False, batch_first=True)
         self.feature_gru_layers = nn.GRU(embedding_size, hidden_size, num_layers, bias=False, batch_first=True)
         self.dense_layer = nn.Linear(2 * hidden_size, embedding_size)
-        self.dropout = nn.Dropout(dropout_prob)
+        self.dropout = nn.Dropout(settings.dropout_prob)
         self.apply(xavier_start)
 
     def encode(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:  # noqa: ARG002 (padding tells it)

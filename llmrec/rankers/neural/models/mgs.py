@@ -26,6 +26,7 @@ from llmrec.rankers.neural.models.base import PADDING, SessionModel
 from llmrec.rankers.neural.models.places import Places, places_of
 from llmrec.rankers.neural.models.shared_attributes import AttributeNeighbours
 from llmrec.rankers.neural.models.srgnn import session_graph, uniform_start
+from llmrec.rankers.neural.settings import MgsSettings
 
 __all__ = ["MgsModel", "Mirror", "MirrorRound", "SessionRound"]
 
@@ -117,38 +118,20 @@ class MgsModel(SessionModel):
 
     Args:
         num_items: Number ``N`` of items.
-        embedding_size: Width ``D`` of an item.
-        hops: Rounds in which session graph and mirror refine each other.
-        samples: Neighbours of an item and attribute in each of the two draws that a mirror is made of.
-        mu: Most share of the last item in the session vector.
-        phi: Weight of the contrastive loss.
-        temperature: Of the contrastive loss.
-        dropout: Share of values of mirrors and of session vectors that training drops.
-        max_length: Longest session.
+        settings: Width of an item, length of a session, and what `MgsSettings` adds; a mirror is made of two draws of
+            ``samples`` neighbours of an item and attribute each.
         features: ``attributes`` of `llmrec.rankers.attributes.attribute_features`.
     """
 
-    def __init__(
-        self,
-        num_items: int,
-        embedding_size: int,
-        hops: int = 1,
-        samples: int = 6,
-        mu: float = 0.8,
-        phi: float = 0.1,
-        temperature: float = 0.1,
-        dropout: float = 0.2,
-        max_length: int = 50,
-        *,
-        features: Mapping[str, NDArray[Any]],
-    ) -> None:
+    def __init__(self, num_items: int, settings: MgsSettings, features: Mapping[str, NDArray[Any]]) -> None:
         super().__init__()
-        dim = embedding_size
-        self.samples, self.mu, self.phi, self.temperature = samples, mu, phi, temperature
+        dim, hops = settings.embedding_size, settings.hops
+        self.samples, self.mu, self.phi = settings.samples, settings.mu, settings.phi
+        self.temperature = settings.contrast_temperature
         self.item_embedding = nn.Embedding(num_items + 1, dim, padding_idx=PADDING)
-        self.positions = nn.Embedding(max_length, dim)
+        self.positions = nn.Embedding(settings.history, dim)
         self.neighbours = AttributeNeighbours(features["attributes"])
-        self.mirror = Mirror(dim, features["attributes"].shape[1], dropout)
+        self.mirror = Mirror(dim, features["attributes"].shape[1], settings.dropout)
         self.session_rounds = nn.ModuleList(SessionRound(dim) for _ in range(hops))
         self.mirror_rounds = nn.ModuleList(MirrorRound(dim) for _ in range(hops))
         self.highway = nn.Linear(2 * dim, dim, bias=False)
@@ -156,7 +139,7 @@ class MgsModel(SessionModel):
         self.attend_last = nn.Linear(dim, dim)
         self.attend = nn.Linear(dim, 1, bias=False)
         self.last_gate = nn.Linear(2 * dim, dim, bias=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(settings.dropout)
         uniform_start(self, dim)
 
     def encode(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from llmrec.rankers.neural.models.base import PADDING, SessionModel
 from llmrec.rankers.neural.models.places import places_of, run_gru
+from llmrec.rankers.neural.settings import NarmSettings
 
 __all__ = ["NarmModel", "xavier_start"]
 
@@ -30,24 +31,19 @@ class NarmModel(SessionModel):
 
     Args:
         num_items: Number ``N`` of items.
-        embedding_size: Width ``D`` of an item.
-        hidden_size: Width of the GRU.
-        n_layers: Layers of the GRU.
-        dropout_probs: Share of values that training drops: of the items, and of what the session vector is made of.
+        settings: Width of an item, width and layers of the GRU, and dropout of items and of the session vector's parts.
     """
 
-    def __init__(
-        self,
-        num_items: int,
-        embedding_size: int,
-        hidden_size: int = 128,
-        n_layers: int = 1,
-        dropout_probs: tuple[float, float] = (0.25, 0.5),
-    ) -> None:
+    def __init__(self, num_items: int, settings: NarmSettings) -> None:
         super().__init__()
+        embedding_size, hidden_size, dropout_probs = (
+            settings.embedding_size,
+            settings.hidden_size,
+            settings.dropout_probs,
+        )
         self.item_embedding = nn.Embedding(num_items + 1, embedding_size, padding_idx=PADDING)
         self.emb_dropout = nn.Dropout(dropout_probs[0])
-        self.gru = nn.GRU(embedding_size, hidden_size, n_layers, bias=False, batch_first=True)
+        self.gru = nn.GRU(embedding_size, hidden_size, settings.n_layers, bias=False, batch_first=True)
         self.a_1 = nn.Linear(hidden_size, hidden_size, bias=False)
         self.a_2 = nn.Linear(hidden_size, hidden_size, bias=False)
         self.v_t = nn.Linear(hidden_size, 1, bias=False)

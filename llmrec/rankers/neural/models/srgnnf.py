@@ -29,7 +29,7 @@ class SrGnnFModel(SrGnnModel):
         num_items: Number ``N`` of items.
         embedding_size: Width ``D`` of an item; half of what the authors' code calls by this name.
         step: Rounds of the graph network (paper App. A searches 1 and 2).
-        features: ``text`` of `llmrec.rankers.attributes.text_features`.
+        features: ``text`` of `llmrec.rankers.vectors.item_text.text_features`.
     """
 
     def __init__(
