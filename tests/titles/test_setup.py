@@ -22,15 +22,17 @@ def built_in_store(out: Path) -> Path:
     return prepare_job(GenerateConfig(synthetic="tiny", output_dir=out)).store.path
 
 
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return built_in_store(tmp_path / "out")
+
+
 def stamp(store: Path) -> int:
     return (store / "manifest.json").stat().st_mtime_ns
 
 
-def test_built_in_data_is_made_once_and_again_when_its_version_is_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    store = built_in_store(tmp_path / "out")
+def test_built_in_data_is_made_once_and_again_when_its_version_is_another(store: Path, tmp_path: Path) -> None:
     made = stamp(store)
     assert stamp(built_in_store(tmp_path / "out")) == made
 
@@ -42,10 +44,8 @@ def test_built_in_data_is_made_once_and_again_when_its_version_is_another(
 
 
 def test_an_old_store_does_not_outlive_a_stop_between_new_data_and_its_import(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    store = built_in_store(tmp_path / "out")
     made = stamp(store)
     settings = store.parent / "csv" / "synth.json"
     settings.write_text(json.dumps(json.loads(settings.read_text()) | {"version": 0}))

@@ -78,36 +78,31 @@ def test_sampled_softmax_over_every_item_once_is_the_full_one() -> None:
     assert float(loss.detach()) == pytest.approx(float(full_softmax(sessions, items, targets).detach()), rel=1e-5)
 
 
-@pytest.mark.parametrize(("strength", "weight"), [(1.0, 1 / 4), (0.5, 1 / 2), (0.0, 1.0)])
-def test_a_popular_negative_counts_less_by_the_strength_of_the_correction(strength: float, weight: float) -> None:
-    # Two negatives of 8 items, so each stands for 4; one is 4 times as likely as 1/8. All logits are 0.
+def of_equal_logits(target: int, drawn: list[int], log_odds: list[float], num_items: int, strength: float) -> float:
+    """Loss of one session whose target is set beside two negatives, all logits 0."""
     zero = torch.zeros(1, 3)
     loss = sampled_softmax(
         zero,
         zero,
         torch.zeros(2, 3),
-        targets=torch.tensor([0]),
-        drawn=torch.tensor([1, 2]),
-        log_odds=torch.tensor([math.log(4), 0.0]),
-        num_items=8,
+        targets=torch.tensor([target]),
+        drawn=torch.tensor(drawn),
+        log_odds=torch.tensor(log_odds),
+        num_items=num_items,
         strength=strength,
     )
-    assert float(loss) == pytest.approx(math.log(1 + 4 * weight + 4))
+    return float(loss)
+
+
+@pytest.mark.parametrize(("strength", "weight"), [(1.0, 1 / 4), (0.5, 1 / 2), (0.0, 1.0)])
+def test_a_popular_negative_counts_less_by_the_strength_of_the_correction(strength: float, weight: float) -> None:
+    # Two negatives of 8 items, so each stands for 4; one is 4 times as likely as 1/8.
+    loss = of_equal_logits(0, [1, 2], [math.log(4), 0.0], 8, strength)
+    assert loss == pytest.approx(math.log(1 + 4 * weight + 4))
 
 
 def test_the_target_among_the_negatives_is_no_negative() -> None:
-    zero = torch.zeros(1, 3)
-    loss = sampled_softmax(
-        zero,
-        zero,
-        torch.zeros(2, 3),
-        targets=torch.tensor([5]),
-        drawn=torch.tensor([5, 6]),
-        log_odds=torch.zeros(2),
-        num_items=2,
-        strength=1.0,
-    )
-    assert float(loss) == pytest.approx(math.log(1 + 1))
+    assert of_equal_logits(5, [5, 6], [0.0, 0.0], 2, 1.0) == pytest.approx(math.log(1 + 1))
 
 
 def test_negatives_are_drawn_by_popularity_and_from_the_seed() -> None:

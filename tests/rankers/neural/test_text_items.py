@@ -31,39 +31,34 @@ FROZEN, START, DELTA = {"freeze_items": True}, {}, {"delta_norm": 0.25}
 FORMS: list[dict[str, Any]] = [FROZEN, START, DELTA]
 
 
-class TestFrozenGru4Rec(RankerContract):
+class FromText(RankerContract):
+    needs_products = True
+    ranks_cold_items = True
+
+
+class TestFrozenGru4Rec(FromText):
     ranker = Gru4Rec
     settings = Gru4RecSettings(**TINY, init="text", **FROZEN, hidden_size=8)
-    needs_products = True
-    ranks_cold_items = True
 
 
-class TestSrGnnWithDelta(RankerContract):
+class TestSrGnnWithDelta(FromText):
     ranker = SrGnn
     settings = SrGnnSettings(**TINY, init="text", **DELTA)
-    needs_products = True
-    ranks_cold_items = True
 
 
-class TestStampFromText(RankerContract):
+class TestStampFromText(FromText):
     ranker = Stamp
     settings = StampSettings(**TINY, **SAMPLED, init="text", locale_weight=0.4, popularity_weight=0.4)
-    needs_products = True
-    ranks_cold_items = True
 
 
-class TestSrGnnFWithColdItems(RankerContract):
+class TestSrGnnFWithColdItems(FromText):
     ranker = SrGnnF
     settings = SrGnnSettings(**TINY, init="text", **DELTA)
-    needs_products = True
-    ranks_cold_items = True
 
 
-class TestMgsWithColdItems(RankerContract):
+class TestMgsWithColdItems(FromText):
     ranker = Mgs
     settings = MgsSettings(**TINY, init="text", **FROZEN)
-    needs_products = True
-    ranks_cold_items = True
 
 
 def table_of(ranker: Any) -> torch.Tensor:

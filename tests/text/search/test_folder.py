@@ -15,21 +15,18 @@ from bench.retrieval import clustered
 
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, DataError, LlmrecError, StoreError
-from llmrec.text.encoders.embed import EmbedJob, run_embed_job
 from llmrec.text.encoders.embeddings_folder import open_embeddings
 from llmrec.text.search import build
 from llmrec.text.search import index_folder as store
 from llmrec.text.search.build import add_products, build_for_folder, remove_products
 from llmrec.text.search.index_folder import read_index
 from llmrec.text.search.similar import SimilarProducts
+from tests.text.search.indexed import indexed_titles
 
 
 @pytest.fixture
 def folder(tiny_store: Store, tmp_path: Path) -> Path:
-    out = tmp_path / "titles"
-    run_embed_job(EmbedJob(products=tiny_store.path / "products.parquet", out=out, dim=16))
-    build_for_folder(out)
-    return out
+    return indexed_titles(tiny_store, tmp_path / "titles")
 
 
 def with_vectors(folder: Path, num: int, kind: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, np.ndarray]:

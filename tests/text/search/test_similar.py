@@ -18,14 +18,12 @@ from llmrec.text.encoders.embed import EmbedJob, run_embed_job
 from llmrec.text.products.ground import ground_run
 from llmrec.text.search.build import build_for_folder
 from llmrec.text.search.similar import SimilarProducts
+from tests.text.search.indexed import indexed_titles
 
 
 @pytest.fixture
 def folder(tiny_store: Store, tmp_path: Path) -> Path:
-    out = tmp_path / "titles"
-    run_embed_job(EmbedJob(products=tiny_store.path / "products.parquet", out=out, dim=32))
-    build_for_folder(out)
-    return out
+    return indexed_titles(tiny_store, tmp_path / "titles")
 
 
 @pytest.fixture

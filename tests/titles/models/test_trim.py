@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import sentencepiece
 import torch
 from conftest import TITLES
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoTokenizer, MT5Config, MT5ForConditionalGeneration, T5Tokenizer
+from transformers import AutoTokenizer, MT5Config, MT5ForConditionalGeneration
 
 from llmrec.cli import run
 from llmrec.cli.titles import TrimJob
@@ -30,6 +29,7 @@ from llmrec.titles.models.trim import catalogue_texts, restore, trim
 from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.training.train import title_loss
+from tests.titles.hub_mt5 import make_hub_mt5
 
 # ibis 12 still calls what DuckDB 2 renamed
 pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
@@ -48,25 +48,8 @@ def other_text() -> list[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As from the hub: ``spiece.model`` with bytes, a head that is not tied, more rows than tokens; it knows titles."""
     target = tmp_path_factory.mktemp("models") / "full"
-    target.mkdir()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(other_text() + SHOP * 10),
-        model_prefix=str(target / "spiece"),
-        vocab_size=1000,
-        character_coverage=1.0,
-        hard_vocab_limit=False,
-        byte_fallback=True,
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-        minloglevel=2,
-    )
-    tokenizer = T5Tokenizer.from_pretrained(target, extra_ids=0)
-    torch.manual_seed(0)
-    settings = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_heads": 2, "decoder_start_token_id": 0}
-    model = MT5ForConditionalGeneration(MT5Config(vocab_size=len(tokenizer) + 12, dropout_rate=0.0, **settings))
-    model.lm_head.weight = torch.nn.Parameter(0.1 * torch.randn_like(model.lm_head.weight))  # built, it is tied
+    texts = other_text() + SHOP * 10
+    model, tokenizer = make_hub_mt5(target, texts, 1000, spare_rows=12, character_coverage=1.0, byte_fallback=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     ids = TitleTokenizer(tokenizer).encode(SHOP)
     for _ in range(60):

@@ -14,14 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import sentencepiece
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from conftest import TITLES
 from datasets import Dataset
 from safetensors.torch import load_file
-from transformers import MT5Config, MT5ForConditionalGeneration, T5Tokenizer
 
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, DataError, StoreError
@@ -34,6 +32,7 @@ from llmrec.titles.prompting.prompt_sessions import TrainingPrompts, build_promp
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.training.train import micro_batches, title_loss, train
 from tests.places import ROOT
+from tests.titles.hub_mt5 import make_hub_mt5
 
 CARD = ModelCard("plain_v1", "0" * 64, 2, 64, 16)
 CONFIG = GenerateConfig(
@@ -273,23 +272,8 @@ def test_training_cannot_be_handed_test_targets(
 def test_a_model_folder_of_mt5s_own_kind_is_fine_tuned(tmp_path: Path, tiny_store: Store) -> None:
     """As from the hub: a `T5Tokenizer` read from ``spiece.model`` and an mT5 whose head is not tied."""
     folder = tmp_path / "mt5-none"
-    folder.mkdir()
     titles = [title for locale in TITLES.values() for title in locale] * 20
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(titles),
-        model_prefix=str(folder / "spiece"),
-        vocab_size=500,
-        hard_vocab_limit=False,
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-        minloglevel=2,
-    )
-    tokenizer = T5Tokenizer.from_pretrained(folder, extra_ids=0)
-    settings = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_heads": 2, "decoder_start_token_id": 0}
-    model = MT5ForConditionalGeneration(MT5Config(vocab_size=len(tokenizer), **settings))
-    model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.lm_head.weight))  # built, it is tied
+    model, tokenizer = make_hub_mt5(folder, titles, 500)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     flags = ("--base-model", str(folder), "--max-steps", "3", "--k", "1", "--num-beams", "2")
