@@ -33,7 +33,8 @@ TRAINING_SPLITS = ("development", "validation")
 class LabelledSessions:
     """Sessions that may be trained on: every file has a ``next_item`` and none belongs to a test split.
 
-    Only a store makes these, and training functions take nothing else, so no test target of a store can reach them.
+    A store makes these, of its labelled splits alone: a training on a store reads no target of its test splits. What a
+    test target has in common with a labelled row is for `llmrec.data.overlap` to find.
     """
 
     files: tuple[Path, ...]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from llmrec.arrays import Floats, Ints
 from llmrec.errors import DataError
 from llmrec.rankers.vectors.item_text import column
+from llmrec.text.encoders.base import unit_rows
 from llmrec.vocabulary import UNKNOWN, Vocabulary
 
 __all__ = ["ATTRIBUTES", "FEATURE_COLUMNS", "attribute_features", "grown_features"]
@@ -90,8 +91,7 @@ def _grown_text(before: Floats, new: Floats, places: Ints) -> Floats:
     same = known.shape[1] == before.shape[1] and np.allclose(known[both], before[both], atol=1e-5)
     if both.any() and not same:  # of the same encoder's vectors a map would only lose what the known items lack
         turn, *_ = np.linalg.lstsq(known[both], before[both], rcond=None)
-        after = (after @ turn).astype(np.float32)
-        after /= np.maximum(np.linalg.norm(after, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        after = unit_rows((after @ turn).astype(np.float32))
     titled = before.any(axis=1)
     after[places[titled] + 1] = before[titled]
     return after

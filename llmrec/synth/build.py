@@ -18,12 +18,12 @@ from llmrec.data.sources import SYNTHETIC
 from llmrec.errors import ConfigError
 from llmrec.files import atomic_folder
 from llmrec.schema import PRODUCT_COLUMNS
+from llmrec.synth.csv_rows import printed_lists, write_header, write_rows
 from llmrec.synth.product_lines import SyntheticCatalogue, build_catalogue
 from llmrec.synth.products import product_ids, product_rows
 from llmrec.synth.sizes import LocalePlan, plan, test_name
 from llmrec.synth.walks import LocaleGraph, Walks, build_graph, draw_lengths, walk
 from llmrec.synth.words import Lexicon, load_lexicon
-from llmrec.synth.writer import printed_lists, write_header, write_rows
 
 __all__ = ["is_current", "read_settings", "synthesize"]
 

@@ -19,10 +19,10 @@ from llmrec.evaluation.results import Result, write_result
 from llmrec.evaluation.runs import write_run
 from llmrec.evaluation.targets import read_targets
 from llmrec.reporting.tables import render_markdown
-from llmrec.titles.items import products_of_titles
 from llmrec.titles.report import ReportedRun, write_generation_report
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.setup import LABELLED_SPLITS, Job
+from llmrec.titles.titled_products import products_of_titles
 
 __all__ = ["Select", "publish", "score"]
 

@@ -21,12 +21,12 @@ from llmrec.errors import ConfigError, DataError
 from llmrec.languages import known_languages
 from llmrec.schema import LOCALES, PRODUCT_COLUMNS
 from llmrec.synth import Figure, is_current, measure_synthetic, render_report, synthesize, write_report
+from llmrec.synth.csv_rows import printed_lists, write_rows
 from llmrec.synth.product_lines import build_catalogue, distinct_share
 from llmrec.synth.products import product_ids
 from llmrec.synth.sizes import FULL, plan
 from llmrec.synth.walks import draw_lengths
 from llmrec.synth.words import load_lexicon
-from llmrec.synth.writer import printed_lists, write_rows
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,8 @@ from llmrec.rankers.catalogue import catalogue_and_codes
 from llmrec.rankers.fusion.candidates import Candidates, find_candidates
 from llmrec.rankers.fusion.feature_counts import FeatureCounts
 from llmrec.rankers.fusion.features import FeatureContext, build_features, feature_names
-from llmrec.rankers.fusion.parts import (
+from llmrec.rankers.fusion.product_features import ProductFacts
+from llmrec.rankers.fusion.saved_models import (
     SCORERS,
     SOURCES,
     read_estimate,
@@ -28,7 +29,6 @@ from llmrec.rankers.fusion.parts import (
     read_sources,
     write_parts,
 )
-from llmrec.rankers.fusion.product_features import ProductFacts
 from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.fusion.sources import active_groups, active_sources, fit_context, learn_shared, make_sources
 from llmrec.rankers.fusion.training import (
@@ -57,15 +57,16 @@ _STEPS: Final = 1 << 12  # scores are whole multiples of 1/4,096, so that what d
 class Fusion(Ranker[FusionSettings]):
     """Candidates of several rankers, ordered by gradient-boosted trees that read how session, item and pair fit.
 
-    The features of a labelled training session are made from sources and counts that do not know its target: these are
-    learnt anew for each fold without the labels of its sessions. Where there is nothing to learn an order from (no
-    labelled session, or no target among the candidates), candidates stand by the sum of ``1 / (20 + rank)``.
+    The features of a labelled training session are made from sources and counts that are learnt anew for each fold,
+    without the labels of its sessions. Another session that holds the same label still tells it: ``grouped`` keeps those
+    that go on from one another in one fold. Where there is nothing to learn an order from (no labelled session, or no
+    target among the candidates), candidates are ordered by the sum of ``1 / (20 + rank)``.
 
     Attributes:
         context: Sources and counts, of all training sessions.
         trees: Fitted trees; None where there was nothing to learn from.
-        estimate: ``mrr@100``, ``recall@100`` and ``candidate_recall`` on training sessions that neither trees nor
-            counts knew, and their number; empty where there was none.
+        estimate: ``mrr@100``, ``recall@100`` and ``candidate_recall`` on training sessions whose labels neither
+            trees nor counts read, and their number; empty where there was none.
     """
 
     name = "fusion"

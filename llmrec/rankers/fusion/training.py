@@ -1,4 +1,4 @@
-"""Training examples in which no session knows its own target: sources and counts are made anew for each fold."""
+"""Training examples of labelled sessions: sources and counts are made anew for each fold, without its labels."""
 
 from __future__ import annotations
 

@@ -18,11 +18,11 @@ from llmrec.arrays import Floats, Ints
 from llmrec.errors import ConfigError
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.catalogue import build_catalogue
+from llmrec.rankers.neural.item_scores import pair_products, rank_codes, validation_mrr
 from llmrec.rankers.neural.items import Items, cold_vectors, read_items
 from llmrec.rankers.neural.models.base import SessionModel
 from llmrec.rankers.neural.prefixes import build_prefixes
 from llmrec.rankers.neural.scorer import Scorer
-from llmrec.rankers.neural.scoring import pair_products, rank_codes, validation_mrr
 from llmrec.rankers.neural.settings import NeuralSettings
 from llmrec.rankers.neural.train import train_scorer
 from llmrec.rankers.sessions import CodedSessions, TrainingSessions

@@ -19,8 +19,8 @@ from llmrec.arrays import Floats
 from llmrec.errors import ConfigError, ModelError, require
 from llmrec.text.encoders.base import ENCODER, encode_texts
 from llmrec.text.encoders.learning.trainable import TrainableEncoder
-from llmrec.text.encoders.prefixes import prefixes_of
 from llmrec.text.encoders.settings import Precision
+from llmrec.text.encoders.text_prefixes import prefixes_of
 
 __all__ = [
     "SentenceEncoder",

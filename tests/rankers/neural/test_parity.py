@@ -17,9 +17,9 @@ import torch
 
 from llmrec.rankers import Ranker, Sessions, TrainingSessions
 from llmrec.rankers.atomic import export_atomic
+from llmrec.rankers.neural.item_scores import rank_codes
 from llmrec.rankers.neural.models_by_name import Core, Gru4Rec, SrGnn
 from llmrec.rankers.neural.prefixes import build_prefixes
-from llmrec.rankers.neural.scoring import rank_codes
 from llmrec.rankers.neural.train import train_scorer
 
 PROGRAM = Path(__file__).with_name("stock_recbole.py")
