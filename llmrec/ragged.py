@@ -22,6 +22,7 @@ __all__ = [
     "offsets_of",
     "places_within",
     "row_numbers",
+    "split_last",
 ]
 
 
@@ -62,6 +63,14 @@ def list_lengths(lists: Any) -> Ints:
 def list_array(offsets: Ints, values: Any) -> Any:
     """Arrow lists of rows that start at ``offsets`` of an Arrow array."""
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values)
+
+
+def split_last(lists: Any, rows: Bools | None = None) -> tuple[Any, Any]:
+    """Arrow lists without the last value of each, or of those that ``rows`` names; and each last value, or null."""
+    values = lists.flatten()
+    whole = Ragged(offsets_of(list_lengths(lists)), np.arange(len(values)))
+    kept, ends = whole.without_last(rows), whole.ends
+    return list_array(kept.offsets, values.take(pa.array(kept.values))), values.take(pa.array(ends, mask=ends < 0))
 
 
 @dataclass(frozen=True, eq=False)

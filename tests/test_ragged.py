@@ -16,6 +16,7 @@ from llmrec.ragged import (
     offsets_of,
     places_within,
     row_numbers,
+    split_last,
 )
 
 ROWS = st.lists(st.lists(st.integers(0, 5), max_size=6), max_size=6)
@@ -102,3 +103,11 @@ def test_arrow_lists_there_and_back(rows: list[list[int]]) -> None:
     assert column.to_pylist() == rows
     assert list_lengths(column).tolist() == some.lengths.tolist()
     assert list_lengths(pa.array([[1], None], pa.list_(pa.int64()))).tolist() == [1, 0]
+
+
+def test_arrow_lists_without_their_last_value_where_it_is_wanted() -> None:
+    lists = pa.array([["a", "b"], [], ["c"], ["d", "e", "f"]])
+    cut, ends = split_last(lists)
+    assert cut.to_pylist() == [["a"], [], [], ["d", "e"]]
+    assert ends.to_pylist() == ["b", None, "c", "f"]
+    assert split_last(lists, np.array([True, True, False, False]))[0].to_pylist() == [["a"], [], ["c"], ["d", "e", "f"]]

@@ -17,7 +17,7 @@ from llmrec.data.connection import connected
 from llmrec.data.sessions import read_sessions_file
 from llmrec.errors import ConfigError, DataError
 from llmrec.files import atomic_folder
-from llmrec.ragged import list_lengths, row_numbers
+from llmrec.ragged import list_lengths, row_numbers, split_last
 
 __all__ = ["Holdout", "continued_groups", "groups_of_sequences", "hold_out"]
 
@@ -205,13 +205,10 @@ def groups_of_sequences(
 
 def _parted(table: Any) -> tuple[Any, Any]:
     """Prefixes and targets of the held-out sessions."""
-    rows = table.to_pylist()
-    labelled = [row["next_item"] is not None for row in rows]
-    prefixes = [
-        row["prev_items"] if given else row["prev_items"][:-1] for row, given in zip(rows, labelled, strict=True)
-    ]
-    targets = [row["next_item"] if given else row["prev_items"][-1] for row, given in zip(rows, labelled, strict=True)]
-    lists, goals = pa.array(prefixes, pa.list_(pa.string())), pa.array(targets, pa.string())
-    return pa.table({"prev_items": lists, "locale": table["locale"]}), pa.table(
+    lists, next_items = (table[name].combine_chunks() for name in ("prev_items", "next_item"))
+    labelled = next_items.is_valid()
+    prefixes, ends = split_last(lists, ~labelled.to_numpy(zero_copy_only=False))
+    goals = pc.if_else(labelled, next_items, ends)
+    return pa.table({"prev_items": prefixes, "locale": table["locale"]}), pa.table(
         {"next_item": goals, "locale": table["locale"]}
     )

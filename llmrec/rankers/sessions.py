@@ -18,7 +18,7 @@ from llmrec.data.connection import connected
 from llmrec.data.sessions import read_sessions_file
 from llmrec.data.store import LabelledSessions
 from llmrec.errors import DataError
-from llmrec.ragged import UNKNOWN, Ragged, list_array, list_lengths, offsets_of
+from llmrec.ragged import UNKNOWN, Ragged, list_array, list_lengths, offsets_of, split_last
 
 __all__ = [
     "CodedSessions",
@@ -89,6 +89,11 @@ class TrainingSessions:
         """The sessions of some rows."""
         places = pa.array(rows)
         return TrainingSessions(self.sequences.take(places), self.locales.take(places), self.labelled[rows])
+
+    def without_last(self) -> tuple[Sessions, Any]:
+        """The sessions without their last items, and these, as Arrow strings, null for an empty session."""
+        lists, ends = split_last(self.sequences)
+        return Sessions(lists, self.locales), ends
 
     def joined(self, *others: TrainingSessions) -> TrainingSessions:
         """These sessions, then the others."""

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import yaml
 
 from llmrec.console import notice
@@ -150,9 +149,7 @@ def _parted(job: TuneJob) -> tuple[TrainingSessions, Sessions, Any]:
         )
     held = np.sort(np.random.default_rng(job.seed).permutation(labelled)[:count])
     rest = np.setdiff1d(np.arange(len(every)), held)
-    part = every.take(held)
-    whole = part.sequences.to_pylist()
-    sessions = Sessions(pa.array([items[:-1] for items in whole], pa.list_(pa.string())), part.locales)
+    sessions, targets = every.take(held).without_last()
     training = every.take(rest)
     if job.bare:
         training = training.joined(read_training_files(job.bare))
@@ -160,7 +157,7 @@ def _parted(job: TuneJob) -> tuple[TrainingSessions, Sessions, Any]:
     refuse_overlap(found, [*job.train, *job.bare], "the validation part", job.allow_overlap)
     if job.transductive:
         training = training.joined(sessions.bare())
-    return training, sessions, pa.array([items[-1] for items in whole], pa.string())
+    return training, sessions, targets
 
 
 def _opened(job: TuneJob, space: Space) -> Search:

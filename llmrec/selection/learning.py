@@ -14,7 +14,7 @@ from llmrec.arrays import Ints
 from llmrec.console import notice, track
 from llmrec.evaluation.bleu import bleu_from_stats
 from llmrec.languages import PAPER_BLEU
-from llmrec.ragged import Ragged, list_array, list_lengths, offsets_of
+from llmrec.ragged import Ragged, list_array
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.fusion.training import Fold, families, known_to_fold
 from llmrec.rankers.fusion.trees import Trees, grow_values
@@ -110,14 +110,7 @@ def _fold_examples(
     ids = fusion.catalogue.vocabulary.ids
     evidence = likely_titles(judged.candidates, scores, ids, sessions.locales, table, depth)
     targets = table.titles_of(sessions.locales, ids.take(pa.array(judged.targets)))
-    return FoldExamples(table.own_titles(_prefixes(sessions)), evidence, survival, targets)
-
-
-def _prefixes(sessions: TrainingSessions) -> Sessions:
-    """Labelled sessions without their targets."""
-    items = sessions.sequences.flatten()
-    prefixes = Ragged(offsets_of(list_lengths(sessions.sequences)), np.arange(len(items))).without_last()
-    return Sessions(list_array(prefixes.offsets, items.take(pa.array(prefixes.values))), sessions.locales)
+    return FoldExamples(table.own_titles(sessions.without_last()[0]), evidence, survival, targets)
 
 
 def _decoded(fusion: Fusion, coded: Any) -> Sessions:

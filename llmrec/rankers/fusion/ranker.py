@@ -58,9 +58,9 @@ class Fusion(Ranker[FusionSettings]):
     """Candidates of several rankers, ordered by gradient-boosted trees that read how session, item and pair fit.
 
     The features of a labelled training session are made from sources and counts that are learnt anew for each fold,
-    without the labels of its sessions. Another session that holds the same label still tells it: ``grouped`` keeps those
-    that go on from one another in one fold. Where there is nothing to learn an order from (no labelled session, or no
-    target among the candidates), candidates are ordered by the sum of ``1 / (20 + rank)``.
+    without the labels of its sessions. Another session that holds the same label still tells it: ``grouped`` keeps
+    sessions that go on from one another in one fold. Where there is nothing to learn an order from (no labelled
+    session, or no target among the candidates), candidates are ordered by the sum of ``1 / (20 + rank)``.
 
     Attributes:
         context: Sources and counts, of all training sessions.
