@@ -34,14 +34,14 @@ files a table needs, and where they are got, is said by `llmrec reproduce TABLE`
 """
 
 
-def write_docs_page(path: Path, recorded: Path, recipes: Path = FOLDER) -> None:
+def write_docs_page(path: Path, recorded: Path) -> None:
     """Write the page.
 
     Raises:
         DataError: a record is malformed.
         DiskError: the page cannot be written.
     """
-    write_text(path, render_docs_page(recorded, recipes))
+    write_text(path, render_docs_page(recorded))
 
 
 def render_docs_page(recorded: Path, recipes: Path = FOLDER) -> str:

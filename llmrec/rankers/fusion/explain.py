@@ -16,7 +16,7 @@ from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.sessions import Sessions, read_session_files
 from llmrec.within import top_k_candidates
 
-__all__ = ["explain_file", "explain_session", "explain_sessions"]
+__all__ = ["explain_file", "explain_session"]
 
 
 def explain_session(
@@ -74,12 +74,6 @@ def explain_session(
     return {"session": list(items), "locale": locale, "shared": shared, "products": products}
 
 
-def explain_sessions(ranker: Fusion, sessions: Sessions, k: int = 10, seen: Seen = "drop") -> list[dict[str, Any]]:
-    """`explain_session` for each of some sessions."""
-    pairs = zip(sessions.prev_items.to_pylist(), sessions.locales.to_pylist(), strict=True)
-    return [explain_session(ranker, items, locale, k, seen=seen) for items, locale in pairs]
-
-
 def _plain(value: np.floating[Any]) -> float | None:
     return None if np.isnan(value) else round(float(value), 6)
 
@@ -96,5 +90,6 @@ def explain_file(model: Path, sessions: Path, out: Path, k: int, limit: int) -> 
         if value < 1:
             raise ConfigError(f"--{name} must be at least 1; got {value}")
     wanted = read_session_files(sessions).slice(0, limit)
-    explained = explain_sessions(Fusion.load(model), wanted, k)
+    pairs, ranker = zip(wanted.prev_items.to_pylist(), wanted.locales.to_pylist(), strict=True), Fusion.load(model)
+    explained = [explain_session(ranker, items, locale, k) for items, locale in pairs]
     write_text(out, json.dumps(explained, indent=1, ensure_ascii=False) + "\n")

@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 
+_PART: Final = 16_384  # texts encoded between two steps of the progress bar
 _NO_LENGTH: Final = 1e-6  # of a row that is the rest of rounding
 
 ENCODER: Final = Kind(
@@ -84,12 +85,12 @@ def encode_texts(texts: Sequence[str], dim: int, encode: Callable[[list[str]], F
     return vectors
 
 
-def encode_with_progress(encoder: Encoder, texts: Sequence[str], part: int = 16_384) -> Floats:
+def encode_with_progress(encoder: Encoder, texts: Sequence[str]) -> Floats:
     """Vectors of products' texts, shape ``(N, D)``, part by part behind a progress bar."""
     vectors = np.zeros((len(texts), encoder.dim), dtype=np.float32)
-    starts = range(0, len(texts), part)
+    starts = range(0, len(texts), _PART)
     for start in track(starts, "titles → vectors", len(starts)):
-        vectors[start : start + part] = encoder.encode_documents(texts[start : start + part])
+        vectors[start : start + _PART] = encoder.encode_documents(texts[start : start + _PART])
     return vectors
 
 

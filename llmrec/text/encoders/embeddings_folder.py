@@ -108,21 +108,20 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def refuse_odd_vectors(vectors: NDArray[Any], where: str, first: int = 0) -> None:
+def refuse_odd_vectors(vectors: NDArray[Any], where: str) -> None:
     """Refuse numbers that no search can order.
 
     Args:
         vectors: Shape ``(N, D)``.
         where: What to name: a file or an encoder.
-        first: Number of the first row, from 0.
 
     Raises:
         DataError: a row holds a NaN or an infinite number; the first one is named.
     """
     finite = np.isfinite(vectors).all(axis=1)
     if not finite.all():
-        row = first + int(np.argmin(finite))
-        raise DataError(f"{where}: the vector of product {row + 1} holds NaN or infinite numbers; use another encoder")
+        row = int(np.argmin(finite)) + 1
+        raise DataError(f"{where}: the vector of product {row} holds NaN or infinite numbers; use another encoder")
 
 
 def _vectors(path: Path) -> Floats:

@@ -122,9 +122,7 @@ def is_adapter(name: str) -> bool:
     return (Path(name) / ADAPTER).is_file()
 
 
-def open_model(
-    name: str, *, base: str | None = None, dtype: torch.dtype = torch.float32, four_bit: bool = False
-) -> tuple[Any, Any]:
+def open_model(name: str, *, base: str | None = None, four_bit: bool = False) -> tuple[Any, Any]:
     """Load a model, or an adapter on its base, and the tokenizer, to write titles with.
 
     An adapter is merged into its base in memory, which decodes as fast as the base alone; on a 4-bit base it stays
@@ -133,18 +131,17 @@ def open_model(
     Args:
         name: Folder or hub name of a model, or an adapter's folder.
         base: The adapter's base, where it is no longer where it was in training.
-        dtype: Of the weights.
         four_bit: Hold the base's weights in 4 bits.
 
     Raises:
         ModelError: a model cannot be loaded, or the base is not the one that the adapter was trained on.
     """
     if not is_adapter(name):
-        return load_model(name, dtype=dtype, four_bit=four_bit)
+        return load_model(name, four_bit=four_bit)
     peft = require("peft", "lora")
     wanted = base or _base_name(Path(name))
     try:
-        plain, _ = load_model(wanted, dtype=dtype, four_bit=four_bit)
+        plain, _ = load_model(wanted, four_bit=four_bit)
     except ModelError as error:
         raise ModelError(f"{name}: its base model: {error}; or name where it is now with --base-model") from error
     _check_base(Path(name), wanted, plain)
