@@ -26,7 +26,7 @@ from llmrec.data.raw import ends_whole, explained, literal, read_raw
 from llmrec.errors import DataError
 from llmrec.schema import PRODUCT_COLUMNS
 
-__all__ = ["read_products", "read_sessions", "read_sessions_file", "stage_sessions"]
+__all__ = ["item_counts", "read_products", "read_sessions", "read_sessions_file", "stage_sessions"]
 
 _ID_COLUMNS = ("next_item", "locale")
 _KIND = "kind of list"  # a name that hardly any file has, and none needs
@@ -44,6 +44,12 @@ def read_sessions(con: Backend, files: Sequence[Path]) -> ir.Table:
 def read_products(con: Backend, file: Path) -> ir.Table:
     """Products of a store: the columns of `llmrec.schema.PRODUCT_COLUMNS`, one row for each ``(locale, id)``."""
     return con.read_parquet(literal(file), table_name=gen_name("products")).select(*PRODUCT_COLUMNS)
+
+
+def item_counts(sessions: ir.Table) -> ir.Table:
+    """How many ``times`` the ``prev_items`` of a ``locale``'s sessions show an item, its ``id``."""
+    items = sessions.select("locale", id=sessions.prev_items.unnest())
+    return items.group_by("locale", "id").aggregate(times=items.count())
 
 
 def read_sessions_file(con: Backend, path: Path) -> ir.Table:

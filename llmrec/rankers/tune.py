@@ -23,9 +23,9 @@ from llmrec.rankers.rank import ranker_settings, tracker_settings
 from llmrec.rankers.registry import ranker_class
 from llmrec.rankers.sessions import Sessions, TrainingSessions, read_training_files
 from llmrec.settings import RECIPES, option
-from llmrec.training.search import Search, Space, names_in, print_trials, read_named, readable, write_recipe
+from llmrec.training.search import Search, Space, print_trials, read_named, readable, write_recipe
 
-__all__ = ["TuneJob", "load_space", "run_tune_job", "space_names"]
+__all__ = ["TuneJob", "load_space", "run_tune_job"]
 
 SPACES = RECIPES / "search"
 CUTOFF = 100
@@ -56,11 +56,6 @@ class TuneJob:
     transductive: bool = option(False, "Learn from the validation prefixes too.", flag="--transductive/--inductive")
     seed: int = option(0, "Draws the validation part and the trials.")
     allow_overlap: bool = option(False, "Let training rows repeat a session with its label.")
-
-
-def space_names() -> list[str]:
-    """Names of the search spaces that come with the package."""
-    return names_in(SPACES)
 
 
 def load_space(name: str, ranker: str) -> Space:

@@ -11,7 +11,7 @@ import numpy as np
 from datasets import Dataset
 
 from llmrec.data.connection import connected
-from llmrec.data.sessions import read_products, read_sessions
+from llmrec.data.sessions import item_counts, read_products, read_sessions
 from llmrec.data.store import Store
 from llmrec.evaluation.results import Result
 from llmrec.reporting.blocks import Block, Heading, Paragraph, Plot, Table, Text, provenance_table
@@ -113,12 +113,7 @@ def _data_blocks(store: Store) -> list[Block]:
     tables = store.manifest.get("tables", {})
     rows = [[name, f"{int(table['rows']):,}"] for name, table in tables.items()]
     with connected() as con:
-        sessions = read_sessions(con, store.labelled("train").files)
-        counted = (
-            sessions.select("locale", id=sessions.prev_items.unnest())
-            .group_by("locale", "id")
-            .agg(times=lambda t: t.count())
-        )
+        counted = item_counts(read_sessions(con, store.labelled("train").files))
         frequency = counted.group_by("locale", "times").agg(products=lambda t: t.count()).order_by("locale", "times")
         points = frequency.to_pyarrow().to_pydict()
     locale = np.array(points["locale"], dtype=object)

@@ -19,10 +19,10 @@ from llmrec.evaluation.results import read_result
 from llmrec.files import disk_errors, write_text
 from llmrec.settings import RECIPES, Recipe, decided_by, load_recipe, option, resolve
 from llmrec.titles.settings import GenerateConfig
-from llmrec.training.search import Search, Space, names_in, print_trials, read_named, readable, write_recipe
+from llmrec.training.search import Search, Space, print_trials, read_named, readable, write_recipe
 from llmrec.training.trackers import tracker_names
 
-__all__ = ["Scored", "SweepJob", "grid_names", "load_grid", "run_sweep"]
+__all__ = ["Scored", "SweepJob", "load_grid", "run_sweep"]
 
 GRIDS: Final = RECIPES / "grids"
 WRITING: Final = decided_by(GenerateConfig, "titles", "validation")
@@ -71,11 +71,6 @@ class Scored:
     last_title_bleu: float
     loss: float
     seconds: float
-
-
-def grid_names() -> list[str]:
-    """Names of the grids that come with the package."""
-    return names_in(GRIDS)
 
 
 def load_grid(name: str) -> dict[str, list[Any]]:

@@ -18,7 +18,8 @@ from llmrec.evaluation.runs import read_run
 from llmrec.rankers import RANKERS, load_ranker
 from llmrec.rankers.rank import ranker_settings
 from llmrec.rankers.registry import ranker_class
-from llmrec.rankers.tune import load_space, space_names
+from llmrec.rankers.tune import SPACES, load_space
+from llmrec.training.search import names_in
 from tests.rankers.contract import SESSIONS, products, training_sessions
 
 
@@ -217,7 +218,7 @@ def test_a_search_logs_its_trials_and_its_recipe_does_not(folder: Path, capfd: p
     assert yaml.safe_load(Path("best.yaml").read_text(encoding="utf-8"))["settings"]["log_to"] is None
 
 
-@pytest.mark.parametrize("name", space_names())
+@pytest.mark.parametrize("name", names_in(SPACES))
 def test_every_search_space_names_settings_of_its_ranker(name: str) -> None:
     assert load_space(name, name).num_points > 1
 

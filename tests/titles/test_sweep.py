@@ -18,7 +18,8 @@ from llmrec.errors import ConfigError, LlmrecError
 from llmrec.settings import load_recipe, resolve
 from llmrec.titles import generate_titles
 from llmrec.titles.settings import GenerateConfig
-from llmrec.titles.sweep import SweepJob, grid_names, load_grid, run_sweep
+from llmrec.titles.sweep import GRIDS, SweepJob, load_grid, run_sweep
+from llmrec.training.search import names_in
 
 RECIPE = """
 kind: titles
@@ -114,7 +115,7 @@ def test_the_papers_grid_is_that_of_its_appendix() -> None:
     assert load_grid("mt5") == {"learning_rate": [2e-5, 2e-4], "weight_decay": [0.0, 1e-8], "num_beams": [1, 5]}
 
 
-@pytest.mark.parametrize("name", grid_names())
+@pytest.mark.parametrize("name", names_in(GRIDS))
 def test_every_grid_loads(name: str) -> None:
     assert load_grid(name)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from llmrec.data.sessions import item_counts
 from llmrec.paper.statistics.corpus import ALL, Corpus, by_locale
 
 __all__ = [
@@ -30,10 +31,7 @@ def product_frequency(corpus: Corpus) -> pa.Table:
     Returns:
         ``locale``, ``times`` and ``num_products``, ascending in ``times``.
     """
-    sessions = corpus.sessions
-    items = sessions.select("locale", id=sessions.prev_items.unnest())
-    seen = items.group_by("locale", "id").aggregate(times=items.count())
-    seen = corpus.con.create_table(ibis.util.gen_name("seen"), seen, temp=True)
+    seen = corpus.con.create_table(ibis.util.gen_name("seen"), item_counts(corpus.sessions), temp=True)
     everywhere = seen.group_by("id").aggregate(times=seen.times.sum()).select("times", locale=ibis.literal(ALL))
     both = ibis.union(seen.select("times", "locale"), everywhere)
     counted = both.group_by("locale", "times").aggregate(num_products=both.count())
