@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.arrays import Bools, Floats, Ints
-from llmrec.ragged import UNKNOWN, places_within
+from llmrec.ragged import UNKNOWN, offsets_of, places_within
 
 __all__ = [
     "best_of_each",
@@ -103,7 +103,7 @@ def order_within(rows: Ints, values: NDArray[Any], *, exact: bool = False) -> tu
     if exact:
         return np.lexsort((-values, rows)), place
     keys = _sorted_by_session(_keys(values, place), sizes)
-    return (keys & _LOW).astype(np.int64) + np.repeat(np.cumsum(sizes) - sizes, sizes), place
+    return (keys & _LOW).astype(np.int64) + np.repeat(offsets_of(sizes)[:-1], sizes), place
 
 
 def rank_within(rows: Ints, values: NDArray[Any], *, exact: bool = False) -> Floats:
@@ -166,7 +166,7 @@ def _sorted_by_session(keys: Keys, sizes: Ints) -> Keys:
     """
     if not len(keys) or (sizes == sizes[0]).all():
         return np.sort(keys.reshape(len(sizes), -1), axis=1).ravel() if len(keys) else keys
-    starts, classes = np.cumsum(sizes) - sizes, np.frexp(sizes)[1]
+    starts, classes = offsets_of(sizes)[:-1], np.frexp(sizes)[1]
     found = np.empty_like(keys)
     for one in np.unique(classes[sizes > 0]):
         some = np.flatnonzero(classes == one)

@@ -14,7 +14,7 @@ from llmrec.arrays import Ints
 from llmrec.console import notice, track
 from llmrec.evaluation.bleu import bleu_from_stats
 from llmrec.languages import PAPER_BLEU
-from llmrec.ragged import Ragged, list_array
+from llmrec.ragged import Ragged, list_array, offsets_of
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.fusion.training import Fold, families, known_to_fold
 from llmrec.rankers.fusion.trees import Trees, grow_values
@@ -221,7 +221,7 @@ def _cross_fitted(
         settings: Settings.
     """
     names, features = parts[0][0], np.concatenate([part for _, part in parts])
-    bounds = np.cumsum([0, *(len(part) for _, part in parts)])
+    bounds = offsets_of([len(part) for _, part in parts])
     texts, estimates = [], np.zeros(len(values))
     for place in track(range(len(parts)), "choice", len(parts)):
         inside = np.zeros(len(values), dtype=np.bool_)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec.arrays import Ints
+from llmrec.ragged import places_within
 
 __all__ = ["printed_lists", "write_header", "write_rows"]
 
@@ -44,8 +45,7 @@ def printed_lists(ids: pa.Array, items: Ints, offsets: Ints) -> pa.Array:
     Returns:
         ``S`` strings.
     """
-    lengths = np.diff(offsets)
-    place = np.arange(offsets[0], offsets[-1]) - np.repeat(offsets[:-1], lengths)
+    place = places_within(np.diff(offsets))
     glue = np.where(place == 0, 0, np.where(place % _PER_LINE == 0, 2, 1))
     opening = pa.array(["['", " '", "\n '"]).take(pa.array(glue))
     words = pc.binary_join_element_wise(opening, ids.take(pa.array(items[offsets[0] : offsets[-1]])), "'", "")

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.arrays import Ints
+from llmrec.ragged import offsets_of
 from llmrec.synth.sizes import LocalePlan
 from llmrec.synth.words import Lexicon
 
@@ -173,7 +174,7 @@ def _describe(sizes: Ints, lexicon: Lexicon, rng: np.random.Generator) -> Lines:
     usual = np.array([one.price for one in families])[family]
     return Lines(
         family=family,
-        first=np.cumsum(sizes) - sizes,
+        first=offsets_of(sizes)[:-1],
         size=sizes,
         reserved=np.minimum(sizes - 1, np.floor(sizes * _RESERVED + rng.random(count)).astype(np.int64)),
         brand=brand * lexicon.departments + department,

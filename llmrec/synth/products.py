@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from llmrec.arrays import Ints
 from llmrec.languages import language_of
-from llmrec.ragged import places_within, row_numbers
+from llmrec.ragged import offsets_of, places_within, row_numbers
 from llmrec.schema import PRICE_SENTINEL, PRODUCT_COLUMNS
 from llmrec.synth.product_lines import Floats, Lines, SyntheticCatalogue
 from llmrec.synth.titles import JAPANESE, describe_lines
@@ -158,7 +158,7 @@ def _size_words(lexicon: Lexicon, family: Ints, size: Ints, at: int) -> tuple[li
     kinds = list(lexicon.sizes)
     words = [value[at] for kind in kinds for value in lexicon.sizes[kind]]
     counts = np.array([len(lexicon.sizes[kind]) for kind in kinds])
-    starts = np.cumsum(counts) - counts
+    starts = offsets_of(counts)[:-1]
     start = starts[np.array([kinds.index(one.size_kind) for one in lexicon.families])][family]
     return words, np.where(size >= 0, start + size, -1)
 

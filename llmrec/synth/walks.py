@@ -219,6 +219,6 @@ def _new_targets(
             slot = np.floor(rng.random(len(todo)) * graph.open[line]).astype(np.int64)
         targets[todo] = graph.first[line] + slot
         seen = items[flat_ranges(offsets[todo], lengths[todo])] == np.repeat(targets[todo], lengths[todo])
-        todo = todo[np.logical_or.reduceat(seen, np.cumsum(lengths[todo]) - lengths[todo])]
+        todo = todo[np.logical_or.reduceat(seen, offsets_of(lengths[todo])[:-1])]
         attempts += 1
     return targets

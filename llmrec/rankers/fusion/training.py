@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from llmrec.arrays import Floats, Ints
 from llmrec.console import track
 from llmrec.data.holdout import groups_of_sequences
+from llmrec.ragged import offsets_of
 from llmrec.rankers.base import CHUNK, Seen
 from llmrec.rankers.fusion.candidates import Candidates, find_candidates
 from llmrec.rankers.fusion.features import FeatureContext, build_features, feature_names
@@ -222,7 +223,7 @@ def _sampled(found: Candidates, features: Floats, targets: Ints, negatives: int,
 
 
 def _joined(parts: list[ValidationExamples]) -> ValidationExamples:
-    starts = np.cumsum([0, *(len(part.targets) for part in parts[:-1])])
+    starts = offsets_of([len(part.targets) for part in parts])[:-1]
     found = [part.candidates for part in parts]
     rows = np.concatenate([one.rows + start for one, start in zip(found, starts, strict=True)])
     others = (np.concatenate([getattr(one, name) for one in found]) for name in ("codes", "scores", "ranks", "prior"))

@@ -14,6 +14,7 @@ from scipy import sparse
 from tokenizers import Tokenizer
 
 from llmrec.arrays import Floats
+from llmrec.ragged import offsets_of
 from llmrec.text.encoders.base import content_fingerprint, encode_texts, read_encoder, write_encoder
 
 __all__ = ["StaticEncoder", "count_tokens"]
@@ -99,6 +100,6 @@ def count_tokens(tokenizer: Any, texts: Sequence[str], num_tokens: int) -> Any:
     """How often each token comes in each text, as CSR ``(N, V)``; one token may stand in a row several times."""
     cut = [text[:MAX_CHARACTERS].encode("utf-8", "replace").decode() for text in texts]  # no lone surrogates
     ids = [one.ids for one in tokenizer.encode_batch_fast(cut, add_special_tokens=False)]
-    ends = np.cumsum([0, *map(len, ids)])
+    ends = offsets_of([len(one) for one in ids])
     places = np.fromiter(itertools.chain.from_iterable(ids), dtype=np.int32, count=int(ends[-1]))
     return sparse.csr_matrix((np.ones(len(places), dtype=np.float32), places, ends), (len(ids), num_tokens))

@@ -25,6 +25,7 @@ from torch.nn import functional as F  # noqa: N812  # as everybody writes it
 from llmrec.arrays import Floats, Ints
 from llmrec.errors import ConfigError, DataError
 from llmrec.files import atomic_file
+from llmrec.ragged import offsets_of
 from llmrec.text.encoders.learning.pairs import Pairs
 from llmrec.text.encoders.learning.settings import EncoderSettings
 from llmrec.text.encoders.learning.trainable import TrainableEncoder
@@ -168,7 +169,7 @@ class _PairTask(Task):
 
         # its gradient is summed over processes and then averaged over them: that of one process with the whole batch
         gathered = all_gather(vectors)  # type: ignore[no-untyped-call]
-        ends = np.cumsum([0, *(len(part) // processes for part in parts)])
+        ends = offsets_of([len(part) // processes for part in parts])
         return torch.cat([whole[start:end] for start, end in itertools.pairwise(ends) for whole in gathered])
 
     def _false_negatives(self, rows: Ints, columns: Ints) -> NDArray[np.bool_]:
