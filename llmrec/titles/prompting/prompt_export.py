@@ -31,13 +31,7 @@ _MEANINGS = {
 
 
 def export_prompt_sessions(
-    splits: Mapping[str, Dataset],
-    out: Path,
-    *,
-    prompt: Prompt,
-    k: int,
-    fingerprint: str,
-    license_id: str = "apache-2.0",
+    splits: Mapping[str, Dataset], out: Path, *, prompt: Prompt, k: int, fingerprint: str
 ) -> None:
     """Write prompt sessions as Parquet with a dataset card; the folder appears whole or not at all.
 
@@ -47,7 +41,6 @@ def export_prompt_sessions(
         prompt: The prompt they were built with.
         k: Number of most recent titles they were built with.
         fingerprint: Of the store they were built from.
-        license_id: Of the sessions and products. Amazon-M2's is Apache 2.0 (paper, App. B.3).
 
     Raises:
         ConfigError: there is no split, the splits' columns differ, or ``out`` holds something else.
@@ -62,7 +55,7 @@ def export_prompt_sessions(
         (folder / "data").mkdir()
         for split, sessions in splits.items():
             _write_parquet(folder / "data" / f"{split}.parquet", sessions, split)
-        (folder / "README.md").write_text(_card(splits, prompt, k, fingerprint, license_id), encoding="utf-8")
+        (folder / "README.md").write_text(_card(splits, prompt, k, fingerprint), encoding="utf-8")
 
 
 def _is_export(out: Path) -> bool:
@@ -81,12 +74,11 @@ def _write_parquet(file: Path, sessions: Dataset, split: str) -> None:
             writer.write_table(group)
 
 
-def _card(splits: Mapping[str, Dataset], prompt: Prompt, k: int, fingerprint: str, license_id: str) -> str:
+def _card(splits: Mapping[str, Dataset], prompt: Prompt, k: int, fingerprint: str) -> str:
     """Dataset card: a YAML header that the hub and `datasets` read, and what a person needs to know."""
     locales = sorted({locale for sessions in splits.values() for locale in sessions.unique("locale")})
     rows = sum(len(sessions) for sessions in splits.values())
     header = {
-        "license": license_id,
         "language": [*dict.fromkeys(one.language for name, one in known_locales().items() if name in locales)],
         "task_categories": ["text-generation"],
         "tags": ["recommendation", "session-based"],
@@ -112,6 +104,8 @@ def _card(splits: Mapping[str, Dataset], prompt: Prompt, k: int, fingerprint: st
         *(f"- `{split}`: {len(sessions):,} sessions" for split, sessions in splits.items()),
         "",
         *(f"- `{column}`: {_MEANINGS[column]}" for column in columns),
+        "",
+        "Before you publish this, add the data's licence to the header (Amazon-M2's is Apache 2.0).",
         "",
         f"Prompt `{prompt.path.stem}` (SHA-256 `{prompt.hash}`), K = {k}, store `{fingerprint}`.",
         "",

@@ -229,7 +229,6 @@ def test_export_is_read_by_load_dataset_and_says_what_it_is(tiny_store: Store, t
         PLAIN.hash,
         "K = 3",
         tiny_store.fingerprint,
-        "license: apache-2.0",
         "- ja",
         "n<1K",
         "`development`: 35",
