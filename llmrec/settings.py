@@ -171,8 +171,10 @@ def _with_kind(content: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     return {"kind": kind, **{key: value for key, value in content.items() if key not in ("encoder", "select")}}
 
 
-def resolve(cls: type[C], flags: Mapping[str, Any], recipe: Recipe | None = None) -> C:
+def resolve(cls: type[C], flags: Mapping[str, Any], recipe: Recipe | None = None, origin: Path | None = None) -> C:
     """Build a config: defaults of ``cls`` < ``recipe`` < ``flags`` that are not None.
+
+    ``origin`` is the folder that holds ``flags``, where they come from one and not from the command line.
 
     Raises:
         ConfigError: an unknown key (the nearest valid one is named), a value of the wrong type or out of range, or a
@@ -183,7 +185,7 @@ def resolve(cls: type[C], flags: Mapping[str, Any], recipe: Recipe | None = None
         recipe.check_kind(getattr(cls, "RECIPE_KIND", "ranker"))
         values = _converted(cls, recipe.settings, str(recipe.path))
     given = {key: value for key, value in flags.items() if value is not None}
-    return cls(**{**values, **_converted(cls, given, "")})
+    return cls(**{**values, **_converted(cls, given, str(origin or ""))})
 
 
 def build(cls: type[C], content: Any, where: str) -> C:

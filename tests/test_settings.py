@@ -182,6 +182,8 @@ def test_old_names_mean_what_they_meant(
     notices = capsys.readouterr().err
     for name in old:
         assert f"{file}: '{name}' has a new name: " in notices
+        resolve(cls, {name: old[name]}, origin=tmp_path)
+        assert f"{tmp_path}: '{name}' has a new name: " in capsys.readouterr().err, "a saved thing is named, no flag"
         (current, *_) = [field.name for field in dataclasses.fields(cls) if name in field.metadata["formerly"]]
         for both in ({name: old[name], current: old[name]}, {current: old[name], name: old[name]}):
             with pytest.raises(ConfigError, match=f"the old name of '{current}', which is given too; leave it out"):

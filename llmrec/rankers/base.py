@@ -248,15 +248,15 @@ class Ranker(ABC, Generic[SettingsT]):
             )
         arrays = RANKER.read_arrays(folder, record)
         with RANKER.understood(folder):
-            ranker = cls(cls._settings_of(record))
+            ranker = cls(cls._settings_of(record, folder))
             ranker.catalogue = Catalogue.from_arrays(arrays, tuple(record["locales"]))
             ranker._restore(arrays)
         return ranker
 
     @classmethod
-    def _settings_of(cls, record: Mapping[str, Any]) -> Any:
-        """Settings that a saved ranker's record holds."""
-        return resolve(cls.settings_class, record["settings"])
+    def _settings_of(cls, record: Mapping[str, Any], folder: Path) -> Any:
+        """Settings that the record of a ranker saved in ``folder`` holds."""
+        return resolve(cls.settings_class, record["settings"], origin=folder)
 
     @abstractmethod
     def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:

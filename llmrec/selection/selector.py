@@ -210,7 +210,7 @@ class Selector:
         record = SELECTOR.read(folder)
         arrays = SELECTOR.read_arrays(folder, record)
         with SELECTOR.understood(folder):
-            selector = cls(resolve(SelectSettings, record["settings"]))
+            selector = cls(resolve(SelectSettings, record["settings"], origin=folder))
             selector.survival = Survival.from_arrays(arrays)
             ways = record.get("choices", [PAPER_BLEU])  # an older one counted every locale's titles by 13a
             selector.choices = {way: _learnt_of(arrays, _prefix(way, ways)) for way in ways}

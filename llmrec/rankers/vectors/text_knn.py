@@ -101,13 +101,13 @@ class TextKnn(Ranker[TextKnnSettings]):
         return self._finders[locale]
 
     @classmethod
-    def _settings_of(cls, record: Mapping[str, Any]) -> TextKnnSettings:
+    def _settings_of(cls, record: Mapping[str, Any], folder: Path) -> TextKnnSettings:
         values = dict(record["settings"])
         if record["ranker"] != cls.name:  # a 'title_vectors', which searched exactly and could weigh what sells well
             values["index"] = "exact"
             if values.pop("prior_weight", 0):
                 raise ConfigError("prior_weight is no setting any more")
-        settings: TextKnnSettings = super()._settings_of({"settings": values})
+        settings: TextKnnSettings = super()._settings_of({"settings": values}, folder)
         return settings
 
     def _state(self) -> Mapping[str, NDArray[Any]]:
