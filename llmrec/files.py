@@ -71,11 +71,11 @@ def disk_errors(target: Path) -> Iterator[None]:
         raise
     except Exception as error:
         number = getattr(error, "errno", None)
-        if number in (errno.ENOSPC, errno.EDQUOT) or _is_full(target):
-            raise DiskError(f"{target}: the disk is full; free some space and run the same command again") from error
         if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             reason = os.strerror(number)
             raise DiskError(f"{target}: cannot be written ({reason}); choose another place") from error
+        if number in (errno.ENOSPC, errno.EDQUOT) or _is_full(target):
+            raise DiskError(f"{target}: the disk is full; free some space and run the same command again") from error
         raise
 
 

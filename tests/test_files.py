@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llmrec.errors import DiskError
-from llmrec.files import atomic_file, atomic_folder, sha256_of, shipped_folder, write_text
+from llmrec.files import atomic_file, atomic_folder, disk_errors, sha256_of, shipped_folder, write_text
 
 
 def break_off(path: Path) -> None:
@@ -73,6 +74,14 @@ def test_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(DiskError, match="cannot be written"):
         write_text(tmp_path / "file" / "a.txt", "x")
+
+
+def test_a_read_only_image_without_a_free_byte_is_not_called_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmrec.files._is_full", lambda target: True)
+    with pytest.raises(DiskError, match="cannot be written \\(Read-only"), disk_errors(tmp_path / "a"):
+        raise OSError(errno.EROFS, "")
 
 
 def test_sha256_of_a_known_text(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ class ImportJob:
 
     source: Path = option(..., "Folder with the raw files, or the authors' repository.", argument=True)
     out: Path = option(..., "The store to write; an older store there is replaced at the end.", argument=True)
-    seed: int = option(0, "Draws the validation sessions.")
+    seed: int = option(0, "Draws the validation sessions.", minimum=0)
     validation_share: float = option(0.1, "Share of training sessions kept for validation.")
 
 
@@ -45,7 +45,7 @@ class SynthJob:
 
     out: Path = option(..., "Folder for the official CSV layout.", argument=True)
     size: Literal["tiny", "small", "full"] = option("tiny", "small is 1/50 of full, which has 3.6 M sessions.")
-    seed: int = option(0, "The same seed and size give the same bytes.")
+    seed: int = option(0, "The same seed and size give the same bytes.", minimum=0)
     report: bool = option(False, "Set its figures beside the paper's.")
 
 
@@ -73,7 +73,7 @@ class HoldoutJob:
     file: Path = option(..., "Sessions, labelled or bare: Parquet or CSV.", argument=True)
     out: Path = option(..., "Folder for train, sessions and targets (.parquet).", argument=True)
     share: float = option(0.1, "Share of each locale's sessions.")
-    seed: int = option(0, "Draws them.")
+    seed: int = option(0, "Draws them.", minimum=0)
     locales: Sequence[str] | None = option(None, "Only this locale; may be repeated.", flag="--locale")
     grouped: bool = option(False, "Keep sessions that go on from one another on one side.")
     cold: float = option(0.0, "Share of the targets that no session to learn from holds.")

@@ -40,7 +40,7 @@ class IndexJob:
     recall: float = option(0.95, "Share of the exact ten nearest that a search is to find.")
     add: Path | None = option(None, "Add the products of this file; nothing is built.", metavar="PRODUCTS")
     remove: Path | None = option(None, "Remove the products of this file (id, locale); nothing is built.")
-    seed: int = option(0, "Draws what it learns from and is tuned on.")
+    seed: int = option(0, "Draws what it learns from and is tuned on.", minimum=0)
 
 
 def index(job: IndexJob) -> None:
@@ -138,8 +138,8 @@ class AlignmentJob:
     json: Path | None = option(None, "Write the scores here as well.")
     plot: Path | None = option(None, "Write a heat map here (.png or .svg).")
     metric: Literal["hit@1", "hit@10", "mrr"] = option("mrr", "What the heat map shows.")
-    queries: int = option(1000, "Most products of a pair of locales that ask.")
-    seed: int = option(0, "Draws them.")
+    queries: int = option(1000, "Most products of a pair of locales that ask.", minimum=1)
+    seed: int = option(0, "Draws them.", minimum=0)
 
 
 def evaluate_alignment(job: AlignmentJob) -> None:
@@ -181,8 +181,8 @@ class ImputeJob:
     out: Path | None = option(None, "Write values for the products that lack them (.parquet).")
     k: int = option(10, "Neighbours that vote.")
     hide: float = option(0.1, "Share of the known values that is hidden, to measure accuracy.")
-    queries: int = option(1000, "Most hidden values of a locale.")
-    seed: int = option(0, "Draws them.")
+    queries: int = option(1000, "Most hidden values of a locale.", minimum=1)
+    seed: int = option(0, "Draws them.", minimum=0)
 
 
 def impute(job: ImputeJob) -> None:

@@ -31,7 +31,7 @@ class RankJob:
     save: Path | None = option(None, "Keep the ranker in this folder.")
     load: Path | None = option(None, "A kept ranker; with --train it goes on learning.")
     recipe: str | None = option(None, "Recipe by name or file; RANKER's own if not given.")
-    seed: int | None = option(None, "Seed of a ranker that draws; the recipe's, or 0.")
+    seed: int | None = option(None, "Seed of a ranker that draws; the recipe's, or 0.", minimum=0)
     pretrain: Sequence[Path] = option(
         (), "Sessions to learn from before --train (Task 2); several files.", several=True
     )
@@ -43,5 +43,5 @@ class RankJob:
     log_to: str | None = option(
         None, "tensorboard (in the checkpoints; the default there), wandb, mlflow, trackio, none; by commas."
     )
-    limit: int | None = option(None, "Only the first sessions; the run is stamped partial.")
+    limit: int | None = option(None, "Only the first sessions; the run is stamped partial.", minimum=1)
     allow_overlap: bool = option(False, "Let training rows repeat a session with its label; the run says so.")

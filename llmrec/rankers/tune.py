@@ -54,7 +54,7 @@ class TuneJob:
     storage: Path | None = option(None, "Folder of the search; OUT.search if not given.")
     validation_share: float = option(0.1, "Share of the labelled sessions to validate on.")
     transductive: bool = option(False, "Learn from the validation prefixes too.", flag="--transductive/--inductive")
-    seed: int = option(0, "Draws the validation part and the trials.")
+    seed: int = option(0, "Draws the validation part and the trials.", minimum=0)
     allow_overlap: bool = option(False, "Let training rows repeat a session with its label.")
 
 

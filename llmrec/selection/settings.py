@@ -70,6 +70,6 @@ class SelectJob:
     settings: Mapping[str, Any] = option({}, "A setting of the recipe, as name=value; may be repeated.", flag="--set")
     without: Sequence[str] = option((), "Switch off: own, likely, given, or a ranker; may be repeated.")
     resume: bool = option(False, "Go on with what a killed run left beside RUN.")
-    limit: int | None = option(None, "Only the first sessions; the run is stamped partial.")
-    seed: int | None = option(None, "Seed of folds, draws and trees; the recipe's, or 0.")
+    limit: int | None = option(None, "Only the first sessions; the run is stamped partial.", minimum=1)
+    seed: int | None = option(None, "Seed of folds, draws and trees; the recipe's, or 0.", minimum=0)
     allow_overlap: bool = option(False, "Let training rows repeat a session with its label; the run says so.")

@@ -105,7 +105,7 @@ def restore(accelerator: Any, folder: Path) -> None:
     try:
         accelerator.load_state(str(newest))
     except Exception as error:
-        raise ModelError(f"{newest}: this checkpoint cannot be read; start over with --overwrite") from error
+        raise ModelError(f"{newest}: this checkpoint cannot be read; start over without --resume") from error
 
 
 def finish(folder: Path, progress: Progress, settings: Mapping[str, Any]) -> None:
@@ -133,13 +133,15 @@ def _read(file: Path) -> dict[str, Any]:
         content = json.loads(file.read_text(encoding="utf-8"))
         return {"settings": dict(content["settings"]), "progress": dict(content["progress"])}
     except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{file}: not a checkpoint of this version; start over with --overwrite") from error
+        raise ModelError(f"{file}: not a checkpoint of this version; start over without --resume") from error
 
 
 def _same_settings(where: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     for key, now in sorted(new.items()):  # a record of an earlier version has no word for what it did not have
+        if key not in old and now:
+            raise ConfigError(f"{where}: of an earlier version, which had no '{key}'; start over without --resume")
         if old.get(key) != now and (key in old or now):
             raise ConfigError(
                 f"{where}: made with {key} {old.get(key)!r}, now {now!r}; "
-                "--resume needs the same settings, or start over with --overwrite"
+                "--resume needs the same settings, or start over without it"
             )

@@ -13,6 +13,7 @@ import pytest
 
 from llmrec.cli import data, runs, text
 from llmrec.cli.flags import command_of, spread
+from llmrec.cli.verbs import PANELS
 from llmrec.data.holdout import hold_out
 from llmrec.data.importing import import_dataset
 from llmrec.data.pick import pick_locales
@@ -20,7 +21,7 @@ from llmrec.errors import ConfigError
 from llmrec.evaluation.blend import blend_runs
 from llmrec.evaluation.evaluate import evaluate_run
 from llmrec.rankers.fusion.explain import explain_file
-from llmrec.settings import option
+from llmrec.settings import option, resolve
 from llmrec.synth import synthesize
 from llmrec.text.products.ground import ground_run
 
@@ -115,3 +116,14 @@ def test_a_verb_has_the_defaults_of_the_function_that_it_calls(job: Any, functio
     for field in fields(job):
         if field.name not in own and parameters[field.name].default is not inspect.Parameter.empty:
             assert field.default == parameters[field.name].default, field.name
+
+
+JOBS = [verb.load()[0] for panel in PANELS.values() for verb in panel]
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda one: one.__name__)
+def test_counts_and_seeds_below_zero_are_refused_before_anything_starts(job: Any) -> None:
+    for field in fields(job):
+        if field.name in {"seed", "limit", "queries", "samples"}:
+            with pytest.raises(ConfigError, match=f"^--{field.name} must be at least [01]; got -1"):
+                resolve(job, {field.name: -1})

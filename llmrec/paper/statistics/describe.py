@@ -48,7 +48,7 @@ class StatisticsJob:
     out: Path | None = option(None, "Folder for report.html, and CSV, PNG and SVG of each.")
     split: str | None = option(None, "Split that the figures count; training, or all where there is none.")
     sknn_sample: int = option(10_000, "Sessions scored for Figure 2f; 0 leaves it out.", minimum=0)
-    seed: int = option(0, "Draws them.")
+    seed: int = option(0, "Draws them.", minimum=0)
 
 
 def show_statistics(job: StatisticsJob) -> None:

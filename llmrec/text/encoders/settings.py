@@ -25,7 +25,7 @@ class EmbedJob:
     dim: int | None = option(None, "Width of the vectors; the encoder's own if not given.")
     precision: Precision = option("auto", "Numbers that sentence-transformers models reckon with.")
     batch_size: int = option(32, "Texts such a model reads at once.", minimum=1)
-    seed: int = option(0, "Of what tfidf-svd draws.")
+    seed: int = option(0, "Of what tfidf-svd draws.", minimum=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class TrainEncoderJob:
     recipe: str | None = option(None, "encoder_static, encoder_finetune, or a file.")
     base: str | None = option(None, "static, or a sentence-transformers model to fine-tune.")
     lora_rank: int | None = option(None, "Rank of LoRA, for large models.")
-    seed: int | None = option(None, "Draws validation sessions, order and initial weights.")
+    seed: int | None = option(None, "Draws validation sessions, order and initial weights.", minimum=0)
     settings: Mapping[str, Any] = option({}, "A setting of the recipe, as name=value; may be repeated.", flag="--set")
     checkpoints: Path | None = option(None, "Folder for checkpoints; OUT.training if not given.")
     resume: bool = option(False, "Go on from what a killed training left there.")
