@@ -42,7 +42,12 @@ def register_ranker(cls: RankerT) -> RankerT:
     Raises:
         ConfigError: another ranker has, or had, that name.
     """
-    taken = cls.name in RANKERS or cls.name in FORMER or _REGISTERED.get(cls.name, cls) is not cls
+    there = _REGISTERED.get(cls.name, cls)
+    other = (there.__module__, there.__qualname__) != (
+        cls.__module__,
+        cls.__qualname__,
+    )  # a cell run again
+    taken = cls.name in RANKERS or cls.name in FORMER or other
     if taken:
         raise ConfigError(f"{cls.__module__}.{cls.__name__}: there is a ranker '{cls.name}' already; name it otherwise")
     _REGISTERED[cls.name] = cls

@@ -30,6 +30,13 @@ def test_a_registered_ranker_is_found_and_read_by_its_name(tmp_path: Path) -> No
         ranker_class("own_popularty")
 
 
+def test_a_class_defined_again_takes_the_place_of_the_first_as_when_a_cell_is_run_again() -> None:
+    first, again = (type("Own", (GlobalPopularity,), {"name": "own_popularity"}) for _ in range(2))
+    register_ranker(first)
+    assert register_ranker(again) is again
+    assert ranker_class("own_popularity") is again
+
+
 @pytest.mark.parametrize("taken", ["covisit", "title_vectors", "own_popularity"])
 def test_a_taken_name_is_one_line(taken: str) -> None:
     register_ranker(type("Own", (GlobalPopularity,), {"name": "own_popularity"}))
