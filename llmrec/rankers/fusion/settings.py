@@ -10,8 +10,6 @@ from llmrec.settings import Decides, option
 __all__ = ["FusionSettings"]
 
 _SOURCES = (
-    "covisit_near",
-    "covisit_last",
     "covisit_walk",
     "covisit_walk_wide",
     "item_vectors",
