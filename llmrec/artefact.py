@@ -19,7 +19,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from llmrec.errors import ConfigError, LlmrecError, ModelError
-from llmrec.files import atomic_folder, sha256_of
+from llmrec.files import sha256_of
+from llmrec.output import atomic_folder
 
 __all__ = ["ARRAYS", "Arrays", "Kind", "json_text"]
 

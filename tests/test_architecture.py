@@ -19,6 +19,7 @@ LAYERS = [
     {"errors", "arrays"},
     {"schema"},
     {"files", "console", "threads"},
+    {"output"},
     {"languages"},
     {"ragged"},
     {"vocabulary"},

@@ -81,7 +81,7 @@ def results(job: ResultsJob) -> None:
     Raises:
         LlmrecError: as `llmrec.reporting.standings.read_entry`.
     """
-    from llmrec.files import write_text
+    from llmrec.output import write_text
     from llmrec.reporting.blocks import to_markdown
     from llmrec.reporting.standings import read_entry, standings
 

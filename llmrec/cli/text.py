@@ -144,7 +144,7 @@ class AlignmentJob:
 
 def evaluate_alignment(job: AlignmentJob) -> None:
     """Print, write and draw the scores; errors are those of `llmrec.text.products.alignment.align_locales`."""
-    from llmrec.files import write_text
+    from llmrec.output import write_text
     from llmrec.text.encoders.embeddings_folder import open_embeddings
     from llmrec.text.products.alignment import align_locales, render_alignment
 
@@ -190,7 +190,7 @@ def impute(job: ImputeJob) -> None:
     require("faiss", "text")
     import pyarrow.parquet as pq
 
-    from llmrec.files import atomic_file
+    from llmrec.output import atomic_file
     from llmrec.text.encoders.embeddings_folder import open_embeddings
     from llmrec.text.products.impute import attributes_of, impute_attributes, render_accuracies
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from llmrec.data.connection import connected
 from llmrec.data.sessions import read_sessions_file
 from llmrec.errors import ConfigError, DataError
-from llmrec.files import atomic_folder
+from llmrec.output import atomic_folder
 from llmrec.ragged import list_lengths, row_numbers, split_last
 
 __all__ = ["Holdout", "continued_groups", "groups_of_sequences", "hold_out"]

@@ -34,7 +34,8 @@ from llmrec.data.splits import in_validation, validation_limits
 from llmrec.data.staged_targets import attach_targets, targets_table
 from llmrec.data.summary import Finding, ImportSummary, TableSummary
 from llmrec.errors import ConfigError
-from llmrec.files import atomic_folder, sha256_of
+from llmrec.files import sha256_of
+from llmrec.output import atomic_folder
 from llmrec.schema import PRODUCT_COLUMNS, STORE_VERSION
 
 __all__ = ["import_dataset"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from llmrec.data.connection import connected
 from llmrec.data.sessions import read_sessions_file
 from llmrec.errors import ConfigError, DataError
-from llmrec.files import atomic_file
+from llmrec.output import atomic_file
 
 __all__ = ["pick_locales"]
 

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.bootstrap import Interval
-from llmrec.files import read_record, write_text
+from llmrec.files import read_record
+from llmrec.output import write_text
 
 __all__ = ["RESULT_VERSION", "Comparison", "Part", "Result", "Scores", "read_result", "refuse_partial", "write_result"]
 

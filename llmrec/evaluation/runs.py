@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from llmrec.errors import ConfigError, DataError
-from llmrec.files import atomic_file, disk_errors, write_text
+from llmrec.output import atomic_file, disk_errors, write_text
 
 __all__ = ["PREDICTION", "Kind", "Run", "read_run", "sidecar_of", "write_run"]
 

@@ -14,7 +14,7 @@ import yaml
 from llmrec.arrays import Ints
 from llmrec.console import track
 from llmrec.errors import ConfigError, DataError
-from llmrec.files import atomic_folder
+from llmrec.output import atomic_folder
 from llmrec.ragged import Ragged, flat_ranges, list_array, list_lengths, offsets_of
 from llmrec.rankers.sessions import Sessions, TrainingSessions
 

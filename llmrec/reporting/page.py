@@ -9,8 +9,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from llmrec.files import write_text
 from llmrec.languages import language_of
+from llmrec.output import write_text
 from llmrec.reporting.blocks import Block, Plot
 from llmrec.reporting.plots import figure_svg
 

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from llmrec.errors import ConfigError
 from llmrec.evaluation.bootstrap import Interval
-from llmrec.files import atomic_file
+from llmrec.output import atomic_file
 
 __all__ = [
     "figure_svg",

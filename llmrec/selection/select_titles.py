@@ -19,7 +19,8 @@ from llmrec.data.store import Store
 from llmrec.errors import ConfigError
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.evaluation.runs import Run, write_run
-from llmrec.files import atomic_file, digest_of, disk_errors, sha256_of_all
+from llmrec.files import digest_of, sha256_of_all
+from llmrec.output import atomic_file, disk_errors
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.recipes import yaml_value
 from llmrec.rankers.sessions import Sessions, TrainingSessions, read_session_files, read_training_files

@@ -16,7 +16,7 @@ from llmrec.arrays import Ints
 from llmrec.console import progress_bar
 from llmrec.data.sources import SYNTHETIC
 from llmrec.errors import ConfigError
-from llmrec.files import atomic_folder
+from llmrec.output import atomic_folder
 from llmrec.schema import PRODUCT_COLUMNS
 from llmrec.synth.csv_rows import printed_lists, write_header, write_rows
 from llmrec.synth.product_lines import SyntheticCatalogue, build_catalogue

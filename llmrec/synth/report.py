@@ -11,7 +11,7 @@ from typing import Final
 from rich.table import Table
 
 from llmrec.console import table
-from llmrec.files import write_text
+from llmrec.output import write_text
 from llmrec.synth.measure import Figure
 
 __all__ = ["REPORT", "render_report", "write_report"]

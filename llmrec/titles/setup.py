@@ -19,8 +19,8 @@ from llmrec.data.importing import import_dataset
 from llmrec.data.overlap import Overlap, overlap_of_files, refuse_overlap
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, StoreError, require
-from llmrec.files import disk_errors
 from llmrec.languages import VARIABLE
+from llmrec.output import disk_errors
 from llmrec.synth import is_current, synthesize
 from llmrec.text.prompts import Prompt, load_prompt
 from llmrec.titles.models.lora import open_model

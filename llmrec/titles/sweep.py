@@ -16,7 +16,7 @@ from llmrec.console import notice
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, LlmrecError, require
 from llmrec.evaluation.results import read_result
-from llmrec.files import disk_errors, write_text
+from llmrec.output import disk_errors, write_text
 from llmrec.settings import RECIPES, Recipe, decided_by, load_recipe, option, resolve
 from llmrec.titles.settings import GenerateConfig
 from llmrec.training.search import Search, Space, print_trials, read_named, readable, write_recipe

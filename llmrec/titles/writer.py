@@ -15,8 +15,9 @@ from llmrec.data.sessions import read_products, read_sessions
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError
 from llmrec.evaluation.results import Result
-from llmrec.files import digest_of, disk_errors
+from llmrec.files import digest_of
 from llmrec.languages import PAPER_BLEU, bleu_tokenizer
+from llmrec.output import disk_errors
 from llmrec.settings import deciding
 from llmrec.titles.decoding.backends import build_decoder
 from llmrec.titles.decoding.decode import write_titles

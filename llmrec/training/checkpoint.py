@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrec.errors import ConfigError, ModelError
-from llmrec.files import disk_errors, sync, write_text
+from llmrec.output import disk_errors, sync, write_text
 
 __all__ = ["Progress", "checkpoints", "finish", "is_finished", "load_progress", "restore", "save_checkpoint"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from llmrec.files import write_text
+from llmrec.output import write_text
 
 __all__ = ["HISTORY", "read_history", "write_history"]
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from llmrec.console import notice, progress_bar
-from llmrec.files import atomic_file
+from llmrec.output import atomic_file
 from llmrec.settings import deciding
 from llmrec.training import checkpoint
 from llmrec.training.checkpoint import Progress

@@ -14,7 +14,8 @@ import yaml
 
 from llmrec.console import out, track
 from llmrec.errors import ConfigError, nearest, require
-from llmrec.files import disk_errors, read_yaml, write_text
+from llmrec.files import read_yaml
+from llmrec.output import disk_errors, write_text
 from llmrec.reporting.blocks import Table, to_terminal
 
 __all__ = ["Search", "Space", "names_in", "print_trials", "read_named", "readable", "write_recipe"]

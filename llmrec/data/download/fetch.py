@@ -11,7 +11,7 @@ from llmrec.console import progress_bar, track
 from llmrec.data.download.official import known_files
 from llmrec.data.sources import find_source
 from llmrec.errors import ConfigError, DataError
-from llmrec.files import atomic_folder
+from llmrec.output import atomic_folder
 
 __all__ = ["clone", "copy_folder"]
 

@@ -16,7 +16,8 @@ from llmrec.data.download.official import Known, known_files
 from llmrec.data.raw import ends_whole, explained, read_raw
 from llmrec.data.sources import SYNTHETIC, find_source
 from llmrec.errors import DataError, LlmrecError
-from llmrec.files import sha256_of, write_text
+from llmrec.files import sha256_of
+from llmrec.output import write_text
 
 __all__ = ["SUMS", "Checked", "check_folder", "impostor", "is_synthetic", "write_sums"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llmrec.errors import ConfigError
-from llmrec.files import write_text
+from llmrec.output import write_text
 from llmrec.paper.reproduction.recipe import FOLDER, Row, TableRecipe, load_table, table_names
 from llmrec.paper.reproduction.records import Measurement, read_folder
 from llmrec.paper.reproduction.report import made_by, shown_cell, shown_number

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from llmrec.files import read_record, write_text
+from llmrec.files import read_record
+from llmrec.output import write_text
 
 __all__ = ["RECORDED", "Cell", "Measurement", "read_folder", "read_measurement", "record_path", "write_measurement"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from llmrec.files import write_text
+from llmrec.output import write_text
 from llmrec.paper.reproduction.recipe import settings_of
 from llmrec.paper.reproduction.records import Cell, Measurement
 from llmrec.paper.reproduction.reproduce import ReproduceJob, RowOutcome, TableOutcome, reproduce

@@ -11,7 +11,7 @@ from typing import Final
 
 from llmrec.console import notice, progress_bar, stderr
 from llmrec.errors import ConfigError, LlmrecError
-from llmrec.files import write_text
+from llmrec.output import write_text
 from llmrec.paper.reproduction.measure import measure_row
 from llmrec.paper.reproduction.recipe import FOLDER, Protocol, Row, TableRecipe, load_band, load_table, table_names
 from llmrec.paper.reproduction.records import (

@@ -17,7 +17,7 @@ from typing import Any, Final
 import llmrec
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.provenance import command_line
-from llmrec.files import write_text
+from llmrec.output import write_text
 from llmrec.paper.reproduction.templates import fill
 
 __all__ = ["Done", "StepFailed", "StepRunner", "shown"]

@@ -14,7 +14,7 @@ import pyarrow.csv as pa_csv
 from matplotlib.figure import Figure
 
 from llmrec.console import track
-from llmrec.files import atomic_file, write_text
+from llmrec.output import atomic_file, write_text
 from llmrec.paper.statistics.corpus import ALL
 from llmrec.paper.statistics.figures import overlap_matrix
 from llmrec.paper.statistics.overview import Overview

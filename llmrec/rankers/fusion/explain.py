@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from llmrec.errors import ConfigError
-from llmrec.files import write_text
+from llmrec.output import write_text
 from llmrec.rankers.base import Seen
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.sessions import Sessions, read_session_files

@@ -27,7 +27,7 @@ from llmrec.data.digests import content_digest
 from llmrec.data.products import read_products_file
 from llmrec.errors import DataError, StoreError
 from llmrec.evaluation.provenance import collect_provenance
-from llmrec.files import atomic_file, disk_errors, put_in_place, write_text
+from llmrec.output import atomic_file, disk_errors, put_in_place, write_text
 from llmrec.text.encoders.base import Encoder
 from llmrec.text.encoders.embeddings_folder import (
     COLUMNS,

@@ -17,7 +17,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from llmrec.console import notice
 from llmrec.errors import ModelError
-from llmrec.files import atomic_file
+from llmrec.output import atomic_file
 
 __all__ = ["QuantizedTransformer", "cache_folder", "quantized"]
 

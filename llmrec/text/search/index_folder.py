@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from llmrec.artefact import Kind, json_text
 from llmrec.errors import StoreError
-from llmrec.files import atomic_folder, disk_errors, write_text
+from llmrec.output import atomic_folder, disk_errors, write_text
 from llmrec.text.encoders.embeddings_folder import INDEX, Embeddings
 from llmrec.text.search.index import Index, Shard, read_structure, write_structure
 from llmrec.text.search.vectors import Vectors

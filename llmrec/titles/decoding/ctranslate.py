@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmrec.errors import ConfigError, ModelError, require
-from llmrec.files import atomic_folder
+from llmrec.output import atomic_folder
 
 __all__ = ["convert_model", "decode_batch", "load_translator"]
 

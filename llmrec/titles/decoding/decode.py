@@ -16,7 +16,7 @@ from datasets import Dataset
 
 from llmrec.console import progress_bar
 from llmrec.evaluation.bleu import own_bleu
-from llmrec.files import disk_errors
+from llmrec.output import disk_errors
 from llmrec.titles.models.causal import continue_prompts, generate_tokens, is_causal
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.training.batches import decoding_batches, pad, read_tokens, token_lengths

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmrec.errors import DataError, DiskError
-from llmrec.files import digest_of, disk_errors
+from llmrec.files import digest_of
+from llmrec.output import disk_errors
 from llmrec.titles.lab.answers import Answer
 
 __all__ = ["AnswerCache", "cache_key", "open_cache"]

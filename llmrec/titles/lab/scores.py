@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from llmrec.evaluation.results import Comparison, Result
 from llmrec.evaluation.scoring import OVERALL, score_titles
-from llmrec.files import atomic_file, write_text
+from llmrec.output import atomic_file, write_text
 from llmrec.reporting.blocks import Table
 from llmrec.reporting.tables import with_interval
 from llmrec.titles.lab.answers import Answer, Written, clean_title

@@ -23,7 +23,8 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from llmrec.errors import ConfigError, ModelError, nearest, require
-from llmrec.files import atomic_folder, sha256_of_all
+from llmrec.files import sha256_of_all
+from llmrec.output import atomic_folder
 
 __all__ = [
     "BASE",

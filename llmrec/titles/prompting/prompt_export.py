@@ -11,8 +11,8 @@ from datasets import Dataset
 
 from llmrec.console import track
 from llmrec.errors import ConfigError
-from llmrec.files import atomic_folder
 from llmrec.languages import locales as known_locales
+from llmrec.output import atomic_folder
 from llmrec.text.prompts import Prompt
 
 __all__ = ["export_prompt_sessions"]

@@ -14,7 +14,8 @@ from datasets import Dataset
 from llmrec.console import progress_bar
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError
-from llmrec.files import atomic_file, digest_of
+from llmrec.files import digest_of
+from llmrec.output import atomic_file
 from llmrec.text.prompts import Prompt
 from llmrec.titles.prompting.affixes import PromptAffixes
 from llmrec.titles.prompting.prompt_tokens import check_room, encode_prompts, encode_titles

@@ -24,7 +24,7 @@ from torch.nn import functional as F  # noqa: N812  # as everybody writes it
 
 from llmrec.arrays import Floats, Ints
 from llmrec.errors import ConfigError, DataError
-from llmrec.files import atomic_file
+from llmrec.output import atomic_file
 from llmrec.ragged import offsets_of
 from llmrec.text.encoders.learning.pairs import Pairs
 from llmrec.text.encoders.learning.settings import EncoderSettings
