@@ -21,6 +21,7 @@ __all__ = [
     "BLEU_TOKENIZERS",
     "PAPER_BLEU",
     "VARIABLE",
+    "WORD_BREAKS",
     "Locale",
     "bleu_tokenizer",
     "known_languages",
@@ -35,6 +36,7 @@ __all__ = [
 VARIABLE: Final = "LLMREC_LANGUAGES"
 PAPER_BLEU: Final = "13a"  # paper §4.3; every locale's headline BLEU, whatever its own tokenizer
 BLEU_TOKENIZERS: Final = (PAPER_BLEU, "char", "intl", "none", "zh")  # sacrebleu's that need no download
+WORD_BREAKS: Final = ("spaces", "characters")
 _SHIPPED: Final = Path(__file__).with_name("languages.yaml")
 _CODE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")  # it goes into `lang` of HTML as it is
 _SECTIONS: Final = ("locales", "phrases")
@@ -50,13 +52,16 @@ class Locale:
         language: ISO 639 code of its titles.
         wording: Language of the prompts' phrases where a prompt has none in ``language``.
         bleu: Tokenizer of its own BLEU, one of `BLEU_TOKENIZERS`.
+        words: Where its words end, one of `WORD_BREAKS`: a page breaks a title's line there.
     """
 
     language: str = "en"
     wording: str = "en"
     bleu: str = PAPER_BLEU
+    words: str = WORD_BREAKS[0]
 
 
+_CHOICES: Final = {"bleu": BLEU_TOKENIZERS, "words": WORD_BREAKS}
 _KEYS: Final = tuple(field.name for field in fields(Locale))
 
 
@@ -162,8 +167,8 @@ def _check_locale(path: str, name: Any, entry: Any) -> None:
     for key, value in entry.items():
         if key not in _KEYS:
             raise ConfigError(f"{where}: unknown key '{key}'{nearest(str(key), _KEYS)}")
-        if key == "bleu":
-            if value not in BLEU_TOKENIZERS:
-                raise ConfigError(f"{where}: 'bleu' must be one of {', '.join(BLEU_TOKENIZERS)}; got {value!r}")
+        if key in _CHOICES:
+            if value not in _CHOICES[key]:
+                raise ConfigError(f"{where}: '{key}' must be one of {', '.join(_CHOICES[key])}; got {value!r}")
         elif not (isinstance(value, str) and _CODE.fullmatch(value)):
             raise ConfigError(f"{where}: '{key}' must be a language code such as nl or \"no\"; got {value!r}")

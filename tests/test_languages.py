@@ -15,7 +15,7 @@ from llmrec.text.prompts import load_prompt
 
 OWN = """
 locales:
-  CN: {language: zh, bleu: zh}
+  CN: {language: zh, bleu: zh, words: characters}
   NL: {language: nl, wording: de}
   UK: {bleu: intl}
 phrases:
@@ -47,9 +47,10 @@ def test_a_locale_that_no_file_names_is_english() -> None:
 @pytest.mark.usefixtures("own")
 def test_a_file_of_ones_own_adds_locales_and_changes_keys_alone() -> None:
     assert locale_of("CN").language == "zh"
-    assert bleu_tokenizer("CN") == "zh"
+    assert (bleu_tokenizer("CN"), locale_of("CN").words) == ("zh", "characters")
     assert (language_of("UK"), bleu_tokenizer("UK")) == ("en", "intl"), "what it does not name stays"
     assert bleu_tokenizer("JP") == "char"
+    assert [locale_of(name).words for name in ("JP", "NL")] == ["characters", "spaces"]
     assert list(locales())[-2:] == ["CN", "NL"]
 
 
@@ -81,6 +82,7 @@ def test_provenance_names_the_file(own: Path, monkeypatch: pytest.MonkeyPatch) -
     ("text", "message"),
     [
         ("locales: {CN: {bleu: zhh}}", "locale 'CN': 'bleu' must be one of 13a, char, intl, none, zh; got 'zhh'"),
+        ("locales: {CN: {words: none}}", "locale 'CN': 'words' must be one of spaces, characters; got 'none'"),
         ("locales: {CN: {blue: zh}}", "locale 'CN': unknown key 'blue'; did you mean 'bleu'?"),
         ("locales: {CN: zh}", "locale 'CN' must be a mapping such as {language: nl}; got 'zh'"),
         ("locales: {CN: {language: '\" onload='}}", "'language' must be a language code"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from llmrec.languages import language_of
+from llmrec.languages import language_of, locale_of
 from llmrec.output import write_text
 from llmrec.reporting.blocks import Block, Plot
 from llmrec.reporting.plots import figure_svg
@@ -41,7 +41,7 @@ def render_page(title: str, blocks: Sequence[Block]) -> str:
 def _environment() -> Environment:
     loader = FileSystemLoader(Path(__file__).parent / "templates")
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.filters |= {"language": language_of, "svg": _svg}
+    made.filters |= {"language": language_of, "svg": _svg, "words": lambda locale: locale_of(locale).words}
     return made
 
 

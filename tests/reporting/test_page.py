@@ -11,6 +11,7 @@ from rich.console import Console
 from llmrec.errors import ConfigError
 from llmrec.evaluation.bootstrap import Interval
 from llmrec.evaluation.scoring import score_titles
+from llmrec.languages import VARIABLE
 from llmrec.reporting.blocks import (
     Code,
     Heading,
@@ -142,6 +143,25 @@ def test_examples_carry_the_language_of_their_locale():
     page = parsed(render_page("p", [Table(("locale", "previous", "written", "target"), rows, align="l")]))
     assert [value for name, value in page.attributes if name == "lang"] == ["en"] + ["ja"] * 3 + ["en"] * 3
     assert page.tags.count("li") == 3
+
+
+@needs_chromium
+def test_lines_of_a_title_break_where_its_language_ends_words(tmp_path, monkeypatch):
+    """Beside long texts a column of characters keeps a width to read, one of words its longest word."""
+    own = tmp_path / "languages.yaml"
+    own.write_text("locales: {CN: {language: zh, bleu: zh, words: characters}}", encoding="utf-8")
+    monkeypatch.setenv(VARIABLE, str(own))
+    texts = [Text("黑色折叠伞" * 4, "CN"), Text("Regenschirm schwarz " * 4, "DE"), Text("x " * 900, "UK")]
+    page = tmp_path / "page.html"
+    measure = "document.title = [...document.querySelectorAll('td')].map(cell => cell.clientWidth).join()"
+    html = render_page("p", [Table(("of", "a", "b", "c"), [["row", *texts]], align="l")])
+    page.write_text(
+        f"{html}<script>onload = () => {{ {measure} }}</script>".replace("Content-Security-Policy", "x"),
+        encoding="utf-8",
+    )
+    characters, spaces, _ = map(int, re.findall(r"<title>([\d,]+)", open_page(page, tmp_path).document)[0].split(","))
+    assert characters >= 8 * 16
+    assert spaces >= len("Regenschirm") * 6
 
 
 def test_a_result_with_a_baseline_has_its_plot_and_one_without_has_none():
