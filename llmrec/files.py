@@ -1,4 +1,4 @@
-"""Reading records and digests of files, and the folders that travel with the package."""
+"""YAML and digests of files, and the folders that travel with the package."""
 
 from __future__ import annotations
 
@@ -6,23 +6,19 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
 import yaml
 
-from llmrec.errors import ConfigError, DataError
+from llmrec.errors import ConfigError
 
 __all__ = [
     "digest_of",
-    "read_record",
     "read_yaml",
     "sha256_of",
     "sha256_of_all",
     "shipped_folder",
 ]
-
-R = TypeVar("R")
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -31,21 +27,6 @@ def shipped_folder(name: str) -> Path:
     """Folder ``prompts`` or ``accelerate_configs``: inside an installed wheel, else beside a checkout's package."""
     installed = _PACKAGE / "shipped" / name
     return installed if installed.is_dir() else _PACKAGE.parent / name
-
-
-def read_record(path: Path, cls: type[R], version: int, again: str) -> R:
-    """A record that was written as JSON with its version, by its dataclass.
-
-    Raises:
-        DataError: it is none, or of another version; ``again`` says how to make it again.
-    """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record["version"] != version:
-            raise DataError(f"{path}: of version {record['version']}, this llmrec reads {version}; {again}")
-        return msgspec.convert(record, cls)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: cannot be read as a {cls.__name__.lower()}; {again}") from error
 
 
 def sha256_of(path: Path) -> str:

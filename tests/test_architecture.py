@@ -20,6 +20,7 @@ LAYERS = [
     {"schema"},
     {"files", "console", "threads"},
     {"output"},
+    {"records"},
     {"languages"},
     {"ragged"},
     {"vocabulary"},

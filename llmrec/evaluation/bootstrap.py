@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from llmrec.console import progress_bar
 from llmrec.errors import ConfigError, DataError
+from llmrec.records import Count
 
 __all__ = ["CONFIDENCE", "Interval", "check_drawn", "interval_of", "resampled_means", "resampled_sums"]
 
@@ -31,7 +32,11 @@ class Interval:
     difference: float
     low: float
     high: float
-    samples: int
+    samples: Count
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise ValueError(f"an interval from {self.low:g} to {self.high:g}")
 
 
 def resampled_sums(stats: NDArray[np.float64], samples: int, seed: int) -> NDArray[np.float64]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from msgspec import Meta
 
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.bootstrap import Interval
-from llmrec.files import read_record
-from llmrec.output import write_text
+from llmrec.evaluation.runs import Kind
+from llmrec.records import Count, read_record, write_record
 
 __all__ = ["RESULT_VERSION", "Comparison", "Part", "Result", "Scores", "read_result", "refuse_partial", "write_result"]
 
 RESULT_VERSION: Final = 1
+
+Metrics = Mapping[str, Annotated[float, Meta(ge=0)]]
+Shares = Mapping[str, Annotated[float, Meta(ge=0, le=1)]]
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,8 @@ class Scores:
             and ``exact_match`` (share of titles that are the target to the letter).
     """
 
-    num_sessions: int
-    metrics: Mapping[str, float]
+    num_sessions: Count
+    metrics: Metrics
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,11 @@ class Part:
         p_values: For each metric the two-sided p of that difference, by approximate randomisation.
     """
 
-    num_sessions: int
-    metrics: Mapping[str, float]
+    num_sessions: Count
+    metrics: Metrics
     intervals: Mapping[str, Interval]
     differences: Mapping[str, Interval] = field(default_factory=dict)
-    p_values: Mapping[str, float] = field(default_factory=dict)
+    p_values: Shares = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,9 @@ class Comparison:
 
     baseline: str
     metric: str
-    scores: Mapping[str, float]
+    scores: Metrics
     intervals: Mapping[str, Interval]
-    p_values: Mapping[str, float] = field(default_factory=dict)
+    p_values: Shares = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,12 +99,12 @@ class Result:
     """
 
     run: str
-    kind: str
-    n_sessions: int
-    n_without_target: int
+    kind: Kind
+    n_sessions: Count
+    n_without_target: Count
     partial: bool
     overall: Scores
-    macro: Mapping[str, float]
+    macro: Metrics
     locales: Mapping[str, Scores]
     signatures: Mapping[str, str] = field(default_factory=dict)
     comparison: Comparison | None = None
@@ -109,6 +113,11 @@ class Result:
     targets: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     version: int = RESULT_VERSION
+
+    def __post_init__(self) -> None:
+        counts = self.overall.num_sessions, sum(one.num_sessions for one in self.locales.values())
+        if set(counts) != {self.n_sessions}:
+            raise ValueError(f"{self.n_sessions} sessions, {counts[0]} overall and {counts[1]} in its locales")
 
 
 def write_result(path: Path, result: Result) -> None:
@@ -120,7 +129,7 @@ def write_result(path: Path, result: Result) -> None:
     """
     if path.with_suffix(".parquet").is_file():
         raise ConfigError(f"{path}: is the sidecar's name of a run; name the result {path.stem}.result.json")
-    write_text(path, json.dumps(asdict(result), indent=2, ensure_ascii=False) + "\n")
+    write_record(path, result)
 
 
 def read_result(path: Path) -> Result:
@@ -131,7 +140,7 @@ def read_result(path: Path) -> Result:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such result; write one: llmrec evaluate RUN --targets FILE --json {path.name}")
-    return read_record(path, Result, RESULT_VERSION, "write it again: llmrec evaluate RUN --targets FILE")
+    return read_record(path, Result, "write it again: llmrec evaluate RUN --targets FILE", version=RESULT_VERSION)
 
 
 def refuse_partial(result: Result) -> None:

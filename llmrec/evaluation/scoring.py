@@ -16,6 +16,7 @@ from llmrec.evaluation.differences import Added, score_of
 from llmrec.evaluation.metrics import MAX_RANKED, RANKING_METRICS, metric_by_rank, ranks_of_targets
 from llmrec.evaluation.parts import PartScorer
 from llmrec.evaluation.results import Comparison, Result, Scores
+from llmrec.evaluation.runs import Kind
 from llmrec.languages import PAPER_BLEU, bleu_tokenizer
 from llmrec.schema import LOCALES
 
@@ -207,7 +208,7 @@ def _scored(
 
 def _result(
     run: str,
-    kind: str,
+    kind: Kind,
     scored: _Scored,
     metrics_of: Callable[[Rows, str | None], dict[str, float]],
     compared: Comparison | None,

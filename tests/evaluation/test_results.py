@@ -36,7 +36,7 @@ def test_what_is_no_result_is_refused(tmp_path):
         read_result(path)
     for content in ("{", "[]", '{"version": 1}', '{"rows": 3}'):
         path.write_text(content, encoding="utf-8")
-        with pytest.raises(DataError, match="cannot be read as a result"):
+        with pytest.raises(DataError, match="damaged"):
             read_result(path)
     path.write_text('{"version": 99}', encoding="utf-8")
     with pytest.raises(DataError, match="version 99, this llmrec reads 1"):

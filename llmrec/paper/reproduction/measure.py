@@ -40,7 +40,7 @@ def measure_row(runner: StepRunner, recipe: TableRecipe, row: Row, protocol: Pro
     prepared = [runner.run(step, values).command for step in _needed(protocol, row, values)]
     steps = [runner.run(step, values) for step in row.method.steps]
     scoring = time.monotonic()
-    examples: Sequence[Sequence[str]] = ()
+    examples: Sequence[tuple[str, str]] = ()
     if row.method.kind == "statistics":
         (cells, seconds), last = count_cells(row, data.path), shown(["llmrec", "stats", str(data.path)])
     elif row.method.kind == "examples":
@@ -117,7 +117,7 @@ def _several(flag: str, values: Sequence[str]) -> list[str]:
     return [flag, *values] if values else []
 
 
-def _examples(protocol: Protocol, values: Mapping[str, Any]) -> list[list[str]]:
+def _examples(protocol: Protocol, values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Written titles and truths of some Spanish sessions, at even distances (Fig. 3 shows Spanish ones)."""
     (run,), (targets,), (products,) = (
         fill(one, values) for one in ("{run}", protocol.targets, "{store}/products.parquet")
@@ -129,7 +129,7 @@ def _examples(protocol: Protocol, values: Mapping[str, Any]) -> list[list[str]]:
     truths = [] if titles is None else titles.to_pylist()
     spanish = [row for row, name in enumerate(written.locales.to_pylist()) if name == "ES" and truths[row]]
     chosen = [spanish[len(spanish) * place // _EXAMPLES] for place in range(min(_EXAMPLES, len(spanish)))]
-    return [[written.predictions[row].as_py(), truths[row]] for row in chosen]
+    return [(written.predictions[row].as_py(), truths[row]) for row in chosen]
 
 
 def cells_of(result: Result, columns: Sequence[str]) -> dict[str, Cell]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from llmrec.files import read_record
-from llmrec.output import write_text
+from msgspec import Meta
+
+from llmrec.errors import DataError
+from llmrec.records import Count, read_record, write_record
 
 __all__ = ["RECORDED", "Cell", "Measurement", "read_folder", "read_measurement", "record_path", "write_measurement"]
 
@@ -29,9 +30,13 @@ class Cell:
     """
 
     value: int | float
-    n: int | None = None
+    n: Count | None = None
     low: float | None = None
     high: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.low is None) != (self.high is None) or (self.low or 0) > (self.high or 0):
+            raise ValueError(f"an interval from {self.low} to {self.high}")
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,12 @@ class Measurement:
     cells: Mapping[str, Cell]
     commands: Sequence[str]
     differs: Sequence[str]
-    seconds: float
+    seconds: Annotated[float, Meta(ge=0)]
     commit: str | None
     device: Mapping[str, Any]
     versions: Mapping[str, str] = field(default_factory=dict)
     finished: str = ""
-    examples: Sequence[Sequence[str]] = ()
+    examples: Sequence[tuple[str, str]] = ()
     version: int = VERSION
 
 
@@ -85,7 +90,7 @@ def write_measurement(folder: Path, measured: Measurement) -> Path:
         DiskError: it cannot be written.
     """
     path = record_path(folder, measured.table, measured.row, measured.protocol)
-    write_text(path, json.dumps(asdict(measured), indent=1, ensure_ascii=False) + "\n")
+    write_record(path, measured)
     return path
 
 
@@ -93,9 +98,13 @@ def read_measurement(path: Path) -> Measurement:
     """Read a measurement.
 
     Raises:
-        DataError: it is none, or of another version.
+        DataError: it is none, of another version, or of another row than its name says.
     """
-    return read_record(path, Measurement, VERSION, "remove it and run llmrec reproduce again")
+    again = "remove it and run llmrec reproduce again"
+    measured = read_record(path, Measurement, again, version=VERSION)
+    if path != record_path(path.parents[1], measured.table, measured.row, measured.protocol):
+        raise DataError(f"{path}: of {measured.table}, {measured.row}, {measured.protocol}; {again}")
+    return measured
 
 
 def read_folder(folder: Path) -> dict[tuple[str, str, str], Measurement]:
