@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from typing import Final, TypeVar
@@ -23,11 +24,11 @@ from rich.progress import (
 )
 from rich.table import Table
 
-__all__ = ["notice", "notice_once", "out", "progress_bar", "stderr", "table", "track"]
+__all__ = ["busy", "notice", "notice_once", "out", "progress_bar", "stderr", "table", "track"]
 
 T = TypeVar("T")
 FIRST_LINE_S: Final = 2.0
-LINE_EVERY_S: Final = 60.0
+LINE_EVERY_S: Final = 10.0
 
 out = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False)
@@ -45,7 +46,7 @@ def notice_once(message: str) -> None:
 
 
 class _Lines(Progress):
-    """Progress for a log file: a plain line after `FIRST_LINE_S` seconds, and more after gaps that grow to a minute."""
+    """Progress for a log file: a line after `FIRST_LINE_S` seconds, and more after gaps that grow to `LINE_EVERY_S`."""
 
     def start(self) -> None:
         """Start to write lines."""
@@ -89,6 +90,14 @@ def progress_bar() -> Progress:
         console=stderr,
         disable=not (live and first),
     )
+
+
+@contextmanager
+def busy(description: str) -> Iterator[None]:
+    """Show that work of unknown length goes on inside."""
+    with progress_bar() as bar:
+        bar.add_task(description, total=None, note="")
+        yield
 
 
 def track(items: Iterable[T], description: str, total: int) -> Iterable[T]:

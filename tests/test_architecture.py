@@ -21,7 +21,7 @@ LAYERS = [
     {"files", "console", "threads"},
     {"output"},
     {"records"},
-    {"languages"},
+    {"languages", "memory"},
     {"ragged"},
     {"vocabulary"},
     {"within"},

@@ -7,11 +7,19 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
+import duckdb
 import ibis
 from ibis.backends.duckdb import Backend
 
+from llmrec.errors import ConfigError
+from llmrec.memory import GIB, Free, free_memory, readable
+
 __all__ = ["connected"]
+
+SHARE: Final = 0.8  # of the memory that is there; what a query gives goes to this process, which holds it beside
+LEAST: Final = 1 << 26
 
 
 @contextmanager
@@ -21,19 +29,33 @@ def connected(
     """Give a connection on as many threads as this process may use cores, and close it when the block ends.
 
     Args:
-        memory_limit_gb: Memory that queries may hold before they spill to disk, in GiB.
+        memory_limit_gb: Memory that queries may hold before they spill to disk, in GiB; less where less is there.
         database: File to keep tables in; in memory where not given.
         spill: Folder that spilled data goes to; one under the system's temporary folder where not given.
+
+    Raises:
+        ConfigError: a query inside needs more memory than that, even spilling.
     """
+    free = free_memory()
+    limit = max(LEAST, round(min(memory_limit_gb * GIB, SHARE * free.size)))
     folder = spill or Path(tempfile.gettempdir()) / f"llmrec-{os.getpid()}"
     con = ibis.duckdb.connect(
         ":memory:" if database is None else database,
-        memory_limit=f"{memory_limit_gb * 1024:.0f}MiB",
+        memory_limit=f"{limit >> 20}MiB",
         temp_directory=str(folder),
         threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         autoinstall_known_extensions=False,
     )
     try:
         yield con
+    except duckdb.OutOfMemoryException as error:
+        raise _no_room(limit, free, folder) from error
     finally:
         con.disconnect()
+
+
+def _no_room(limit: int, free: Free, folder: Path) -> ConfigError:
+    return ConfigError(
+        f"a query needs more than {readable(limit)} of memory, though it may spill to {folder}; {readable(free.size)} "
+        f"were free ({free.source}): free some, or give the command a smaller file"
+    )
