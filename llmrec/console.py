@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from llmrec.errors import without_secrets
+from llmrec.processes import is_first_process
+
 __all__ = ["busy", "notice", "notice_once", "out", "progress_bar", "stderr", "table", "track"]
 
 T = TypeVar("T")
@@ -35,8 +37,8 @@ stderr = Console(stderr=True, highlight=False)
 
 
 def notice(message: str) -> None:
-    """Tell the user something on stderr, as one plain line (no markup is read from ``message``)."""
-    stderr.print(message, markup=False, soft_wrap=True)
+    """Tell the user something on stderr, as one plain line without secrets (no markup is read from ``message``)."""
+    stderr.print(without_secrets(message), markup=False, soft_wrap=True)
 
 
 @cache
@@ -77,7 +79,7 @@ def _line(task: Task) -> str:
 
 def progress_bar() -> Progress:
     """Build a progress bar on stderr: plain lines where that is no terminal; of several processes only the first's."""
-    live, first = stderr.is_terminal, os.environ.get("RANK", "0") == "0"
+    live, first = stderr.is_terminal, is_first_process()
     kind = Progress if live or not first else _Lines
     return kind(
         SpinnerColumn(),

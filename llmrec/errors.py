@@ -8,17 +8,24 @@
     * `MissingExtraError`: an optional package is not installed
     * `DiskError`: an artefact could not be written
 
-Any other exception is a bug and keeps its traceback.
+Any other exception is a bug and keeps its traceback. A message never holds what logs in somewhere: `without_secrets`
+takes it out of every error, and of all else that is shown, logged or recorded.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable
+import os
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
 from types import ModuleType
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 __all__ = [
+    "SHORTEST_SECRET",
     "ConfigError",
     "DataError",
     "DiskError",
@@ -28,11 +35,44 @@ __all__ = [
     "StoreError",
     "nearest",
     "require",
+    "secrets_of",
+    "without_secret_arguments",
+    "without_secrets",
 ]
+
+HIDDEN: Final = "***"
+SHORTEST_SECRET: Final = 6  # to cut a shorter secret out of a text would tear words and hide nothing
+_NAME: Final = (  # of what holds a secret: `api_key`, `HF_TOKEN`, `--password`, but not `max_tokens` or `tokenizer`
+    r"(?:[\w-]*[_-])?(?:api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|(?:client[_-]?)?secret|token"
+    r"|passw(?:or)?d|passphrase|pwd|credentials?|authorization|cookie)"
+)
+_FORMS: Final = re.compile(  # keys that say whose they are
+    r"\b(?:sk|pk|rk)[-_][\w-]{16,}|\bhf_\w{16,}|\b(?:AKIA|ASIA)[A-Z0-9]{12,}|\bgh[a-z]_\w{20,}|\bgithub_pat_\w{20,}"
+    r"|\bglpat-[\w-]{16,}|\bxox[a-z]-[\w-]{10,}|\bAIza[\w-]{30,}|\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"
+    r"|(?<=\bBearer )\S{6,}|(?<=\bBasic )[\w+/=-]{6,}"
+)
+_VARIABLE: Final = re.compile(rf"(?i){_NAME}")
+_ASSIGNED: Final = re.compile(
+    rf"(?i)(\b{_NAME}[\"']?\s*[:=]\s*[\"']?)(?:(?:bearer|basic|token)\s+)?[^\s\"',;&)}}\]*]{{4,}}"
+)
+_LOGIN: Final = re.compile(
+    r"(?<=://)[^/\s]*@|(?<![\w/@.:%+-])[^\s/@:\"'=]+:[^\s/@\"'()]+@(?=[\w\[])"
+)  # or without http://
+_URL: Final = re.compile(
+    r"(?i)(\b[a-z][a-z0-9+.-]*://|\burl: (?=/))([^\s\"'<>`|]*)"
+)  # `url: /path`: as urllib3 says it
+_TOLD: Final = re.compile(r"(?i)(/(?:token|key|api[_-]?key|secret|auth)/)[^/?#]{4,}")
+_WORD: Final = re.compile(r"[\w%~+=.-]{16,}")
+_QUERY: Final = re.compile(r"\?[^?#]*\w[^#]*|#[^#]*=.*")
+_UUID: Final = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_RUN: Final = re.compile(r"[A-Za-z0-9]{16,}")
 
 
 class LlmrecError(Exception):
-    """What the user gave cannot be used; the message is one line that names the way out."""
+    """What the user gave cannot be used; the message is one line that names the way out, and no secret."""
+
+    def __init__(self, message: Any = "") -> None:
+        super().__init__(without_secrets(str(message)))
 
 
 class ConfigError(LlmrecError):
@@ -78,3 +118,75 @@ def require(module: str, extra: str) -> ModuleType:
         if (error.name or "").split(".")[0] != module.split(".")[0]:
             raise
         raise MissingExtraError(f"{module} is not installed; pip install 'llmrec[{extra}]'") from error
+
+
+def without_secrets(text: str, known: Iterable[str] = ()) -> str:
+    """A text with no key, password or token in it.
+
+    URLs lose user and password; their query and parts of their path that look like a key become ``***``. So do,
+    anywhere, keys of a known form (``sk-…``, ``hf_…``, a JSON web token), what is assigned to a name such as
+    ``api_key``, and the values of the environment's variables of such names.
+
+    Args:
+        text: Anything that is shown, logged or recorded.
+        known: Further secrets, from `secrets_of`.
+    """
+    for secret in sorted({*known, *_of_environment()}, key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    text = _URL.sub(lambda url: url[1] + _bare(url[2]), _LOGIN.sub("", text))
+    return _FORMS.sub(HIDDEN, _ASSIGNED.sub(rf"\1{HIDDEN}", text))
+
+
+def without_secret_arguments(words: Sequence[str]) -> list[str]:
+    """A command line's words by `without_secrets`; what follows a flag such as ``--api-key`` becomes ``***`` too."""
+    kept: list[str] = []
+    for word, before in zip(words, ["", *words], strict=False):
+        flag, equals, value = word.partition("=")
+        if before.startswith("-") and _VARIABLE.fullmatch(before.lstrip("-")):
+            kept.append(HIDDEN)
+        elif value and _VARIABLE.fullmatch(flag.lstrip("-")):
+            kept.append(f"{flag}{equals}{HIDDEN}")
+        else:
+            kept.append(without_secrets(word))
+    return kept
+
+
+def secrets_of(url: str) -> tuple[str, ...]:
+    """What a URL logs in with: password (as written, decoded, as a header), key-like parts of its path, its query."""
+    try:
+        parts = urlsplit(url)
+        password = parts.password or ""
+        login = f"{unquote(parts.username or '')}:{unquote(password)}"
+    except ValueError:
+        return ()
+    found = [password, unquote(password), b64encode(login.encode()).decode() if password else ""]
+    found += [
+        part for part, shown in zip(url.split("/"), without_secrets(url).split("/"), strict=False) if part != shown
+    ]
+    found += [
+        *(word for word in _WORD.findall(parts.path) if _is_key(word)),
+        *(one for _, one in parse_qsl(parts.query)),
+    ]
+    return tuple(dict.fromkeys(one for one in found if len(one) >= SHORTEST_SECRET))
+
+
+def _of_environment() -> set[str]:
+    return {value for name, value in os.environ.items() if len(value) >= SHORTEST_SECRET and _VARIABLE.fullmatch(name)}
+
+
+def _bare(rest: str) -> str:
+    """What follows the ``//`` of a URL, without what logs in."""
+    if re.match(r"[^/\[]*:\D", rest):  # no port: a password, which has a slash in it
+        rest = rest.rpartition("@")[2]
+    rest = _TOLD.sub(rf"\1{HIDDEN}", _QUERY.sub(lambda query: f"{query[0][0]}{HIDDEN}", rest))
+    host, slash, path = rest.partition("/")
+    return host + slash + _WORD.sub(lambda word: HIDDEN if _is_key(word[0]) else word[0], path)
+
+
+def _is_key(word: str) -> bool:
+    """Whether a part of a path was drawn rather than named."""
+    run = _RUN.search(word)
+    if _UUID.search(word) or (run and sum(map(str.isdigit, run[0])) > 1 and not run[0].isdigit()):
+        return True
+    kinds = [bool(re.search(kind, word)) for kind in ("[a-z]", "[A-Z]", "[0-9]")]
+    return len(word) >= 20 and all(kinds) and not re.search("[a-z]{7}", word)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
 from llmrec.errors import require
+from llmrec.processes import is_first_process
 from llmrec.settings import option
 from llmrec.text.encoders.settings import EmbedJob, TrainEncoderJob
 
@@ -30,7 +30,7 @@ def embed(job: Embed) -> None:
     if job.index:
         require("faiss", "text")  # before hours of encoding, not after
     run_embed_job(job)
-    if job.index and not int(os.environ.get("RANK", "0")):  # under `accelerate launch` one process builds for all
+    if job.index and is_first_process():  # under `accelerate launch` one process builds for all
         from llmrec.text.search.build import build_for_folder
 
         build_for_folder(job.out)

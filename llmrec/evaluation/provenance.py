@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import re
 import subprocess
 import sys
 import time
@@ -15,12 +14,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import llmrec
+from llmrec.errors import without_secret_arguments
 from llmrec.languages import languages_record
 
-__all__ = ["RECORDS", "collect_provenance", "command_line", "git_commit", "without_credentials"]
+__all__ = ["RECORDS", "collect_provenance", "command_line", "git_commit"]
 
 RECORDS: Final = "docs/measured"  # in a checkout; see `llmrec.paper.reproduction.records`
-_CREDENTIALS: Final = re.compile(r"(?<=://)[^/\s]*@")
 
 PACKAGES: Final = (
     "llmrec",
@@ -74,16 +73,11 @@ def collect_provenance(recipe: str | None, seed: int | None, fingerprint: str | 
 def command_line(argv: Sequence[str]) -> list[str]:
     """Script's name and its arguments as given; a path inside an argument is cut to what lies below this folder.
 
-    A result is passed on, and the place of a home folder belongs to its owner alone; so does a URL's password.
+    A result is passed on, and the place of a home folder belongs to its owner alone; so do keys and passwords.
     """
     if not argv:
         return []
-    return [Path(argv[0]).name, *(_without_machine_path(without_credentials(argument)) for argument in argv[1:])]
-
-
-def without_credentials(text: str) -> str:
-    """A text whose URLs have lost their ``user:password@``."""
-    return _CREDENTIALS.sub("", text)
+    return [Path(argv[0]).name, *map(_without_machine_path, without_secret_arguments(argv[1:]))]
 
 
 def _without_machine_path(argument: str) -> str:
@@ -91,7 +85,10 @@ def _without_machine_path(argument: str) -> str:
     path = Path(value)
     if not path.is_absolute():
         return argument
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except OSError:  # it was deleted
+        return f"{flag}{separator}{path.name}"
     return f"{flag}{separator}{path.relative_to(here) if path.is_relative_to(here) else path.name}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import fields
@@ -17,6 +16,7 @@ from llmrec.evaluation.metrics import MAX_RANKED
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.evaluation.runs import write_run
 from llmrec.files import sha256_of_all
+from llmrec.processes import is_first_process
 from llmrec.rankers.atomic import export_atomic
 from llmrec.rankers.base import Ranker, current_name
 from llmrec.rankers.per_locale import PerLocale
@@ -45,7 +45,7 @@ def run_rank_job(job: RankJob) -> Ranker[Any] | PerLocale:
     if sessions is not None and job.limit is not None:
         sessions = sessions.slice(0, job.limit)
     ranker, overlap = _learn(job, sessions)
-    if int(os.environ.get("RANK", "0")):  # under `accelerate launch` one process writes for all
+    if not is_first_process():  # under `accelerate launch` one process writes for all
         return ranker
     if job.save is not None:
         ranker.save(job.save)

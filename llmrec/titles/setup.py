@@ -21,6 +21,7 @@ from llmrec.data.store import Store
 from llmrec.errors import ConfigError, StoreError, require
 from llmrec.languages import VARIABLE
 from llmrec.output import disk_errors
+from llmrec.processes import num_processes
 from llmrec.synth import is_current, synthesize
 from llmrec.text.prompts import Prompt, load_prompt
 from llmrec.titles.models.lora import open_model
@@ -163,7 +164,7 @@ def _default_name(config: GenerateConfig, k: int) -> str:
 
 def _accelerator(folder: Path) -> Any:
     name_processor()
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1  # with one process the backend must not be named
+    several = num_processes() > 1  # with one process the backend must not be named
     handlers = [InitProcessGroupKwargs(backend="gloo")] if several and not torch.cuda.is_available() else []
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

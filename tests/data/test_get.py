@@ -239,3 +239,21 @@ def test_what_is_known_agrees_with_the_paper(tmp_path: Path) -> None:
         *("products_train.csv", "sessions_train.csv"),
         *("sessions_test_task1.csv", "sessions_test_task3.csv"),
     ]
+
+
+def test_a_password_of_the_url_is_neither_told_nor_kept(
+    repository: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    key = "3f8a9c7b2d1e4f60a1b2c3d4"
+    url = f"http://me:hunter22@localhost:1/{key}/x.git"
+    assert run("--from", "authors", "--url", url, "--out", tmp_path / "a") == 2
+    shown = "".join(capfd.readouterr())
+    assert "git could not clone http://localhost:1/***/x.git" in shown
+    assert "hunter22" not in shown
+    assert key not in shown
+    (tmp_path / key).symlink_to(tmp_path)
+    clone(f"{tmp_path.as_uri()}/{key}/upstream", tmp_path / "b")
+    with pytest.raises(DataError) as caught:
+        clone(f"{tmp_path.as_uri()}/{key}/nothing", tmp_path / "c")
+    assert key not in str(caught.value)
+    assert not [file for file in (tmp_path / "b").rglob("*") if file.is_file() and key.encode() in file.read_bytes()]

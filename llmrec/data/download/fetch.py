@@ -6,14 +6,20 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Final
 
 from llmrec.console import progress_bar, track
 from llmrec.data.download.official import known_files
 from llmrec.data.sources import find_source
-from llmrec.errors import ConfigError, DataError
+from llmrec.errors import ConfigError, DataError, secrets_of, without_secrets
 from llmrec.output import atomic_folder
 
 __all__ = ["clone", "copy_folder"]
+
+_CAREFUL: Final = [  # nothing written of where it came from; less than a kilobyte a second for a minute is no download
+    *("-c", "core.logAllRefUpdates=false"),
+    *("-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60"),
+]
 
 
 def clone(url: str, out: Path) -> None:
@@ -31,14 +37,17 @@ def clone(url: str, out: Path) -> None:
     # never a question on the terminal: a repository that asks for a password is not the authors'
     environment = os.environ | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     with atomic_folder(out) as folder, progress_bar() as bar:
-        bar.add_task("git clone", total=None, note=url)
-        command = [git, "clone", "--quiet", "--depth", "1", "--", url, str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        bar.add_task("git clone", total=None, note=without_secrets(url))
+        command = [git, *_CAREFUL, "clone", "--quiet", "--depth", "1", "--", url, str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, env=environment)
         if done.returncode:
+            reason = without_secrets(_reason(done.stderr), secrets_of(url))
             raise DataError(
-                f"git could not clone {url} ({_reason(done.stderr)}); by hand, where it can be reached: "
+                f"git could not clone {url} ({reason}); by hand, where it can be reached: "
                 f"git clone {url} {out}, then: llmrec data get --check {out}"
             )
+        if without_secrets(url) != url:  # git keeps it in the clone's configuration
+            subprocess.run([git, "-C", str(folder), "remote", "set-url", "origin", without_secrets(url)], check=False)
 
 
 def _reason(stderr: str) -> str:

@@ -14,6 +14,7 @@ from llmrec.arrays import Floats, Ints
 from llmrec.artefact import json_text
 from llmrec.console import notice
 from llmrec.errors import ModelError
+from llmrec.processes import map_in_threads, thread_count
 from llmrec.rankers.attributes import FEATURE_COLUMNS
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.catalogue import catalogue_and_codes
@@ -43,7 +44,6 @@ from llmrec.rankers.fusion.training import (
 )
 from llmrec.rankers.fusion.trees import Examples, Trees, grow_trees
 from llmrec.rankers.sessions import CodedSessions, TrainingSessions
-from llmrec.threads import map_in_threads, thread_count
 from llmrec.within import top_k_candidates
 
 __all__ = ["Fusion"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -11,6 +10,7 @@ import numpy as np
 
 from llmrec.arrays import Floats
 from llmrec.errors import require
+from llmrec.processes import num_processes
 from llmrec.text.encoders.base import Encoder
 
 __all__ = ["ProcessGroup"]
@@ -33,7 +33,7 @@ class ProcessGroup:
     @classmethod
     def here(cls) -> Self:
         """What ``accelerate launch`` or ``torchrun`` says; one process without them."""
-        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        if num_processes() == 1:
             return cls()
         require("accelerate", "text")
         from accelerate import PartialState

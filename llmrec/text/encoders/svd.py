@@ -9,7 +9,7 @@ import numpy as np
 from scipy.linalg import lu
 
 from llmrec.arrays import Floats
-from llmrec.threads import library_threads_off
+from llmrec.processes import library_threads_off
 
 __all__ = ["leading_subspace", "right_vectors"]
 

@@ -1,11 +1,13 @@
 """Answers already given, on disk: an answer that came once is never asked for again, whatever ended the run.
 
 SQLite, one row an answer, committed as it comes: a killed process loses none, and two processes may share the file.
+Answers repeat what sessions held: the file is its owner's alone.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -75,6 +77,9 @@ def open_cache(path: Path) -> Iterator[AnswerCache]:
     """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file() or not path.exists():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its log beside it the same rights
+            path.chmod(0o600)
     with _explained(path):
         connection = sqlite3.connect(path, timeout=_WAIT_S, check_same_thread=False)
     try:
@@ -94,5 +99,5 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:  # a folder in its place, a read-only or a full disk
         raise DiskError(f"{path}: answers cannot be kept there ({error}); name another file with --cache") from error
-    except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+    except (sqlite3.DatabaseError, ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{path}: holds no answers of this program; delete it or name another with --cache") from error

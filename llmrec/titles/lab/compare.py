@@ -11,8 +11,8 @@ from typing import Any
 
 from llmrec.console import notice, out
 from llmrec.data.store import Store
-from llmrec.errors import ConfigError, ModelError, require
-from llmrec.evaluation.provenance import collect_provenance, without_credentials
+from llmrec.errors import ConfigError, ModelError, require, without_secrets
+from llmrec.evaluation.provenance import collect_provenance
 from llmrec.reporting.blocks import to_terminal
 from llmrec.text.prompts import load_prompt
 from llmrec.titles.lab.answers import Written
@@ -169,8 +169,8 @@ def _messages(cell: Cell, session: SampledSession, examples: Examples) -> str:
 
 
 def _plain(settings: CompareSettings, url: str | None) -> dict[str, Any]:
-    """Settings as JSON can hold them, without the machine's folders and without a password."""
+    """Settings as JSON can hold them, without the machine's folders and without secrets."""
     values = {key: value.name if isinstance(value, Path) else value for key, value in asdict(settings).items()}
     models = ["/".join(Path(model).parts[-2:]) if Path(model).is_absolute() else model for model in settings.models]
     prompts = [Path(name).name if name.endswith((".yaml", ".yml")) else name for name in settings.prompts]
-    return values | {"server": without_credentials(url) if url else None, "models": models, "prompts": prompts}
+    return values | {"server": without_secrets(url) if url else None, "models": models, "prompts": prompts}

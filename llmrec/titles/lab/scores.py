@@ -242,3 +242,4 @@ def write_answers(path: Path, sample: Sequence[SampledSession], scores: Sequence
     ]
     with atomic_file(path) as temporary:
         pq.write_table(pa.Table.from_pylist(rows), temporary)
+        temporary.chmod(0o600)  # what sessions held is its owner's

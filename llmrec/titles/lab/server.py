@@ -1,7 +1,8 @@
 """The one place that knows ``openai``: chat models behind any server that speaks OpenAI's protocol.
 
 A key comes from ``LLMREC_API_KEY`` or ``OPENAI_API_KEY`` and goes nowhere but into the request's header: what a server
-says is freed of it, and of the base URL's password, before anything is kept or shown.
+says is freed of it, and of the base URL's secrets, before anything is kept or shown. A reply has a longest time, from
+first to last byte, and a largest size.
 """
 
 from __future__ import annotations
@@ -12,18 +13,16 @@ import os
 import random
 import threading
 import time
-from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
-from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAI
+import httpx2
+from openai import APIConnectionError, APIStatusError, APITimeoutError, DefaultHttpxClient, OpenAI
 
 from llmrec.console import notice
-from llmrec.errors import ModelError
-from llmrec.evaluation.provenance import without_credentials
+from llmrec.errors import SHORTEST_SECRET, ConfigError, ModelError, secrets_of, without_secrets
 from llmrec.text.prompts import one_line
 from llmrec.titles.lab.answers import Answer
 
@@ -34,7 +33,9 @@ _REPEATED: Final = (408, 409, 425, 429)  # and every status from 500
 _LONGEST_DELAY_S: Final = 30.0
 _LONGEST_ASKED_S: Final = 300.0  # a server that asks for more patience than this has no quota left
 _SHOWN: Final = 200
-_SECRET: Final = 6  # to cut a shorter one out of a text would tear words and hide nothing
+_READ: Final = 2_000  # characters of an error page that are looked at
+_LARGEST: Final = 8 << 20  # bytes of a reply; a title with a model's thoughts before it has a few thousand
+_MOST_TOKENS: Final = 1 << 40
 
 
 class _Failure(Exception):  # noqa: N818 - not an error yet: most are repeated
@@ -51,6 +52,51 @@ class _Failure(Exception):  # noqa: N818 - not an error yet: most are repeated
         self.reason = reason
         self.again = again
         self.wait_s = wait_s
+
+
+class _Bounded(httpx2.SyncByteStream):
+    """A reply's bytes, which end in a `_Failure` where there are too many."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        size = 0
+        for chunk in self._stream:
+            size += len(chunk)
+            if size > _LARGEST:
+                raise _Failure(f"a reply of more than {_LARGEST >> 20} MiB", again=False)
+            yield chunk
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _bound(reply: httpx2.Response) -> None:
+    if reply.headers.get("content-encoding", "identity") != "identity":  # a few of its bytes may become very many
+        raise _Failure("a compressed reply, which was not asked for", again=False)
+    reply.stream = _Bounded(reply.stream)
+
+
+def _within(seconds: float, call: Callable[[], Any]) -> Any:
+    """What ``call`` gives; waits no longer for it, whatever it waits for (a client's own limits are for each byte)."""
+    done: list[Any] = []
+
+    def work() -> None:
+        try:
+            done.append((call(), None))
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            done.append((None, error))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not done:
+        raise _Failure(f"no answer within {seconds:g} s", again=True)
+    value, error = done[0]
+    if error is not None:
+        raise error
+    return value
 
 
 @dataclass
@@ -73,15 +119,21 @@ class ChatServer:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        key = next((os.environ[name] for name in KEYS if os.environ.get(name)), "")
-        parts = urlsplit(self.url)
-        password = unquote(parts.password or "")
-        header = b64encode(f"{unquote(parts.username or '')}:{password}".encode()).decode()
-        hidden = (key, parts.password or "", password, header if password else "")
-        self._secrets = tuple(secret for secret in hidden if len(secret) >= _SECRET)
-        self.name = without_credentials(self.url)
+        name = next((name for name in KEYS if os.environ.get(name, "").strip()), KEYS[0])
+        key = os.environ.get(name, "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise ConfigError(f"{name} holds a character that no header can carry; copy the key again")
+        self._secrets = (*secrets_of(self.url), *([key] if len(key) >= SHORTEST_SECRET else []))
+        self.name = without_secrets(self.url)
         # openai's own retries stay off: they repeat a status but no broken reply, say nothing and cannot be stopped
-        self._client = OpenAI(api_key=key or "none", base_url=self.url, timeout=self.timeout_s, max_retries=0)
+        self._client = OpenAI(
+            api_key=key or "none",
+            base_url=self.url,
+            timeout=self.timeout_s,
+            max_retries=0,
+            default_headers={"Accept-Encoding": "identity"},
+            http_client=DefaultHttpxClient(event_hooks={"response": [_bound]}),
+        )
 
     def ask(self, model: str, messages: Sequence[Mapping[str, str]], settings: Mapping[str, Any]) -> Answer:
         """Have a model answer; an attempt that fails for the moment is repeated, later and later.
@@ -119,10 +171,12 @@ class ChatServer:
         started = time.monotonic()
         create: Any = self._client.chat.completions.with_raw_response.create
         try:
-            reply = create(model=model, messages=list(messages), **settings)
+            reply = _within(self.timeout_s, lambda: create(model=model, messages=list(messages), **settings))
         except APITimeoutError:
             raise _Failure(f"no answer within {self.timeout_s:g} s", again=True) from None
         except APIConnectionError as error:
+            if isinstance(error.__cause__, _Failure):
+                raise error.__cause__ from None
             raise _Failure(f"no connection ({self._clean(str(error.__cause__ or error))})", again=True) from None
         except APIStatusError as error:
             raise self._refused(error) from None
@@ -139,18 +193,21 @@ class ChatServer:
             text = content["choices"][0]["message"]["content"]
             usage = content.get("usage") or {}
             tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-            raise _Failure(f"a reply that is no answer: {self._clean(body)[:60] or 'empty'}", again=True) from None
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+            raise _Failure(
+                f"a reply that is no answer: {self._clean(body[:_READ])[:60] or 'empty'}", again=True
+            ) from None
         if text is not None and not isinstance(text, str):
             raise _Failure("a reply whose content is no text", again=True)
-        read, wrote = (count if isinstance(count, int) else None for count in tokens)
-        return Answer(self._hidden(text or ""), read, wrote, seconds)
+        read, wrote = (count if type(count) is int and 0 <= count < _MOST_TOKENS else None for count in tokens)
+        whole = (text or "").encode("utf-8", "replace").decode()  # half of a surrogate pair is no character
+        return Answer(self._hidden(whole), read, wrote, seconds)
 
     def _refused(self, error: APIStatusError) -> _Failure:
         status = error.status_code
         detail = error.body
         detail = detail.get("message", detail.get("detail", detail)) if isinstance(detail, dict) else detail
-        reason = f"status {status}: {self._clean(str(detail or error.message))}".rstrip(".: ")
+        reason = f"status {status}: {self._clean(str(detail or error.message)[:_READ])}".rstrip(".: ")
         return _Failure(reason, status in _REPEATED or status >= 500, _asked_wait(error.response.headers))
 
     def _tell(self, reason: str, wait_s: float) -> None:
@@ -177,7 +234,7 @@ class ChatServer:
         return f"{self.name}: {reason}{tried}; {way}"
 
     def _clean(self, text: str) -> str:
-        return self._hidden(one_line(text))[:_SHOWN]
+        return without_secrets(self._hidden(one_line(text)))[:_SHOWN]
 
     def _hidden(self, text: str) -> str:
         for secret in self._secrets:
@@ -195,6 +252,6 @@ def _asked_wait(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         try:
             wait_s = parsedate_to_datetime(detail).timestamp() - time.time()
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     return max(0.0, wait_s) if math.isfinite(wait_s) else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from transformers.utils import logging as transformers_logging
 from llmrec.errors import ConfigError, ModelError, nearest, require
 from llmrec.files import sha256_of_all
 from llmrec.output import atomic_folder
+from llmrec.processes import local_rank
 
 __all__ = [
     "BASE",
@@ -152,7 +152,7 @@ def _four_bit(dtype: torch.dtype) -> dict[str, Any]:
     quantized = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
-    device = int(os.environ.get("LOCAL_RANK", "0")) if torch.cuda.is_available() else "cpu"
+    device = local_rank() if torch.cuda.is_available() else "cpu"
     return {"quantization_config": quantized, "device_map": {"": device}}
 
 

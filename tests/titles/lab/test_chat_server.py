@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -9,12 +10,13 @@ from email.utils import formatdate
 
 import pytest
 
-from llmrec.errors import ModelError
+from llmrec.errors import ConfigError, ModelError
 from llmrec.titles.lab.answers import Answer
 from llmrec.titles.lab.server import ChatServer
 from tests.titles.lab.chat_faults import (
     ChatFaults,
     Fault,
+    Handler,
     cut_short,
     echo_header,
     half_json,
@@ -157,3 +159,63 @@ def test_stopping_ends_the_waiting() -> None:
         with pytest.raises(ModelError, match="stopped"):
             asking.ask("m", ASKED, SETTINGS)
         assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (lambda handler: handler.reply(200, "[" * 100_000), "a reply that is no answer: [[[["),
+        (lambda handler: handler.reply(500, "[" * 100_000), "status 500: [[[["),
+        (lambda handler: handler.reply(200, '{"error": {"message": "no"}}'), 'a reply that is no answer: {"error"'),
+        (lambda handler: handler.reply(200, " " * (9 << 20)), "a reply of more than 8 MiB"),
+        (lambda handler: handler.reply(500, " " * (9 << 20)), "a reply of more than 8 MiB"),
+        (lambda handler: handler.reply(200, "{}", content_encoding="gzip"), "a compressed reply"),
+        (lambda handler: handler.reply(302, "", location="file:///etc/passwd"), "no connection (Request URL has"),
+    ],
+)
+def test_a_hostile_reply_is_one_line(fault: Fault, message: str) -> None:
+    with serving(ChatFaults([fault])) as server:
+        with pytest.raises(ModelError) as caught:
+            ask(server.url, retries=0)
+        assert message in str(caught.value)
+        assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("start", [b"HTTP/1.0 200 OK\r\nx: ", b"HTTP/1.0 200 OK\r\n\r\n"])
+def test_a_reply_that_never_ends_is_given_up(start: bytes) -> None:
+    def drip(handler: Handler) -> None:
+        handler.wfile.write(start)
+        with contextlib.suppress(OSError):
+            for _ in range(60):
+                handler.wfile.write(b" ")
+                time.sleep(0.05)
+
+    with serving(ChatFaults([drip])) as server:
+        started = time.monotonic()
+        with pytest.raises(ModelError, match=r"no answer within 0\.4 s"):
+            ask(server.url, retries=0, timeout_s=0.4)
+        assert time.monotonic() - started < 2
+
+
+def test_half_a_character_and_impossible_counts_are_mended() -> None:
+    reply = (
+        '{"choices": [{"message": {"content": "a\\ud800b"}}], "usage": {"prompt_tokens": NaN, "completion_tokens": -1}}'
+    )
+    with serving(ChatFaults([lambda handler: handler.reply(200, reply)])) as server:
+        answer = ask(server.url)
+    assert (answer.text, answer.prompt_tokens, answer.completion_tokens) == ("a?b", None, None)
+
+
+def test_a_key_in_the_path_is_never_told() -> None:
+    key = "3f8a9c7b2d1e4f60a1b2c3d4"
+    with serving(ChatFaults([status(500, f"no route {key}")] * 2)) as server, pytest.raises(ModelError) as caught:
+        ask(server.url.replace("/v1", f"/{key}/v1"), retries=0)
+    assert key not in str(caught.value)
+    assert "no route ***" in str(caught.value)
+
+
+def test_a_key_that_no_header_can_carry_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMREC_API_KEY", "schlüssel-geheim")
+    with pytest.raises(ConfigError, match="LLMREC_API_KEY holds a character") as caught:
+        ChatServer("http://localhost/v1", timeout_s=1, retries=0)
+    assert "geheim" not in str(caught.value)

@@ -228,11 +228,12 @@ def test_no_secret_is_in_any_output(
     settings: CompareSettings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LLMREC_API_KEY", "sk-very-secret")
-    secrets = ("sk-very-secret", "pass-word", "dXNlcjpwYXNzLXdvcmQ=")
+    key = "3f8a9c7b2d1e4f60a1b2c3d4"
+    secrets = ("sk-very-secret", "pass-word", "dXNlcjpwYXNzLXdvcmQ=", key)
     with serving(ChatFaults([echo_header], answer=lambda _: "key sk-very-secret")) as server:
         compare_prompts(replace(settings, server=server.url, out=settings.out / "key"))
         server.faults.append(echo_header)
-        password = server.url.replace("//", "//user:pass-word@")
+        password = server.url.replace("//", "//user:pass-word@").replace("/v1", f"/{key}/v1")
         process = run_compare(replace(settings, out=settings.out / "password"), password)
         told = [*process.communicate(), *capfd.readouterr()]
         assert process.returncode == 0, told
@@ -243,9 +244,10 @@ def test_no_secret_is_in_any_output(
     assert {file.name for file in files} == {"answers.sqlite", "answers.parquet", "comparison.json", "report.html"}
     for file in files:
         assert not any(secret.encode() in file.read_bytes() for secret in secrets), file
+        assert not file.name.startswith("answers") or file.stat().st_mode & 0o077 == 0, file
     record = json.loads((settings.out / "password" / "comparison.json").read_text(encoding="utf-8"))
-    assert record["provenance"]["settings"]["server"] == server.url
-    assert f"--server={server.url}" in record["provenance"]["command"]
+    assert record["provenance"]["settings"]["server"] == server.url.replace("/v1", "/***/v1")
+    assert f"--server={server.url.replace('/v1', '/***/v1')}" in record["provenance"]["command"]
 
 
 def test_the_page_is_escaped_and_shows_every_row(settings: CompareSettings) -> None:

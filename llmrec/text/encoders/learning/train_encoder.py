@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,6 +14,7 @@ from llmrec.console import notice
 from llmrec.data.overlap import overlap_of_files, refuse_overlap
 from llmrec.data.products import load_products
 from llmrec.errors import ConfigError, DataError, require
+from llmrec.processes import is_first_process
 from llmrec.ragged import Ragged
 from llmrec.settings import load_recipe, resolve
 from llmrec.text.encoders.base import ENCODER, Encoder
@@ -87,7 +87,7 @@ def run_train_encoder_job(job: TrainEncoderJob, finder: Callable[[Any], Any] | N
         finder=finder,
     )
     encoder: Encoder = trainable.encoder()
-    if not int(os.environ.get("RANK", "0")):
+    if is_first_process():
         encoder.save(job.out)
         template = f" --template {settings.template}"
         notice(f"saved; use it: llmrec embed {job.products} --encoder {job.out}{template} --out DIR")
@@ -96,7 +96,7 @@ def run_train_encoder_job(job: TrainEncoderJob, finder: Callable[[Any], Any] | N
 
 def _check(job: TrainEncoderJob, folder: Path) -> None:
     ENCODER.refuse_foreign(job.out)
-    if job.overwrite and not job.resume and not int(os.environ.get("RANK", "0")):
+    if job.overwrite and not job.resume and is_first_process():
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     if not job.resume and not job.overwrite and any(folder.glob("checkpoints/step-*")):
         raise ConfigError(

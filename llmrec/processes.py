@@ -1,23 +1,75 @@
-"""Threads of our own instead of those of the libraries below: each thread ranks whole sessions, from first to last."""
+"""Which of a launcher's processes this is, and threads of our own instead of those of the libraries below.
+
+Each thread ranks whole sessions, from first to last.
+"""
 
 from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
-from llmrec.errors import require
+from llmrec.errors import ConfigError, require
 
-__all__ = ["library_threads_off", "map_in_threads", "thread_count"]
+__all__ = [
+    "check_environment",
+    "is_first_process",
+    "library_threads_off",
+    "local_rank",
+    "map_in_threads",
+    "num_processes",
+    "thread_count",
+]
 
+_LAUNCHERS: Final = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "MASTER_PORT")
 _WITH_THREADS: Final = {"faiss", "numpy", "scipy.linalg", "torch"}  # each brings a library of its own
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
+
+
+def is_first_process() -> bool:
+    """Whether this is the only process, or of several the one that writes for all.
+
+    Raises:
+        ConfigError: the environment's ``RANK`` is no number; so do the next two for their variables.
+    """
+    return _number("RANK", 0) == 0
+
+
+def num_processes() -> int:
+    """How many processes a launcher started."""
+    return max(1, _number("WORLD_SIZE", 1))
+
+
+def local_rank() -> int:
+    """Which of this machine's processes it is, from 0; that is the number of its GPU."""
+    return _number("LOCAL_RANK", 0)
+
+
+def check_environment() -> None:
+    """Refuse what a launcher never sets, before a library below reads it.
+
+    Raises:
+        ConfigError: names variable and value.
+    """
+    for name in _LAUNCHERS:
+        if os.environ.get(name) == "":
+            del os.environ[name]
+        _number(name, 0)
+
+
+def _number(name: str, default: int) -> int:
+    """A variable that launchers set; -1 is their word for "no launcher"."""
+    value = os.environ.get(name) or str(default)
+    if not re.fullmatch(r"-1|[0-9]{1,6}", value):
+        raise ConfigError(f"{name}={value!r} in the environment: must be a whole number, as launchers set it; unset it")
+    return max(0, int(value))
 
 
 def thread_count(wanted: int) -> int:
