@@ -7,15 +7,16 @@ import functools
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar, Union
+from typing import Annotated, Any, Concatenate, Final, Literal, ParamSpec, TypeVar, Union
 
 import msgspec
 
 from llmrec.console import notice_once
 from llmrec.errors import ConfigError, nearest
 from llmrec.files import read_yaml
+from llmrec.output import Kind, claimed
 
 __all__ = [
     "Decides",
@@ -23,6 +24,7 @@ __all__ = [
     "RecipeKind",
     "build",
     "checked",
+    "claiming",
     "decided_by",
     "deciding",
     "flag_of",
@@ -33,6 +35,8 @@ __all__ = [
 __all__ += ["resolve"]
 
 C = TypeVar("C")
+P = ParamSpec("P")
+R = TypeVar("R")
 Decides = Literal["weights", "titles", "validation", "lists"]
 """What a setting decides: what is learnt, the titles that are written, those and the validation's score, or the lists
 of a ranker whose fitting no command goes on with."""
@@ -62,6 +66,7 @@ def option(
     argument: bool = False,
     several: bool = False,
     metavar: str | None = None,
+    output: Kind | None = None,
 ) -> Any:
     """Declare a setting, and with it a flag of the command that takes it.
 
@@ -77,14 +82,33 @@ def option(
         argument: Whether it stands on the command line without a flag.
         several: Whether several values may follow the flag; a list's flag may be repeated in any case.
         metavar: What the help calls the value.
+        output: What is written there, if it names an output: it is checked and locked before the work (`claiming`).
     """
     metadata = {"help": help, "minimum": minimum, "above": above, "decides": decides, "formerly": formerly}
-    metadata |= {"flag": flag, "argument": argument, "several": several, "metavar": metavar}
+    metadata |= {"flag": flag, "argument": argument, "several": several, "metavar": metavar, "output": output}
     if default is ...:
         return dataclasses.field(metadata=metadata)
     if isinstance(default, dict):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def claiming(function: Callable[Concatenate[C, P], R]) -> Callable[Concatenate[C, P], R]:
+    """Make a function of settings check all outputs that they name, and lock them while it runs.
+
+    Raises:
+        ConfigError: two of them are the same place.
+        DiskError: one cannot be written, or another process is writing it.
+    """
+
+    @functools.wraps(function)
+    def checked_first(settings: C, /, *rest: P.args, **more: P.kwargs) -> R:
+        fields = dataclasses.fields(settings)  # type: ignore[arg-type]
+        named = [(getattr(settings, one.name), one.metadata.get("output")) for one in fields]
+        with claimed(*((path, kind) for path, kind in named if kind and path)):
+            return function(settings, *rest, **more)
+
+    return checked_first
 
 
 def flag_of(field: dataclasses.Field[Any]) -> str:

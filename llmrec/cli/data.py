@@ -22,7 +22,9 @@ class ImportJob:
     """
 
     source: Path = option(..., "Folder with the raw files, or the authors' repository.", argument=True)
-    out: Path = option(..., "The store to write; an older store there is replaced at the end.", argument=True)
+    out: Path = option(
+        ..., "The store to write; an older store there is replaced at the end.", argument=True, output="folder"
+    )
     seed: int = option(0, "Draws the validation sessions.", minimum=0)
     validation_share: float = option(0.1, "Share of training sessions kept for validation.")
 
@@ -43,7 +45,7 @@ class SynthJob:
     Example: llmrec data synth raw/small --size small --report
     """
 
-    out: Path = option(..., "Folder for the official CSV layout.", argument=True)
+    out: Path = option(..., "Folder for the official CSV layout.", argument=True, output="folder")
     size: Literal["tiny", "small", "full"] = option("tiny", "small is 1/50 of full, which has 3.6 M sessions.")
     seed: int = option(0, "The same seed and size give the same bytes.", minimum=0)
     report: bool = option(False, "Set its figures beside the paper's.")
@@ -71,7 +73,7 @@ class HoldoutJob:
     """
 
     file: Path = option(..., "Sessions, labelled or bare: Parquet or CSV.", argument=True)
-    out: Path = option(..., "Folder for train, sessions and targets (.parquet).", argument=True)
+    out: Path = option(..., "Folder for train, sessions and targets (.parquet).", argument=True, output="folder")
     share: float = option(0.1, "Share of each locale's sessions.")
     seed: int = option(0, "Draws them.", minimum=0)
     locales: Sequence[str] | None = option(None, "Only this locale; may be repeated.", flag="--locale")
@@ -96,7 +98,7 @@ class PickJob:
     """
 
     file: Path = option(..., "Sessions, labelled or bare: Parquet or CSV.", argument=True)
-    out: Path = option(..., "The file to write (Parquet).", argument=True)
+    out: Path = option(..., "The file to write (Parquet).", argument=True, output="file")
     locales: Sequence[str] = option(..., "A locale to keep; may be repeated.", flag="--locale")
 
 

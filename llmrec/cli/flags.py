@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from llmrec.errors import ConfigError
-from llmrec.settings import flag_of, load_recipe, resolve
+from llmrec.settings import claiming, flag_of, load_recipe, resolve
 
 __all__ = ["Verb", "VerbCommand", "VerbGroup", "as_command", "assignments", "command_of", "spread"]
 
@@ -120,7 +120,8 @@ def assignments(changes: Sequence[str]) -> dict[str, Any]:
 def as_command(config_class: type[Any], function: Callable[[Any], Any]) -> Callable[..., None]:
     """Make a typer command whose flags and arguments are the fields of a dataclass that `option` declares.
 
-    What is not given keeps the field's default, or the recipe's where the dataclass has a ``default_recipe``.
+    What is not given keeps the field's default, or the recipe's where the dataclass has a ``default_recipe``. The
+    outputs among them are checked and locked before the function runs.
     """
     hints = typing.get_type_hints(config_class)
     parameters: list[inspect.Parameter] = []
@@ -132,7 +133,7 @@ def as_command(config_class: type[Any], function: Callable[[Any], Any]) -> Calla
         recipe = None
         if hasattr(config_class, "default_recipe"):
             recipe = given["recipe"] = given.get("recipe") or config_class.default_recipe(given)
-        function(resolve(config_class, given, load_recipe(recipe) if recipe else None))
+        claiming(function)(resolve(config_class, given, load_recipe(recipe) if recipe else None))
 
     for field in dataclasses.fields(config_class):
         if "help" in field.metadata:

@@ -19,7 +19,9 @@ class Rank(RankJob):
     Example: llmrec rank covisit --train train.parquet --sessions test.parquet --out runs/covisit.parquet
     """
 
-    atomic: Path | None = option(None, "Write the sessions as RecBole's atomic files here; nothing is learnt.")
+    atomic: Path | None = option(
+        None, "Write the sessions as RecBole's atomic files here; nothing is learnt.", output="folder"
+    )
     ablate: bool = option(False, "Of fusion: print what each source and feature group is worth, no more.")
 
 

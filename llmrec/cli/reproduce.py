@@ -27,7 +27,9 @@ class Reproduce(ReproduceJob):
     Example: llmrec reproduce all --data stores/m2 --launch accelerate_configs/a6000x8.yaml --resume
     """
 
-    write_docs: Path | None = option(None, "Write the page of the recorded measurements (docs/reproduction.md).")
+    write_docs: Path | None = option(
+        None, "Write the page of the recorded measurements (docs/reproduction.md).", output="text"
+    )
 
 
 def reproduce(job: Reproduce) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmrec.console import notice
+from llmrec.console import notice, stderr
 from llmrec.console import out as out_console
 from llmrec.settings import option
 
@@ -26,7 +26,7 @@ class EvaluateJob:
     run: Path = option(..., "Run file: ranked lists or titles.", argument=True)
     targets: Path = option(..., "Targets of its split: Parquet or CSV.")
     products: Path | None = option(None, "Titles of the targets; products.parquet beside them if not given.")
-    json: Path | None = option(None, "Write the result here as well.")
+    json: Path | None = option(None, "Write the result here as well; - is the standard output.", output="text")
     compare: Path | None = option(None, "Another run; adds the difference and its interval.")
     train: Sequence[Path] = option(
         (), "What the ranker learnt from: tells warm from cold targets; several files.", several=True
@@ -51,12 +51,14 @@ def evaluate(job: EvaluateJob) -> None:
     """
     from llmrec.evaluation.evaluate import evaluate_run
     from llmrec.evaluation.results import write_result
+    from llmrec.output import is_stdout
     from llmrec.reporting.tables import render_markdown
 
     result = evaluate_run(**{name: value for name, value in vars(job).items() if name != "json"})
     if job.json is not None:
         write_result(job.json, result)
-    out_console.print(render_markdown(result), markup=False)
+    console = stderr if is_stdout(job.json) else out_console
+    console.print(render_markdown(result), markup=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +74,7 @@ class ResultsJob:
     metrics: Sequence[str] = option(
         (), "mrr@100, recall@100, ndcg@100, hit@10, bleu; several; all if not given.", several=True
     )
-    out: Path | None = option(None, "Write the Markdown here as well.")
+    out: Path | None = option(None, "Write the Markdown here as well.", output="text")
 
 
 def results(job: ResultsJob) -> None:
@@ -81,14 +83,15 @@ def results(job: ResultsJob) -> None:
     Raises:
         LlmrecError: as `llmrec.reporting.standings.read_entry`.
     """
-    from llmrec.output import write_text
+    from llmrec.output import is_stdout, write_text
     from llmrec.reporting.blocks import to_markdown
     from llmrec.reporting.standings import read_entry, standings
 
     text = to_markdown(standings([read_entry(file) for file in job.files], job.metrics))
     if job.out is not None:
         write_text(job.out, text)
-    out_console.print(text, markup=False)
+    if not is_stdout(job.out):
+        out_console.print(text, markup=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +102,7 @@ class BlendJob:
     """
 
     runs: Sequence[Path] = option(..., "Runs of ranked lists of one split, two or more.", argument=True)
-    out: Path = option(..., "Run to write (Parquet).")
+    out: Path = option(..., "Run to write (Parquet).", output="run")
     weights: Sequence[float] | None = option(None, "Weight of each run, in order; all alike if none.", flag="--weight")
     damping: float = option(10.0, "A rank is worth 1 / (this + rank).")
     k: int = option(100, "Most items of a list.")
@@ -128,7 +131,7 @@ class ExplainJob:
 
     model: Path = option(..., "Folder of a fused ranker, as `llmrec rank fusion --save` leaves it.", argument=True)
     sessions: Path = option(..., "Sessions to explain the lists of: Parquet or CSV.")
-    out: Path = option(..., "JSON file to write.")
+    out: Path = option(..., "JSON file to write.", output="text")
     k: int = option(10, "Products explained of each list.", minimum=1)
     limit: int = option(100, "Only the first sessions.", minimum=1)
 

@@ -8,7 +8,7 @@ from json import dumps
 from pathlib import Path
 from typing import Any, Literal
 
-from llmrec.console import notice
+from llmrec.console import notice, stderr
 from llmrec.console import out as out_console
 from llmrec.errors import ConfigError, require
 from llmrec.settings import option
@@ -34,7 +34,7 @@ class IndexJob:
     Example: llmrec index runs/titles --kind ivf --memory-mb 600 --recall 0.95
     """
 
-    folder: Path = option(..., "What `llmrec embed` wrote.", argument=True)
+    folder: Path = option(..., "What `llmrec embed` wrote.", argument=True, output="place")
     kind: str = option("auto", "auto, exact, hnsw, ivf or pq.")
     memory_mb: float | None = option(None, "Most megabytes of the index; the vectors stay on disk and do not count.")
     recall: float = option(0.95, "Share of the exact ten nearest that a search is to find.")
@@ -114,7 +114,7 @@ class GroundJob:
 
     run: Path = option(..., "Run of titles (Task 3).", argument=True)
     index: Path = option(..., "What `llmrec embed` wrote.")
-    out: Path = option(..., "Run of ranked products to write (Parquet).")
+    out: Path = option(..., "Run of ranked products to write (Parquet).", output="run")
     k: int = option(100, "Most products of a list.")
     sessions: Path | None = option(None, "Sessions of the run's split: their own items are left out.")
 
@@ -135,8 +135,8 @@ class AlignmentJob:
     """
 
     folder: Path = option(..., "What `llmrec embed` wrote.", argument=True, metavar="INDEX")
-    json: Path | None = option(None, "Write the scores here as well.")
-    plot: Path | None = option(None, "Write a heat map here (.png or .svg).")
+    json: Path | None = option(None, "Write the scores here as well; - is the standard output.", output="text")
+    plot: Path | None = option(None, "Write a heat map here (.png or .svg).", output="file")
     metric: Literal["hit@1", "hit@10", "mrr"] = option("mrr", "What the heat map shows.")
     queries: int = option(1000, "Most products of a pair of locales that ask.", minimum=1)
     seed: int = option(0, "Draws them.", minimum=0)
@@ -144,7 +144,7 @@ class AlignmentJob:
 
 def evaluate_alignment(job: AlignmentJob) -> None:
     """Print, write and draw the scores; errors are those of `llmrec.text.products.alignment.align_locales`."""
-    from llmrec.output import write_text
+    from llmrec.output import is_stdout, write_text
     from llmrec.text.encoders.embeddings_folder import open_embeddings
     from llmrec.text.products.alignment import align_locales, render_alignment
 
@@ -165,7 +165,8 @@ def evaluate_alignment(job: AlignmentJob) -> None:
         axes.set_xlabel("locale that answers")
         axes.set_ylabel("locale that asks")
         save_figure(figure, job.plot)
-    out_console.print(render_alignment(alignment), markup=False)
+    console = stderr if is_stdout(job.json) else out_console
+    console.print(render_alignment(alignment), markup=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +179,7 @@ class ImputeJob:
     folder: Path = option(..., "What `llmrec embed` wrote.", argument=True, metavar="INDEX")
     products: Path = option(..., "The product file, with the attributes.")
     attribute: Sequence[str] = option(("brand", "color", "material"), "Also size, author, model; may be repeated.")
-    out: Path | None = option(None, "Write values for the products that lack them (.parquet).")
+    out: Path | None = option(None, "Write values for the products that lack them (.parquet).", output="file")
     k: int = option(10, "Neighbours that vote.")
     hide: float = option(0.1, "Share of the known values that is hidden, to measure accuracy.")
     queries: int = option(1000, "Most hidden values of a locale.", minimum=1)

@@ -85,7 +85,7 @@ class ExportJob:
 
     name: str = option(..., "Prompt by name or file.", argument=True)
     data: Path = option(..., "Store.")
-    out: Path = option(..., "Folder for the dataset.")
+    out: Path = option(..., "Folder for the dataset.", output="folder")
     splits: Sequence[str] = option(..., "Split; may be given several times.", flag="--split")
     k: int = option(3, "Number of most recent titles.", minimum=1)
 
@@ -141,7 +141,7 @@ class TrimJob:
     """
 
     model: str = option(..., "Folder or hub name of a T5 or mT5 model.", argument=True)
-    out: Path = option(..., "Folder to write.")
+    out: Path = option(..., "Folder to write.", output="folder")
     data: Path | None = option(None, "Store whose products the model is for.")
     prompt: Sequence[str] = option((), "Prompt it will read, may be given several times; its own, or plain.")
     frequent: int = option(2_000, "Frequent pieces to keep whether used or not.", minimum=0)
@@ -177,7 +177,7 @@ class MergeJob:
     """
 
     adapter: Path = option(..., "Model folder of a LoRA training.", argument=True)
-    out: Path = option(..., "Folder for the merged model.")
+    out: Path = option(..., "Folder for the merged model.", output="folder")
     base_model: str | None = option(None, "The adapter's base, where it is no longer where it was in training.")
 
 
@@ -198,7 +198,7 @@ class LastTitleJob:
     """
 
     store: Path = option(..., "Store made by `llmrec data import`.", argument=True)
-    out: Path = option(..., "Run to write (Parquet).")
+    out: Path = option(..., "Run to write (Parquet).", output="run")
     split: str = option("validation", "validation, test, test_task3_phase2 …")
 
 

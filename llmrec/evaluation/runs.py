@@ -1,7 +1,9 @@
 """Run files: ranked lists or titles of one split, in the KDD Cup's submission form, with a sidecar that says whence.
 
 ``RUN.parquet`` has the columns ``locale`` and ``next_item_prediction`` (a list of at most 100 ids, or one title), its
-rows in the test file's order; ``RUN.json`` beside it holds provenance and whether the run stops short of its split.
+rows in the test file's order, and in its metadata, under ``llmrec``, a record: provenance and whether the run stops
+short of its split. ``RUN.json`` beside it is a copy for people and other programs; of two that differ the one inside
+counts, so that a run and its record change in one step.
 """
 
 from __future__ import annotations
@@ -18,13 +20,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from llmrec.errors import ConfigError, DataError
-from llmrec.output import atomic_file, disk_errors, write_text
+from llmrec.console import notice_once
+from llmrec.errors import DataError
+from llmrec.output import atomic_file, check, claimed, write_text
 
 __all__ = ["PREDICTION", "Kind", "Run", "read_run", "sidecar_of", "write_run"]
 
 PREDICTION: Final = "next_item_prediction"
 Kind = Literal["titles", "ranking"]
+_RECORD: Final = b"llmrec"  # key of the record in a Parquet file's metadata
 
 
 @dataclass(frozen=True)
@@ -77,26 +81,26 @@ def write_run(
         DataError: the numbers of rows differ, a value is null, or predictions are neither titles nor lists.
         DiskError: the place cannot be written.
     """
-    if path.suffix == ".json":
-        raise ConfigError(f"{path}: a run is a Parquet file and .json is its sidecar; name it {path.stem}.parquet")
+    real = check(path, "run")
     names, values = (_column(values) for values in (locales, predictions))
     if len(names) != len(values):
         raise DataError(f"{path}: {len(names)} locales for {len(values)} predictions; give one prediction a session")
     kind = _kind_of(values, path)
     for column, content in (("locale", names), (PREDICTION, values)):
         _refuse_null(content, column, path)
-    sidecar = sidecar_of(path)
-    # an old sidecar must not vouch for a new run if this stops between the two files
-    with disk_errors(path):
-        sidecar.unlink(missing_ok=True)
-    with atomic_file(path) as temporary:
-        pq.write_table(pa.table({"locale": names, PREDICTION: values}), temporary, compression="zstd")
     record = {"kind": kind, "rows": len(names), "partial": partial, "provenance": dict(provenance)}
-    write_text(sidecar, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    table = pa.table({"locale": names, PREDICTION: values}).replace_schema_metadata({_RECORD: text})
+    with claimed((real, "run")):
+        with atomic_file(path) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
+        for sidecar in {sidecar_of(real), sidecar_of(path)}:
+            if sidecar == sidecar_of(real) or sidecar.is_file():  # beside a link there need be none
+                write_text(sidecar, text)
 
 
 def read_run(path: Path) -> Run:
-    """Read and check a run; one without a sidecar, from another program, counts as complete.
+    """Read and check a run; one without a record or sidecar, from another program, counts as complete.
 
     Raises:
         DataError: no such file, not Parquet, a column missing, a null, or a sidecar that is not this run's.
@@ -107,7 +111,7 @@ def read_run(path: Path) -> Run:
             raise DataError(f"{path}: no column '{column}'; a run has 'locale' and '{PREDICTION}'")
         _refuse_null(table[column], column, path)
     predictions = _plain(table[PREDICTION])
-    made = _read_sidecar(sidecar_of(path), len(table))
+    made = _read_record(path, table)
     kind = _kind_of(predictions, path)
     locales = table["locale"].cast(pa.string())
     return Run(path, kind, locales, predictions, made.provenance, made.partial)
@@ -130,17 +134,24 @@ class _Sidecar:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _read_sidecar(path: Path, rows: int) -> _Sidecar:
-    if not path.is_file():
+def _read_record(path: Path, table: Any) -> _Sidecar:
+    """The record inside a run, or in the sidecar of one that has none inside."""
+    sidecar, held = sidecar_of(path), (table.schema.metadata or {}).get(_RECORD)
+    beside = sidecar.read_bytes() if sidecar.is_file() else None
+    text = beside if held is None else held
+    if text is None:
         return _Sidecar()
+    if beside not in (None, text):
+        notice_once(f"{sidecar}: not the record of {path.name}, whose own counts; write the run again to have both")
+    where = sidecar if held is None else path
     try:
-        made = msgspec.convert(json.loads(path.read_text(encoding="utf-8")), _Sidecar)
+        made = msgspec.convert(json.loads(text), _Sidecar)
     except msgspec.ValidationError as error:
-        raise DataError(f"{path}: not the sidecar of a run; move it elsewhere, a run's sidecar has its name") from error
+        raise DataError(f"{where}: not the record of a run; move it elsewhere, a run's sidecar has its name") from error
     except ValueError as error:
-        raise DataError(f"{path}: not JSON; remove it or write the run again") from error
-    if made.rows not in (None, rows):
-        raise DataError(f"{path}: tells of {made.rows} rows, the run beside it has {rows}; write the run again")
+        raise DataError(f"{where}: not JSON; remove it or write the run again") from error
+    if made.rows not in (None, len(table)):
+        raise DataError(f"{where}: tells of {made.rows} rows, the run has {len(table)}; write the run again")
     return made
 
 

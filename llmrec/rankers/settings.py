@@ -23,12 +23,12 @@ class RankJob:
         (), "Sessions to learn from, labelled or bare; several files may follow.", several=True
     )
     sessions: Path | None = option(None, "Sessions to rank for: Parquet or CSV.")
-    out: Path | None = option(None, "Run to write (Parquet).")
+    out: Path | None = option(None, "Run to write (Parquet).", output="run")
     products: Path | None = option(None, "Products: lists hold what the locale sells.")
     k: int = option(100, "Most items of a list.")
     seen: Seen = option("drop", "The session's own items in its list.")
     transductive: bool = option(False, "Learn from the sessions' own prefixes too.", flag="--transductive/--inductive")
-    save: Path | None = option(None, "Keep the ranker in this folder.")
+    save: Path | None = option(None, "Keep the ranker in this folder.", output="folder")
     load: Path | None = option(None, "A kept ranker; with --train it goes on learning.")
     recipe: str | None = option(None, "Recipe by name or file; RANKER's own if not given.")
     seed: int | None = option(None, "Seed of a ranker that draws; the recipe's, or 0.", minimum=0)
@@ -38,7 +38,7 @@ class RankJob:
     per_locale: bool = option(False, "One ranker a locale, or one.", flag="--per-locale/--joint")
     engine: Literal["duckdb", "spark"] | None = option(None, "Where the counting runs.")
     settings: Mapping[str, Any] = option({}, "A setting of the recipe, as name=value; may be repeated.", flag="--set")
-    checkpoints: Path | None = option(None, "Folder for checkpoints and logs.")
+    checkpoints: Path | None = option(None, "Folder for checkpoints and logs.", output="place")
     resume: bool = option(False, "Go on from what a killed training left there.")
     log_to: str | None = option(
         None, "tensorboard (in the checkpoints; the default there), wandb, mlflow, trackio, none; by commas."

@@ -54,17 +54,17 @@ class SelectJob:
 
     data: Path | None = option(None, "Store made by `llmrec data import`; its other sessions are learnt from.")
     split: str = option("test", "Split to choose for: test, validation, test_task3_phase2 …")
-    out: Path | None = option(None, "Run to write (Parquet).")
+    out: Path | None = option(None, "Run to write (Parquet).", output="run")
     candidates: Sequence[Path] = option(
         (), "Runs of the split, titles or lists of ids, to choose from too.", several=True
     )
     train: Sequence[Path] = option((), "Without --data: labelled sessions; several files.", several=True)
     sessions: Path | None = option(None, "Without --data: sessions to choose for.")
     products: Path | None = option(None, "Without --data: products with their titles.")
-    last_title: Path | None = option(None, "Write the last titles as a run, to compare with.")
+    last_title: Path | None = option(None, "Write the last titles as a run, to compare with.", output="run")
     transductive: bool = option(False, "Learn from the sessions' own prefixes too.", flag="--transductive/--inductive")
     cold: bool = option(False, "Choose for targets that no training session holds, as in Task 3.", flag="--cold/--warm")
-    save: Path | None = option(None, "Keep the selector in this folder.")
+    save: Path | None = option(None, "Keep the selector in this folder.", output="folder")
     load: Path | None = option(None, "A kept selector; nothing is learnt.")
     recipe: str | None = option(None, "Recipe by name or file; `select` if not given.")
     settings: Mapping[str, Any] = option({}, "A setting of the recipe, as name=value; may be repeated.", flag="--set")

@@ -41,10 +41,10 @@ class GenerateConfig:
         None, "Only the first sessions of the split; the run is stamped partial.", minimum=1, decides=None
     )
     out: Path | None = option(
-        None, "Run file (Parquet); titles_SPLIT.parquet in the output folder if not given.", decides=None
+        None, "Run file (Parquet); titles_SPLIT.parquet in the output folder if not given.", decides=None, output="run"
     )
     output_dir: Path | None = option(
-        None, "Folder for model, checkpoints, logs and run; under runs/ if not given.", decides=None
+        None, "Folder for model, checkpoints, logs and run; under runs/ if not given.", decides=None, output="place"
     )
     select: bool = option(
         False, "Then choose among written titles, the session's and likely products' (llmrec select).", decides=None

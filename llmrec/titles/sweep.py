@@ -43,7 +43,7 @@ class SweepJob:
 
     recipe: str = option(..., "Recipe of scripts/gen.py, by name or path.", argument=True)
     data: Path = option(..., "Store.")
-    out: Path = option(..., "Folder of the sweep; one inside for each training.")
+    out: Path = option(..., "Folder of the sweep; one inside for each training.", output="place")
     grid: str = option("mt5", "Grid by name or file: settings and the values to try.")
     settings: Setting = option({}, "A fixed setting, as name=value.", flag="--set")
     hardware: Path | None = option(None, "A file of accelerate_configs/; one process if not given.")

@@ -94,13 +94,33 @@ def test_what_is_no_run_is_not_read(tmp_path):
     ("content", "message"),
     [
         ("{", "not JSON"),
-        ("[]", "not the sidecar of a run"),
-        ('{"rows": 9}', "tells of 9 rows, the run beside it has 1"),
+        ("[]", "not the record of a run"),
+        ('{"rows": 9}', "tells of 9 rows, the run has 1"),
     ],
 )
-def test_a_foreign_or_stale_sidecar_is_refused(tmp_path, content, message):
+def test_a_foreign_or_stale_sidecar_is_refused_where_the_run_has_no_record(tmp_path, capsys, content, message):
     path = tmp_path / "run.parquet"
-    write_run(path, ["UK"], ["a"], {})
+    write_run(path, ["UK"], ["a"], {"seed": 3}, partial=True)
+    sidecar_of(path).write_text(content, encoding="utf-8")
+    run = read_run(path)
+    assert (run.provenance, run.partial) == ({"seed": 3}, True)
+    assert "not the record of run.parquet, whose own counts" in " ".join(capsys.readouterr().err.split())
+    sidecar_of(path).unlink()
+    assert read_run(path).partial
+    pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
+    assert not read_run(path).partial
     sidecar_of(path).write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=message):
         read_run(path)
+
+
+def test_a_run_written_through_a_link_takes_its_sidecar_along(tmp_path):
+    (tmp_path / "far").mkdir()
+    link, real = tmp_path / "latest.parquet", tmp_path / "far" / "run.parquet"
+    link.symlink_to(real)
+    write_run(link, ["UK"], ["a"], {})
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["far", "latest.parquet", "run.json", "run.parquet"]
+    sidecar_of(link).write_text("{}", encoding="utf-8")
+    write_run(link, ["UK"], ["b"], {"seed": 3})
+    assert sidecar_of(link).read_text() == sidecar_of(real).read_text()
+    assert read_run(real).provenance == read_run(link).provenance == {"seed": 3}

@@ -41,7 +41,9 @@ class ReproduceJob:
         (), "table1 … table12, figure2 … figure5, all; public and industrial: ours.", argument=True, metavar="TABLE..."
     )
     data: Path | None = option(None, "A store, or a folder of public files; without it the paper's numbers alone.")
-    out: Path | None = option(None, "Folder for runs, models, records and pages; runs/reproduce-DATA if not given.")
+    out: Path | None = option(
+        None, "Folder for runs, models, records and pages; runs/reproduce-DATA if not given.", output="place"
+    )
     resume: bool = option(False, "Let what has finished there stand, and go on.")
     only: Sequence[str] = option((), "A cell: ROW, or ROW/COLUMN, with * and ?; may be repeated.")
     launch: Path | None = option(None, "An accelerate configuration for trainings, such as one of accelerate_configs/.")

@@ -45,7 +45,7 @@ class StatisticsJob:
     """
 
     data: Path = option(..., "Store, folder of raw files, or one file of sessions.", argument=True, metavar="STORE")
-    out: Path | None = option(None, "Folder for report.html, and CSV, PNG and SVG of each.")
+    out: Path | None = option(None, "Folder for report.html, and CSV, PNG and SVG of each.", output="place")
     split: str | None = option(None, "Split that the figures count; training, or all where there is none.")
     sknn_sample: int = option(10_000, "Sessions scored for Figure 2f; 0 leaves it out.", minimum=0)
     seed: int = option(0, "Draws them.", minimum=0)

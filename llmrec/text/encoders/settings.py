@@ -19,7 +19,7 @@ class EmbedJob:
     """What to encode, with what."""
 
     products: Path = option(..., "Products: Parquet, or CSV in the official form.", argument=True)
-    out: Path = option(..., "Folder for vectors, keys, encoder and manifest.")
+    out: Path = option(..., "Folder for vectors, keys, encoder and manifest.", output="folder")
     encoder: str = option("tfidf-svd", "tfidf-svd, a folder (of `embed train`, too), or a hub name.")
     template: str = option("title", "What of a product is read: title, brand, attributes, a file.")
     dim: int | None = option(None, "Width of the vectors; the encoder's own if not given.")
@@ -37,13 +37,13 @@ class TrainEncoderJob:
 
     train: Sequence[Path] = option(..., "Sessions, labelled or bare; several files may follow.", several=True)
     products: Path = option(..., "Products: Parquet, or CSV in the official form.")
-    out: Path = option(..., "Folder for the encoder, which `--encoder` of `llmrec embed` takes.")
+    out: Path = option(..., "Folder for the encoder, which `--encoder` of `llmrec embed` takes.", output="folder")
     recipe: str | None = option(None, "encoder_static, encoder_finetune, or a file.")
     base: str | None = option(None, "static, or a sentence-transformers model to fine-tune.")
     lora_rank: int | None = option(None, "Rank of LoRA, for large models.")
     seed: int | None = option(None, "Draws validation sessions, order and initial weights.", minimum=0)
     settings: Mapping[str, Any] = option({}, "A setting of the recipe, as name=value; may be repeated.", flag="--set")
-    checkpoints: Path | None = option(None, "Folder for checkpoints; OUT.training if not given.")
+    checkpoints: Path | None = option(None, "Folder for checkpoints; OUT.training if not given.", output="place")
     resume: bool = option(False, "Go on from what a killed training left there.")
     overwrite: bool = option(False, "Throw away an unfinished training.")
     log_to: str | None = option(

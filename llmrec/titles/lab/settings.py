@@ -31,7 +31,7 @@ class CompareSettings:
         "Folder of a sequence-to-sequence model, or a name that the server knows; several times.",
         flag="--model",
     )
-    out: Path = option(..., "Folder for report.html, comparison.json and the answers.")
+    out: Path = option(..., "Folder for report.html, comparison.json and the answers.", output="place")
     k: Sequence[int] = option((3,), "Number of most recent titles; several times.")
     shots: Sequence[int] = option((0,), "Examples in a chat; several times.")
     locales: Sequence[str] = option((), "Draw from this locale alone; several times.", flag="--locale")
