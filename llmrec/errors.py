@@ -171,7 +171,8 @@ def secrets_of(url: str) -> tuple[str, ...]:
 
 
 def _of_environment() -> set[str]:
-    return {value for name, value in os.environ.items() if len(value) >= SHORTEST_SECRET and _VARIABLE.fullmatch(name)}
+    held = {name: value for name, value in os.environ.items() if name != "PWD"}  # there a folder, no password
+    return {value for name, value in held.items() if len(value) >= SHORTEST_SECRET and _VARIABLE.fullmatch(name)}
 
 
 def _bare(rest: str) -> str:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 import llmrec.errors as errors
@@ -69,6 +71,7 @@ def test_what_logs_in_is_taken_out_of_every_error(text: str, kept: str, monkeypa
         "https://github.com/x/y/tree/main/Qwen2.5-0.5B-Instruct-GGUF",
         "https://huggingface.co/sentence-transformers/distiluse-base-multilingual-cased-v2",
         "https://host/sessions_test_task1_phase1.csv, https://docs/page#section",
+        f"in {os.environ.get('PWD')}",
         f"a digest: {KEY}{KEY}; at 12:30:11 me@home had 96 tokens, max_tokens=96, tokenizer: char",
     ],
 )

@@ -12,6 +12,7 @@ import typer
 
 from llmrec import __version__
 from llmrec.cli.flags import VerbCommand, VerbGroup, command_of
+from llmrec.cli.machine import on_this_machine
 from llmrec.cli.verbs import GROUPS, PANELS
 from llmrec.console import stderr
 from llmrec.errors import LlmrecError
@@ -58,7 +59,8 @@ for _panel, _verbs in PANELS.items():
 def _guarded(command: Callable[[], Any]) -> int:
     """Run a command: our errors are one line and status 2, an interrupt 130, any other exception is a bug."""
     try:
-        command()
+        with on_this_machine():
+            command()
     except LlmrecError as error:
         stderr.print(f"error: {' '.join(str(error).split())}", markup=False, soft_wrap=True)
         return 2
