@@ -28,6 +28,8 @@ Arrays = Mapping[str, NDArray[Any]]
 
 ARRAYS: Final = "arrays.safetensors"
 _CHECKSUM: Final = "arrays_sha256"
+_HEADER_BYTES: Final = 1 << 20  # a few dozen arrays are named in some thousand
+_WRONG: Final = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,8 +140,11 @@ class Kind:
         if not file.is_file() or record.get(_CHECKSUM) not in (None, sha256_of(file)):
             raise self.error(f"{file}: missing or damaged (its checksum is not {self.record}'s); {again}")
         try:
+            with file.open("rb") as handle:
+                if int.from_bytes(handle.read(8), "little") > _HEADER_BYTES:  # which would be read whole
+                    raise ValueError("its header is no header")
             return dict(load_file(file))
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, *_WRONG) as error:  # KeyError: a kind of number that numpy has not
             raise self.error(f"{file}: missing or damaged; {again}") from error
 
     @contextmanager
@@ -151,7 +156,7 @@ class Kind:
         """
         try:
             yield
-        except (ConfigError, OSError, KeyError, ValueError, TypeError, IndexError) as error:
+        except (ConfigError, OSError, *_WRONG) as error:
             reason = " ".join(str(error).split())
             raise self.error(f"{folder}: damaged {self.what} ({reason}); {self.again.format(folder=folder)}") from error
 

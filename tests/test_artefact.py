@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -67,6 +68,38 @@ def test_what_cannot_be_read_is_one_line(lamp: Path, file: str, content: str | N
     with pytest.raises(ModelError, match=message) as caught:
         KIND.read_arrays(lamp, KIND.read(lamp))
     assert "\n" not in str(caught.value)
+
+
+def _tensors(header: dict[str, object], body: int = 8, length: int | None = None) -> bytes:
+    text = json.dumps(header).encode()
+    return (len(text) if length is None else length).to_bytes(8, "little") + text + bytes(body)
+
+
+def _one(dtype: str, shape: list[int], start: int, end: int) -> dict[str, object]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        _tensors({"a": _one("I64", [1], 0, 8)}, length=1 << 40),
+        _tensors({"a": _one("I64", [1], 0, 8)}, length=1 << 26),
+        _tensors({"a": _one("I64", [1 << 40], 0, 8 << 40)}),  # terabytes that are not there
+        _tensors({"a": _one("I64", [1], 0, 8), "b": _one("I64", [1], 0, 8)}),  # twice the same bytes
+        _tensors({"a": _one("I32", [1], 0, 4), "b": _one("I32", [1], 2, 6)}, body=6),
+        _tensors({"a": _one("I64", [2], 0, 8)}),
+        _tensors({"a": _one("BF16", [4], 0, 8)}),  # a kind of number that numpy has not
+        _tensors({"a": _one("F8_E5M2", [8], 0, 8)}),
+        _tensors({"a": _one("I64", [1], 8, 0)}),
+        _tensors({}, body=8),
+    ],
+)
+def test_a_hostile_file_of_arrays_is_one_line_though_its_checksum_is_right(lamp: Path, content: bytes) -> None:
+    (lamp / "arrays.safetensors").write_bytes(content)
+    record = KIND.read(lamp) | {"arrays_sha256": hashlib.sha256(content).hexdigest()}
+    with pytest.raises(ModelError, match=r"arrays\.safetensors: missing or damaged; make it again"):
+        KIND.read_arrays(lamp, record)
 
 
 def test_a_damaged_one_may_be_made_again_and_something_else_is_never_replaced(lamp: Path) -> None:

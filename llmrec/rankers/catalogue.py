@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from llmrec.arrays import Bools, Ints
+from llmrec.arrays import Bools, Ints, checked
 from llmrec.console import notice
 from llmrec.ragged import list_lengths, offsets_of
 from llmrec.rankers.sessions import CodedSessions, Sessions, TrainingSessions
@@ -113,15 +113,37 @@ class Catalogue:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], locales: tuple[str, ...]) -> Catalogue:
-        """The catalogue that `arrays` came from."""
-        offsets = offsets_of(arrays["catalogue.id_bytes"]).astype(np.int32)
-        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(arrays["catalogue.ids"]))]
-        ids = pa.Array.from_buffers(pa.string(), len(offsets) - 1, buffers)
-        ids.validate(full=True)
+        """The catalogue that `arrays` came from.
+
+        Raises:
+            KeyError: an array is missing.
+            ValueError: they do not fit together.
+        """
+        ids = _ids(arrays)
+        rows = len(locales) + 1
+        popular = checked(arrays, "catalogue.popular", "int32", (rows, None), least=UNKNOWN, most=len(ids) - 1)
+        ordered = np.sort(popular, axis=1)
+        if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != UNKNOWN)).any():
+            raise ValueError("catalogue.popular holds an item twice for a locale")
         sold = None
         if "catalogue.sold" in arrays:
-            sold = np.unpackbits(arrays["catalogue.sold"], axis=1, count=len(ids)).astype(np.bool_)
-        return cls(Vocabulary(ids), locales, sold, arrays["catalogue.popular"].astype(np.int64))
+            packed = checked(arrays, "catalogue.sold", "uint8", (rows, (len(ids) + 7) // 8))
+            sold = np.unpackbits(packed, axis=1, count=len(ids)).view(np.bool_)
+        return cls(Vocabulary(ids), locales, sold, popular.astype(np.int64))
+
+
+def _ids(arrays: Mapping[str, NDArray[Any]]) -> Any:
+    """Ids of a file, ascending and each once, as ties and look-ups want them."""
+    text = checked(arrays, "catalogue.ids", "uint8", (None,))
+    offsets = offsets_of(checked(arrays, "catalogue.id_bytes", "int32", (None,), least=0))
+    if offsets[-1] != len(text):
+        raise ValueError(f"catalogue.ids has {len(text)} bytes, its ids {offsets[-1]}")
+    buffers = [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(text)]
+    ids = pa.Array.from_buffers(pa.string(), len(offsets) - 1, buffers)
+    ids.validate(full=True)
+    if len(ids) > 1 and not pc.all(pc.less(ids[:-1], ids[1:])).as_py():
+        raise ValueError("catalogue.ids does not rise")
+    return ids
 
 
 def build_catalogue(training: TrainingSessions, products: Any = None) -> Catalogue:

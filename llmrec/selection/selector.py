@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from llmrec.arrays import checked
 from llmrec.artefact import Kind
-from llmrec.errors import ConfigError, nearest
+from llmrec.errors import ConfigError, ModelError, nearest
+from llmrec.evaluation.bleu import ORDERS
 from llmrec.languages import PAPER_BLEU
 from llmrec.rankers.base import Seen
 from llmrec.rankers.fusion.ranker import Fusion
@@ -169,7 +171,9 @@ class Selector:
         last = last_offers(one.offers, own.ends)
         added = np.zeros(len(one.offers))
         if trees is not None and policy.trust and len(one.offers):
-            features = one.features(self.survival, policy.prices)[1]
+            names, features = one.features(self.survival, policy.prices)
+            if trees.feature_names() != names:
+                raise ModelError("the selector's trees read other features than this version makes; make it again")
             added = trees.scores(features, self.settings.threads)
         worth = trusted(one.expected, added, policy)
         chosen = choose(one.offers.rows, one.lengths, worth, last, policy)
@@ -273,5 +277,8 @@ def _policy_arrays(policy: Policy) -> dict[str, NDArray[Any]]:
 
 
 def _policy_of(arrays: Mapping[str, NDArray[Any]]) -> Policy:
-    length_price, margin, trust = (float(value) for value in arrays["policy.numbers"])
-    return Policy(Prices(arrays["policy.found"], arrays["policy.written"]), length_price, margin, trust)
+    numbers = checked(arrays, "policy.numbers", "float64", (3,), nan=True).tolist()  # a margin may be infinite
+    if not np.isfinite([numbers[0], numbers[2]]).all() or np.isnan(numbers[1]):
+        raise ValueError(f"policy.numbers holds {numbers}")
+    found, written = (checked(arrays, f"policy.{name}", "float64", (ORDERS,)) for name in ("found", "written"))
+    return Policy(Prices(found, written), *numbers)

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec.arrays import checked
 from llmrec.ragged import Ragged
 from llmrec.selection.ngrams import TitleBook, token_support
 from llmrec.within import places_among
@@ -49,8 +50,9 @@ class Survival:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Survival:
         """What `arrays` gave; KeyError where it was not called."""
-        average = float(arrays["survival.average"][0])
-        return cls(arrays["survival.tokens"], arrays["survival.rates"], average)
+        tokens = checked(arrays, "survival.tokens", "uint64", (None,), rising="strictly")
+        rates = checked(arrays, "survival.rates", "float64", (len(tokens),), least=0)
+        return cls(tokens, rates, float(checked(arrays, "survival.average", "float64", (1,), least=0)[0]))
 
 
 def count_survival(book: TitleBook, own: Ragged) -> Survival:

@@ -10,7 +10,7 @@ import ibis.expr.types as ir
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec.arrays import Floats, Ints
+from llmrec.arrays import Floats, Ints, checked
 from llmrec.errors import ConfigError
 from llmrec.rankers.base import Seen
 from llmrec.rankers.counting.base import CountingRanker
@@ -95,7 +95,7 @@ class Covisit(CountingRanker[CovisitSettings]):
         self._neighbours, self._shares = neighbours, shares
         sums = np.concatenate([[0.0], np.cumsum(neighbours.weights, dtype=np.float64)])
         totals = sums[neighbours.offsets[1:]] - sums[neighbours.offsets[:-1]]
-        self._totals = np.where(neighbours.lengths > 0, totals, 1).astype(np.float32)
+        self._totals = np.where(totals > 0, totals, 1).astype(np.float32)
 
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
         recent = sessions.last(self.settings.history)
@@ -138,6 +138,5 @@ class Covisit(CountingRanker[CovisitSettings]):
     def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         num_items = len(self.catalogue.vocabulary)
         shape = (len(self.catalogue.locales) + 1, num_items) if self.settings.locale_weight else (0, 0)
-        if arrays["shares"].shape != shape:
-            raise ValueError(f"shares have the shape {arrays['shares'].shape}, not {shape}")
-        self._set(WeightedRows.from_arrays(arrays, "neighbours", num_items, num_items), arrays["shares"])
+        shares = checked(arrays, "shares", "float32", shape, least=0, most=1)
+        self._set(WeightedRows.from_arrays(arrays, "neighbours", num_items, num_items), shares)

@@ -11,7 +11,7 @@ import ibis.expr.types as ir
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec.arrays import Floats, Ints
+from llmrec.arrays import Floats, Ints, checked
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.counting.base import CountingRanker
 from llmrec.rankers.counting.counts import followers, steps_of
@@ -108,9 +108,9 @@ class Popularity(CountingRanker[PopularitySettings]):
     def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         num_items = len(self.catalogue.vocabulary)
         self._followers = WeightedRows.from_arrays(arrays, "followers", num_items, num_items)
-        if not ((arrays["padding"] >= 0) & (arrays["padding"] < num_items)).all():
-            raise ValueError("padding holds items that the catalogue does not have")
-        self._padding = arrays["padding"].astype(np.int64)
+        self._padding = checked(arrays, "padding", "int64", (None,), least=0, most=num_items - 1)
+        if len(np.unique(self._padding)) != len(self._padding):
+            raise ValueError("padding holds an item twice")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +147,4 @@ class GlobalPopularity(Ranker[GlobalPopularitySettings]):
         return {"counts": self._counts}
 
     def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        if arrays["counts"].shape != self.catalogue.popular.shape:
-            raise ValueError("counts and popular items differ in shape")
-        self._counts = arrays["counts"]
+        self._counts = checked(arrays, "counts", "int32", self.catalogue.popular.shape, least=0)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from llmrec.arrays import Ints
+from llmrec.arrays import Ints, checked
 from llmrec.ragged import Ragged, offsets_of
 
 __all__ = ["WeightedRows"]
@@ -45,21 +45,21 @@ class WeightedRows(Ragged):
         return {f"{name}.offsets": self.offsets, f"{name}.codes": self.values, f"{name}.weights": self.weights}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], name: str, num_rows: int, num_codes: int) -> Self:
+    def from_arrays(
+        cls, arrays: Mapping[str, NDArray[Any]], name: str, num_rows: int, num_codes: int, *, weighted: bool = True
+    ) -> Self:
         """What `arrays` gave.
 
         Raises:
             KeyError: an array is missing.
             ValueError: they do not fit together.
         """
-        rows = cls(*(arrays[f"{name}.{one}"] for one in ("offsets", "codes", "weights")))
-        offsets, codes = rows.offsets, rows.values
-        fits = len(offsets) == num_rows + 1 and offsets[0] == 0 and offsets[-1] == len(codes)
-        rising = fits and bool((np.diff(offsets) >= 0).all())
-        inside = not len(codes) or (codes.min() >= 0 and codes.max() < num_codes)
-        if not rising or not inside or len(rows.weights) not in (0, len(codes)):
-            raise ValueError(f"{name} holds arrays that do not fit together")
-        return rows
+        offsets = checked(arrays, f"{name}.offsets", "int64", (num_rows + 1,), least=0, rising="weakly")
+        codes = checked(arrays, f"{name}.codes", "int32", (None,), least=0, most=num_codes - 1)
+        weights = checked(arrays, f"{name}.weights", "float32", (len(codes) if weighted else 0,), least=0)
+        if offsets[0] != 0 or offsets[-1] != len(codes):
+            raise ValueError(f"{name} has {len(codes)} codes in rows from {offsets[0]} to {offsets[-1]}")
+        return cls(offsets, codes, weights)
 
     def _picked(self, offsets: Ints, places: Any) -> Self:
         weights = self.weights[places] if len(self.weights) else self.weights

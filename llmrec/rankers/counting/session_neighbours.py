@@ -115,5 +115,5 @@ class SessionNeighbours(CountingRanker[SettingsT], Generic[SettingsT]):
     def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         num_items = len(self.catalogue.vocabulary)
         num_sessions = len(arrays["sessions.offsets"]) - 1
-        self._sessions = WeightedRows.from_arrays(arrays, "sessions", num_sessions, num_items)
-        self._index = WeightedRows.from_arrays(arrays, "index", num_items, num_sessions)
+        self._sessions = WeightedRows.from_arrays(arrays, "sessions", num_sessions, num_items, weighted=False)
+        self._index = WeightedRows.from_arrays(arrays, "index", num_items, num_sessions, weighted=False)

@@ -60,7 +60,7 @@ class VmisKnn(SessionNeighbours[VmisKnnSettings]):
 
     def _weigh(self) -> None:
         holders = np.bincount(self._sessions.values, minlength=len(self.catalogue.vocabulary))
-        self._idf = np.log(self._num_sessions / np.maximum(holders, 1))
+        self._idf = np.log(max(self._num_sessions, 1) / np.maximum(holders, 1))
 
     def _neighbours(self, sessions: CodedSessions) -> Neighbours:
         own = sessions.last(self.settings.history).distinct()

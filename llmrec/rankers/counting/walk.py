@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from llmrec.arrays import Floats, Ints
+from llmrec.arrays import Floats, Ints, checked
 from llmrec.ragged import offsets_of, row_numbers
 from llmrec.rankers.base import Seen
 from llmrec.rankers.counting.base import CountingRanker
@@ -52,7 +52,7 @@ class CovisitWalk(CountingRanker[CovisitWalkSettings]):
     def _set(self, neighbours: WeightedRows, counts: NDArray[np.int32]) -> None:
         size, rows = len(neighbours), neighbours.rows
         totals = np.bincount(rows, weights=neighbours.weights, minlength=size)
-        shares = (neighbours.weights / totals[rows]).astype(np.float32)
+        shares = (neighbours.weights / np.where(totals > 0, totals, 1)[rows]).astype(np.float32)
         self._neighbours, self._counts = neighbours, counts
         self._unseen = np.array([not row.any() for row in counts])
         self._totals = np.maximum(counts.sum(axis=0), 1)
@@ -89,9 +89,8 @@ class CovisitWalk(CountingRanker[CovisitWalkSettings]):
 
     def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         num_items = len(self.catalogue.vocabulary)
-        if arrays["counts"].shape != (len(self.catalogue.locales) + 1, num_items):
-            raise ValueError(f"counts have the shape {arrays['counts'].shape}")
-        self._set(WeightedRows.from_arrays(arrays, "neighbours", num_items, num_items), arrays["counts"])
+        counts = checked(arrays, "counts", "int32", (len(self.catalogue.locales) + 1, num_items), least=0)
+        self._set(WeightedRows.from_arrays(arrays, "neighbours", num_items, num_items), counts)
 
 
 def _heaviest(matrix: Any, number: int) -> Any:

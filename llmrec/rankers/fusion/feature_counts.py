@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec.arrays import Floats, Ints
+from llmrec.arrays import Floats, Ints, checked
 from llmrec.ragged import UNKNOWN
 from llmrec.rankers.sessions import CodedSessions, counts_by_locale
 from llmrec.within import places_among
@@ -83,12 +83,14 @@ class FeatureCounts:
             KeyError: an array is missing.
             ValueError: they do not fit together.
         """
-        keys, pairs = arrays["evidence.keys"], arrays["evidence.pairs"]
-        held = [arrays[f"evidence.{name}"] for name in ("items", "by_locale", "labels_by_locale")]
-        shapes = [(num_items, len(ItemCount)), *[(num_locales + 1, num_items)] * 2]
-        fits = [array.shape for array in held] == shapes and pairs.shape == (len(keys), len(PairCount))
-        if not fits or (len(keys) and not 0 <= keys.min() <= keys.max() < num_items**2):
-            raise ValueError("the counts of the features do not fit together")
+        keys = checked(arrays, "evidence.keys", "int64", (None,), least=0, most=num_items**2 - 1, rising="strictly")
+        shapes = {
+            "pairs": (len(keys), len(PairCount)),
+            "items": (num_items, len(ItemCount)),
+            "by_locale": (num_locales + 1, num_items),
+            "labels_by_locale": (num_locales + 1, num_items),
+        }
+        pairs, *held = (checked(arrays, f"evidence.{name}", "float32", shape) for name, shape in shapes.items())
         return cls(keys, pairs, _totals(keys, pairs, num_items), *held)
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from llmrec.arrays import Floats
+from llmrec.arrays import Floats, checked
 from llmrec.errors import DataError
 from llmrec.rankers.attributes import ATTRIBUTES, attribute_features
 from llmrec.rankers.fusion.candidates import Candidates
@@ -57,10 +57,10 @@ class ProductFacts:
         """
         if "products.attributes" not in arrays:
             return None
-        attributes, prices = arrays["products.attributes"], arrays["products.prices"]
-        if attributes.shape != (num_items, len(ATTRIBUTES)) or prices.shape != (num_items,):
-            raise ValueError("the products' attributes do not fit the catalogue")
-        return cls(attributes, prices)
+        return cls(
+            checked(arrays, "products.attributes", "int32", (num_items, len(ATTRIBUTES)), least=0),
+            checked(arrays, "products.prices", "float32", (num_items,), least=-1e3, most=1e3, nan=True),
+        )
 
 
 def product_columns(facts: ProductFacts, sessions: CodedSessions, found: Candidates) -> dict[str, Floats]:

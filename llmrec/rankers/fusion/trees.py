@@ -9,9 +9,10 @@ from typing import Any, Final, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec.arrays import Floats, Ints
+from llmrec.arrays import Floats, Ints, checked
 from llmrec.errors import require
 from llmrec.rankers.fusion.settings import FusionSettings
+from llmrec.rankers.fusion.tree_text import check_model
 from llmrec.within import highest_within, order_within
 
 __all__ = ["Examples", "TreeShape", "Trees", "grow_trees", "grow_values"]
@@ -149,11 +150,12 @@ class Trees:
         Raises:
             ValueError: a text is not a model's.
         """
-        texts: list[str] = []
+        texts: list[bytes] = []
         while f"trees.{len(texts)}" in arrays:
-            texts.append(arrays[f"trees.{len(texts)}"].tobytes().decode())
+            texts.append(checked(arrays, f"trees.{len(texts)}", "uint8", (None,)).tobytes())
+            check_model(texts[-1])
         try:
-            return cls(texts) if texts else None
+            return cls([text.decode() for text in texts]) if texts else None
         except require("lightgbm", "rank").basic.LightGBMError as error:
             raise ValueError(f"not a LightGBM model: {error}") from error
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llmrec.arrays import Floats, Ints
+from llmrec.arrays import Floats, Ints, checked
 from llmrec.errors import ConfigError
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.catalogue import build_catalogue
@@ -35,6 +35,7 @@ Features = Mapping[str, NDArray[Any]]
 Held = tuple[CodedSessions, Ints]  # sessions to validate on, and the item that followed each
 SettingsT = TypeVar("SettingsT", bound=NeuralSettings)
 
+_FEATURES: Final = {"text": "float32", "attributes": "int32"}
 SMOOTHING: Final = 0.1
 ROW_UPDATES_FROM: Final = 200_000  # items; there Adam over the whole table takes longer than all the rest of a step
 VALIDATION_SESSIONS: Final = 2000  # most sessions that validate; more make an epoch slower and its score hardly surer
@@ -232,21 +233,33 @@ class NeuralRanker(Ranker[SettingsT]):
         return {**weights, **prior, **{f"features.{name}": value for name, value in self._features.items()}}
 
     def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        number, shape = (
+            len(self.catalogue.vocabulary),
+            (len(self.catalogue.locales) + 1, len(self.catalogue.vocabulary)),
+        )
+        _refuse_outsized(self.settings, {name: one for name, one in arrays.items() if name.startswith("weights.")})
         self._features = {
-            name.removeprefix("features."): value for name, value in arrays.items() if name.startswith("features.")
+            name: checked(arrays, f"features.{name}", _FEATURES[name], (number + 1, None)) for name in self.reads
         }
-        self._prior = arrays.get("prior")
-        shape = (len(self.catalogue.locales) + 1, len(self.catalogue.vocabulary))
-        if self._prior is not None and self._prior.shape != shape:
-            raise ValueError(f"prior has shape {self._prior.shape}, not {shape}")
-        self.scorer = self._scorer(len(self.catalogue.vocabulary))
-        weights = {name: arrays[f"weights.{name}"] for name in self.scorer.state_dict()}
-        for name, value in self.scorer.state_dict().items():
-            if tuple(value.shape) != weights[name].shape:
-                raise ValueError(f"{name} has shape {weights[name].shape}, not {tuple(value.shape)}")
+        self._prior = checked(arrays, "prior", "float32", shape) if "prior" in arrays else None
+        self.scorer = self._scorer(number)
+        weights = {
+            name: checked(arrays, f"weights.{name}", str(value.dtype).removeprefix("torch."), tuple(value.shape))
+            for name, value in self.scorer.state_dict().items()
+        }
         self.scorer.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
         self.scorer.to("cuda" if torch.cuda.is_available() else "cpu")
         self._ready()
+
+
+def _refuse_outsized(settings: NeuralSettings, weights: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse settings of a larger model than its weights are of, before one is built and takes the memory."""
+    widest = max((one.size for one in weights.values()), default=0)
+    limits = {"embedding_size": widest, "hidden_size": widest, "inner_size": widest}
+    limits |= {"n_layers": len(weights), "num_layers": len(weights)}
+    for name, most in limits.items():
+        if getattr(settings, name, 0) > most:
+            raise ValueError(f"{name} {getattr(settings, name)}, which its weights are too few for")
 
 
 def item_prior(

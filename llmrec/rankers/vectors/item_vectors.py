@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec.arrays import Bools, Floats, Ints
+from llmrec.arrays import Bools, Floats, Ints, checked
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.vectors.initialise import svd_vectors
@@ -119,9 +119,6 @@ class ItemVectors(Ranker[ItemVectorsSettings]):
         return {"vectors": self.vectors, "counts": self._counts}
 
     def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        vectors, counts, num_items = arrays["vectors"], arrays["counts"], len(self.catalogue.vocabulary)
-        if vectors.ndim != 2 or len(vectors) != num_items:
-            raise ValueError(f"vectors have the shape {vectors.shape}; the catalogue has {num_items} items")
-        if counts.shape != (len(self.catalogue.locales) + 1, num_items):
-            raise ValueError(f"counts have the shape {counts.shape}")
-        self._set(vectors, counts)
+        num_items = len(self.catalogue.vocabulary)
+        vectors = checked(arrays, "vectors", "float32", (num_items, None))
+        self._set(vectors, checked(arrays, "counts", "int32", (len(self.catalogue.locales) + 1, num_items), least=0))

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec.arrays import Floats, Ints
+from llmrec.arrays import Floats, Ints, checked
 from llmrec.errors import ConfigError
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.sessions import CodedSessions
@@ -114,12 +114,7 @@ class TextKnn(Ranker[TextKnnSettings]):
         return {"vectors": self.vectors}
 
     def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        vectors = arrays["vectors"]
-        if vectors.ndim != 2 or len(vectors) != len(self.catalogue.vocabulary):
-            raise ValueError(
-                f"vectors have shape {vectors.shape}, not one for each of {len(self.catalogue.vocabulary)}"
-            )
-        self._set(vectors)
+        self._set(checked(arrays, "vectors", "float32", (len(self.catalogue.vocabulary), None)))
 
 
 def _search(vectors: Floats, kind: str) -> Search:

@@ -13,9 +13,9 @@ import numpy as np
 from scipy import sparse
 from tokenizers import Tokenizer
 
-from llmrec.arrays import Floats
+from llmrec.arrays import Floats, checked
 from llmrec.ragged import offsets_of
-from llmrec.text.encoders.base import content_fingerprint, encode_texts, read_encoder, write_encoder
+from llmrec.text.encoders.base import ENCODER, content_fingerprint, encode_texts, read_encoder, write_encoder
 
 __all__ = ["StaticEncoder", "count_tokens"]
 
@@ -48,7 +48,14 @@ class StaticEncoder:
             ModelError: there is none, or it is damaged.
         """
         settings, arrays = read_encoder(folder, KIND)
-        return cls(settings["name"], arrays["tokenizer"].tobytes().decode(), arrays["table"], settings["max_tokens"])
+        with ENCODER.understood(folder):
+            text = checked(arrays, "tokenizer", "uint8", (None,)).tobytes().decode()
+            table = checked(arrays, "table", "float32", (None, None))
+            encoder = cls(str(settings["name"]), text, table, settings["max_tokens"])
+            highest = max(encoder.tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+            if highest >= len(table):
+                raise ValueError(f"its tokenizer has a token {highest}, its table {len(table)} rows")
+        return encoder
 
     @property
     def dim(self) -> int:

@@ -10,8 +10,8 @@ from typing import Any, Final, Self
 import numpy as np
 from scipy import sparse
 
-from llmrec.arrays import Floats
-from llmrec.text.encoders.base import content_fingerprint, read_encoder, unit_rows, write_encoder
+from llmrec.arrays import Floats, checked
+from llmrec.text.encoders.base import ENCODER, content_fingerprint, read_encoder, unit_rows, write_encoder
 from llmrec.text.encoders.svd import right_vectors
 
 __all__ = ["FIT_TITLES", "NAME", "TfidfEncoder", "inverse_frequencies", "weighted"]
@@ -63,7 +63,9 @@ class TfidfEncoder:
             ModelError: there is none, or it is damaged.
         """
         _, arrays = read_encoder(folder, NAME)
-        return cls(arrays["weights"], arrays["components"])
+        with ENCODER.understood(folder):
+            weights = checked(arrays, "weights", "float32", (BUCKETS,))
+            return cls(weights, checked(arrays, "components", "float32", (BUCKETS, None)))
 
     @property
     def name(self) -> str:
