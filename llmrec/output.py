@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from llmrec.errors import ConfigError, DiskError, LlmrecError
+from llmrec.processes import is_first_process
 
 __all__ = [
     "Kind",
@@ -260,7 +261,7 @@ def _locked(real: Path, path: Path) -> Iterator[None]:
             yield
         finally:
             held.blocks -= 1
-    elif os.environ.get("RANK", "0") != "0":
+    elif not is_first_process():
         with disk_errors(path):
             real.parent.mkdir(parents=True, exist_ok=True)
         yield

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmrec.errors import require
-from llmrec.processes import is_first_process
 from llmrec.settings import option
 from llmrec.text.encoders.settings import EmbedJob, TrainEncoderJob
 
@@ -27,13 +26,13 @@ def embed(job: Embed) -> None:
     """Encode and index; errors are those of `llmrec.text.encoders.embed.run_embed_job`."""
     from llmrec.text.encoders.embed import run_embed_job
 
-    if job.index:
-        require("faiss", "text")  # before hours of encoding, not after
-    run_embed_job(job)
-    if job.index and is_first_process():  # under `accelerate launch` one process builds for all
-        from llmrec.text.search.build import build_for_folder
+    if not job.index:
+        run_embed_job(job)
+        return
+    require("faiss", "text")  # before hours of encoding, not after
+    from llmrec.text.search.build import build_for_folder
 
-        build_for_folder(job.out)
+    run_embed_job(job, lambda folder: build_for_folder(folder, called=job.out))
 
 
 def train(job: TrainEncoderJob) -> None:

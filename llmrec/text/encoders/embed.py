@@ -1,7 +1,7 @@
 """One command: the vectors of a product file, on disk with all that is needed to search them.
 
 The work is done in a hidden folder beside the target. A killed run leaves it there, and the same command goes on from
-the last rows that reached the disk; the target appears, or is replaced, when everything is complete.
+the last rows that reached the disk; the target appears, or is replaced, when everything is complete, its index too.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -27,7 +27,8 @@ from llmrec.data.digests import content_digest
 from llmrec.data.products import read_products_file
 from llmrec.errors import DataError, StoreError
 from llmrec.evaluation.provenance import collect_provenance
-from llmrec.output import atomic_file, disk_errors, put_in_place, write_text
+from llmrec.output import atomic_file, check, disk_errors, put_in_place, write_text
+from llmrec.settings import claiming
 from llmrec.text.encoders.base import Encoder
 from llmrec.text.encoders.embeddings_folder import (
     COLUMNS,
@@ -57,8 +58,13 @@ SAVE_EVERY_S: Final = 5.0
 _SCHEMA: Final = pa.schema([(name, pa.string()) for name in COLUMNS])
 
 
-def run_embed_job(job: EmbedJob) -> Embeddings:
+@claiming
+def run_embed_job(job: EmbedJob, finish: Callable[[Path], Any] | None = None) -> Embeddings:
     """Encode all products of a file; a run that was killed goes on where it was.
+
+    Args:
+        job: What to encode, and where to.
+        finish: Called with the folder in the main process when all else is complete, before it takes its place.
 
     Raises:
         ConfigError: a setting is wrong, or ``out`` holds something else.
@@ -70,17 +76,20 @@ def run_embed_job(job: EmbedJob) -> Embeddings:
     EMBEDDINGS.refuse_foreign(job.out)
     template, shares = load_template(job.template), ProcessGroup.here()
     given = None if job.encoder == TFIDF else _load(job)
-    work = job.out.with_name(f".{job.out.name}.partial")
+    out = check(job.out, "folder")
+    work = out.with_name(f".{out.name}.partial")
     with disk_errors(job.out):
         if shares.is_main:
             _prepare(job, work, template, given)
         shares.wait()
         if not work.is_dir():  # all was there already
+            if finish is not None and shares.is_main:
+                finish(job.out)
             return open_embeddings(job.out)
         encoder = given or _fitted(job, work, template, shares)
         _encode(work, encoder, template, shares)
         if shares.is_main:
-            _finish(job, work, encoder, template, started)
+            _finish(job, work, encoder, template, started, finish or (lambda _: None))
         shares.wait()
     return open_embeddings(job.out)
 
@@ -119,8 +128,12 @@ def _prepare(job: EmbedJob, work: Path, template: Prompt, encoder: Encoder | Non
             notice("an unfinished run with other settings, encoder or products is thrown away")
             shutil.rmtree(work)
         work.mkdir(parents=True)
-        con.to_parquet(products.select(*dict.fromkeys((*COLUMNS, *template_columns(template)))), work / SOURCE)
-        write_text(work / SETTINGS, json.dumps(settings, indent=2))
+        try:
+            con.to_parquet(products.select(*dict.fromkeys((*COLUMNS, *template_columns(template)))), work / SOURCE)
+            write_text(work / SETTINGS, json.dumps(settings, indent=2))
+        except BaseException:  # nothing yet that a run could go on with
+            shutil.rmtree(work, ignore_errors=True)
+            raise
 
 
 def _same(out: Path, settings: dict[str, Any]) -> bool:
@@ -219,7 +232,9 @@ def _save_progress(work: Path, handle: IO[bytes], rows: int) -> None:
     write_text(work / PROGRESS, json.dumps({"rows": rows}))
 
 
-def _finish(job: EmbedJob, work: Path, encoder: Encoder, template: Prompt, started: float) -> None:
+def _finish(
+    job: EmbedJob, work: Path, encoder: Encoder, template: Prompt, started: float, finish: Callable[[Path], Any]
+) -> None:
     settings = _read(work / SETTINGS)
     with pq.ParquetWriter(work / PRODUCTS, _SCHEMA, compression="zstd") as writer:
         for _, batch in _batches(work, 0, 1 << 16):
@@ -234,6 +249,7 @@ def _finish(job: EmbedJob, work: Path, encoder: Encoder, template: Prompt, start
         **collect_provenance(None, job.seed, settings["products"], started),
     }
     write_text(work / EMBEDDINGS.record, json_text(EMBEDDINGS.stamped(manifest)))
+    finish(work)
     for name in (SOURCE, SETTINGS, PROGRESS):
         (work / name).unlink()
     put_in_place(work, job.out)

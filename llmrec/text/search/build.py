@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +16,9 @@ from llmrec.data.connection import connected
 from llmrec.data.products import load_products
 from llmrec.data.raw import explained, read_raw
 from llmrec.errors import ConfigError, DataError, StoreError
+from llmrec.output import claimed
 from llmrec.text.encoders.base import encode_with_progress
-from llmrec.text.encoders.embeddings_folder import COLUMNS, Embeddings, open_embeddings, refuse_odd_vectors
+from llmrec.text.encoders.embeddings_folder import COLUMNS, INDEX, Embeddings, open_embeddings, refuse_odd_vectors
 from llmrec.text.encoders.texts import load_template, render_texts, template_columns
 from llmrec.text.search.index import build_index
 from llmrec.text.search.index_folder import SavedIndex, index_size, read_index, write_changes, write_index
@@ -26,9 +28,30 @@ from llmrec.text.search.vectors import Vectors
 
 __all__ = ["add_products", "build_for_folder", "remove_products"]
 
+P = ParamSpec("P")
+R = TypeVar("R")
+SAME: float = 1e-5  # difference of numbers of a vector that was made twice, in other batches
 
+
+def _alone(function: Callable[Concatenate[Path, P], R]) -> Callable[Concatenate[Path, P], R]:
+    """Keep other processes from an embeddings folder, and from its index where that is a link, during a function."""
+
+    @functools.wraps(function)
+    def locked(folder: Path, /, *rest: P.args, **more: P.kwargs) -> R:
+        with claimed((folder, "place"), (folder / INDEX, "place")):
+            return function(folder, *rest, **more)
+
+    return locked
+
+
+@_alone
 def build_for_folder(
-    folder: Path, kind: str = "auto", memory_mb: float | None = None, recall: float = 0.95, seed: int = 0
+    folder: Path,
+    kind: str = "auto",
+    memory_mb: float | None = None,
+    recall: float = 0.95,
+    seed: int = 0,
+    called: Path | None = None,
 ) -> SavedIndex:
     """Build and tune the index of an embeddings folder; products that were added and removed stay so.
 
@@ -38,12 +61,13 @@ def build_for_folder(
         memory_mb: Most megabytes of the index; the vectors are read from the disk and do not count.
         recall: Share of the exact ten nearest that a search is to find.
         seed: Draws what it learns from and what it is tuned on.
+        called: What the folder will be called, where it is still being made.
 
     Raises:
         ConfigError: a setting is wrong, or the kind does not fit the memory.
         DataError: a vector is not finite.
         DiskError: the place cannot be written; the index before is as it was.
-        StoreError: the folder holds no embeddings.
+        StoreError: the folder holds no embeddings, or its index is a link to one of other vectors.
     """
     embeddings = open_embeddings(folder)
     old = _old(embeddings)
@@ -65,13 +89,16 @@ def build_for_folder(
     kinds = ", ".join(sorted({shard.kind for shard in index.shards})) or "empty"
     notice(
         f"{kinds} index of {len(index):,} products, {index_size(folder) / 1e6:,.1f} MB; "
-        f'search it: llmrec similar {folder} "TITLE"'
+        f'search it: llmrec similar {called or folder} "TITLE"'
     )
     return read_index(embeddings)
 
 
+@_alone
 def add_products(folder: Path, products: Path) -> int:
     """Add products to an index without a build; one that is there already, by locale and id, is replaced.
+
+    One that is there just so is left, so that to add a file once more changes nothing.
 
     Args:
         folder: An embeddings folder with an index.
@@ -96,6 +123,12 @@ def add_products(folder: Path, products: Path) -> int:
     refuse_odd_vectors(vectors, products.name)
     before = _all_products(embeddings, saved)
     replaced = key_rows(before, table.column("locale"), table.column("id"), ~saved.index.removed)
+    new = ~_unchanged(table, vectors, replaced, before, saved.index.vectors)
+    if not new.all():
+        notice(f"{int((~new).sum()):,} products are there already")
+        if not new.any():
+            return 0
+        table, vectors, replaced = table.filter(pa.array(new)), vectors[new], replaced[new]
     locales, groups = _grouped(table.column("locale"), saved.locales)
     index = saved.index.without(replaced[replaced >= 0]).with_added(vectors, groups)
     added = pa.concat_tables([saved.products, table.select(list(COLUMNS)).cast(saved.products.schema)])
@@ -105,6 +138,7 @@ def add_products(folder: Path, products: Path) -> int:
     return len(table)
 
 
+@_alone
 def remove_products(folder: Path, products: Path) -> int:
     """Remove products from an index without a build.
 
@@ -136,12 +170,25 @@ def remove_products(folder: Path, products: Path) -> int:
     return len(rows)
 
 
+def _unchanged(table: Any, vectors: Any, rows: Any, before: Any, held: Vectors) -> Any:
+    """Which products of a table are at their rows (-1: nowhere) with the same title and vector, shape ``(K,)``."""
+    same = rows >= 0
+    titles = [pc.fill_null(one.column("title"), "") for one in (table.filter(pa.array(same)), before.take(rows[same]))]
+    same[same] = pc.equal(*titles).to_numpy() & np.isclose(vectors[same], held.take(rows[same]), 0, SAME).all(axis=1)
+    return same
+
+
 def _old(embeddings: Embeddings) -> SavedIndex | None:
     """The index to take changes over from, where there is one of the same vectors."""
     try:
         return read_index(embeddings)
     except StoreError as error:
-        if (embeddings.path / "index").is_dir():
+        index = embeddings.path / INDEX
+        if index.is_symlink() and index.is_dir() and any(index.iterdir()):
+            raise StoreError(
+                f"{index}: a link to {index.resolve()}, which is not of these vectors; remove it"
+            ) from error
+        if index.is_dir():
             notice(f"the index before is not taken over, nor what was added to it: {error}")
         return None
 

@@ -2,12 +2,14 @@
 
 ``index.json`` says what the index is, which vectors it is of, and which two folders hold the rest: ``main-*`` the rows'
 locales and a file for each shard, ``changes-*`` what was added and removed since. Both are written under new names; the
-rename of ``index.json`` makes them count, and only then do the old ones go.
+rename of ``index.json`` makes them count, and only then do the old ones go. Where the folder is a link, all of that
+happens in its real place, and nothing there goes that is no such folder.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -20,7 +22,7 @@ import pyarrow.parquet as pq
 
 from llmrec.artefact import Kind, json_text
 from llmrec.errors import StoreError
-from llmrec.output import atomic_folder, disk_errors, write_text
+from llmrec.output import atomic_folder, check, write_text
 from llmrec.text.encoders.embeddings_folder import INDEX, Embeddings
 from llmrec.text.search.index import Index, Shard, read_structure, write_structure
 from llmrec.text.search.vectors import Vectors
@@ -38,6 +40,7 @@ _KIND: Final = Kind(
     error=StoreError,
 )
 SAMPLED_ROWS: Final = 64  # each is a page and its neighbours read from a cold disk
+_PART: Final = re.compile(r"(main|changes)-[0-9a-f]{8}")
 _GROUPS, _GONE, _VECTORS, _PRODUCTS = "groups.npy", "gone.npy", "vectors.npy", "products.parquet"
 
 
@@ -92,7 +95,7 @@ def write_index(
     Raises:
         DiskError: the place cannot be written.
     """
-    folder = embeddings.path / INDEX
+    folder = check(embeddings.path / INDEX, "place")
     name = f"main-{uuid.uuid4().hex[:8]}"
     shards = []
     with atomic_folder(folder / name) as temporary:
@@ -130,7 +133,7 @@ def write_changes(embeddings: Embeddings, saved: SavedIndex, index: Index, local
     Raises:
         DiskError: the place cannot be written.
     """
-    folder = embeddings.path / INDEX
+    folder = check(embeddings.path / INDEX, "place")
     name = f"changes-{uuid.uuid4().hex[:8]}"
     with atomic_folder(folder / name) as temporary:
         np.save(temporary / _VECTORS, index.vectors.added)
@@ -207,6 +210,5 @@ def _record(embeddings: Embeddings) -> dict[str, Any]:
 def _commit(folder: Path, record: dict[str, Any]) -> None:
     write_text(folder / _KIND.record, json_text(record))
     for path in folder.iterdir():
-        if path.is_dir() and path.name not in (record["main"], record["changes"]):
-            with disk_errors(path):
-                shutil.rmtree(path, ignore_errors=True)
+        if _PART.fullmatch(path.name) and path.name not in (record["main"], record["changes"]):
+            shutil.rmtree(path, ignore_errors=True)

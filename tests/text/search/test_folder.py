@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ import pytest
 from bench.retrieval import clustered
 
 from llmrec.data.store import Store
-from llmrec.errors import ConfigError, DataError, LlmrecError, StoreError
+from llmrec.errors import ConfigError, DataError, DiskError, LlmrecError, StoreError
 from llmrec.text.encoders.embeddings_folder import open_embeddings
 from llmrec.text.search import build
 from llmrec.text.search import index_folder as store
@@ -210,3 +212,52 @@ def test_settings_that_cannot_be_are_one_line(folder: Path) -> None:
     for kind, memory, recall in (("auto", -1, 0.9), ("flat", None, 0.9), ("auto", None, 2)):
         with pytest.raises(LlmrecError):
             build_for_folder(folder, kind, memory, recall)
+
+
+def test_adding_the_same_file_again_changes_nothing(folder: Path, tmp_path: Path) -> None:
+    new = products_file(tmp_path / "new.parquet", ("UK", "X3", "Coffee grinder"), ("NL", "N1", "Koffiemolen"))
+    add_products(folder, new)
+    before = {path: path.read_bytes() for path in (folder / "index").rglob("*") if path.is_file()}
+    assert add_products(folder, new) == 0  # a run that died after the change counted makes no dead rows
+    assert {path: path.read_bytes() for path in (folder / "index").rglob("*") if path.is_file()} == before
+    more = products_file(tmp_path / "more.parquet", ("UK", "X3", "Coffee grinder"), ("NL", "N1", "Molen"))
+    assert add_products(folder, more) == 1
+
+
+def test_an_index_that_is_a_link_is_changed_in_its_real_place(folder: Path, tmp_path: Path) -> None:
+    real = tmp_path / "real"
+    (folder / "index").rename(real)
+    (folder / "index").symlink_to(real)
+    for mine in ("notes", "main", "changes-of-mine"):
+        (real / mine).mkdir()
+    add_products(folder, products_file(tmp_path / "new.parquet", ("UK", "N1", "Coffee grinder")))
+    build_for_folder(folder)
+    assert (folder / "index").is_symlink()
+    assert {"notes", "main", "changes-of-mine", "index.json"} < {path.name for path in real.iterdir()}
+    assert SimilarProducts.load(folder).search(["Coffee grinder"], 1)[0][0].id == "N1"
+    np.save(folder / "vectors.npy", -np.load(folder / "vectors.npy"))
+    with pytest.raises(StoreError, match=f"index: a link to {real}, which is not of these vectors; remove it"):
+        build_for_folder(folder)
+
+
+def test_what_a_killed_build_left_goes_with_the_next(folder: Path, tmp_path: Path) -> None:
+    (folder / "index" / "main-0123abcd").mkdir()
+    (folder / "index" / ".changes-0123abcd.0123abcd.llmrec.tmp").mkdir()
+    add_products(folder, products_file(tmp_path / "new.parquet", ("UK", "N1", "Coffee grinder")))
+    assert len(list((folder / "index").iterdir())) == 3
+
+
+def test_nobody_changes_an_index_while_another_does(folder: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from llmrec.output import claimed\n"
+        "with claimed((Path(sys.argv[1]), 'place')): print(flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        new = products_file(tmp_path / "new.parquet", ("UK", "N1", "Coffee grinder"))
+        for change in (build_for_folder, lambda place: add_products(place, new)):
+            with pytest.raises(DiskError, match=f"another process .*pid {other.pid}.* is writing it"):
+                change(folder)
+        other.kill()
+    assert add_products(folder, new) == 1
