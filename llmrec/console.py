@@ -1,50 +1,126 @@
-"""What the user sees while waiting: progress bars and tables on stderr, results on stdout."""
+"""What the user sees while waiting: progress bars and tables on stderr, results on stdout.
+
+Everything that is printed is text: no markup is read in it, and `llmrec.display` makes what it hides visible. Only this
+file knows rich, so nothing is printed past it.
+"""
 
 from __future__ import annotations
 
+import logging
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Console, Group, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
     Task,
-    TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
+from llmrec.display import for_json, for_terminal, shortened, visible
 from llmrec.errors import without_secrets
 from llmrec.processes import is_first_process
 
-__all__ = ["busy", "notice", "notice_once", "out", "progress_bar", "stderr", "table", "track"]
+__all__ = [
+    "Group",
+    "PlainFormatter",
+    "Progress",
+    "RenderableType",
+    "Table",
+    "busy",
+    "notice",
+    "notice_once",
+    "out",
+    "print_json",
+    "progress_bar",
+    "stderr",
+    "table",
+    "take_any_encoding",
+    "track",
+]
 
 T = TypeVar("T")
 FIRST_LINE_S: Final = 2.0
 LINE_EVERY_S: Final = 10.0
 
-out = Console(highlight=False, soft_wrap=True)
-stderr = Console(stderr=True, highlight=False)
+LINE_CHARACTERS: Final = 4_000  # of a message; a title of a megabyte would drown what is wrong with it
+CELL_CHARACTERS: Final = 1_000
+
+
+def take_any_encoding() -> None:
+    r"""Let standard output and error escape what their encoding does not have (``\u65e5``), where they would fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", "") in ("strict", "surrogateescape") and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+class _Console(Console):
+    """A console for which every string is text, wherever it stands: by itself, in a table, in a group."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **settings)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print; an encoding without the characters is no error."""
+        take_any_encoding()
+        super().print(*objects, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Rich's step from a string to what is printed."""
+        return super().render_str(for_terminal(text), **options | {"markup": False, "emoji": False})
+
+
+out = _Console(soft_wrap=True)
+stderr = _Console(stderr=True)
+
+
+class PlainFormatter(logging.Formatter):
+    """Log records as text without secrets, like everything else that is printed."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's message."""
+        return visible(shortened(without_secrets(super().format(record)), LINE_CHARACTERS), breaks=True)
 
 
 def notice(message: str) -> None:
     """Tell the user something on stderr, as one plain line without secrets (no markup is read from ``message``)."""
-    stderr.print(without_secrets(message), markup=False, soft_wrap=True)
+    stderr.print(visible(shortened(without_secrets(message), LINE_CHARACTERS)), soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Print a value on stdout as JSON; what is read of it is exactly the value."""
+    take_any_encoding()
+    out.file.write(for_json(value, ascii_only=not out.encoding.startswith("utf")) + "\n")
 
 
 @cache
 def notice_once(message: str) -> None:
     """`notice`, but the same message only once in a process."""
     notice(message)
+
+
+class _Words(ProgressColumn):
+    """A task's description, or one of its fields."""
+
+    def __init__(self, field: str = "") -> None:
+        super().__init__()
+        self.field = field
+
+    def render(self, task: Task) -> Text:
+        """The words of a task."""
+        return _cell(str(task.fields[self.field] if self.field else task.description))
 
 
 class _Lines(Progress):
@@ -79,16 +155,17 @@ def _line(task: Task) -> str:
 
 def progress_bar() -> Progress:
     """Build a progress bar on stderr: plain lines where that is no terminal; of several processes only the first's."""
+    take_any_encoding()
     live, first = stderr.is_terminal, is_first_process()
     kind = Progress if live or not first else _Lines
     return kind(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
+        SpinnerColumn("dots" if stderr.encoding.startswith("utf") else "line"),
+        _Words(),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        _Words("note"),
         console=stderr,
         disable=not (live and first),
     )
@@ -112,10 +189,14 @@ def track(items: Iterable[T], description: str, total: int) -> Iterable[T]:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """Build a rich table: the first column to the left, the others to the right; no text is read as markup."""
-    built = Table(title=escape(title), title_justify="left")
+    """Build a table: the first column to the left, the others to the right."""
+    built = Table(title=_cell(title), title_justify="left")
     for position, column in enumerate(columns):
-        built.add_column(escape(column), justify="left" if position == 0 else "right")
+        built.add_column(_cell(column), justify="left" if position == 0 else "right")
     for row in rows:
-        built.add_row(*map(escape, row))
+        built.add_row(*map(_cell, row))
     return built
+
+
+def _cell(text: str) -> Text:
+    return Text(for_terminal(visible(shortened(text, CELL_CHARACTERS))))

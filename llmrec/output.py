@@ -461,11 +461,12 @@ def _exchanged(one: Path, other: Path) -> bool:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write UTF-8 text atomically; ``-`` is the standard output."""
+    r"""Write UTF-8 text atomically; ``-`` is the standard output. Half a pair becomes ``\udXXX``, as JSON escapes it."""
+    data = text.encode(errors="backslashreplace")
     if is_stdout(target):
         sys.stdout.flush()
-        sys.stdout.buffer.write(text.encode())  # as in a file, whatever the terminal's encoding
+        sys.stdout.buffer.write(data)  # as in a file, whatever the terminal's encoding
         sys.stdout.buffer.flush()
         return
     with atomic_file(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(data)

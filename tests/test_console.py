@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import json
+import logging
+import os
 import re
+import subprocess
+import sys
 import time
 
 import pytest
 
 from llmrec import console
+from tests.hostile import HOSTILE, UNSAFE
 
 
 @pytest.fixture(autouse=True)
@@ -44,3 +51,64 @@ def test_short_work_and_other_processes_say_nothing(
         bar.add_task("train", total=1000, note="")
         time.sleep(0.2)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text)[:20])
+def test_every_text_is_printed_as_text(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Wherever a string stands: no markup is read, no command reaches the terminal, nothing fails."""
+    for told in (console.out, console.stderr):
+        told.print(text)
+        told.print(console.table(text, [text, "n"], [[text, "1"]]))
+        told.print(console.Group(text, console.table("", ["a"], [[text]])))
+    console.notice(text)
+    with console.progress_bar() as bar:
+        bar.add_task(text, total=3, note=text)
+        time.sleep(0.06)
+    told_all = "".join(capsys.readouterr())
+    assert not set(told_all) & set(UNSAFE)
+    if 1 < len(text) < 40 and text.isascii() and text.isprintable():
+        assert told_all.count(text) >= 9
+
+
+def test_a_progress_bar_on_a_terminal_reads_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.StringIO()
+    monkeypatch.setattr(console.stderr, "file", file)
+    monkeypatch.setattr(console.stderr, "_force_terminal", True)
+    with console.progress_bar() as bar:
+        bar.add_task("[/]\x1b]0;title\x07", total=3, note="[/red]")
+        bar.refresh()
+    assert "[/]\\x1b]0;title\\x07" in file.getvalue()
+    assert "[/red]" in file.getvalue()
+    assert "\x07" not in file.getvalue()
+
+
+def test_json_is_printed_exactly(capsys: pytest.CaptureFixture[str]) -> None:
+    console.print_json(list(HOSTILE))
+    told = capsys.readouterr().out
+    assert json.loads(told) == list(HOSTILE)
+    assert not set(told) & set(UNSAFE)
+
+
+def test_log_records_are_text() -> None:
+    formatter = console.PlainFormatter()
+    record = logging.LogRecord("x", logging.WARNING, "x.py", 1, "%s", ("\x1b[2J\x07",), None)
+    assert formatter.format(record) == "\\x1b[2J\\x07"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8", "shift_jis"])
+def test_no_encoding_fails(encoding: str) -> None:
+    code = (
+        "from llmrec import console\n"
+        "for to in (console.out, console.stderr):\n"
+        r"    to.print('\u65e5 \U0001f642 \ud800')"
+        "\n"
+        r"    to.print(console.table('\xe9', ['\xfc \u2013'], [['\u65e5 \u05d0']]))"
+        "\n"
+        r"console.notice('\u05d0'); console.print_json({'t': '\u65e5\u672c \U0001f642'})"
+    )
+    env = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "LC_ALL": "C"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=env, check=False)
+    assert done.returncode == 0, done.stderr
+    assert ("日" if encoding in ("utf-8", "shift_jis") else "\\u65e5").encode(encoding) in done.stdout
+    told = done.stdout.decode(encoding)
+    assert json.loads(told[told.index("{") :]) == {"t": "日本 🙂"}

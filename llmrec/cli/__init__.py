@@ -14,12 +14,13 @@ from llmrec import __version__
 from llmrec.cli.flags import VerbCommand, VerbGroup, command_of
 from llmrec.cli.machine import on_this_machine
 from llmrec.cli.verbs import GROUPS, PANELS
-from llmrec.console import stderr
+from llmrec.console import PlainFormatter, notice, take_any_encoding
 from llmrec.errors import LlmrecError
 
 __all__ = ["app", "main", "run"]
 
 C = TypeVar("C")
+_UsageError: Any = typer.BadParameter.__mro__[2]  # click's, or typer's own copy of it
 
 _root = typer.Typer(
     name="llmrec",
@@ -60,22 +61,33 @@ def _guarded(command: Callable[[], Any]) -> int:
     """Run a command: our errors are one line and status 2, an interrupt 130, any other exception is a bug."""
     try:
         with on_this_machine():
-            command()
+            take_any_encoding()
+            status = command()
     except LlmrecError as error:
-        stderr.print(f"error: {' '.join(str(error).split())}", markup=False, soft_wrap=True)
-        return 2
-    except KeyboardInterrupt:
-        stderr.print("stopped", markup=False)
+        return _refused(str(error))
+    except _UsageError as error:
+        words = getattr(getattr(error, "ctx", None), "command_path", "")
+        message = error.format_message()  # empty where the help was printed for want of arguments
+        return _refused(f"{message} See: {words} --help") if message else 2
+    except (KeyboardInterrupt, typer.Abort):
+        notice("stopped")
         return 130
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    return 0
+    return status if isinstance(status, int) else 0
+
+
+def _refused(message: str) -> int:
+    notice(f"error: {' '.join(message.split())}")
+    return 2
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of ``llmrec``; ``argv`` is the command line's own where not given."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    raise SystemExit(_guarded(lambda: app(args=argv)))
+    logging.basicConfig(level=logging.WARNING)
+    for handler in logging.root.handlers:
+        handler.setFormatter(PlainFormatter())
+    raise SystemExit(_guarded(lambda: app(args=argv, standalone_mode=False)))
 
 
 def run(config_class: type[C], function: Callable[[C], Any], argv: list[str] | None = None) -> int:
@@ -85,4 +97,4 @@ def run(config_class: type[C], function: Callable[[C], Any], argv: list[str] | N
         The exit status: 0 done, 2 the input or a setting is wrong, 1 anything else.
     """
     command = command_of(config_class, function, inspect.getdoc(sys.modules["__main__"]))
-    return _guarded(lambda: command(args=argv))
+    return _guarded(lambda: command(args=argv, standalone_mode=False))

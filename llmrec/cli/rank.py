@@ -33,7 +33,7 @@ def rank(job: Rank) -> None:
         from llmrec.rankers.fusion.ablation import ablate_job
         from llmrec.reporting.ablation import render_ablation
 
-        out_console.print(render_ablation(ablate_job(job)), markup=False)
+        out_console.print(render_ablation(ablate_job(job)))
     elif job.atomic is not None:
         export_job(job, job.atomic)
     else:

@@ -44,7 +44,7 @@ def reproduce(job: Reproduce) -> None:
     failed = False
     if job.tables:
         text, failed, page = reproduce_and_report(job)
-        out_console.print(text, markup=False)
+        out_console.print(text)
         if page is not None:
             notice(f"the same as a page: {page}")
     if job.write_docs is not None:

@@ -58,7 +58,7 @@ def evaluate(job: EvaluateJob) -> None:
     if job.json is not None:
         write_result(job.json, result)
     console = stderr if is_stdout(job.json) else out_console
-    console.print(render_markdown(result), markup=False)
+    console.print(render_markdown(result))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ def results(job: ResultsJob) -> None:
     if job.out is not None:
         write_text(job.out, text)
     if not is_stdout(job.out):
-        out_console.print(text, markup=False)
+        out_console.print(text)
 
 
 @dataclass(frozen=True, kw_only=True)

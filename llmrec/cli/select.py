@@ -30,6 +30,6 @@ def select(job: Select) -> None:
     from llmrec.selection.select_titles import run_ablation_job, run_select_job
 
     if job.ablate:
-        out_console.print(render_ablation(run_ablation_job(job, job.ablate)), markup=False)
+        out_console.print(render_ablation(run_ablation_job(job, job.ablate)))
     else:
         run_select_job(job)

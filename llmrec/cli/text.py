@@ -8,7 +8,7 @@ from json import dumps
 from pathlib import Path
 from typing import Any, Literal
 
-from llmrec.console import notice, stderr
+from llmrec.console import notice, print_json, stderr, table
 from llmrec.console import out as out_console
 from llmrec.errors import ConfigError, require
 from llmrec.settings import option
@@ -88,21 +88,17 @@ def similar(job: SimilarJob) -> None:
     else:
         hits = products.by_session((job.session or "").split(), job.k, job.locale, job.recency)
     if job.json:
-        text = dumps([asdict(hit) for hit in hits], ensure_ascii=False, indent=2)
-        out_console.print(text, markup=False, emoji=False)
+        print_json([asdict(hit) for hit in hits])
     else:
         out_console.print(_table(hits))
 
 
 def _table(hits: Sequence[Any]) -> Any:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("rank", "score", "locale", "id", "title")
-    for hit in hits:
-        cells = (str(hit.rank), f"{hit.score:.3f}", hit.locale, hit.id, hit.title)
-        table.add_row(*(Text(cell) for cell in cells))  # a title's brackets are no markup
-    return table
+    rows = [(str(hit.rank), f"{hit.score:.3f}", hit.locale, hit.id, hit.title) for hit in hits]
+    made = table("", ("rank", "score", "locale", "id", "title"), rows)
+    for column in made.columns:
+        column.justify = "left"
+    return made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +162,7 @@ def evaluate_alignment(job: AlignmentJob) -> None:
         axes.set_ylabel("locale that asks")
         save_figure(figure, job.plot)
     console = stderr if is_stdout(job.json) else out_console
-    console.print(render_alignment(alignment), markup=False)
+    console.print(render_alignment(alignment))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,4 +200,4 @@ def impute(job: ImputeJob) -> None:
         with atomic_file(job.out) as temporary:
             pq.write_table(made.values, temporary, compression="zstd")
         notice(f"{made.values.num_rows:,} values in {job.out}")
-    out_console.print(render_accuracies(made.accuracies), markup=False)
+    out_console.print(render_accuracies(made.accuracies))

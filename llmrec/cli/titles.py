@@ -73,7 +73,7 @@ def render(job: RenderJob) -> None:
         text = render_chat(prompt, store, job.split, job.session, k=job.k, shots=job.shots, seed=job.seed)
     else:
         text = render_session(prompt, store, job.split, job.session, job.k)
-    out_console.print(text, markup=False)
+    out_console.print(text)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,9 @@ from typing import Any
 import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
 from ibis.util import gen_name
-from rich.progress import Progress
 
 from llmrec import __version__
-from llmrec.console import progress_bar
+from llmrec.console import Progress, progress_bar
 from llmrec.data.connection import connected
 from llmrec.data.digests import content_digest, fingerprint_of
 from llmrec.data.findings import (

@@ -7,10 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Group
-from rich.table import Table
-
-from llmrec.console import table
+from llmrec.console import Group, Table, table
 
 __all__ = ["Finding", "ImportSummary", "TableSummary", "render_summary"]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rich import table as rich_table
-
 from llmrec import console
+from llmrec.display import for_markdown, visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,6 +17,7 @@ __all__ = [
     "Block",
     "Code",
     "Heading",
+    "Markdown",
     "Notes",
     "Paragraph",
     "Plot",
@@ -26,6 +27,12 @@ __all__ = [
     "to_markdown",
     "to_terminal",
 ]
+
+
+class Markdown(str):
+    """Text that is Markdown already: ours, with nothing of a file's in it. Any other text is no more than text."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,7 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def to_terminal(table: Table) -> rich_table.Table:
+def to_terminal(table: Table) -> console.Table:
     """The table as a terminal shows it, the caption above."""
     rows = (tuple(map(str, row)) for row in table.rows)
     built = console.table(table.caption, table.columns, rows)
@@ -140,25 +147,27 @@ def to_markdown(blocks: Sequence[Block]) -> str:
 def _markdown(block: Block) -> str:
     match block:
         case Heading():
-            return f"{'#' * block.level} {_one_line(block.text)}"
+            return f"{'#' * block.level} {_text(block.text)}"
         case Paragraph():
-            return block.text
+            return _text(block.text)
         case Notes():
             marks = (f"{place}." if block.numbered else "-" for place in range(1, len(block.texts) + 1))
-            return "\n".join(f"{mark} {_one_line(text)}" for mark, text in zip(marks, block.texts, strict=True))
+            return "\n".join(f"{mark} {_text(text)}" for mark, text in zip(marks, block.texts, strict=True))
         case Code():
-            return f"```{block.language}\n{block.text}\n```"
+            fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", block.text))])
+            return f"{fence}{block.language}\n{visible(block.text, breaks=True)}\n{fence}"
         case Table():
             ruler = "".join("---|" if side == "l" else "---:|" for side in block.sides)
             lines = [_row(block.columns), f"|{ruler}", *map(_row, block.rows)]
-            return "\n".join([*([block.caption, ""] if block.caption else []), *lines])
+            return "\n".join([*([_text(block.caption), ""] if block.caption else []), *lines])
         case _:
             return ""
 
 
 def _row(cells: Sequence[str | Text]) -> str:
-    return f"| {' | '.join(_one_line(str(cell)).replace('|', chr(92) + '|') for cell in cells)} |"
+    shown = (_text(cell if isinstance(cell, str) else str(cell), cell=True) for cell in cells)
+    return f"| {' | '.join(shown)} |"
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _text(text: str, *, cell: bool = False) -> str:
+    return text if isinstance(text, Markdown) else for_markdown(text, cell=cell)

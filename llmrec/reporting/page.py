@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from llmrec.display import for_html
 from llmrec.languages import language_of, locale_of
 from llmrec.output import write_text
 from llmrec.reporting.blocks import Block, Plot
@@ -40,7 +41,14 @@ def render_page(title: str, blocks: Sequence[Block]) -> str:
 @cache
 def _environment() -> Environment:
     loader = FileSystemLoader(Path(__file__).parent / "templates")
-    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made = Environment(
+        loader=loader,
+        autoescape=True,
+        finalize=for_html,  # whatever a template shows
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     made.filters |= {"language": language_of, "svg": _svg, "words": lambda locale: locale_of(locale).words}
     return made
 

@@ -11,7 +11,7 @@ from typing import Final
 from llmrec.errors import ConfigError, nearest
 from llmrec.evaluation.results import Result, read_result, refuse_partial
 from llmrec.evaluation.scoring import OVERALL
-from llmrec.reporting.blocks import Block, Heading, Table
+from llmrec.reporting.blocks import Block, Heading, Markdown, Table
 from llmrec.reporting.tables import label_of, number
 
 __all__ = ["MACRO", "Entry", "read_entry", "standings"]
@@ -126,6 +126,6 @@ def _marked(values: Sequence[float | None], metric: str) -> list[str]:
     best = max(known) if len(known) > 1 else None
     shown = [_NO_VALUE if value is None else number(metric, value) for value in values]
     return [
-        f"**{text}**" if value is not None and value == best else text
+        Markdown(f"**{text}**") if value is not None and value == best else text
         for text, value in zip(shown, values, strict=True)
     ]

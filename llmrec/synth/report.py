@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from rich.table import Table
-
-from llmrec.console import table
+from llmrec.console import Table, table
 from llmrec.output import write_text
 from llmrec.synth.measure import Figure
 

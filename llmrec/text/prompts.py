@@ -25,9 +25,8 @@ from typing import Any, Final
 
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from rich.table import Table
 
-from llmrec.console import notice, table
+from llmrec.console import Table, notice, table
 from llmrec.errors import ConfigError, nearest
 from llmrec.files import read_yaml, sha256_of, shipped_folder
 from llmrec.languages import VARIABLE, known_languages, locales, own_phrases, own_speech

@@ -89,7 +89,7 @@ def score(job: Job, run: Path, baseline: Path) -> Result | None:
         return None
     result = _named(evaluate_run(run, targets, products=job.store.products, compare=baseline))
     write_result(job.folder / f"{run.stem}.result.json", result)
-    out.print(render_markdown(result), markup=False)
+    out.print(render_markdown(result))
     return result
 
 

@@ -202,8 +202,8 @@ def test_one_table_is_markdown_html_and_a_terminals():
     told.print(to_terminal(Table(("[/b]", "n"), [["[red]a title[/]", "1"]], "[bold]")))
     assert all(text in told.file.getvalue() for text in ("[/b]", "[red]a title[/]", "[bold]"))  # no markup is read
     shown = to_terminal(table)
-    assert (shown.title, [column.justify for column in shown.columns]) == ("cap", ["left", "left", "right"])
-    assert [list(column.cells) for column in shown.columns][2] == ["1.00", "–"]
+    assert (str(shown.title), [column.justify for column in shown.columns]) == ("cap", ["left", "left", "right"])
+    assert [str(cell) for cell in shown.columns[2].cells] == ["1.00", "–"]
 
 
 def test_a_difference_carries_its_sign_and_as_many_digits_as_its_metric():

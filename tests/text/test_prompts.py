@@ -210,5 +210,5 @@ def test_any_content_loads_or_is_a_config_error(content: dict[str, object]) -> N
 
 
 def test_table_lists_every_prompt() -> None:
-    names = list(prompt_table().columns[0].cells)
+    names = [str(name) for name in prompt_table().columns[0].cells]
     assert names == prompt_names()

@@ -10,7 +10,7 @@ from llmrec.output import write_text
 from llmrec.paper.reproduction.recipe import FOLDER, Row, TableRecipe, load_table, table_names
 from llmrec.paper.reproduction.records import Measurement, read_folder
 from llmrec.paper.reproduction.report import made_by, shown_cell, shown_number
-from llmrec.reporting.blocks import Block, Code, Heading, Notes, Paragraph, Table, to_markdown
+from llmrec.reporting.blocks import Block, Code, Heading, Markdown, Notes, Paragraph, Table, to_markdown
 
 __all__ = ["render_docs_page", "write_docs_page"]
 
@@ -52,7 +52,7 @@ def render_docs_page(recorded: Path, recipes: Path = FOLDER) -> str:
         DataError: a record is malformed.
     """
     records = read_folder(recorded)
-    blocks: list[Block] = [Paragraph(_INTRODUCTION.strip())]
+    blocks: list[Block] = [Paragraph(Markdown(_INTRODUCTION.strip()))]
     known = set()
     for name in table_names(recipes):
         recipe = load_table(name, recipes)

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-from rich.console import Group, RenderableType
 
-from llmrec.console import notice, out, progress_bar, table
+from llmrec.console import Group, RenderableType, notice, out, progress_bar, table
 from llmrec.data.sources import is_store
 from llmrec.data.store import Store
 from llmrec.errors import DataError

@@ -14,6 +14,7 @@ import pyarrow.csv as pa_csv
 from matplotlib.figure import Figure
 
 from llmrec.console import track
+from llmrec.display import for_csv
 from llmrec.output import atomic_file, write_text
 from llmrec.paper.statistics.corpus import ALL
 from llmrec.paper.statistics.figures import overlap_matrix
@@ -294,7 +295,18 @@ def write_statistics(folder: Path, title: str, numbers: Numbers, provenance: Map
 
 def _write_csv(path: Path, table: pa.Table) -> None:
     with atomic_file(path) as temporary:
-        pa_csv.write_csv(table, temporary)
+        pa_csv.write_csv(_for_people(table), temporary)
+
+
+def _for_people(table: pa.Table) -> pa.Table:
+    """The table as a spreadsheet may open it: no locale is a formula."""
+    columns = {name: table[name] for name in table.column_names}
+    texts = {
+        name: [for_csv(value) for value in column.to_pylist()]
+        for name, column in columns.items()
+        if pa.types.is_string(column.type)
+    }
+    return pa.table(columns | texts)
 
 
 def _record(numbers: Numbers, figures: Sequence[PaperFigure], provenance: Mapping[str, Any]) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def _publish(
     for table in (bleu_table(scores), *by_locale, cost_table(scores)):
         out.print(to_terminal(table))
     for note in notes(sample, scores):
-        out.print(note, markup=False)
+        out.print(note)
     notice(f"wrote {folder / 'report.html'}, comparison.json and answers.parquet")
 
 

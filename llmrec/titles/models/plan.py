@@ -9,9 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import torch
-from rich.table import Table
 
-from llmrec.console import notice, out, table
+from llmrec.console import Table, notice, out, table
 from llmrec.errors import ConfigError, require
 from llmrec.settings import load_recipe, resolve
 from llmrec.titles.models.architectures import Architecture, read_architecture
@@ -281,5 +280,5 @@ def run_plan(recipe: str, changes: Mapping[str, Any], *, gpus: int, memory_gib: 
             f"{plan.architecture.name} does not fit on {gpus} GPUs of {memory_gib:g} GB in any way; give more of "
             "either, shorter prompts, or adapters with --set lora_rank=16"
         )
-    out.print(launch_command(plan), markup=False)
+    out.print(launch_command(plan))
     return plan
