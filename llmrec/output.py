@@ -461,7 +461,7 @@ def _exchanged(one: Path, other: Path) -> bool:
 
 
 def write_text(target: Path, text: str) -> None:
-    r"""Write UTF-8 text atomically; ``-`` is the standard output. Half a pair becomes ``\udXXX``, as JSON escapes it."""
+    r"""Write UTF-8 text atomically; ``-`` is the standard output. Half a pair becomes ``\udXXX``, as JSON has it."""
     data = text.encode(errors="backslashreplace")
     if is_stdout(target):
         sys.stdout.flush()

@@ -72,8 +72,7 @@ def test_every_text_is_printed_as_text(text: str, capsys: pytest.CaptureFixture[
 
 def test_a_progress_bar_on_a_terminal_reads_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
     file = io.StringIO()
-    monkeypatch.setattr(console.stderr, "file", file)
-    monkeypatch.setattr(console.stderr, "_force_terminal", True)
+    monkeypatch.setattr(console, "stderr", console._Console(file=file, force_terminal=True))
     with console.progress_bar() as bar:
         bar.add_task("[/]\x1b]0;title\x07", total=3, note="[/red]")
         bar.refresh()
