@@ -6,13 +6,13 @@ what cannot be read is one line that says how to make it again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -21,8 +21,9 @@ from safetensors.numpy import load_file, save_file
 from llmrec.errors import ConfigError, LlmrecError, ModelError
 from llmrec.files import sha256_of
 from llmrec.output import atomic_folder
+from llmrec.records import Digest, read_record, record_text
 
-__all__ = ["ARRAYS", "Arrays", "Kind", "json_text"]
+__all__ = ["ARRAYS", "Arrays", "Kind", "Stamp"]
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -32,15 +33,32 @@ _HEADER_BYTES: Final = 1 << 20  # a few dozen arrays are named in some thousand
 _WRONG: Final = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
 
 
+class Stamp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every record holds; a kind's own adds to it.
+
+    Attributes:
+        format: What the record calls its form.
+        version: Of the form.
+        arrays_sha256: Checksum of the file of arrays; None where there is none.
+    """
+
+    format: str
+    version: int
+    arrays_sha256: Digest | None = None
+
+
+R = TypeVar("R", bound=Stamp)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class Kind(Generic[R]):
     """What a folder may hold: names, version, and the words of its errors.
 
     Attributes:
         what: What it is called.
         record: File of the record.
         format: What the record calls its form.
-        keys: What a record holds beside its form and version.
+        holds: What a record holds.
         make: How one is made; ``{folder}`` stands for the folder, here and in ``again``.
         again: How one is made again.
         arrays: File of the arrays.
@@ -51,7 +69,7 @@ class Kind:
     what: str
     record: str
     format: str
-    keys: tuple[str, ...]
+    holds: type[R]
     make: str
     again: str
     arrays: str = ARRAYS
@@ -78,7 +96,7 @@ class Kind:
 
         Args:
             folder: Where it is when the block ends without an error; one that was there stays until then.
-            fields: `keys` of the record and their values, which JSON holds.
+            fields: The record without its stamp.
             arrays: What it learnt; None for one that keeps nothing or files of its own.
 
         Raises:
@@ -93,7 +111,7 @@ class Kind:
                     {name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary / self.arrays
                 )
                 record[_CHECKSUM] = sha256_of(temporary / self.arrays)
-            (temporary / self.record).write_text(json_text(record), encoding="utf-8")
+            (temporary / self.record).write_text(record_text(record), encoding="utf-8")
             yield temporary
 
     def write(self, folder: Path, fields: Mapping[str, Any], arrays: Arrays | None = None) -> None:
@@ -105,39 +123,26 @@ class Kind:
         """A record: form, version and ``fields``."""
         return {"format": self.format, "version": self.version, **fields}
 
-    def read(self, folder: Path) -> dict[str, Any]:
+    def read(self, folder: Path) -> R:
         """Read the record.
 
         Raises:
             `error`: there is none, it is of another version, or it is damaged.
         """
-        file, again = folder / self.record, self.again.format(folder=folder)
+        file = folder / self.record
         if not file.is_file():
             raise self.error(f"{folder}: no {self.what} here (no {self.record}); {self.make.format(folder=folder)}")
-        try:
-            record = dict(json.loads(file.read_text(encoding="utf-8")))
-            ours = record["format"] == self.format
-            version = record["version"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise self.error(f"{file}: damaged; {again}") from error
-        if not ours:
-            raise self.error(f"{file}: not a record of '{self.format}'; {again}")
-        if version != self.version:
-            held = f"{self.what} of version {version}, this llmrec reads {self.version}"
-            raise self.error(f"{folder}: {held}; {again}")
-        missing = [name for name in self.keys if name not in record]
-        if missing:
-            raise self.error(f"{file}: damaged, it lacks '{missing[0]}'; {again}")
-        return record
+        again = self.again.format(folder=folder)
+        return read_record(file, self.holds, again, format=self.format, version=self.version, error=self.error)
 
-    def read_arrays(self, folder: Path, record: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    def read_arrays(self, folder: Path, record: R) -> dict[str, NDArray[Any]]:
         """Read the arrays that belong to a record; one that states no checksum is taken at its word.
 
         Raises:
             `error`: they are missing, or not those that were written.
         """
         file, again = folder / self.arrays, self.again.format(folder=folder)
-        if not file.is_file() or record.get(_CHECKSUM) not in (None, sha256_of(file)):
+        if not file.is_file() or record.arrays_sha256 not in (None, sha256_of(file)):
             raise self.error(f"{file}: missing or damaged (its checksum is not {self.record}'s); {again}")
         try:
             with file.open("rb") as handle:
@@ -157,10 +162,5 @@ class Kind:
         try:
             yield
         except (ConfigError, OSError, *_WRONG) as error:
-            reason = " ".join(str(error).split())
+            reason = " ".join(str(error).split()).removeprefix(f"{folder}: ")
             raise self.error(f"{folder}: damaged {self.what} ({reason}); {self.again.format(folder=folder)}") from error
-
-
-def json_text(content: Any) -> str:
-    """JSON for people to read too, as files hold it."""
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

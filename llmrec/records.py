@@ -44,21 +44,28 @@ _CHECKSUM: Final = "checksum"
 
 
 def read_record(
-    path: Path, cls: type[R], again: str, *, version: int | None = None, error: type[LlmrecError] = DataError
+    path: Path,
+    cls: type[R],
+    again: str,
+    *,
+    format: str | None = None,
+    version: int | None = None,
+    error: type[LlmrecError] = DataError,
 ) -> R:
     """Read a record from a file.
 
     Args:
         path: JSON file.
-        cls: Type of the record; one that has ``version`` as a field is read in that ``version`` alone.
+        cls: Type of the record. A dataclass has a field for every key; a struct says itself whether it must.
         again: How it is made again, for the error's line.
-        version: The one that is read.
+        format: What the record must say under ``format``.
+        version: And under ``version``.
         error: What is raised.
 
     Raises:
         `error`: there is none, it is of another version, or it is damaged.
     """
-    return parse_record(_content(path, again, error), cls, path, again, version=version, error=error)
+    return parse_record(_content(path, again, error), cls, path, again, format=format, version=version, error=error)
 
 
 def parse_record(
@@ -67,6 +74,7 @@ def parse_record(
     where: Path | str,
     again: str,
     *,
+    format: str | None = None,
     version: int | None = None,
     error: type[LlmrecError] = DataError,
 ) -> R:
@@ -75,13 +83,16 @@ def parse_record(
         record = parse_json(content)
         if isinstance(record, dict):
             stated = record.pop(_CHECKSUM, None)
-            if stated not in (None, _checksum(record)):
-                raise ValueError("its checksum is not that of its content")
+            if format is not None and record["format"] != format:
+                raise error(f"{where}: not a record of '{format}'; {again}")
             if version is not None and isinstance(held := record["version"], int) and held != version:
                 raise error(f"{where}: of version {held}, this llmrec reads {version}; {again}")
+            if stated not in (None, _checksum(record)):
+                raise ValueError("its checksum is not that of its content")
         value: R = msgspec.convert(record, cls)
-        for key in _unknown(record, msgspec.to_builtins(value, str_keys=True)):
-            raise ValueError(f"unknown key '{key}'")
+        if not isinstance(value, msgspec.Struct):
+            for key in _unknown(record, msgspec.to_builtins(value, str_keys=True)):
+                raise ValueError(f"unknown key '{key}'")
     except (ValueError, RecursionError) as problem:
         raise error(f"{where}: damaged ({_reason(problem)}); {again}") from problem
     except KeyError as problem:

@@ -6,17 +6,23 @@ import hashlib
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
-from llmrec.artefact import Kind
+from llmrec.artefact import Kind, Stamp
 from llmrec.errors import ConfigError, ModelError, StoreError
+
+
+class Lamp(Stamp, frozen=True, kw_only=True):
+    watts: int
+
 
 KIND = Kind(
     what="lamp",
     record="lamp.json",
     format="llmrec lamp",
-    keys=("watts", "arrays_sha256"),
+    holds=Lamp,
     make="make one: llmrec lamp --out {folder}",
     again="make it again: llmrec lamp --out {folder}",
 )
@@ -32,7 +38,7 @@ def lamp(tmp_path: Path) -> Path:
 def test_what_is_written_is_read(lamp: Path) -> None:
     record = KIND.read(lamp)
     arrays = KIND.read_arrays(lamp, record)
-    assert record["watts"] == 5
+    assert record.watts == 5
     assert {name: array.tolist() for name, array in arrays.items()} == {
         name: array.tolist() for name, array in ARRAYS.items()
     }
@@ -41,7 +47,7 @@ def test_what_is_written_is_read(lamp: Path) -> None:
 def test_a_failed_block_leaves_the_one_before(lamp: Path) -> None:
     with pytest.raises(RuntimeError), KIND.written(lamp, {"watts": 9}, ARRAYS):
         raise RuntimeError
-    assert KIND.read(lamp)["watts"] == 5
+    assert KIND.read(lamp).watts == 5
     assert [path.name for path in lamp.parent.iterdir()] == ["lamp"]
 
 
@@ -53,10 +59,10 @@ def test_a_failed_block_leaves_the_one_before(lamp: Path) -> None:
         (
             "lamp.json",
             '{"format": "llmrec lamp", "version": 9}',
-            "lamp of version 9, this llmrec reads 1; make it again",
+            "of version 9, this llmrec reads 1; make it again",
         ),
         ("lamp.json", '{"format": "llmrec sofa", "version": 1}', "not a record of 'llmrec lamp'"),
-        ("lamp.json", '{"format": "llmrec lamp", "version": 1}', "it lacks 'watts'"),
+        ("lamp.json", '{"format": "llmrec lamp", "version": 1}', "missing required field watts"),
         ("arrays.safetensors", None, "missing or damaged .*make it again"),
         ("arrays.safetensors", "x", "checksum is not lamp.json's"),
     ],
@@ -97,7 +103,7 @@ def _one(dtype: str, shape: list[int], start: int, end: int) -> dict[str, object
 )
 def test_a_hostile_file_of_arrays_is_one_line_though_its_checksum_is_right(lamp: Path, content: bytes) -> None:
     (lamp / "arrays.safetensors").write_bytes(content)
-    record = KIND.read(lamp) | {"arrays_sha256": hashlib.sha256(content).hexdigest()}
+    record = msgspec.structs.replace(KIND.read(lamp), arrays_sha256=hashlib.sha256(content).hexdigest())
     with pytest.raises(ModelError, match=r"arrays\.safetensors: missing or damaged; make it again"):
         KIND.read_arrays(lamp, record)
 
@@ -105,7 +111,7 @@ def test_a_hostile_file_of_arrays_is_one_line_though_its_checksum_is_right(lamp:
 def test_a_damaged_one_may_be_made_again_and_something_else_is_never_replaced(lamp: Path) -> None:
     (lamp / "lamp.json").write_text('{"format": "llmrec lamp", "ver')
     KIND.write(lamp, {"watts": 7}, ARRAYS)
-    assert KIND.read(lamp)["watts"] == 7
+    assert KIND.read(lamp).watts == 7
     for file, content in (("lamp.json", '{"format": "llmrec sofa"}'), ("lamp.json", '{"version": 1}'), ("a.jpg", "a")):
         other = lamp.parent / str(len(content))
         other.mkdir()

@@ -8,6 +8,8 @@ from json import dumps
 from pathlib import Path
 from typing import Any, Literal
 
+from msgspec import to_builtins
+
 from llmrec.console import notice, print_json, stderr, table
 from llmrec.console import out as out_console
 from llmrec.errors import ConfigError, require
@@ -145,17 +147,17 @@ def evaluate_alignment(job: AlignmentJob) -> None:
     from llmrec.text.products.alignment import align_locales, render_alignment
 
     embeddings = open_embeddings(job.folder)
-    encoder = embeddings.manifest["encoder"]
+    encoder = embeddings.manifest.encoder
     alignment = align_locales(embeddings.vectors, embeddings.products, job.queries, job.seed)
     if job.json is not None:
         pairs = [{"asks": one, "answers": two, **asdict(scores)} for (one, two), scores in alignment.pairs.items()]
-        record = {"encoder": encoder, "queries": job.queries, "seed": job.seed, "pairs": pairs}
+        record = {"encoder": to_builtins(encoder), "queries": job.queries, "seed": job.seed, "pairs": pairs}
         write_text(job.json, dumps(record, indent=2, ensure_ascii=False) + "\n")
     if job.plot is not None:
         from llmrec.reporting.plots import plot_heatmap, save_figure
 
         shown = "MRR" if job.metric == "mrr" else job.metric.capitalize()
-        title = f"{shown}, {encoder['name']}: the same product abroad"
+        title = f"{shown}, {encoder.name}: the same product abroad"
         figure = plot_heatmap(alignment.matrix(shown), alignment.locales, title)
         (axes,) = figure.axes
         axes.set_xlabel("locale that answers")

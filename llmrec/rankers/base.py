@@ -13,26 +13,37 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from llmrec.arrays import Floats, Ints
-from llmrec.artefact import Kind
+from llmrec.artefact import Kind, Stamp
 from llmrec.console import notice_once, track
 from llmrec.errors import ConfigError, DataError, ModelError
 from llmrec.ragged import list_array, offsets_of
 from llmrec.rankers.catalogue import Catalogue, catalogue_and_codes
 from llmrec.rankers.sessions import CodedSessions, Sessions, TrainingSessions
 from llmrec.rankers.settings import Seen
+from llmrec.records import Digest
 from llmrec.settings import resolve
 from llmrec.vocabulary import UNKNOWN
 from llmrec.within import fill_up, is_among
 
-__all__ = ["FORMER", "RANKER", "Ranker", "Seen", "current_name"]
+__all__ = ["FORMER", "RANKER", "Ranker", "RankerRecord", "Seen", "current_name"]
 
 SettingsT = TypeVar("SettingsT")
+
+
+class RankerRecord(Stamp, frozen=True, kw_only=True):
+    """What ``ranker.json`` holds: the ranker's name, its settings, and the names of the locales that it knows."""
+
+    ranker: str
+    settings: dict[str, Any]
+    locales: tuple[str, ...]
+    arrays_sha256: Digest
+
 
 RANKER: Final = Kind(
     what="ranker",
     record="ranker.json",
     format="llmrec ranker",
-    keys=("ranker", "settings", "locales", "arrays_sha256"),
+    holds=RankerRecord,
     make="make one: llmrec rank RANKER ... --save {folder}",
     again="fit it again with --save {folder}",
 )
@@ -242,21 +253,21 @@ class Ranker(ABC, Generic[SettingsT]):
             ModelError: nothing of this kind is there, or it is damaged.
         """
         record = RANKER.read(folder)
-        if (held := current_name(record["ranker"])) != cls.name:
+        if (held := current_name(record.ranker)) != cls.name:
             raise ModelError(
                 f"{folder}: holds the ranker '{held}', not '{cls.name}'; llmrec rank {held} --load {folder}"
             )
         arrays = RANKER.read_arrays(folder, record)
         with RANKER.understood(folder):
             ranker = cls(cls._settings_of(record, folder))
-            ranker.catalogue = Catalogue.from_arrays(arrays, tuple(record["locales"]))
+            ranker.catalogue = Catalogue.from_arrays(arrays, record.locales)
             ranker._restore(arrays)
         return ranker
 
     @classmethod
-    def _settings_of(cls, record: Mapping[str, Any], folder: Path) -> Any:
+    def _settings_of(cls, record: RankerRecord, folder: Path) -> Any:
         """Settings that the record of a ranker saved in ``folder`` holds."""
-        return resolve(cls.settings_class, record["settings"], origin=folder)
+        return resolve(cls.settings_class, record.settings, origin=folder)
 
     @abstractmethod
     def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:

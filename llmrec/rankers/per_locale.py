@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llmrec.artefact import Kind
+from llmrec.artefact import Kind, Stamp
 from llmrec.console import notice
 from llmrec.errors import ModelError
 from llmrec.rankers.base import Ranker, Seen, current_name
@@ -19,11 +19,20 @@ from llmrec.rankers.sessions import Sessions, TrainingSessions
 
 __all__ = ["PerLocale"]
 
+
+class _Record(Stamp, frozen=True, kw_only=True):
+    locales: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.locales or len(set(self.locales)) < len(self.locales):
+            raise ValueError("no locale, or one twice")
+
+
 _KIND: Final = Kind(
     what="rankers by locale",
     record="per_locale.json",
     format="llmrec rankers by locale",
-    keys=("locales",),
+    holds=_Record,
     make="make them: llmrec rank RANKER ... --per-locale --save {folder}",
     again="fit them again with --per-locale --save {folder}",
 )
@@ -124,11 +133,9 @@ class PerLocale:
         Raises:
             ModelError: they are not there, are damaged, or are of another kind.
         """
-        locales = _KIND.read(folder)["locales"]
+        locales = _KIND.read(folder).locales
         with _KIND.understood(folder):
-            rankers = {str(locale): load_ranker(folder / str(place)) for place, locale in enumerate(locales)}
-        if not rankers:
-            raise ModelError(f"{folder}: no ranker in it; fit them again with --save")
+            rankers = {locale: load_ranker(folder / str(place)) for place, locale in enumerate(locales)}
         for ranker in rankers.values():
             if ranker.name != current_name(name):
                 raise ModelError(f"{folder}: holds the ranker '{ranker.name}', not '{name}'")

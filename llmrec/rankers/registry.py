@@ -77,7 +77,7 @@ def load_ranker(folder: Path) -> Ranker[Any]:
     Raises:
         ModelError: there is none, it is damaged, or it is one that nobody has registered.
     """
-    name = str(RANKER.read(folder)["ranker"])
+    name = RANKER.read(folder).ranker
     try:
         cls = ranker_class(name)
     except ConfigError as error:

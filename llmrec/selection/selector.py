@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+from msgspec import field
 from numpy.typing import NDArray
 
 from llmrec.arrays import checked
-from llmrec.artefact import Kind
+from llmrec.artefact import Kind, Stamp
 from llmrec.errors import ConfigError, ModelError, nearest
 from llmrec.evaluation.bleu import ORDERS
 from llmrec.languages import PAPER_BLEU
@@ -21,6 +22,7 @@ from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.fusion.training import repeats
 from llmrec.rankers.fusion.trees import Trees
 from llmrec.rankers.sessions import Sessions, TrainingSessions
+from llmrec.records import Digest
 from llmrec.selection.choice import Policy, choose, trusted
 from llmrec.selection.chunk import likely_titles, localised, offered
 from llmrec.selection.learning import STAYS, Learnt, learn_choices, learn_folds
@@ -34,12 +36,23 @@ from llmrec.settings import resolve
 
 __all__ = ["SELECTOR", "Selector", "ranker_settings_of"]
 
+
+class _Record(Stamp, frozen=True, kw_only=True):
+    settings: dict[str, Any]
+    seen: Seen
+    estimate: dict[str, Any]
+    tokenizers: dict[str, str] = field(default_factory=dict)
+    choices: tuple[str, ...] = (PAPER_BLEU,)  # an older one counted every locale's titles by 13a
+    importances: dict[str, Any] = field(default_factory=dict)
+    arrays_sha256: Digest
+
+
 SELECTOR: Final = Kind(
     what="selector",
     record="selector.json",
     arrays="selector.safetensors",
     format="llmrec selector",
-    keys=("settings", "seen", "estimate", "arrays_sha256"),
+    holds=_Record,
     make="make one: llmrec select ... --save {folder}",
     again="make it again: llmrec select ... --save {folder}",
 )
@@ -214,14 +227,14 @@ class Selector:
         record = SELECTOR.read(folder)
         arrays = SELECTOR.read_arrays(folder, record)
         with SELECTOR.understood(folder):
-            selector = cls(resolve(SelectSettings, record["settings"], origin=folder))
+            selector = cls(resolve(SelectSettings, record.settings, origin=folder))
             selector.survival = Survival.from_arrays(arrays)
-            ways = record.get("choices", [PAPER_BLEU])  # an older one counted every locale's titles by 13a
+            ways = record.choices
             selector.choices = {way: _learnt_of(arrays, _prefix(way, ways)) for way in ways}
-            selector.tokenizers, others = record.get("tokenizers", {}), record["estimate"].pop("others", {})
-            for way, estimate in {ways[0]: record["estimate"], **others}.items():
+            others = record.estimate.pop("others", {})
+            for way, estimate in {ways[0]: record.estimate, **others}.items():
                 selector.choices[way].estimate.update(estimate)
-        selector.seen = record["seen"]
+        selector.seen, selector.tokenizers = record.seen, record.tokenizers
         selector.fusion = Fusion.load(folder / RANKER)
         return selector
 

@@ -52,7 +52,7 @@ def _make(folder: Path, num: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from llmrec.artefact import json_text
+    from llmrec.records import write_record
     from llmrec.text.encoders.embeddings_folder import EMBEDDINGS, PRODUCTS, VECTORS
     from llmrec.text.search.vectors import Vectors, best, exact_candidates
 
@@ -73,7 +73,7 @@ def _make(folder: Path, num: int) -> None:
         "template": {"name": "none", "sha256": "0" * 64},
         "products": {"num": num, "fingerprint": "0" * 64},
     }
-    (folder / EMBEDDINGS.record).write_text(json_text(EMBEDDINGS.stamped(manifest)), encoding="utf-8")
+    write_record(folder / EMBEDDINGS.record, EMBEDDINGS.stamped(manifest))
 
 
 def _build(folder: Path, kind: str) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from llmrec.artefact import json_text
+from llmrec.records import write_record
 from llmrec.text.encoders.embeddings_folder import EMBEDDINGS, ENCODER, PRODUCTS, VECTORS
 from llmrec.text.encoders.tfidf import TfidfEncoder
 
@@ -26,5 +26,5 @@ def embed(products: Any, folder: Path, dim: int = 12) -> Path:
         "template": {"name": "title", "sha256": ""},
         "products": {"num": len(titles), "fingerprint": ""},
     }
-    (folder / EMBEDDINGS.record).write_text(json_text(EMBEDDINGS.stamped(manifest)), encoding="utf-8")
+    write_record(folder / EMBEDDINGS.record, EMBEDDINGS.stamped(manifest))
     return folder

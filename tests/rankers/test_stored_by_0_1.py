@@ -55,12 +55,15 @@ def test_rankers_by_locale_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({"version": 0}, "ranker of version 0, this llmrec reads 1; fit it again with --save"),
+        ({"version": 0}, "of version 0, this llmrec reads 1; fit it again with --save"),
         ({"format": "llmrec encoder"}, "not a record of 'llmrec ranker'; fit it again with --save"),
         ({"ranker": "own"}, "model: no ranker 'own'"),
         ({"settings": {"paddings": 3}}, "damaged ranker .*unknown key 'paddings'.*; fit it again with --save"),
-        ({"locales": 3}, "damaged ranker .*; fit it again with --save"),
-        ({"arrays_sha256": "0"}, "missing or damaged .its checksum is not ranker.json's.; fit it again with --save"),
+        ({"locales": 3}, "damaged .locales: expected array.*; fit it again with --save"),
+        (
+            {"arrays_sha256": "0" * 64},
+            "missing or damaged .its checksum is not .*; fit it again",
+        ),
     ],
 )
 def test_what_is_not_understood_is_one_line_with_the_way_out(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from llmrec.selection.select_titles import SelectJob, run_select_job
 from llmrec.selection.selector import Selector, ranker_settings_of
 from llmrec.selection.settings import SelectSettings
 from llmrec.selection.table import TitleTable
+from tests.rewriting import rewrite
 from tests.selection.shop import QUICK, SETTINGS, product_table, sessions, training, write_store
 
 PRODUCTS = product_table()
@@ -82,8 +82,7 @@ def test_saved_and_loaded_it_chooses_the_same(selector: Selector, tmp_path: Path
     assert again.select(asked(), TABLE) == selector.select(asked(), TABLE)
     assert again.tokenizers == selector.tokenizers == {"JP": "char"}
     record = tmp_path / "kept" / "selector.json"
-    older = {key: value for key, value in json.loads(record.read_text()).items() if key != "tokenizers"}
-    record.write_text(json.dumps(older))
+    rewrite(record, {}, without=("tokenizers",))
     with pytest.raises(ConfigError, match="learnt from JP titles by 13a, now char; give TitleTable these"):
         Selector.load(tmp_path / "kept").select(asked(), TABLE)
     assert Selector.load(tmp_path / "kept").select(asked(), TitleTable(PRODUCTS, {}))

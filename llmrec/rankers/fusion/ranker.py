@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.arrays import Floats, Ints
-from llmrec.artefact import json_text
 from llmrec.console import notice
 from llmrec.errors import ModelError
 from llmrec.processes import map_in_threads, thread_count
@@ -44,6 +43,7 @@ from llmrec.rankers.fusion.training import (
 )
 from llmrec.rankers.fusion.trees import Examples, Trees, grow_trees
 from llmrec.rankers.sessions import CodedSessions, TrainingSessions
+from llmrec.records import record_text
 from llmrec.within import top_k_candidates
 
 __all__ = ["Fusion"]
@@ -188,7 +188,7 @@ class Fusion(Ranker[FusionSettings]):
             for kind, models in ((SOURCES, self.context.sources), (SCORERS, self.context.scorers)):
                 write_parts(temporary, kind, models)
             report = {"estimate": self.estimate, "importances": self.trees.importances() if self.trees else {}}
-            (temporary / IMPORTANCES).write_text(json_text(report), encoding="utf-8")
+            (temporary / IMPORTANCES).write_text(record_text(report), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from llmrec.artefact import ARRAYS, json_text
+import msgspec
+
+from llmrec.artefact import ARRAYS
 from llmrec.errors import ModelError
 from llmrec.files import sha256_of
 from llmrec.rankers.base import Ranker
 from llmrec.rankers.catalogue import Catalogue
 from llmrec.rankers.fusion.scorers import PairScorer
 from llmrec.rankers.registry import load_ranker
+from llmrec.records import Digest, read_record, record_text
 
 __all__ = ["SCORERS", "SOURCES", "read_estimate", "read_scorers", "read_sources", "write_parts"]
 
 SOURCES: Final = "sources"  # a folder of models, and with .json their fingerprints by name
 SCORERS: Final = "scorers"
+
+
+class _Report(msgspec.Struct, frozen=True):
+    estimate: dict[str, float] = msgspec.field(default_factory=dict)
 
 
 def write_parts(folder: Path, kind: str, models: Mapping[str, Ranker[Any] | PairScorer]) -> None:
@@ -28,7 +34,7 @@ def write_parts(folder: Path, kind: str, models: Mapping[str, Ranker[Any] | Pair
         held = folder / kind / str(place)
         model.save(held)
         prints[name] = sha256_of(held / ARRAYS)
-    (folder / f"{kind}.json").write_text(json_text(prints), encoding="utf-8")
+    (folder / f"{kind}.json").write_text(record_text(prints), encoding="utf-8")
 
 
 def read_sources(folder: Path, catalogue: Catalogue) -> dict[str, Ranker[Any]]:
@@ -52,20 +58,21 @@ def read_scorers(folder: Path, catalogue: Catalogue) -> dict[str, PairScorer]:
 
 
 def read_estimate(report: Path) -> dict[str, float]:
-    """The estimate that a report of importances holds; empty where there is no such file or it is damaged."""
-    try:
-        held = json.loads(report.read_text(encoding="utf-8"))["estimate"]
-        return {str(name): float(value) for name, value in held.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    """The estimate that a report of importances holds; empty where there is no such file.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    if not report.is_file():
         return {}
+    return read_record(
+        report, _Report, f"remove it, or fit it again with --save {report.parent}", error=ModelError
+    ).estimate
 
 
 def _parts(folder: Path, kind: str) -> Iterator[tuple[str, Path]]:
     what, file = kind.removesuffix("s"), folder / f"{kind}.json"
-    try:
-        prints = dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{file}: missing or damaged; fit it again with --save {folder}") from error
+    prints = read_record(file, dict[str, Digest], f"fit it again with --save {folder}", error=ModelError)
     for place, (name, fingerprint) in enumerate(prints.items()):
         held = folder / kind / str(place)
         if not (held / ARRAYS).is_file():

@@ -8,12 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.arrays import Floats, Ints, checked
 from llmrec.errors import ConfigError
-from llmrec.rankers.base import Ranker, Seen
+from llmrec.rankers.base import Ranker, RankerRecord, Seen
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.vectors.item_text import text_features, with_cold_items
 from llmrec.settings import Decides, option
@@ -101,13 +102,13 @@ class TextKnn(Ranker[TextKnnSettings]):
         return self._finders[locale]
 
     @classmethod
-    def _settings_of(cls, record: Mapping[str, Any], folder: Path) -> TextKnnSettings:
-        values = dict(record["settings"])
-        if record["ranker"] != cls.name:  # a 'title_vectors', which searched exactly and could weigh what sells well
+    def _settings_of(cls, record: RankerRecord, folder: Path) -> TextKnnSettings:
+        values = dict(record.settings)
+        if record.ranker != cls.name:  # a 'title_vectors', which searched exactly and could weigh what sells well
             values["index"] = "exact"
             if values.pop("prior_weight", 0):
                 raise ConfigError("prior_weight is no setting any more")
-        settings: TextKnnSettings = super()._settings_of({"settings": values}, folder)
+        settings: TextKnnSettings = super()._settings_of(msgspec.structs.replace(record, settings=values), folder)
         return settings
 
     def _state(self) -> Mapping[str, NDArray[Any]]:

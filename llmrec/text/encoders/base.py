@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.arrays import Floats
-from llmrec.artefact import Arrays, Kind
+from llmrec.artefact import Arrays, Kind, Stamp
 from llmrec.console import track
 from llmrec.errors import ModelError
+from llmrec.records import Digest
 
 __all__ = [
     "ENCODER",
@@ -31,11 +32,20 @@ __all__ = [
 _PART: Final = 16_384  # texts encoded between two steps of the progress bar
 _NO_LENGTH: Final = 1e-6  # of a row that is the rest of rounding
 
+
+class EncoderRecord(Stamp, frozen=True, kw_only=True):
+    """What ``encoder.json`` holds: the kind of encoder, its settings, and what names its vectors."""
+
+    kind: str
+    settings: dict[str, Any]
+    fingerprint: Digest
+
+
 ENCODER: Final = Kind(
     what="encoder",
     record="encoder.json",
     format="llmrec encoder",
-    keys=("kind", "settings", "fingerprint"),
+    holds=EncoderRecord,
     make="make it: llmrec embed PRODUCTS --out DIR, or llmrec embed train",
     again="make it again: llmrec embed PRODUCTS --out DIR",
 )
@@ -127,10 +137,10 @@ def read_encoder(folder: Path, kind: str) -> tuple[dict[str, Any], dict[str, NDA
         ModelError: there is none, it is of another kind or version, or its files are damaged.
     """
     record = ENCODER.read(folder)
-    if record["kind"] != kind:
-        raise ModelError(f"{folder}: holds the encoder '{record['kind']}', not '{kind}'")
+    if record.kind != kind:
+        raise ModelError(f"{folder}: holds the encoder '{record.kind}', not '{kind}'")
     arrays = ENCODER.read_arrays(folder, record)
     with ENCODER.understood(folder):
-        if content_fingerprint(kind, record["settings"], arrays) != record["fingerprint"]:
+        if content_fingerprint(kind, record.settings, arrays) != record.fingerprint:
             raise ValueError("its fingerprint is not its record's")
-    return record["settings"], arrays
+    return record.settings, arrays

@@ -7,27 +7,27 @@ the last rows that reached the disk; the target appears, or is replaced, when ev
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llmrec.arrays import Floats
-from llmrec.artefact import json_text
 from llmrec.console import notice, progress_bar
 from llmrec.data.connection import connected
 from llmrec.data.digests import content_digest
 from llmrec.data.products import read_products_file
 from llmrec.errors import DataError, StoreError
 from llmrec.evaluation.provenance import collect_provenance
-from llmrec.output import atomic_file, check, disk_errors, put_in_place, write_text
+from llmrec.output import atomic_file, check, disk_errors, put_in_place
+from llmrec.records import Count, read_record, write_record
 from llmrec.settings import claiming
 from llmrec.text.encoders.base import Encoder
 from llmrec.text.encoders.embeddings_folder import (
@@ -55,6 +55,27 @@ SETTINGS: Final = "settings.json"
 PROGRESS: Final = "progress.json"
 CHUNK: Final = 4_096  # products encoded between two looks at the clock
 SAVE_EVERY_S: Final = 5.0
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What decides the vectors."""
+
+    encoder: str
+    dim: int | None
+    precision: str
+    seed: int
+    template: str
+    products: str
+    num: Count
+
+
+@dataclass(frozen=True)
+class _Progress:
+    rows: Count
+
+
 _SCHEMA: Final = pa.schema([(name, pa.string()) for name in COLUMNS])
 
 
@@ -108,47 +129,56 @@ def _prepare(job: EmbedJob, work: Path, template: Prompt, encoder: Encoder | Non
         num = sum(locales.values())
         if not num:
             raise DataError(f"{job.products.name}: no product with an id and a locale; there is nothing to encode")
-        settings = {
-            "encoder": job.encoder if encoder is None else encoder.fingerprint(),
-            "dim": job.dim,
-            "precision": job.precision,
-            "seed": job.seed,
-            "template": template.hash,
-            "products": fingerprint,
-            "num": num,
-        }
+        settings = _Settings(
+            encoder=job.encoder if encoder is None else encoder.fingerprint(),
+            dim=job.dim,
+            precision=job.precision,
+            seed=job.seed,
+            template=template.hash,
+            products=fingerprint,
+            num=num,
+        )
         if job.out.exists() and _same(job.out, settings):
             shutil.rmtree(work, ignore_errors=True)
             notice(f"{job.out} holds these embeddings already")
             return
         if work.is_dir():
-            if _read(work / SETTINGS) == settings and (work / SOURCE).is_file():
-                notice(f"going on at product {_read(work / PROGRESS).get('rows', 0):,} of {num:,}")
+            if _read(work / SETTINGS, _Settings) == settings and (work / SOURCE).is_file():
+                notice(f"going on at product {_rows_done(work):,} of {num:,}")
                 return
             notice("an unfinished run with other settings, encoder or products is thrown away")
             shutil.rmtree(work)
         work.mkdir(parents=True)
         try:
             con.to_parquet(products.select(*dict.fromkeys((*COLUMNS, *template_columns(template)))), work / SOURCE)
-            write_text(work / SETTINGS, json.dumps(settings, indent=2))
+            write_record(work / SETTINGS, settings)
         except BaseException:  # nothing yet that a run could go on with
             shutil.rmtree(work, ignore_errors=True)
             raise
 
 
-def _same(out: Path, settings: dict[str, Any]) -> bool:
+def _same(out: Path, settings: _Settings) -> bool:
     try:
-        return bool(open_embeddings(out).manifest.get("settings") == settings)
+        return bool(open_embeddings(out).manifest.settings == asdict(settings))
     except StoreError:
         return False
 
 
-def _read(file: Path) -> dict[str, Any]:
-    """A JSON mapping; empty where there is none."""
+def _read(file: Path, cls: type[R]) -> R | None:
+    """A record of an unfinished run; None where there is none that can be read."""
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
+        return read_record(file, cls, "")
+    except DataError:
+        return None
+
+
+def _settings(work: Path) -> _Settings:
+    return read_record(work / SETTINGS, _Settings, "give the same command again")
+
+
+def _rows_done(work: Path) -> int:
+    done, file = _read(work / PROGRESS, _Progress), work / VECTORS
+    return done.rows if done is not None and file.is_file() and done.rows <= _settings(work).num else 0
 
 
 def _fitted(job: EmbedJob, work: Path, template: Prompt, shares: ProcessGroup) -> Encoder:
@@ -163,7 +193,7 @@ def _fitted(job: EmbedJob, work: Path, template: Prompt, shares: ProcessGroup) -
 
 def _sample(work: Path, template: Prompt, seed: int) -> list[str]:
     """Texts of products drawn at random, as many as the fit reads, without holding all of them."""
-    num = _read(work / SETTINGS)["num"]
+    num = _settings(work).num
     drawn = np.random.default_rng(seed).permutation(num)[:FIT_TITLES] if num > FIT_TITLES else np.arange(num)
     wanted = np.zeros(num, dtype=np.bool_)
     wanted[drawn] = True
@@ -185,8 +215,8 @@ def _batches(work: Path, first: int, size: int) -> Iterator[tuple[int, Any]]:
 
 def _encode(work: Path, encoder: Encoder, template: Prompt, shares: ProcessGroup) -> None:
     """Write the vectors of all rows that are not on the disk yet."""
-    num = _read(work / SETTINGS)["num"]
-    first = _read(work / PROGRESS).get("rows", 0)
+    num = _settings(work).num
+    first = _rows_done(work)
     file = work / VECTORS
     if shares.is_main and not file.is_file():
         _make_vectors(file, num, encoder.dim)
@@ -229,13 +259,13 @@ def _write_rows(handle: IO[bytes], vectors: Floats, start: int, num: int) -> Non
 def _save_progress(work: Path, handle: IO[bytes], rows: int) -> None:
     handle.flush()
     os.fsync(handle.fileno())
-    write_text(work / PROGRESS, json.dumps({"rows": rows}))
+    write_record(work / PROGRESS, _Progress(rows))
 
 
 def _finish(
     job: EmbedJob, work: Path, encoder: Encoder, template: Prompt, started: float, finish: Callable[[Path], Any]
 ) -> None:
-    settings = _read(work / SETTINGS)
+    settings = _settings(work)
     with pq.ParquetWriter(work / PRODUCTS, _SCHEMA, compression="zstd") as writer:
         for _, batch in _batches(work, 0, 1 << 16):
             writer.write_table(pa.Table.from_batches([batch]).select(list(COLUMNS)).cast(_SCHEMA))
@@ -244,13 +274,13 @@ def _finish(
     manifest = {
         "encoder": {"name": encoder.name, "dim": encoder.dim, "fingerprint": encoder.fingerprint()},
         "template": {"name": template.name, "sha256": template.hash},
-        "products": {"num": settings["num"], "fingerprint": settings["products"]},
-        "settings": settings,
-        **collect_provenance(None, job.seed, settings["products"], started),
+        "products": {"num": settings.num, "fingerprint": settings.products},
+        "settings": asdict(settings),
+        **collect_provenance(None, job.seed, settings.products, started),
     }
-    write_text(work / EMBEDDINGS.record, json_text(EMBEDDINGS.stamped(manifest)))
+    write_record(work / EMBEDDINGS.record, EMBEDDINGS.stamped(manifest))
     finish(work)
     for name in (SOURCE, SETTINGS, PROGRESS):
         (work / name).unlink()
     put_in_place(work, job.out)
-    notice(f"{settings['num']:,} vectors of {encoder.dim} numbers in {job.out}")
+    notice(f"{settings.num:,} vectors of {encoder.dim} numbers in {job.out}")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from llmrec.arrays import Floats
-from llmrec.artefact import Kind
+from llmrec.artefact import Kind, Stamp
 from llmrec.errors import DataError, ModelError, StoreError
+from llmrec.records import Count
 from llmrec.text.encoders.base import Encoder
 
 __all__ = [
@@ -23,16 +25,48 @@ __all__ = [
     "PRODUCTS",
     "VECTORS",
     "Embeddings",
+    "Manifest",
     "open_embeddings",
-    "read_manifest",
     "refuse_odd_vectors",
 ]
+
+
+class MadeBy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The encoder of an embeddings folder."""
+
+    name: str
+    dim: Annotated[int, msgspec.Meta(ge=1)]
+    fingerprint: str
+
+
+class MadeWith(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The template of an embeddings folder."""
+
+    name: str = ""
+    sha256: str = ""
+
+
+class MadeOf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The products of an embeddings folder."""
+
+    num: Count
+    fingerprint: str | None = None
+
+
+class Manifest(Stamp, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """What ``manifest.json`` holds, beside the keys of `llmrec.evaluation.provenance.collect_provenance`."""
+
+    encoder: MadeBy
+    products: MadeOf
+    template: MadeWith = MadeWith()
+    settings: dict[str, Any] = msgspec.field(default_factory=dict)
+
 
 EMBEDDINGS: Final = Kind(
     what="embeddings",
     record="manifest.json",
     format="llmrec embeddings",
-    keys=("encoder", "products"),
+    holds=Manifest,
     make="make them: llmrec embed PRODUCTS --out {folder}",
     again="make it again: llmrec embed PRODUCTS --out {folder}",
     error=StoreError,
@@ -58,7 +92,7 @@ class Embeddings:
     path: Path
     vectors: Floats
     products: Any
-    manifest: dict[str, Any]
+    manifest: Manifest
 
     def encoder(self) -> Encoder:
         """Load the encoder that made the vectors, for queries.
@@ -69,10 +103,10 @@ class Embeddings:
         from llmrec.text.encoders.registry import load_saved_encoder
 
         encoder = load_saved_encoder(self.path / ENCODER)
-        if encoder.fingerprint() != self.manifest["encoder"]["fingerprint"]:
+        if encoder.fingerprint() != self.manifest.encoder.fingerprint:
             raise ModelError(
                 f"{self.path / ENCODER}: another encoder ('{encoder.name}') than the one that made these vectors "
-                f"('{self.manifest['encoder']['name']}'); {_again(self.path)}"
+                f"('{self.manifest.encoder.name}'); {_again(self.path)}"
             )
         return encoder
 
@@ -83,9 +117,9 @@ def open_embeddings(path: Path) -> Embeddings:
     Raises:
         StoreError: there is none, it is of another version, or its files are cut short or do not belong together.
     """
-    manifest = read_manifest(path)
+    manifest = EMBEDDINGS.read(path)
     vectors, products = _vectors(path), _products(path)
-    shape = (manifest["products"]["num"], manifest["encoder"]["dim"])
+    shape = (manifest.products.num, manifest.encoder.dim)
     if vectors.shape != shape:
         raise StoreError(f"{path / VECTORS}: shape {vectors.shape}, where the manifest says {shape}; {_again(path)}")
     if len(products) != shape[0]:
@@ -93,19 +127,6 @@ def open_embeddings(path: Path) -> Embeddings:
             f"{path / PRODUCTS}: {len(products):,} products, where the manifest says {shape[0]:,}; {_again(path)}"
         )
     return Embeddings(path, vectors, products, manifest)
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """Manifest of an embeddings folder.
-
-    Raises:
-        StoreError: there is none, or it is damaged or of another version.
-    """
-    manifest = EMBEDDINGS.read(path)
-    with EMBEDDINGS.understood(path):
-        _ = int(manifest["products"]["num"]), int(manifest["encoder"]["dim"])
-        _ = str(manifest["encoder"]["fingerprint"]), str(manifest["encoder"]["name"])
-    return manifest
 
 
 def refuse_odd_vectors(vectors: NDArray[Any], where: str) -> None:

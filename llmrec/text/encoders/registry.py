@@ -75,7 +75,7 @@ def load_saved_encoder(folder: Path) -> Encoder:
         ModelError: there is none, or it is damaged or of another version.
         MissingExtraError: the package that reads it is not installed.
     """
-    kind = ENCODER.read(folder)["kind"]
+    kind = ENCODER.read(folder).kind
     if kind not in _SAVED:
         raise ModelError(f"{folder}: an encoder of the unknown kind '{kind}'{nearest(kind, _SAVED)}")
     return _SAVED[kind](folder)
@@ -90,7 +90,7 @@ def open_trainable_sentence(name: str, texts: list[str], lora_rank: int) -> Any:
     """
     folder = Path(name).expanduser()
     kind = _kind_of_folder(folder) if folder.is_dir() else _kind_of_hub_name(name)
-    if kind == "saved" and ENCODER.read(folder)["kind"] == "sentence-transformers":
+    if kind == "saved" and ENCODER.read(folder).kind == "sentence-transformers":
         folder /= "model"
     elif kind != "sentence-transformers":
         raise ConfigError(f"base {name}: only sentence-transformers models are fine-tuned; or base static")
@@ -129,16 +129,15 @@ _SAVED: Final[dict[str, Callable[[Path], Encoder]]] = {
 def _with_precision(folder: Path, name: str, dim: int | None, precision: Precision, batch_size: int) -> Encoder:
     """A saved encoder; one that has several precisions in the one asked for."""
     record = ENCODER.read(folder)
-    if record["kind"] != "sentence-transformers":
+    if record.kind != "sentence-transformers":
         _refuse_precision(name, precision)
         return load_saved_encoder(folder)
     require("sentence_transformers", "text")
-    from llmrec.text.encoders.sentence import MODEL
+    from llmrec.text.encoders.sentence import MODEL, sentence_settings
 
-    prefixes = (str(record["settings"]["query"]), str(record["settings"]["document"]))
-    return _open_sentence(
-        str(folder / MODEL), name, dim or int(record["settings"]["dim"]), precision, batch_size, prefixes
-    )
+    settings = sentence_settings(folder, record)
+    prefixes = (settings.query, settings.document)
+    return _open_sentence(str(folder / MODEL), name, dim or settings.dim, precision, batch_size, prefixes)
 
 
 def _refuse_precision(name: str, precision: str) -> None:

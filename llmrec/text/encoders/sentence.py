@@ -8,8 +8,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,22 +18,33 @@ from sentence_transformers import SentenceTransformer
 
 from llmrec.arrays import Floats
 from llmrec.errors import ConfigError, ModelError, require
-from llmrec.text.encoders.base import ENCODER, encode_texts
+from llmrec.text.encoders.base import ENCODER, EncoderRecord, encode_texts
 from llmrec.text.encoders.learning.trainable import TrainableEncoder
 from llmrec.text.encoders.settings import Precision
 from llmrec.text.encoders.text_prefixes import prefixes_of
 
 __all__ = [
     "SentenceEncoder",
+    "SentenceSettings",
     "TrainableSentenceEncoder",
     "best_precision",
     "load_transformer",
+    "sentence_settings",
     "transformer_fingerprint",
 ]
 
 
 KIND: Final = "sentence-transformers"
 MODEL: Final = "model"
+
+
+class SentenceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the record of a saved model says: its name, the width of its vectors, and its two prefixes."""
+
+    name: str
+    dim: Annotated[int, msgspec.Meta(ge=1)]
+    query: str
+    document: str
 
 
 @dataclass(frozen=True)
@@ -108,15 +120,15 @@ class SentenceEncoder:
             ModelError: there is none, or it is damaged.
         """
         record = ENCODER.read(folder)
-        settings = record["settings"]
+        settings = sentence_settings(folder, record)
+        prefixes = (settings.query, settings.document)
         try:
-            prefixes = (str(settings["query"]), str(settings["document"]))
             encoder = cls.open(
-                str(folder / MODEL), settings["name"], precision="fp32", dim=settings["dim"], prefixes=prefixes
+                str(folder / MODEL), settings.name, precision="fp32", dim=settings.dim, prefixes=prefixes
             )
         except Exception as error:
             raise ModelError(f"{folder}: damaged encoder; make it again: llmrec embed PRODUCTS --out DIR") from error
-        if encoder.digest != record["fingerprint"]:
+        if encoder.digest != record.fingerprint:
             raise ModelError(f"{folder}: these are not the weights of its encoder.json; make it again: llmrec embed")
         return encoder
 
@@ -189,6 +201,16 @@ class TrainableSentenceEncoder(TrainableEncoder):
         digest = transformer_fingerprint(model, self.prefixes)
         dim = int(model.get_embedding_dimension() or 0)
         return SentenceEncoder(self.name, self.source, model, self.prefixes, dim, "fp32", 32, digest)
+
+
+def sentence_settings(folder: Path, record: EncoderRecord) -> SentenceSettings:
+    """Settings that the record of a saved model holds.
+
+    Raises:
+        ModelError: they are others.
+    """
+    with ENCODER.understood(folder):
+        return msgspec.convert(record.settings, SentenceSettings)
 
 
 def load_transformer(source: str) -> Any:

@@ -206,11 +206,11 @@ def _all_products(embeddings: Embeddings, saved: SavedIndex) -> Any:
 
 
 def _template(embeddings: Embeddings) -> Any:
-    held = embeddings.manifest.get("template", {})
-    template = load_template(str(held.get("name", "")))
-    if template.hash != held.get("sha256"):
+    held = embeddings.manifest.template
+    template = load_template(held.name)
+    if template.hash != held.sha256:
         raise ConfigError(
-            f"{embeddings.path}: its template '{held.get('name')}' has changed since the vectors were made; "
+            f"{embeddings.path}: its template '{held.name}' has changed since the vectors were made; "
             f"make them again: llmrec embed PRODUCTS --out {embeddings.path}"
         )
     return template

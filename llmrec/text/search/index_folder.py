@@ -17,23 +17,66 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import pyarrow.parquet as pq
 
-from llmrec.artefact import Kind, json_text
+from llmrec.artefact import Kind, Stamp
 from llmrec.errors import StoreError
-from llmrec.output import atomic_folder, check, write_text
+from llmrec.output import atomic_folder, check
+from llmrec.records import Count, Digest, FileName, write_record
 from llmrec.text.encoders.embeddings_folder import INDEX, Embeddings
+from llmrec.text.search.choose import Kind as ShardKind
 from llmrec.text.search.index import Index, Shard, read_structure, write_structure
 from llmrec.text.search.vectors import Vectors
 
 __all__ = ["SavedIndex", "index_size", "made_of", "read_index", "write_changes", "write_index"]
 
+
+class MadeOf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an index must have been made of to fit a folder: encoder, products, and a sample of the vectors' bytes."""
+
+    encoder: str
+    products: str | None
+    num: Count
+    dim: Count
+    sampled_vectors_sha256: Digest
+
+
+class ShardRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A shard: number of its locale, kind, how hard it is searched, and where it has one its file."""
+
+    locale: Count
+    kind: ShardKind
+    effort: Count
+    file: FileName | None = None
+    bytes: Count | None = None
+
+
+class IndexRecord(Stamp, frozen=True, kw_only=True):
+    """What ``index.json`` holds."""
+
+    made_of: MadeOf
+    settings: dict[str, Any] = msgspec.field(default_factory=dict)
+    built: Count
+    locales: tuple[str, ...]
+    shards: tuple[ShardRecord, ...]
+    main: FileName
+    changes: FileName | None
+
+    def __post_init__(self) -> None:
+        held = [shard.locale for shard in self.shards]
+        if len(set(held)) < len(held) or len(set(self.locales)) < len(self.locales):
+            raise ValueError("a locale twice")
+        if held and max(held) >= len(self.locales):
+            raise ValueError(f"a shard of locale {max(held)}, where there are {len(self.locales)}")
+
+
 _KIND: Final = Kind(
     what="index",
     record="index.json",
     format="llmrec index",
-    keys=("made_of", "locales", "shards", "main", "changes", "built"),
+    holds=IndexRecord,
     make="build it: llmrec index {folder.parent}",
     again="build it again: llmrec index {folder.parent} "
     "(or make both again: llmrec embed PRODUCTS --out {folder.parent})",
@@ -58,21 +101,21 @@ class SavedIndex:
     index: Index
     locales: tuple[str, ...]
     products: Any
-    record: dict[str, Any]
+    record: IndexRecord
 
 
-def made_of(embeddings: Embeddings) -> dict[str, Any]:
-    """What an index must have been made of to fit a folder: encoder, products, and a sample of the vectors' bytes."""
+def made_of(embeddings: Embeddings) -> MadeOf:
+    """What an index of a folder is made of."""
     vectors = np.asarray(embeddings.vectors)
     rows = np.unique(np.linspace(0, len(vectors) - 1, min(len(vectors), SAMPLED_ROWS)).astype(np.int64))
     manifest = embeddings.manifest
-    return {
-        "encoder": manifest["encoder"]["fingerprint"],
-        "products": manifest["products"].get("fingerprint"),
-        "num": len(vectors),
-        "dim": int(vectors.shape[1]),
-        "sampled_vectors_sha256": hashlib.sha256(vectors[rows].tobytes()).hexdigest(),
-    }
+    return MadeOf(
+        encoder=manifest.encoder.fingerprint,
+        products=manifest.products.fingerprint,
+        num=len(vectors),
+        dim=int(vectors.shape[1]),
+        sampled_vectors_sha256=hashlib.sha256(vectors[rows].tobytes()).hexdigest(),
+    )
 
 
 def index_size(folder: Path) -> int:
@@ -102,22 +145,24 @@ def write_index(
         np.save(temporary / _GROUPS, index.groups)
         np.save(temporary / _GONE, np.flatnonzero(index.removed))
         for shard in index.shards:
-            entry: dict[str, Any] = {"locale": shard.group, "kind": shard.kind, "effort": shard.effort}
+            entry = ShardRecord(locale=shard.group, kind=shard.kind, effort=shard.effort)
             if shard.structure is not None:
                 file = f"shard-{shard.group}.{'hnsw' if shard.kind == 'hnsw' else 'ivf'}"
                 write_structure(shard.structure, temporary / file)
-                entry |= {"file": file, "bytes": (temporary / file).stat().st_size}
+                entry = msgspec.structs.replace(entry, file=file, bytes=(temporary / file).stat().st_size)
             shards.append(entry)
-    record = {
-        "made_of": made_of(embeddings),
-        "settings": settings,
-        "built": index.built,
-        "locales": list(locales),
-        "shards": shards,
-        "main": name,
-        "changes": None if old is None else old.record["changes"],
-    }
-    _commit(folder, _KIND.stamped(record))
+    record = IndexRecord(
+        format=_KIND.format,
+        version=_KIND.version,
+        made_of=made_of(embeddings),
+        settings=settings,
+        built=index.built,
+        locales=tuple(locales),
+        shards=tuple(shards),
+        main=name,
+        changes=None if old is None else old.record.changes,
+    )
+    _commit(folder, record)
 
 
 def write_changes(embeddings: Embeddings, saved: SavedIndex, index: Index, locales: Sequence[str], added: Any) -> None:
@@ -140,7 +185,7 @@ def write_changes(embeddings: Embeddings, saved: SavedIndex, index: Index, local
         np.save(temporary / _GROUPS, index.groups[len(embeddings.vectors) :])
         np.save(temporary / _GONE, np.flatnonzero(index.removed))
         pq.write_table(added, temporary / _PRODUCTS, compression="zstd")
-    _commit(folder, saved.record | {"locales": list(locales), "changes": name})
+    _commit(folder, msgspec.structs.replace(saved.record, locales=tuple(locales), changes=name))
 
 
 def read_index(embeddings: Embeddings) -> SavedIndex:
@@ -153,62 +198,59 @@ def read_index(embeddings: Embeddings) -> SavedIndex:
     record = _record(embeddings)
     with _KIND.understood(folder):
         added, products, late, gone = _changes(folder, record, embeddings)
-        main = folder / record["main"]
+        main = folder / record.main
         groups = np.load(main / _GROUPS, allow_pickle=False)
         groups = np.concatenate([groups[: len(embeddings.vectors)], late])
         left_out = np.load(main / _GONE, allow_pickle=False)  # at the build: in no shard
         removed = np.zeros(len(groups), dtype=np.bool_)
         removed[left_out if gone is None else gone] = True
-        built = int(record["built"])
+        built = record.built
         sharded = groups[:built].copy()
         sharded[left_out[left_out < built]] = -1
         vectors = Vectors(np.asarray(embeddings.vectors), added)
         if len(vectors) != len(groups) or built > len(groups):
             raise ValueError(f"{len(vectors)} vectors, {len(groups)} locales")
-        shards = tuple(_shard(main, entry, sharded) for entry in record["shards"])
-    return SavedIndex(Index(vectors, groups, removed, shards, built), tuple(record["locales"]), products, record)
+        shards = tuple(_shard(main, entry, sharded) for entry in record.shards)
+    return SavedIndex(Index(vectors, groups, removed, shards, built), record.locales, products, record)
 
 
-def _changes(folder: Path, record: dict[str, Any], embeddings: Embeddings) -> tuple[Any, Any, Any, Any]:
+def _changes(folder: Path, record: IndexRecord, embeddings: Embeddings) -> tuple[Any, Any, Any, Any]:
     """Added vectors, products and groups, and rows not to be found (None where nothing changed)."""
-    if record["changes"] is None:
+    if record.changes is None:
         nothing = np.zeros((0, embeddings.vectors.shape[1]), dtype=np.float32)
         return nothing, embeddings.products.schema.empty_table(), np.zeros(0, dtype=np.int32), None
-    changes = folder / record["changes"]
+    changes = folder / record.changes
     arrays = [np.load(changes / name, allow_pickle=False) for name in (_VECTORS, _GROUPS, _GONE)]
     return arrays[0], pq.read_table(changes / _PRODUCTS), arrays[1], arrays[2]
 
 
-def _shard(main: Path, entry: dict[str, Any], groups: Any) -> Shard:
-    rows = np.flatnonzero(groups == entry["locale"])
-    if "file" not in entry:
-        return Shard(entry["locale"], entry["kind"], rows)
-    file = main / entry["file"]
+def _shard(main: Path, entry: ShardRecord, groups: Any) -> Shard:
+    rows = np.flatnonzero(groups == entry.locale)
+    if entry.file is None:
+        return Shard(entry.locale, entry.kind, rows)
+    file = main / entry.file
     held = file.stat().st_size
-    if held != entry["bytes"]:
-        raise ValueError(f"{file.name} has {held:,} of {entry['bytes']:,} bytes")
+    if held != entry.bytes:
+        raise ValueError(f"{file.name} has {held:,} of {entry.bytes:,} bytes")
     try:
         structure = read_structure(file)
     except StoreError as error:
         raise ValueError(f"{file.name} cannot be read") from error
-    return Shard(entry["locale"], entry["kind"], rows, structure, int(entry["effort"]))
+    return Shard(entry.locale, entry.kind, rows, structure, entry.effort)
 
 
-def _record(embeddings: Embeddings) -> dict[str, Any]:
+def _record(embeddings: Embeddings) -> IndexRecord:
     folder = embeddings.path / INDEX
     record, ours = _KIND.read(folder), made_of(embeddings)
-    with _KIND.understood(folder):
-        found = dict(record["made_of"])
-    if found != ours:
-        differing = ("encoder", "products", "num", "dim", "sampled_vectors_sha256")
-        first = next((name for name in differing if found.get(name) != ours[name]), "what it was made of")
+    if record.made_of != ours:
+        first = next(name for name in ours.__struct_fields__ if getattr(record.made_of, name) != getattr(ours, name))
         what = {"encoder": "another encoder", "products": "another catalogue"}.get(first, "other vectors")
         raise StoreError(f"{folder}: made with {what} than the vectors beside it; {_KIND.again.format(folder=folder)}")
     return record
 
 
-def _commit(folder: Path, record: dict[str, Any]) -> None:
-    write_text(folder / _KIND.record, json_text(record))
+def _commit(folder: Path, record: IndexRecord) -> None:
+    write_record(folder / _KIND.record, record)
     for path in folder.iterdir():
-        if _PART.fullmatch(path.name) and path.name not in (record["main"], record["changes"]):
+        if _PART.fullmatch(path.name) and path.name not in (record.main, record.changes):
             shutil.rmtree(path, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from llmrec.rankers.vectors.text_knn import TextKnn, TextKnnSettings
 from tests.places import ROOT
 from tests.rankers.contract import RankerContract, products, training_sessions
 from tests.rankers.embedded import embed
+from tests.rewriting import rewrite
 
 TRAINING = TrainingSessions.of([["a", "b"], ["b", "d"]], ["DE", "FR"])
 
@@ -85,9 +87,9 @@ def test_a_ranker_saved_under_old_names_of_its_settings_ranks_the_same(tmp_path:
     ranker = by_hand(PLANE, recency=0.4, history=1)
     ranker.save(tmp_path / "model")
     record = tmp_path / "model" / "ranker.json"
-    text = record.read_text(encoding="utf-8")
-    assert '"recency"' in text
-    record.write_text(text.replace('"recency"', '"decay"').replace('"history"', '"last"'), encoding="utf-8")
+    settings = json.loads(record.read_text(encoding="utf-8"))["settings"]
+    settings |= {"decay": settings.pop("recency"), "last": settings.pop("history")}
+    rewrite(record, {"settings": settings}, without=("settings",))
     loaded = load_ranker(tmp_path / "model")
     assert loaded.settings == ranker.settings
     assert loaded.rank_session(["a", "b"], "DE", 2) == ranker.rank_session(["a", "b"], "DE", 2)
@@ -119,7 +121,7 @@ def test_the_ranker_that_was_called_title_vectors_is_read_and_searches_exactly(t
     for folder, prior_weight in (("old", 0.0), ("weighed", 0.1)):
         settings = {**old, "prior_weight": prior_weight}
         RANKER.write(
-            tmp_path / folder, {"ranker": "title_vectors", "settings": settings, "locales": now["locales"]}, arrays
+            tmp_path / folder, {"ranker": "title_vectors", "settings": settings, "locales": now.locales}, arrays
         )
     read = load_ranker(tmp_path / "old")
     assert isinstance(read, TextKnn)

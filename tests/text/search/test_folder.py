@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from llmrec.text.search import index_folder as store
 from llmrec.text.search.build import add_products, build_for_folder, remove_products
 from llmrec.text.search.index_folder import read_index
 from llmrec.text.search.similar import SimilarProducts
+from tests.rewriting import rewrite
 from tests.text.search.indexed import indexed_titles
 
 
@@ -38,9 +38,7 @@ def with_vectors(folder: Path, num: int, kind: str, monkeypatch: pytest.MonkeyPa
     table = pa.table({name: [f"{name}{row}" for row in range(num)] for name in ("id", "title")})
     locales = pa.array(["UK", "DE"] * (num // 2))
     pq.write_table(table.add_column(0, "locale", locales), folder / "products.parquet")
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["products"]["num"] = num
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    rewrite(folder / "manifest.json", {"products": {"num": num}})
     shutil.rmtree(folder / "index")
     monkeypatch.setattr(build, "build_index", lambda *given, **named: _build(*given, **named, exact_rows=100))
     build_for_folder(folder, kind)
@@ -104,9 +102,7 @@ def test_every_damaged_file_is_one_line(folder: Path, damage: str) -> None:
 def test_an_index_of_something_else_is_refused_with_the_command(
     folder: Path, part: str, key: str, message: str
 ) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest[part][key] = "e" * 64
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    rewrite(folder / "manifest.json", {part: {key: "e" * 64}})
     with pytest.raises(StoreError, match=f"made with {message}.*llmrec index .*llmrec embed PRODUCTS --out"):
         SimilarProducts.load(folder)
 
@@ -167,7 +163,7 @@ def test_removed_products_are_not_found(folder: Path, tmp_path: Path) -> None:
         remove_products(folder, tmp_path / "ids.csv")
 
 
-@pytest.mark.parametrize("step", ["write_text", "pq.write_table", "np.save"])
+@pytest.mark.parametrize("step", ["write_record", "pq.write_table", "np.save"])
 def test_a_write_that_fails_leaves_the_old_index(
     folder: Path, tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,9 +197,7 @@ def test_a_build_that_fails_leaves_the_old_index(folder: Path, monkeypatch: pyte
 
 
 def test_a_template_that_changed_is_refused(folder: Path, tmp_path: Path) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["template"]["sha256"] = "e" * 64
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    rewrite(folder / "manifest.json", {"template": {"sha256": "e" * 64}})
     with pytest.raises(ConfigError, match="has changed since the vectors were made"):
         add_products(folder, products_file(tmp_path / "new.parquet", ("UK", "N1", "mouse")))
 
