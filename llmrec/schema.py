@@ -7,6 +7,7 @@ from typing import Final
 __all__ = [
     "LARGE_LOCALES",
     "LOCALES",
+    "ONE_LOCALE",
     "PRICE_SENTINEL",
     "PRODUCT_COLUMNS",
     "SMALL_LOCALES",
@@ -17,6 +18,7 @@ __all__ = [
 LARGE_LOCALES: Final = ("UK", "DE", "JP")  # Task 1 (paper §2.2)
 SMALL_LOCALES: Final = ("ES", "FR", "IT")  # Task 2
 LOCALES: Final = LARGE_LOCALES + SMALL_LOCALES
+ONE_LOCALE: Final = "XX"  # of a shop that has no more than one and names none
 
 PRODUCT_COLUMNS: Final = (
     "id",

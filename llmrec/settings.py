@@ -7,14 +7,16 @@ import functools
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Concatenate, Final, Literal, ParamSpec, TypeVar, Union
 
 import msgspec
 
 from llmrec.console import notice_once
-from llmrec.errors import ConfigError, nearest
+from llmrec.errors import ConfigError, LlmrecError, nearest
 from llmrec.files import read_yaml
 from llmrec.output import Kind, claimed
 
@@ -28,7 +30,9 @@ __all__ = [
     "decided_by",
     "deciding",
     "flag_of",
+    "in_python_words",
     "load_recipe",
+    "on_the_command_line",
     "option",
     "recipe_names",
 ]
@@ -37,6 +41,9 @@ __all__ += ["resolve"]
 C = TypeVar("C")
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+_TYPED: Final = ContextVar("typed", default=False)  # whether what runs was typed as a command
+_COMMAND: Final = re.compile(r"(?:llmrec|accelerate|pip) [^;`]*|--(no-)?([a-z][a-z0-9-]*)(?: (?:[A-Z]{2,}|DIR)\b)?")
 Decides = Literal["weights", "titles", "validation", "lists"]
 """What a setting decides: what is learnt, the titles that are written, those and the validation's score, or the lists
 of a ranker whose fitting no command goes on with."""
@@ -52,6 +59,37 @@ _VERBS: Final[Mapping[str, str]] = {
 _SHOWN: Final = 80  # characters of a wrong value that an error repeats
 _UNDECLARED: Final = "undeclared"
 _TYPE_NAMES: Final = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
+
+
+@contextmanager
+def on_the_command_line() -> Iterator[None]:
+    """Within it errors speak of flags, as the user typed them."""
+    token = _TYPED.set(True)
+    try:
+        yield
+    finally:
+        _TYPED.reset(token)
+
+
+def in_python_words(function: Callable[P, T]) -> Callable[P, T]:
+    """Have a function's errors speak of arguments where it was called from Python: ``k`` in place of ``--k``."""
+
+    @functools.wraps(function)
+    def called(*args: P.args, **keywords: P.kwargs) -> T:
+        try:
+            return function(*args, **keywords)
+        except LlmrecError as error:
+            if _TYPED.get() or (plain := _COMMAND.sub(_argument, str(error))) == str(error):
+                raise
+            raise type(error)(plain) from error
+
+    return called
+
+
+def _argument(flag: re.Match[str]) -> str:
+    if flag[2] is None:
+        return flag[0]  # a command to type stays one
+    return flag[2].replace("-", "_") + ("=False" if flag[1] else "")
 
 
 def option(

@@ -16,6 +16,7 @@ from llmrec.cli.machine import on_this_machine
 from llmrec.cli.verbs import GROUPS, PANELS
 from llmrec.console import PlainFormatter, notice, take_any_encoding
 from llmrec.errors import LlmrecError
+from llmrec.settings import on_the_command_line
 
 __all__ = ["app", "main", "run"]
 
@@ -60,7 +61,7 @@ for _panel, _verbs in PANELS.items():
 def _guarded(command: Callable[[], Any]) -> int:
     """Run a command: our errors are one line and status 2, an interrupt 130, any other exception is a bug."""
     try:
-        with on_this_machine():
+        with on_this_machine(), on_the_command_line():
             take_any_encoding()
             status = command()
     except LlmrecError as error:

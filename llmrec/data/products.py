@@ -8,15 +8,24 @@ from typing import Any
 
 import ibis
 import ibis.expr.types as ir
+import pyarrow as pa
 from ibis.backends.duckdb import Backend
 from ibis.util import gen_name
 
 from llmrec.data.connection import connected
 from llmrec.data.lists import stripped
 from llmrec.data.raw import explained, read_raw
+from llmrec.errors import DataError
 from llmrec.schema import PRICE_SENTINEL, PRODUCT_COLUMNS, TEXT_COLUMNS
 
-__all__ = ["load_products", "no_products", "read_products_file", "stage_products", "unique_products"]
+__all__ = [
+    "load_products",
+    "no_products",
+    "read_products_file",
+    "stage_products",
+    "table_of_products",
+    "unique_products",
+]
 
 _PRODUCT_TYPES = {name: "float64" if name == "price" else "string" for name in PRODUCT_COLUMNS}
 
@@ -41,6 +50,22 @@ def load_products(path: Path, columns: Sequence[str]) -> Any:
         return con.to_pyarrow(read_products_file(con, path).select(*columns))
 
 
+def table_of_products(products: Any, columns: Sequence[str]) -> Any:
+    """`load_products` of an Arrow table: cleaned and checked by the same rules.
+
+    Raises:
+        DataError: ``id`` or ``locale`` is missing.
+    """
+    for name in ("id", "locale"):
+        if name not in products.column_names:
+            raise DataError(f"products: no column '{name}' among {', '.join(products.column_names[:8])}")
+    if "title" not in products.column_names:
+        products = products.append_column("title", pa.nulls(len(products), pa.string()))
+    with connected() as con:
+        raw = con.create_table(gen_name("given"), products)
+        return con.to_pyarrow(unique_products(con, _staged(con, raw)).select(*columns))
+
+
 def no_products() -> ir.Table:
     """Build a products table without rows."""
     return ibis.memtable([], schema=_PRODUCT_TYPES)
@@ -60,7 +85,11 @@ def stage_products(con: Backend, path: Path) -> ir.Table:
     """
     raw = read_raw(con, path, ("id", "locale", "title"))
     with explained(path):
-        staged = con.create_table(gen_name("products"), _cleaned(raw))
+        return _staged(con, raw)
+
+
+def _staged(con: Backend, raw: ir.Table) -> ir.Table:
+    staged = con.create_table(gen_name("products"), _cleaned(raw))
     return staged.mutate(row=staged.rowid())
 
 

@@ -23,8 +23,9 @@ from typing import Any
 
 from llmrec.errors import StoreError
 from llmrec.schema import STORE_VERSION
+from llmrec.settings import in_python_words
 
-__all__ = ["LabelledSessions", "Store", "TestSessions", "TestTargets"]
+__all__ = ["LabelledSessions", "Store", "TestSessions", "TestTargets", "open_store"]
 
 TRAINING_SPLITS = ("development", "validation")
 
@@ -66,12 +67,13 @@ class Store:
     manifest: Mapping[str, Any]
 
     @classmethod
-    def load(cls, path: Path) -> Store:
+    def load(cls, path: Path | str) -> Store:
         """Open a store.
 
         Raises:
             StoreError: there is no store at ``path``, or it is of another version.
         """
+        path = Path(path)
         file = path / "manifest.json"
         if not file.is_file():
             raise StoreError(f"{path}: no store here; make one: llmrec data import SRC {path}")
@@ -118,6 +120,22 @@ class Store:
             raise StoreError(f"{self.path}: no {missing[0].name}; the source had no sessions_train file")
         return LabelledSessions(files)
 
+    def training(self, split: str = "development") -> LabelledSessions:
+        """Sessions to learn from: ``development``, and where nothing is validated ``train`` (with ``validation``).
+
+        Raises:
+            StoreError: as `labelled`.
+        """
+        return self.labelled(split)
+
+    def sessions(self, split: str) -> TestSessions:
+        """Sessions of any split to rank or to write titles for; their next items stay unread.
+
+        Raises:
+            StoreError: this store has no such split; the known ones are named.
+        """
+        return TestSessions(self.labelled(split).files[0]) if split in TRAINING_SPLITS else self.test(split)
+
     def resolve_test(self, split: str, task: int | None = None) -> str:
         """Full name of a test split: ``test`` stands for the task's, in the first phase if there are two (App. A).
 
@@ -138,6 +156,18 @@ class Store:
         return TestSessions(self.path / f"sessions_{self.resolve_test(split)}.parquet")
 
     def targets(self, split: str) -> TestTargets | None:
-        """Targets of a test split by full name, or None where the source had none."""
+        """Targets of a split by full name, or None where the source had none."""
+        if split in TRAINING_SPLITS:
+            return TestTargets(self.labelled(split).files[0])
         file = self.path / f"targets_{self.resolve_test(split)}.parquet"
         return TestTargets(file) if file.is_file() else None
+
+
+@in_python_words
+def open_store(path: Path | str) -> Store:
+    """Open a store that ``llmrec data import`` wrote.
+
+    Raises:
+        StoreError: there is none, or it is of another version.
+    """
+    return Store.load(path)

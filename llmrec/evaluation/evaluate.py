@@ -1,4 +1,4 @@
-"""Score a run file against a targets file."""
+"""Score a run, or lists and titles in memory, against the targets."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import pyarrow.compute as pc
 
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.breakdowns import check_groupings, group_sessions
+from llmrec.evaluation.in_memory import holds_titles, run_in_memory, targets_in_memory
 from llmrec.evaluation.results import Result
 from llmrec.evaluation.runs import Run, read_run
 from llmrec.evaluation.scoring import score_rankings, score_titles
 from llmrec.evaluation.targets import Targets, join_titles, read_targets
+from llmrec.settings import in_python_words
 
-__all__ = ["evaluate_run"]
+__all__ = ["evaluate", "evaluate_run"]
 
 
 def evaluate_run(
@@ -54,10 +56,75 @@ def evaluate_run(
         ConfigError: ``train`` or ``hits`` is of no use for titles, or a grouping is unknown or lacks its data.
         DataError: a file cannot be read, or run and targets do not belong together; the first differing row is named.
     """
+    check_groupings(by, bool(train))  # before anything is read
+    return _evaluated(read_run(run), read_targets(targets), products, compare, train, samples, seed, hits, by, sessions)
+
+
+@in_python_words
+def evaluate(
+    predictions: Any,
+    targets: Any,
+    *,
+    products: Path | str | None = None,
+    compare: Any = None,
+    train: Sequence[Path] = (),
+    by: Sequence[str] = (),
+    sessions: Path | None = None,
+    hits: Sequence[int] = (),
+    samples: int = 1000,
+    seed: int = 0,
+) -> Result:
+    """Score ranked lists (MRR, Recall, NDCG @100) or titles (BLEU), per locale and overall (paper §4).
+
+    Args:
+        predictions: `Rankings`, `Titles`, a run's path, or ``S`` plain lists of ids or titles.
+        targets: What is right: targets of a `Store`, `Sessions` with next items, a file, a data frame with
+            ``next_item`` or ``next_title`` (and ``locale``), or ``S`` ids or titles, None where unknown.
+        products: Where titles are looked up if targets are ids alone.
+        compare: Other predictions for the same sessions; adds the difference with its paired bootstrap interval.
+        train: Files that the ranker learnt from, to tell warm from cold targets.
+        by: ``locale``, ``length``, ``repeats``, ``popularity`` or ``novelty``: groups to score apart.
+        sessions: File of the sessions, where groups need it and it does not stand beside the targets.
+        hits: More cutoffs K to report Hit@K of ranked lists at.
+        samples: Resampled test sets of an interval.
+        seed: Of the resampling.
+
+    Returns:
+        The scores; a notebook shows them as a table, `Result.to_pandas` and `Result.save` keep them.
+
+    Raises:
+        ConfigError: a setting is of no use for these predictions, or a grouping is unknown or lacks its data.
+        DataError: predictions and targets do not belong together, or a file cannot be read.
+
+    Example:
+        >>> evaluate([["cup", "pot"], ["tea"]], ["pot", "tea"], samples=100).overall.metrics["mrr@100"]
+        0.75
+    """
     check_groupings(by, bool(train))
-    loaded, goals = read_run(run), read_targets(targets)
+    titles = holds_titles(predictions)
+    goals = targets_in_memory(targets, titles)
+    run = run_in_memory(predictions, goals, "predictions")
+    other = None if compare is None else run_in_memory(compare, goals, "compare")
+    place = None if products is None else Path(products)
+    return _evaluated(run, goals, place, other, train, samples, seed, hits, by, sessions)
+
+
+def _evaluated(
+    loaded: Run,
+    goals: Targets,
+    products: Path | None,
+    compare: Run | Path | None,
+    train: Sequence[Path],
+    samples: int,
+    seed: int,
+    hits: Sequence[int],
+    by: Sequence[str],
+    sessions: Path | None,
+) -> Result:
+    """Scores of a run; arguments as of `evaluate_run`."""
+    run = loaded.path
     _check_rows(loaded, goals)
-    other = _read_other(compare, loaded) if compare is not None else None
+    other = _fitting(compare, loaded) if compare is not None else None
     locales = loaded.locales.to_pylist()
     ranking = loaded.kind == "ranking"
     asked = dict.fromkeys([*by, *(["novelty"] if train and ranking else [])])
@@ -79,7 +146,7 @@ def evaluate_run(
         titles = _wanted_titles(loaded, goals, products).to_pylist()
         settings["baseline"] = None if other is None else (other.path.name, other.predictions.to_pylist())
         result = score_titles(run.name, locales, loaded.predictions.to_pylist(), titles, **settings)
-    return replace(result, targets=targets.name)
+    return replace(result, targets=goals.path.name)
 
 
 def _refuse_for_titles(run: Path, hits: Sequence[int], by: Sequence[str], train: Sequence[Path]) -> None:
@@ -112,9 +179,10 @@ def _check_locales(run: Run, locales: pa.ChunkedArray, path: Path) -> None:
         )
 
 
-def _read_other(path: Path, run: Run) -> Run:
-    """Read the run to compare with; a complete one may stand beside a partial one, cut to its sessions."""
-    other = read_run(path)
+def _fitting(given: Run | Path, run: Run) -> Run:
+    """The run to compare with; a complete one may stand beside a partial one, cut to its sessions."""
+    other = read_run(given) if isinstance(given, Path) else given
+    path = other.path
     if other.kind != run.kind:
         raise DataError(f"{path}: holds {other.kind}, {run.path.name} holds {run.kind}; compare runs of one kind")
     fits = len(other) >= len(run) if run.partial else len(other) == len(run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from msgspec import Meta
 
@@ -13,6 +13,9 @@ from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.bootstrap import Interval
 from llmrec.evaluation.runs import Kind
 from llmrec.records import Count, read_record, write_record
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["RESULT_VERSION", "Comparison", "Part", "Result", "Scores", "read_result", "refuse_partial", "write_result"]
 
@@ -118,6 +121,28 @@ class Result:
         counts = self.overall.num_sessions, sum(one.num_sessions for one in self.locales.values())
         if set(counts) != {self.n_sessions}:
             raise ValueError(f"{self.n_sessions} sessions, {counts[0]} overall and {counts[1]} in its locales")
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Scores as a data frame: ``overall``, then each locale; ``n_sessions`` and the metrics are its columns."""
+        import pandas as pd
+
+        rows = {"overall": self.overall, **self.locales}
+        return pd.DataFrame(
+            [{"n_sessions": scores.num_sessions, **scores.metrics} for scores in rows.values()],
+            index=pd.Index(rows, name="locale"),
+        )
+
+    def save(self, path: Path | str) -> None:
+        """Write it as JSON; `read_result` and ``llmrec results`` read it.
+
+        Raises:
+            ConfigError: ``path`` is the sidecar of a run.
+            DiskError: the place cannot be written.
+        """
+        write_result(Path(path), self)
+
+    def _repr_html_(self) -> str:
+        return str(self.to_pandas().round(4)._repr_html_())
 
 
 def write_result(path: Path, result: Result) -> None:

@@ -24,7 +24,7 @@ from llmrec.console import notice_once
 from llmrec.errors import DataError
 from llmrec.output import atomic_file, check, claimed, write_text
 
-__all__ = ["PREDICTION", "Kind", "Run", "read_run", "sidecar_of", "write_run"]
+__all__ = ["PREDICTION", "Kind", "Run", "read_run", "run_of", "sidecar_of", "write_run"]
 
 PREDICTION: Final = "next_item_prediction"
 Kind = Literal["titles", "ranking"]
@@ -82,12 +82,8 @@ def write_run(
         DiskError: the place cannot be written.
     """
     real = check(path, "run")
-    names, values = (_column(values) for values in (locales, predictions))
-    if len(names) != len(values):
-        raise DataError(f"{path}: {len(names)} locales for {len(values)} predictions; give one prediction a session")
-    kind = _kind_of(values, path)
-    for column, content in (("locale", names), (PREDICTION, values)):
-        _refuse_null(content, column, path)
+    run = run_of(path, locales, predictions)
+    names, values, kind = run.locales, run.predictions, run.kind
     record = {"kind": kind, "rows": len(names), "partial": partial, "provenance": dict(provenance)}
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     table = pa.table({"locale": names, PREDICTION: values}).replace_schema_metadata({_RECORD: text})
@@ -97,6 +93,21 @@ def write_run(
         for sidecar in {sidecar_of(real), sidecar_of(path)}:
             if sidecar == sidecar_of(real) or sidecar.is_file():  # beside a link there need be none
                 write_text(sidecar, text)
+
+
+def run_of(path: Path, locales: Any, predictions: Any) -> Run:
+    """A run of locales and predictions as `write_run` takes them; ``path`` is what errors call it.
+
+    Raises:
+        DataError: the numbers of rows differ, a value is null, or predictions are neither titles nor lists.
+    """
+    names, values = (_column(values) for values in (locales, predictions))
+    if len(names) != len(values):
+        raise DataError(f"{path}: {len(names)} locales for {len(values)} predictions; give one prediction a session")
+    kind = _kind_of(values, path)
+    for column, content in (("locale", names), (PREDICTION, values)):
+        _refuse_null(content, column, path)
+    return Run(path, kind, names, values)
 
 
 def read_run(path: Path) -> Run:

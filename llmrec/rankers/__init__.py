@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llmrec.rankers.base import Ranker, Seen
-    from llmrec.rankers.registry import RANKERS, load_ranker, ranker_class, register_ranker
+    from llmrec.rankers.fitting import fit, load_ranker
+    from llmrec.rankers.rankings import Rankings
+    from llmrec.rankers.registry import RANKERS, ranker_class, register_ranker
     from llmrec.rankers.sessions import Sessions, TrainingSessions, read_session_files, read_training_files
 
 __all__ = [
     "RANKERS",
     "Ranker",
+    "Rankings",
     "Seen",
     "Sessions",
     "TrainingSessions",
+    "fit",
     "load_ranker",
     "ranker_class",
     "read_session_files",
@@ -23,6 +27,7 @@ __all__ = [
     "register_ranker",
 ]
 _HOMES = {"Ranker": "base", "Seen": "base", "Sessions": "sessions", "TrainingSessions": "sessions"}
+_HOMES |= {"Rankings": "rankings", "fit": "fitting", "load_ranker": "fitting"}
 _HOMES |= {"read_session_files": "sessions", "read_training_files": "sessions"}
 
 

@@ -18,7 +18,10 @@ from llmrec.console import notice_once, track
 from llmrec.errors import ConfigError, DataError, ModelError
 from llmrec.ragged import list_array, offsets_of
 from llmrec.rankers.catalogue import Catalogue, catalogue_and_codes
-from llmrec.rankers.sessions import CodedSessions, Sessions, TrainingSessions
+from llmrec.rankers.rankings import Rankings
+from llmrec.rankers.session_data import SessionData, training_sessions
+from llmrec.rankers.session_data import sessions as sessions_of
+from llmrec.rankers.sessions import CodedSessions, TrainingSessions
 from llmrec.rankers.settings import Seen
 from llmrec.records import Digest
 from llmrec.settings import resolve
@@ -66,6 +69,7 @@ class Ranker(ABC, Generic[SettingsT]):
         ranks_cold: Whether its catalogue has products that no training session holds.
         settings: Its settings.
         catalogue: Items and locales; there once it is fitted.
+        learnt: What a run says of its training: ``transductive``, and ``overlap`` that was allowed.
         watch: Called by a ranker that trains in epochs after each, with its number from 1 and MRR@100 on its own
             validation part; what it raises ends the training.
     """
@@ -81,14 +85,15 @@ class Ranker(ABC, Generic[SettingsT]):
 
     def __init__(self, settings: SettingsT) -> None:
         self.settings = settings
+        self.learnt: dict[str, Any] = {}
 
     def fit(
-        self, training: TrainingSessions, products: Any = None, *, folder: Path | None = None, resume: bool = False
+        self, training: SessionData, products: Any = None, *, folder: Path | None = None, resume: bool = False
     ) -> Self:
         """Learn from sessions.
 
         Args:
-            training: Sessions to learn from.
+            training: Sessions to learn from: `TrainingSessions`, or what `llmrec.sessions` takes.
             products: Arrow table with `product_columns`, one row for each ``(locale, id)``. With it a session is only
                 offered what its locale sells. None: no filter, and no text or attributes for rankers that read them.
             folder: Where a ranker that trains for long keeps checkpoints and logs; none are kept without it.
@@ -98,10 +103,9 @@ class Ranker(ABC, Generic[SettingsT]):
             The ranker itself. Fitting it again starts over.
 
         Raises:
-            DataError: the sessions hold no item.
-            TypeError: sessions are not `TrainingSessions`.
+            DataError: the sessions hold no item, or are nothing that `llmrec.sessions` takes.
         """
-        _check_training(training)
+        training = training_sessions(training)
         self.catalogue, coded = catalogue_and_codes(training, products, cold=self.ranks_cold)
         if not len(coded.items):
             raise DataError("the training sessions hold no item; nothing to learn from")
@@ -147,27 +151,37 @@ class Ranker(ABC, Generic[SettingsT]):
 
         Raises:
             ConfigError: this ranker counts, which knows no going on; or a setting would give a model another shape.
-            TypeError: sessions are not `TrainingSessions`.
+            DataError: as `fit`.
         """
-        _check_training(training)
+        training = training_sessions(training)
         return self._go_on(type(self)(settings), training, products, folder, resume)
 
-    def rank(self, sessions: Sessions, k: int = 100, seen: Seen = "drop") -> tuple[pa.ListArray, pa.ListArray]:
+    def rank(
+        self,
+        sessions: SessionData,
+        k: int = 100,
+        seen: Seen = "drop",
+        *,
+        locale: str | Sequence[str] | None = None,
+    ) -> Rankings:
         """Rank items for sessions, which need not have existed when the ranker was fitted.
 
         Args:
-            sessions: ``S`` sessions. Items that were never in training are passed over; a session without a known item
-                gets its locale's most frequent ones.
+            sessions: ``S`` sessions, as anything that `llmrec.sessions` takes. Items that were never in training are
+                passed over; a session without a known item gets its locale's most frequent ones.
             k: Most items of a list.
             seen: ``drop`` leaves a session's own items out of its list, ``keep`` does not.
+            locale: Locale of all sessions, or of each, where ``sessions`` does not hold them.
 
         Returns:
-            Ids: ``S`` lists of at most ``k`` distinct strings, best first. Scores: ``S`` lists of float32, falling.
+            ``S`` lists of at most ``k`` distinct ids, best first, with their scores.
 
         Raises:
             ConfigError: ``k`` is below 1, or ``seen`` is neither drop nor keep.
+            DataError: ``sessions`` is nothing that `llmrec.sessions` takes.
         """
         _check(k, seen)
+        sessions = sessions_of(sessions, locale, argument="sessions")
         ids, scores = [], []
         coded = self.catalogue.encode(sessions)
         starts = range(0, len(sessions), CHUNK)
@@ -178,8 +192,17 @@ class Ranker(ABC, Generic[SettingsT]):
             ids.append(list_array(offsets, self.catalogue.vocabulary.decode(ranked[ranked != UNKNOWN])))
             scores.append(list_array(offsets, pa.array(values[ranked != UNKNOWN])))
         if not ids:
-            return pa.array([], pa.list_(pa.string())), pa.array([], pa.list_(pa.float32()))
-        return pa.concat_arrays(ids), pa.concat_arrays(scores)
+            ids, scores = [pa.array([], pa.list_(pa.string()))], [pa.array([], pa.list_(pa.float32()))]
+        return Rankings(pa.concat_arrays(ids), pa.concat_arrays(scores), sessions.locales, self.made_by(k, seen))
+
+    def made_by(self, k: int, seen: Seen) -> dict[str, Any]:
+        """What a run says of the ranker that made it."""
+        return {"ranker": self.name, "settings": self.plain_settings, "k": k, "seen": seen, **self.learnt}
+
+    @property
+    def plain_settings(self) -> dict[str, Any]:
+        """The settings by name, as JSON holds them."""
+        return {key: str(value) if isinstance(value, Path) else value for key, value in vars(self.settings).items()}
 
     def rank_session(
         self, items: Sequence[str], locale: str, k: int = 100, seen: Seen = "drop"
@@ -229,29 +252,29 @@ class Ranker(ABC, Generic[SettingsT]):
             allowed &= ~is_among(rows, codes, sessions.rows, sessions.items, len(self.catalogue.vocabulary))
         return allowed
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path | str) -> None:
         """Write the fitted ranker: ``ranker.json`` and ``arrays.safetensors``.
 
         Raises:
             ConfigError: ``folder`` holds something else.
             DiskError: the place cannot be written.
         """
-        with self._saved(folder):
+        with self._saved(Path(folder)):
             pass
 
     def _saved(self, folder: Path) -> AbstractContextManager[Path]:
         """`save`, with a block that puts more into the folder that it is given."""
-        values = {key: str(value) if isinstance(value, Path) else value for key, value in vars(self.settings).items()}
-        record = {"ranker": self.name, "settings": values, "locales": list(self.catalogue.locales)}
+        record = {"ranker": self.name, "settings": self.plain_settings, "locales": list(self.catalogue.locales)}
         return RANKER.written(folder, record, {**self.catalogue.arrays(), **self._state()})
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path | str) -> Self:
         """Read a fitted ranker that `save` wrote.
 
         Raises:
             ModelError: nothing of this kind is there, or it is damaged.
         """
+        folder = Path(folder)
         record = RANKER.read(folder)
         if (held := current_name(record.ranker)) != cls.name:
             raise ModelError(
@@ -300,11 +323,6 @@ def current_name(name: str) -> str:
         return name
     notice_once(f"the ranker '{name}' is now called '{FORMER[name]}'")
     return FORMER[name]
-
-
-def _check_training(training: Any) -> None:
-    if not isinstance(training, TrainingSessions):
-        raise TypeError("a ranker learns from TrainingSessions alone; llmrec.rankers.sessions makes them")
 
 
 def _check(k: int, seen: str) -> None:

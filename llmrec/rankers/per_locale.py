@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -14,7 +14,10 @@ from llmrec.artefact import Kind, Stamp
 from llmrec.console import notice
 from llmrec.errors import ModelError
 from llmrec.rankers.base import Ranker, Seen, current_name
+from llmrec.rankers.rankings import Rankings
 from llmrec.rankers.registry import load_ranker
+from llmrec.rankers.session_data import SessionData
+from llmrec.rankers.session_data import sessions as sessions_of
 from llmrec.rankers.sessions import Sessions, TrainingSessions
 
 __all__ = ["PerLocale"]
@@ -52,6 +55,7 @@ class PerLocale:
         self._class = cls
         self.settings = settings
         self.rankers: dict[str, Ranker[Any]] = {}
+        self.learnt: dict[str, Any] = {}
 
     def fit(
         self, training: TrainingSessions, products: Any = None, *, folder: Path | None = None, resume: bool = False
@@ -95,8 +99,11 @@ class PerLocale:
             self.rankers[name] = learn(training.take(rows), None if folder is None else folder / str(place))
         return self
 
-    def rank(self, sessions: Sessions, k: int = 100, seen: Seen = "drop") -> tuple[pa.ListArray, pa.ListArray]:
+    def rank(
+        self, sessions: SessionData, k: int = 100, seen: Seen = "drop", *, locale: str | Sequence[str] | None = None
+    ) -> Rankings:
         """Rank each session by its locale's ranker; as `Ranker.rank`."""
+        sessions = sessions_of(sessions, locale, argument="sessions")
         fallback = next(iter(self.rankers))
         chosen = np.array([name if name in self.rankers else fallback for name in sessions.locales.to_pylist()])
         ids, scores, places = [], [], []
@@ -108,16 +115,26 @@ class PerLocale:
             scores.append(values)
             places.append(rows)
         back = pa.array(np.argsort(np.concatenate(places), kind="stable"))
-        return pa.concat_arrays(ids).take(back), pa.concat_arrays(scores).take(back)
+        made_by = self.rankers[fallback].made_by(k, seen) | {"per_locale": True} | self.learnt
+        return Rankings(
+            pa.concat_arrays(ids).take(back), pa.concat_arrays(scores).take(back), sessions.locales, made_by
+        )
 
-    def save(self, folder: Path) -> None:
+    def rank_session(
+        self, items: Sequence[str], locale: str, k: int = 100, seen: Seen = "drop"
+    ) -> tuple[list[str], list[float]]:
+        """Rank items for one session; as `Ranker.rank_session`."""
+        ranker = self.rankers.get(locale) or next(iter(self.rankers.values()))
+        return ranker.rank_session(items, locale, k, seen)
+
+    def save(self, folder: Path | str) -> None:
         """Write a folder for each ranker and ``per_locale.json``.
 
         Raises:
             ConfigError: ``folder`` holds something else.
             DiskError: the place cannot be written.
         """
-        with _KIND.written(folder, {"locales": list(self.rankers)}) as temporary:
+        with _KIND.written(Path(folder), {"locales": list(self.rankers)}) as temporary:
             for place, ranker in enumerate(self.rankers.values()):
                 ranker.save(temporary / str(place))
 
@@ -127,8 +144,8 @@ class PerLocale:
         return _KIND.is_at(folder)
 
     @classmethod
-    def load(cls, folder: Path, name: str) -> Self:
-        """Read rankers of the kind ``name`` that `save` wrote.
+    def load(cls, folder: Path, name: str | None = None) -> Self:
+        """Read rankers that `save` wrote, of the kind ``name`` if one is given.
 
         Raises:
             ModelError: they are not there, are damaged, or are of another kind.
@@ -137,7 +154,7 @@ class PerLocale:
         with _KIND.understood(folder):
             rankers = {locale: load_ranker(folder / str(place)) for place, locale in enumerate(locales)}
         for ranker in rankers.values():
-            if ranker.name != current_name(name):
+            if name is not None and ranker.name != current_name(name):
                 raise ModelError(f"{folder}: holds the ranker '{ranker.name}', not '{name}'")
         first = next(iter(rankers.values()))
         loaded = cls(type(first), first.settings)

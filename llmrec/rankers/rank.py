@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from llmrec.console import notice
-from llmrec.data.overlap import Overlap, find_overlap, refuse_overlap, stamped
 from llmrec.data.products import load_products
 from llmrec.errors import ConfigError
 from llmrec.evaluation.metrics import MAX_RANKED
 from llmrec.evaluation.provenance import collect_provenance
-from llmrec.evaluation.runs import write_run
 from llmrec.files import sha256_of_all
 from llmrec.processes import is_first_process
 from llmrec.rankers.atomic import export_atomic
-from llmrec.rankers.base import Ranker, current_name
+from llmrec.rankers.fitting import AnyRanker, Learning, fitted, learning, product_table
 from llmrec.rankers.per_locale import PerLocale
 from llmrec.rankers.recipes import ranker_settings
 from llmrec.rankers.registry import ranker_class
-from llmrec.rankers.sessions import Sessions, TrainingSessions, read_session_files, read_training_files
+from llmrec.rankers.sessions import Sessions, read_session_files, read_training_files
 from llmrec.rankers.settings import RankJob
 from llmrec.schema import PRODUCT_COLUMNS
 from llmrec.settings import recipe_names
@@ -31,7 +29,7 @@ from llmrec.training.trackers import tracker_names
 __all__ = ["RankJob", "export_job", "learning_material", "ranker_settings", "run_rank_job", "tracker_settings"]
 
 
-def run_rank_job(job: RankJob) -> Ranker[Any] | PerLocale:
+def run_rank_job(job: RankJob) -> AnyRanker:
     """Learn or load, rank, write; returns the ranker.
 
     Raises:
@@ -44,16 +42,16 @@ def run_rank_job(job: RankJob) -> Ranker[Any] | PerLocale:
     sessions = read_session_files(job.sessions) if job.sessions else None
     if sessions is not None and job.limit is not None:
         sessions = sessions.slice(0, job.limit)
-    ranker, overlap = _learn(job, sessions)
+    ranker = _learn(job, sessions)
     if not is_first_process():  # under `accelerate launch` one process writes for all
         return ranker
     if job.save is not None:
         ranker.save(job.save)
         notice(f"saved; rank other sessions: llmrec rank {job.ranker} --load {job.save} --sessions FILE --out RUN")
     if sessions is not None and job.out is not None:
-        ids, _ = ranker.rank(sessions, job.k, job.seen)
-        record = _provenance(job, ranker, started) | stamped(overlap)
-        write_run(job.out, sessions.locales, ids, record, partial=job.limit is not None)
+        lists = ranker.rank(sessions, job.k, job.seen)
+        record = {**lists.provenance, **_provenance(job, ranker, started)}
+        replace(lists, provenance=record).save(job.out, partial=job.limit is not None)
         notice(f"{len(sessions):,} lists in {job.out}; score them: llmrec evaluate {job.out} --targets FILE")
     return ranker
 
@@ -106,87 +104,58 @@ def _check(job: RankJob) -> None:
         raise ConfigError("--transductive learns from the sessions to rank for; give --sessions FILE")
 
 
-def _learn(job: RankJob, sessions: Sessions | None) -> tuple[Ranker[Any] | PerLocale, Overlap | None]:
-    """Load the ranker, or fit one, or go on with one; and the overlap that was allowed."""
+def _learn(job: RankJob, sessions: Sessions | None) -> AnyRanker:
+    """Load the ranker, or fit one, or go on with one."""
     cls = ranker_class(job.ranker)
     start = _load(job.load, job.ranker) if job.load is not None else None
     if start is not None and not job.train:
-        return start, None
-    training, products, settings, overlap = learning_material(job, sessions)
-    if start is None and not job.pretrain:
-        fresh: Ranker[Any] | PerLocale = PerLocale(cls, settings) if job.per_locale else cls(settings)
-        return fresh.fit(training, products, folder=job.checkpoints, resume=job.resume), overlap
-    if start is None:
-        before = None if job.checkpoints is None else job.checkpoints / "pretrain"
-        earlier = read_training_files(job.pretrain)
-        overlap = overlap_with(earlier, sessions, job.pretrain, job) or overlap
-        start = cls(settings).fit(earlier, products, folder=before, resume=job.resume)
-    return _go_on(start, training, products, job), overlap
+        return start
+    goes_on = start is not None or bool(job.pretrain)
+    told, folder = learning_material(job, sessions, finetune=goes_on), job.checkpoints
+    if job.pretrain:
+        earlier = _read_learning(job, job.pretrain, sessions, told.products)
+        before = None if folder is None else folder / "pretrain"
+        start = fitted(cls, earlier, folder=before, resume=job.resume)
+        told = replace(told, overlap=told.overlap or earlier.overlap)
+    if goes_on and folder is not None:
+        folder = folder / "finetune"
+    return fitted(cls, told, start=start, per_locale=job.per_locale, folder=folder, resume=job.resume)
 
 
-class Material(NamedTuple):
-    """What a ranker is fitted on: sessions, products or None, its settings, and overlap that was allowed."""
-
-    training: TrainingSessions
-    products: Any
-    settings: Any
-    overlap: Overlap | None
-
-
-def learning_material(job: RankJob, sessions: Sessions | None) -> Material:
+def learning_material(job: RankJob, sessions: Sessions | None, *, finetune: bool = False) -> Learning:
     """Read what a ranker is fitted on, with the prefixes of the sessions to rank for in transductive use.
+
+    Args:
+        job: What to read.
+        sessions: Those to rank for.
+        finetune: Whether a fitted ranker goes on.
 
     Raises:
         ConfigError: the settings do not fit together.
         DataError: a file is missing or malformed, or its rows repeat the sessions to rank with their labels.
     """
-    if job.transductive and sessions is None:
-        raise ConfigError("--transductive learns from the sessions to rank for; give --sessions FILE")
-    settings = _settings(job)
-    columns = ranker_class(job.ranker).product_columns
-    products = None if job.products is None else load_products(job.products, columns)
-    training = read_training_files(job.train)
-    overlap = overlap_with(training, sessions, job.train, job)
-    if job.transductive and sessions is not None:
-        training = training.joined(sessions.bare())
-    return Material(training, products, settings, overlap)
+    products = product_table(job.products, ranker_class(job.ranker).product_columns)
+    told = _read_learning(job, job.train, sessions, products, finetune)
+    return told.with_prefixes(sessions) if job.transductive and sessions is not None else told
 
 
-def overlap_with(
-    training: TrainingSessions, sessions: Sessions | None, files: Sequence[Path], job: RankJob
-) -> Overlap | None:
-    """Training rows that repeat the job's sessions with their labels, where that was allowed.
-
-    Raises:
-        DataError: it was not.
-    """
-    if sessions is None or job.sessions is None:
-        return None
-    found = find_overlap(training.sequences, training.locales, sessions.prev_items, sessions.locales)
-    return refuse_overlap(found, files, job.sessions.name, job.allow_overlap)
-
-
-def _go_on(
-    start: Ranker[Any] | PerLocale, training: TrainingSessions, products: Any, job: RankJob
-) -> Ranker[Any] | PerLocale:
-    settings = _settings(job, finetune=True)
-    folder = None if job.checkpoints is None else job.checkpoints / "finetune"
-    if isinstance(start, PerLocale):
-        raise ConfigError("a ranker for each locale cannot go on learning; load or pretrain a joint one")
-    if job.per_locale:
-        return PerLocale(type(start), settings).finetune(start, training, products, folder=folder, resume=job.resume)
-    return start.finetuned(settings, training, products, folder=folder, resume=job.resume)
-
-
-def _settings(job: RankJob, finetune: bool = False) -> Any:
+def _read_learning(
+    job: RankJob, files: Sequence[Path], sessions: Sessions | None, products: Any, finetune: bool = False
+) -> Learning:
     changes = dict(job.settings) | ({"engine": job.engine} if job.engine else {})
-    known = {one.name for one in fields(ranker_class(job.ranker).settings_class)}
-    if job.seed is not None and "seed" in known:
-        changes["seed"] = job.seed
-    if job.transductive and "transductive" in known:
-        changes["transductive"] = True
-    changes |= tracker_settings(job.ranker, job.log_to, job.checkpoints)
-    return ranker_settings(job.ranker, job.recipe, changes, finetune)
+    return learning(
+        ranker_class(job.ranker),
+        read_training_files(files),
+        products,
+        sessions,
+        transductive=job.transductive,
+        allow_overlap=job.allow_overlap,
+        recipe=job.recipe,
+        seed=job.seed,
+        finetune=finetune,
+        changes=changes | tracker_settings(job.ranker, job.log_to, job.checkpoints),
+        files=(files, job.sessions.name if job.sessions else ""),
+    )
 
 
 def tracker_settings(ranker: str, log_to: str | None, folder: Path | None = None) -> dict[str, str]:
@@ -204,26 +173,22 @@ def tracker_settings(ranker: str, log_to: str | None, folder: Path | None = None
     return {"log_to": log_to}
 
 
-def _load(folder: Path, name: str) -> Ranker[Any] | PerLocale:
+def _load(folder: Path, name: str) -> AnyRanker:
     if PerLocale.is_at(folder):
         return PerLocale.load(folder, name)
     return ranker_class(name).load(folder)
 
 
-def _provenance(job: RankJob, ranker: Ranker[Any] | PerLocale, started: float) -> dict[str, Any]:
+def _provenance(job: RankJob, ranker: AnyRanker, started: float) -> dict[str, Any]:
     files = [file for file in (*job.pretrain, *job.train, job.products) if file is not None]
     if job.load is not None:
         files += sorted(job.load.rglob("*.safetensors"))
     digest = sha256_of_all(files)
-    settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(ranker.settings).items()}
     recipe = job.recipe or (job.ranker if job.load is None and job.ranker in recipe_names() else None)
     record = collect_provenance(recipe, getattr(ranker.settings, "seed", None), digest, started)
     return record | {
-        "ranker": current_name(job.ranker),
-        "settings": settings,
         "transductive": job.transductive,
         "per_locale": job.per_locale,
-        "seen": job.seen,
         "train": [file.name for file in job.train],
         "pretrain": [file.name for file in job.pretrain],
     }

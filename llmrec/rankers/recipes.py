@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from llmrec.errors import ConfigError
-from llmrec.rankers.base import current_name
+from llmrec.rankers.base import Ranker, current_name
 from llmrec.rankers.registry import ranker_class
 from llmrec.settings import load_recipe, recipe_names, resolve
 
@@ -17,12 +17,15 @@ __all__ = ["ranker_settings", "recipe_ranker", "yaml_value"]
 
 
 def ranker_settings(
-    name: str, recipe: str | None = None, changes: Mapping[str, Any] | None = None, finetune: bool = False
+    name: str | type[Ranker[Any]],
+    recipe: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    finetune: bool = False,
 ) -> Any:
     """Settings of a ranker: its dataclass's defaults < its recipe < ``changes``.
 
     Args:
-        name: The ranker.
+        name: The ranker, or its class.
         recipe: Recipe by name or file; the one called as the ranker, where there is one, if not given.
         changes: Values by name; text is read as YAML, so that ``"[1, 2]"`` is a list.
         finetune: Whether the settings are for going on with a trained ranker.
@@ -30,7 +33,8 @@ def ranker_settings(
     Raises:
         ConfigError: an unknown recipe or key, or a value out of range.
     """
-    cls = ranker_class(name)
+    cls = ranker_class(name) if isinstance(name, str) else name
+    name = cls.name
     chosen = recipe or (name if name in recipe_names() else None)
     loaded = load_recipe(chosen) if chosen else None
     if loaded is not None and loaded.kind == "ranker" and current_name(str(loaded.ranker)) != cls.name:

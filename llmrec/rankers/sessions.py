@@ -25,6 +25,7 @@ __all__ = [
     "Sessions",
     "TrainingSessions",
     "counts_by_locale",
+    "read_labelled_files",
     "read_session_files",
     "read_training_files",
 ]
@@ -32,15 +33,17 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Sessions:
-    """Sessions to rank for.
+    """Sessions to rank for, and with their next items sessions to learn from.
 
     Attributes:
         prev_items: Arrow lists of ids in time order, ``S`` of them; a list may be empty.
         locales: Arrow strings, ``S`` of them.
+        next_items: Arrow strings, ``S`` of them, null where unknown; None where none is known. No ranking reads them.
     """
 
     prev_items: Any
     locales: Any
+    next_items: Any = None
 
     @classmethod
     def of(cls, prev_items: Sequence[Sequence[str]], locales: Sequence[str]) -> Sessions:
@@ -50,9 +53,23 @@ class Sessions:
     def __len__(self) -> int:
         return len(self.locales)
 
+    def __repr__(self) -> str:
+        counts = Counter(self.locales.to_pylist()).most_common(6)
+        shops = ", ".join(f"{locale} {count:,}" for locale, count in counts)
+        known = 0 if self.next_items is None else len(self.next_items) - self.next_items.null_count
+        return f"Sessions({len(self):,}: {shops}; next items known of {known:,})"
+
     def slice(self, start: int, count: int) -> Sessions:
         """Sessions ``start`` to ``start + count``, without a copy."""
-        return Sessions(self.prev_items.slice(start, count), self.locales.slice(start, count))
+        ends = None if self.next_items is None else self.next_items.slice(start, count)
+        return Sessions(self.prev_items.slice(start, count), self.locales.slice(start, count), ends)
+
+    def training(self) -> TrainingSessions:
+        """The same sessions as something to learn from; ``next_item`` ends a session where it is known."""
+        if self.next_items is None:
+            return self.bare()
+        labelled = self.next_items.is_valid().to_numpy(zero_copy_only=False)
+        return TrainingSessions(_append(self.prev_items, self.next_items), self.locales, labelled)
 
     def bare(self) -> TrainingSessions:
         """The same sessions as something to learn from: their own consecutive items (transductive use)."""
@@ -179,6 +196,28 @@ def read_session_files(*files: Path) -> Sessions:
     )
 
 
+def read_labelled_files(files: Iterable[Path]) -> Sessions:
+    """Sessions of files with their next items, those that have any.
+
+    Raises:
+        DataError: a file is missing or malformed.
+    """
+    parts = [_labelled(file) for file in files]
+    ends = None
+    if any(part.next_items is not None for part in parts):
+        ends = [pa.nulls(len(part), pa.string()) if part.next_items is None else part.next_items for part in parts]
+    return Sessions(
+        pa.concat_arrays([part.prev_items for part in parts]),
+        pa.concat_arrays([part.locales for part in parts]),
+        None if ends is None else pa.concat_arrays(ends),
+    )
+
+
+def _labelled(path: Path) -> Sessions:
+    table = _read(path, labels=True)
+    return Sessions(table["prev_items"], table["locale"], table.get("next_item"))
+
+
 def read_training_files(files: Iterable[Path] | LabelledSessions) -> TrainingSessions:
     """Sessions to learn from: labelled ones (``next_item`` present), bare ones, or files of both kinds.
 
@@ -188,16 +227,7 @@ def read_training_files(files: Iterable[Path] | LabelledSessions) -> TrainingSes
     paths = list(files.files if isinstance(files, LabelledSessions) else files)
     if twice := [path for path, times in Counter(path.resolve() for path in paths).items() if times > 1]:
         raise DataError(f"{twice[0].name}: given twice as training sessions; its rows would repeat each other's labels")
-    parts = []
-    for path in paths:
-        table = _read(path, labels=True)
-        if "next_item" in table:
-            labelled = table["next_item"].is_valid().to_numpy(zero_copy_only=False)
-            sequences = _append(table["prev_items"], table["next_item"])
-        else:
-            labelled = np.zeros(len(table["locale"]), dtype=np.bool_)
-            sequences = table["prev_items"]
-        parts.append(TrainingSessions(sequences, table["locale"], labelled))
+    parts = [_labelled(path).training() for path in paths]
     if not sum(len(part.sequences.flatten()) for part in parts):
         named = ", ".join(path.name for path in paths) or "no file"
         raise DataError(f"{named}: no session to learn from; give a file of sessions that hold items to --train")

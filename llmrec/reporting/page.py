@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -12,10 +13,10 @@ from markupsafe import Markup
 from llmrec.display import for_html
 from llmrec.languages import language_of, locale_of
 from llmrec.output import write_text
-from llmrec.reporting.blocks import Block, Plot
+from llmrec.reporting.blocks import Block, Plot, Table
 from llmrec.reporting.plots import figure_svg
 
-__all__ = ["render_page", "write_page"]
+__all__ = ["render_page", "table_html", "write_page"]
 
 
 def write_page(path: Path, title: str, blocks: Sequence[Block]) -> None:
@@ -36,6 +37,12 @@ def render_page(title: str, blocks: Sequence[Block]) -> str:
     """The page, see `write_page`."""
     named = [(type(block).__name__.lower(), block) for block in blocks]
     return _environment().get_template("page.html").render(title=title, blocks=named)
+
+
+def table_html(table: Table) -> str:
+    """A table alone, as a notebook shows it; its texts are escaped as those of a page."""
+    drawn: Any = _environment().get_template("blocks.html").module
+    return str(drawn.table(table)).strip()
 
 
 @cache

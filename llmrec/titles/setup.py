@@ -19,13 +19,13 @@ from llmrec.data.importing import import_dataset
 from llmrec.data.overlap import Overlap, overlap_of_files, refuse_overlap
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, StoreError, require
-from llmrec.languages import VARIABLE
 from llmrec.output import disk_errors
 from llmrec.processes import num_processes
 from llmrec.synth import is_current, synthesize
-from llmrec.text.prompts import Prompt, load_prompt
+from llmrec.text.prompts import Prompt
+from llmrec.titles.models.card import DEFAULTS, ModelCard, decide_card
 from llmrec.titles.models.lora import open_model
-from llmrec.titles.models.model import ModelCard, check_length, read_model_card
+from llmrec.titles.models.model import check_length
 from llmrec.titles.settings import GenerateConfig
 from llmrec.training.devices import name_processor
 from llmrec.training.trackers import tracker_names
@@ -35,7 +35,6 @@ __all__ = ["LABELLED_SPLITS", "Job", "prepare_job", "refuse_fp16"]
 RUNS = Path("runs")
 NO_FP16 = "mT5 overflows in fp16; use --mixed_precision bf16 or no"
 LABELLED_SPLITS = ("validation", "development")
-DEFAULTS = {"k": 1, "max_source_tokens": 256, "max_target_tokens": 96}
 
 
 @dataclass(frozen=True)
@@ -76,16 +75,8 @@ def prepare_job(config: GenerateConfig) -> Job:
     started = time.monotonic()
     _check_settings(config)
     given = Store.load(config.data) if config.data else None
-    own = read_model_card(config.model) if config.model else None
-    prompt = load_prompt(config.prompt or (own.prompt if own else "plain"))
-    if own and prompt.name == own.prompt and prompt.hash != own.prompt_hash:
-        raise ConfigError(
-            f"{config.model}: trained on another text of prompt {prompt.name}; its file was edited since, or "
-            f"{VARIABLE} names another language file"
-        )
-    wanted = {name: getattr(config, name) or getattr(own, name, default) for name, default in DEFAULTS.items()}
-    chat = config.chat or (own is not None and own.chat)
-    card = ModelCard(prompt=prompt.name, prompt_hash=prompt.hash, chat=chat, **wanted)
+    asked = {name: getattr(config, name) for name in DEFAULTS}
+    card, prompt = decide_card(config.model, config.prompt, config.chat, asked)
     loaded = _named_model(config, card)
     split = _split(given, config.split) if given else config.split
     folder = config.output_dir or RUNS / _default_name(config, card.k)

@@ -45,9 +45,9 @@ def ablate_job(job: RankJob) -> list[Ablation]:
         if given:
             raise ConfigError(f"--ablate prints a table and keeps no ranker; leave {flag} out")
     sessions = None if job.sessions is None else read_session_files(job.sessions)
-    training, products, settings, _ = learning_material(job, sessions)
-    ranker = Fusion(replace(settings, boosters=1))
-    return ablate_folds(ranker.folds_of(training, products), ranker)
+    told = learning_material(job, sessions)
+    ranker = Fusion(replace(told.settings, boosters=1))
+    return ablate_folds(ranker.folds_of(told.training, told.products), ranker)
 
 
 def ablate_folds(folds: Sequence[Fold], ranker: Fusion) -> list[Ablation]:

@@ -177,27 +177,28 @@ class Fusion(Ranker[FusionSettings]):
         scores: NDArray[np.floating] = np.round(order_scores(self.trees, found, features, self.settings) * _STEPS)
         return scores / _STEPS
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path | str) -> None:
         """Write the trees and counts as every ranker, each source's model in ``sources/``, and what splits gain.
 
         Raises:
             ConfigError: ``folder`` holds something else.
             DiskError: the place cannot be written.
         """
-        with self._saved(folder) as temporary:
+        with self._saved(Path(folder)) as temporary:
             for kind, models in ((SOURCES, self.context.sources), (SCORERS, self.context.scorers)):
                 write_parts(temporary, kind, models)
             report = {"estimate": self.estimate, "importances": self.trees.importances() if self.trees else {}}
             (temporary / IMPORTANCES).write_text(record_text(report), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path | str) -> Self:
         """Read what `save` wrote.
 
         Raises:
             ModelError: nothing of this kind is there, it is damaged, or a source is missing or another than it was
                 fitted with.
         """
+        folder = Path(folder)
         ranker = super().load(folder)
         ranker.context = replace(
             ranker.context,

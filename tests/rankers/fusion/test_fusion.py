@@ -311,10 +311,10 @@ def test_threads_rank_as_one_does() -> None:
     # a LightGBM model keeps the number of trees to use for whoever asks next, also in another thread
     ranker = fitted(training_sessions(count=600), rounds=120, threads=1, first_trees=60, finalists=5)
     sessions = Sessions.of([[ITEMS[place % 24], ITEMS[(place * 7) % 24]] for place in range(12_000)], ["DE"] * 12_000)
-    alone = ranker.rank(sessions, 10)
+    alone = tuple(ranker.rank(sessions, 10))
     ranker.settings = replace(ranker.settings, threads=2)
     for _ in range(3):
-        assert ranker.rank(sessions, 10) == alone
+        assert tuple(ranker.rank(sessions, 10)) == alone
 
 
 class TestSaved:
@@ -396,5 +396,5 @@ def test_an_ablation_writes_nothing_and_is_of_fusion(changes: dict[str, Any], me
 def test_the_ring_is_learnt() -> None:
     ranker = fitted(training_sessions(count=600))
     sessions = Sessions.of([["B03", "B04"], ["B10", "B12"]], ["DE", "FR"])
-    for listed, after in zip(ranker.rank(sessions, 3)[0].to_pylist(), (4, 12), strict=True):
+    for listed, after in zip(ranker.rank(sessions, 3).ids.to_pylist(), (4, 12), strict=True):
         assert set(listed) & {ITEMS[after + 1], ITEMS[after + 2]}

@@ -175,7 +175,7 @@ def test_the_catalogue_grows_without_losing_trained_rows() -> None:
     assert grown.catalogue.locales == ("DE", "FR", "IT")
     torch.testing.assert_close(grown.scorer.item_vectors()[2:-1], before[1:])
     assert first.catalogue.vocabulary.ids.to_pylist() == ITEMS  # the old ranker is as it was
-    old, new = (ranker.rank(SESSIONS, 100)[0].to_pylist() for ranker in (first, grown))
+    old, new = (ranker.rank(SESSIONS, 100).ids.to_pylist() for ranker in (first, grown))
     assert [[item for item in listed if "NEW" not in item] for listed in new] == old
     trained = first.finetuned(dataclasses.replace(settings, max_epochs=10), more)
     assert "Z_NEW" in trained.rank_session(["B03", "A_NEW", "B04"], "IT", 3)[0]

@@ -249,7 +249,7 @@ def test_a_folder_is_needed_once_and_serves_cold_items(with_products: bool, tmp_
     ranker.save(tmp_path / "model")
     shutil.rmtree(folder)
     asked = Sessions.of([["kabel1", "kabel9"], ["schlauch2"]], ["DE", "FR"])
-    assert load_ranker(tmp_path / "model").rank(asked, 20)[0].equals(ranker.rank(asked, 20)[0])
+    assert load_ranker(tmp_path / "model").rank(asked, 20).ids.equals(ranker.rank(asked, 20).ids)
 
 
 def test_a_ranker_a_locale_knows_the_cold_items_of_its_locale() -> None:

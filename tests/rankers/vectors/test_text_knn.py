@@ -159,7 +159,7 @@ def test_a_graph_finds_nearly_what_an_exact_search_finds() -> None:
     table, training = pa.Table.from_pylist(rows), TrainingSessions.of([["P00001", "P00002"]], ["DE"])
     asked = Sessions.of([[f"P{number:05d}"] for number in range(40)], ["DE"] * 40)
     exact, graph = (
-        TextKnn(TextKnnSettings(text_dim=16, index=kind)).fit(training, table).rank(asked, 10)[0].to_pylist()
+        TextKnn(TextKnnSettings(text_dim=16, index=kind)).fit(training, table).rank(asked, 10).ids.to_pylist()
         for kind in ("exact", "hnsw")
     )
     found = [len(set(one) & set(other)) / 10 for one, other in zip(exact, graph, strict=True)]

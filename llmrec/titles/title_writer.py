@@ -1,0 +1,254 @@
+"""A model that writes titles, ready to be asked from Python: batches, one by one, or piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import numpy as np
+import pyarrow as pa
+
+from llmrec.errors import ConfigError, DataError, require
+from llmrec.evaluation.runs import Run, run_of, write_run
+from llmrec.settings import in_python_words
+from llmrec.text.prompts import Prompt
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from llmrec.titles.models.card import ModelCard
+
+__all__ = ["History", "TitleWriter", "Titles"]
+
+History = Sequence[str | Mapping[str, str]]
+"""What a session looked at, oldest first: titles, or products by the names of their columns."""
+_SHOWN: Final = 10  # titles that a notebook shows
+
+
+@dataclass(frozen=True, eq=False)
+class Titles(Sequence[str]):
+    """Titles of ``S`` sessions.
+
+    Attributes:
+        texts: ``S`` titles.
+        locales: ``S`` locales.
+        provenance: What wrote them; goes into the run.
+    """
+
+    texts: Sequence[str]
+    locales: Sequence[str]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, row: Any) -> Any:
+        return self.texts[row]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a session: ``locale`` and ``title``."""
+        return pa.table({"locale": list(self.locales), "title": list(self.texts)}).to_pandas()
+
+    def save(self, path: Path | str, *, partial: bool = False) -> None:
+        """Write them as a run (Parquet, the KDD Cup's form) with its sidecar.
+
+        Args:
+            path: The Parquet file.
+            partial: Whether these are only the first sessions of a split.
+
+        Raises:
+            DiskError: the place cannot be written.
+        """
+        write_run(Path(path), self.locales, self.texts, self.provenance, partial)
+
+    def as_run(self) -> Run:
+        """The same as a run that was read, for `llmrec.evaluate`."""
+        return run_of(Path("titles"), self.locales, pa.array(self.texts, pa.string()))
+
+    def _repr_html_(self) -> str:
+        from llmrec.reporting.blocks import Table, Text  # a notebook alone needs pages
+        from llmrec.reporting.page import table_html
+
+        pairs = list(zip(self.locales, self.texts, strict=True))[:_SHOWN]
+        rows: list[list[str | Text]] = [[locale, Text(title, locale)] for locale, title in pairs]
+        return table_html(Table(("locale", "title"), rows, f"{len(self):,} titles; the first {len(rows)}", align="l"))
+
+
+class TitleWriter:
+    """A model that writes the title of the next product (paper §4.3), with its prompt, K and lengths.
+
+    Attributes:
+        card: Prompt, K, lengths: what the model reads.
+        prompt: How the K most recent titles are put to it.
+        model: The `transformers` model.
+        tokenizer: Its tokenizer.
+
+    Example::
+
+        writer = TitleWriter.load("runs/mt5_small_k3/model")
+        writer.write([["USB-C cable 2 m", "USB-C charger 65 W"]], locale="UK")
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, card: ModelCard, prompt: Prompt, name: str) -> None:
+        from llmrec.titles.models.causal import is_causal
+        from llmrec.titles.prompting.affixes import build_affixes
+        from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
+
+        self.model, self.tokenizer, self.card, self.prompt, self._name = model, tokenizer, card, prompt, name
+        affixes = build_affixes(tokenizer, chat=card.chat) if is_causal(model) else None
+        self._encoder = TitleTokenizer(tokenizer, affixes)
+
+    @classmethod
+    @in_python_words
+    def load(
+        cls,
+        model: str | Path,
+        *,
+        base: str | None = None,
+        prompt: str | None = None,
+        k: int | None = None,
+        max_source_tokens: int | None = None,
+        max_target_tokens: int | None = None,
+        chat: bool = False,
+        device: str | None = None,
+    ) -> Self:
+        """Load a model: a folder that ``scripts/gen.py`` or anybody else wrote, an adapter's folder, or a hub name.
+
+        Args:
+            model: Folder or hub name.
+            base: Where an adapter's base model is now; where it was in training if not given.
+            prompt: Prompt by name or file; the one that the model was trained with, else ``plain``.
+            k: Number of most recent titles (paper §4.3); the model's own, else 1.
+            max_source_tokens: Most tokens of a prompt; the model's own, else 256.
+            max_target_tokens: Most tokens of a title; the model's own, else 96.
+            chat: Put the prompt as a turn of the model's chat template (causal models).
+            device: ``cpu``, ``cuda`` …; a GPU where there is one, if not given.
+
+        Raises:
+            ConfigError: the lengths exceed the model's, or its prompt was edited since it was trained.
+            MissingExtraError: the packages of the ``generate`` extra are not installed.
+            ModelError: it is not there, not readable, or writes no text.
+        """
+        for package in ("torch", "transformers", "sentencepiece"):
+            require(package, "generate")
+        import torch
+
+        from llmrec.titles.models.card import decide_card
+        from llmrec.titles.models.lora import open_model
+        from llmrec.titles.models.model import check_length
+        from llmrec.training.devices import name_processor
+
+        name_processor()
+        given = {"k": k, "max_source_tokens": max_source_tokens, "max_target_tokens": max_target_tokens}
+        for argument, value in given.items():
+            if value is not None and value < 1:
+                raise ConfigError(f"{argument} must be at least 1; got {value}")
+        card, chosen = decide_card(str(model), prompt, chat, given)
+        loaded, tokenizer = open_model(str(model), base=base)
+        check_length(loaded, card)
+        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        return cls(loaded.eval().to(place), tokenizer, card, chosen, Path(model).name)
+
+    @in_python_words
+    def write(
+        self,
+        histories: Sequence[History],
+        locale: str | Sequence[str],
+        *,
+        num_beams: int = 1,
+        batch_size: int = 32,
+    ) -> Titles:
+        """Write the next title of each session.
+
+        Args:
+            histories: ``S`` sessions, each the titles (or products) that it looked at, oldest first; may be empty.
+            locale: Locale of all sessions, or of each.
+            num_beams: Beams; 1 is greedy.
+            batch_size: Sessions written at once.
+
+        Returns:
+            ``S`` titles, in the sessions' order.
+
+        Raises:
+            ConfigError: a number is below 1, or the prompt's wording alone fills the model's length.
+            DataError: a history is no list of titles.
+        """
+        from llmrec.console import progress_bar
+        from llmrec.titles.decoding.decode import decode_batch
+        from llmrec.titles.training.batches import decoding_batches
+
+        for argument, value in (("num_beams", num_beams), ("batch_size", batch_size)):
+            if value < 1:
+                raise ConfigError(f"{argument} must be at least 1; got {value}")
+        locales, tokens = self._tokens(histories, locale)
+        titles = [""] * len(tokens)
+        limits: dict[str, Any] = {"max_tokens": self.card.max_target_tokens, "num_beams": num_beams}
+        batches = decoding_batches(np.array([len(row) for row in tokens], dtype=np.int64), batch_size)
+        with progress_bar() as bar:
+            task = bar.add_task("write titles", total=len(tokens), note="")
+            for rows in batches:
+                written = decode_batch(self.model, self.tokenizer, [tokens[row] for row in rows], **limits)
+                for row, title in zip(rows.tolist(), written, strict=True):
+                    titles[row] = title
+                bar.advance(task, len(rows))
+        made_by = {"model": self._name, "settings": {**asdict(self.card), "num_beams": num_beams}}
+        return Titles(titles, locales, made_by)
+
+    @in_python_words
+    def stream(self, history: History, locale: str) -> Iterator[str]:
+        """Write one title piece by piece, greedily; the pieces joined are what `write` gives.
+
+        Raises:
+            ConfigError: as `write`.
+            DataError: as `write`.
+        """
+        _, (tokens,) = self._tokens([history], locale)
+        return self._pieces(tokens)
+
+    def _pieces(self, tokens: Sequence[int]) -> Iterator[str]:
+        from transformers import TextIteratorStreamer
+
+        from llmrec.titles.decoding.decode import decode_batch
+
+        streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
+        limits: dict[str, Any] = {"max_tokens": self.card.max_target_tokens, "num_beams": 1, "streamer": streamer}
+        with ThreadPoolExecutor(1) as writing:
+            done = writing.submit(decode_batch, self.model, self.tokenizer, [tokens], **limits)
+            done.add_done_callback(lambda _: streamer.end())  # also where it failed, or the reader would wait
+            whole, told = "", ""
+            for piece in streamer:
+                whole += piece
+                title = " ".join(whole.split())
+                if title != told:
+                    yield title[len(told) :]
+                    told = title
+            done.result()
+
+    def _tokens(self, histories: Sequence[History], locale: str | Sequence[str]) -> tuple[list[str], list[list[int]]]:
+        """Locale and prompt tokens of each session."""
+        from llmrec.titles.prompting.prompt_tokens import encode_prompts
+
+        if isinstance(histories, str):
+            raise DataError(f"histories: a list of lists of titles is wanted; for one session write [[{histories!r}]]")
+        products = [_products(history, row) for row, history in enumerate(histories)]
+        locales = [locale] * len(products) if isinstance(locale, str) else list(locale)
+        if len(locales) != len(products):
+            raise DataError(f"locale: {len(locales):,} for {len(products):,} histories; give one each, or one for all")
+        sessions = [(shop, titled[-self.card.k :]) for shop, titled in zip(locales, products, strict=True)]
+        return locales, encode_prompts(self.prompt, self._encoder, sessions, self.card.max_source_tokens)[1]
+
+
+def _products(history: Any, row: int) -> list[Mapping[str, str]]:
+    """Products with a title, of titles or products."""
+    if isinstance(history, str) or not isinstance(history, Sequence):
+        raise DataError(f"histories, row {row + 1}: a session is a list of titles; got {history!r:.60}")
+    products = [{"title": one} if isinstance(one, str) else one for one in history]
+    for one in products:
+        if not isinstance(one, Mapping) or not isinstance(one.get("title", ""), str | None):
+            raise DataError(
+                f"histories, row {row + 1}: a product is a title, or a mapping with 'title'; got {one!r:.60}"
+            )
+    return [one for one in products if (one.get("title") or "").strip()]

@@ -1,0 +1,188 @@
+"""`import llmrec`: light, and the same lists, scores and titles as the command line."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from conftest import TITLES
+
+import llmrec
+from llmrec.cli import main
+from llmrec.errors import ConfigError, DataError, LlmrecError, ModelError, StoreError
+from llmrec.evaluation.runs import read_run
+from llmrec.text.prompts import load_prompt
+from llmrec.titles.models.model import ModelCard, build_tiny_mt5, save_model
+from llmrec.titles.models.tokenizer import build_tokenizer
+
+HEAVY = {"torch", "pandas", "transformers", "pyarrow", "duckdb", "numpy"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("api") / "model"
+    tokenizer = build_tokenizer([f"{title} {n}" for titles in TITLES.values() for title in titles for n in (1, 2)], 400)
+    prompt = load_prompt("plain_v1")
+    save_model(
+        folder, build_tiny_mt5(len(tokenizer), 32, 1, 0), tokenizer, ModelCard(prompt.name, prompt.hash, 2, 48, 12)
+    )
+    return folder
+
+
+def command(*arguments: str | Path) -> int | str | None:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    return stopped.value.code
+
+
+def test_every_name_is_there_and_nothing_heavy_is_loaded_for_the_import() -> None:
+    code = f"import sys, llmrec; print(sorted({HEAVY} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    for name in llmrec.__all__:
+        assert getattr(llmrec, name) is not None, name
+        assert name in dir(llmrec)
+    with pytest.raises(AttributeError, match="no attribute 'fitt'"):
+        _ = llmrec.fitt
+
+
+@pytest.mark.parametrize("module", sorted({getattr(llmrec, name).__module__ for name in llmrec.__all__[1:]}))
+def test_examples_of_the_docstrings_run(module: str) -> None:
+    assert doctest.testmod(importlib.import_module(module)).failed == 0
+
+
+def test_lists_and_scores_are_those_of_the_command_line(tiny_store: llmrec.Store, tmp_path: Path) -> None:
+    store = llmrec.open_store(str(tiny_store.path))
+    ranker = llmrec.fit("covisit", store.training(), store, sessions=store.sessions("validation"))
+    lists = ranker.rank(store.sessions("validation"), k=7)
+    train, asked = (store.path / f"sessions_{split}.parquet" for split in ("development", "validation"))
+    run = tmp_path / "run.parquet"
+    more = ("--products", store.products, "--k", "7", "--save", tmp_path / "saved")
+    assert command("rank", "covisit", "--train", train, "--sessions", asked, "--out", run, *more) == 0
+    written = read_run(run)
+    assert lists.to_list() == written.predictions.to_pylist()
+    assert {"ranker", "settings", "transductive", "k", "seen"} <= {*lists.provenance} & {*written.provenance}
+    assert command("evaluate", run, "--targets", asked, "--json", tmp_path / "typed.json") == 0
+    result = llmrec.evaluate(lists, store.targets("validation"))
+    typed = json.loads((tmp_path / "typed.json").read_text(encoding="utf-8"))
+    assert result.overall.metrics == typed["overall"]["metrics"]
+    result.save(tmp_path / "result.json")
+    assert result.to_pandas().loc["overall", "mrr@100"] == typed["overall"]["metrics"]["mrr@100"]
+    lists.save(str(tmp_path / "lists.parquet"))
+    assert pq.read_table(tmp_path / "lists.parquet").equals(pq.read_table(run))
+    assert llmrec.load_ranker(str(tmp_path / "saved")).rank(asked, k=7).to_list() == lists.to_list()
+
+
+def test_titles_are_those_of_the_command_line(tiny_store: llmrec.Store, model: Path, tmp_path: Path) -> None:
+    run, limit = tmp_path / "titles.parquet", 9
+    flags = ("--model", model, "--data", tiny_store.path, "--split", "validation", "--limit", str(limit), "--out", run)
+    code = "import sys; from llmrec.cli import run; from llmrec.titles.settings import GenerateConfig\n"
+    code += "from llmrec.titles import generate_titles; sys.exit(run(GenerateConfig, generate_titles, sys.argv[1:]))"
+    done = [sys.executable, "-c", code, *map(str, flags), "--output-dir", str(tmp_path / "out"), "--no-report"]
+    subprocess.run(done, check=True, capture_output=True)
+    sessions = pq.read_table(tiny_store.sessions("validation").file).slice(0, limit).to_pylist()
+    titles = {(row["locale"], row["id"]): row["title"] for row in pq.read_table(tiny_store.products).to_pylist()}
+    histories = [
+        [title for item in row["prev_items"] if (title := titles.get((row["locale"], item)))] for row in sessions
+    ]
+    writer = llmrec.TitleWriter.load(str(model))
+    assert writer.card.k == 2
+    written = writer.write(histories, [row["locale"] for row in sessions], batch_size=4)
+    assert list(written) == read_run(run).predictions.to_pylist()
+    assert "".join(writer.stream(histories[0], sessions[0]["locale"])) == written[0]
+    assert written.to_pandas().title.tolist() == list(written)
+    scores = llmrec.evaluate(written, [title or "x" for title in written])
+    assert scores.overall.metrics["exact_match"] == pytest.approx(1)
+
+
+def test_a_ranker_is_fitted_on_a_data_frame_and_says_what_it_learnt_from() -> None:
+    rows = {"prev_items": [["tea"], ["tea", "cup"]] * 3, "next_item": ["cup", "pot"] * 3, "locale": ["UK"] * 6}
+    frame = pd.DataFrame(rows)
+    asked = [["tea"], ["cup"]]
+    ranker = llmrec.fit("covisit", frame, sessions=llmrec.sessions(asked, "UK"), transductive=True, history=2)
+    lists = ranker.rank(asked, k=1, locale="UK")
+    assert lists.to_list() == [["cup"], ["pot"]]
+    assert lists.provenance["transductive"] is True
+    assert lists.provenance["settings"]["history"] == 2
+    assert "<table" in lists._repr_html_()
+    assert lists.to_pandas()[["session", "rank", "id"]].to_numpy().tolist() == [[0, 1, "cup"], [1, 1, "pot"]]
+    ids, scores = lists
+    assert len(ids) == len(scores) == 2
+
+
+def test_what_a_notebook_shows_is_escaped() -> None:
+    ranker = llmrec.fit("popularity", [["<script>", "b"], ["<script>", "c"]])
+    assert "<script>" not in ranker.rank([["b"]])._repr_html_()
+    assert "<script>" not in llmrec.Titles(["<script>"], ["UK"])._repr_html_()
+    assert (
+        "<script>"
+        not in llmrec.evaluate([["a"]], pd.DataFrame({"next_item": ["a"], "locale": ["<script>"]}))._repr_html_()
+    )
+
+
+FRAME = pd.DataFrame({"prev_items": [["a"], ["b"]], "next_item": ["b", "a"], "locale": ["UK", "UK"]})
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "line"),
+    [
+        (lambda _: llmrec.fit("covisitt", FRAME), ConfigError, "no ranker 'covisitt'; did you mean 'covisit'?"),
+        (lambda _: llmrec.fit("covisit", FRAME, history=0), ConfigError, "history must be at least 1; got 0"),
+        (
+            lambda _: llmrec.fit("covisit", FRAME, transductive=True),
+            ConfigError,
+            "transductive learns from the sessions",
+        ),
+        (lambda _: llmrec.fit("covisit", "B01"), DataError, "training: no file 'B01'"),
+        (lambda _: llmrec.fit("covisit", [[]]), DataError, "hold no item"),
+        (lambda _: llmrec.fit("text_knn", FRAME, FRAME), DataError, "products: no column 'id' among prev_items"),
+        (lambda _: llmrec.fit("covisit", FRAME).rank("B01"), DataError, "sessions: no file 'B01'"),
+        (lambda _: llmrec.fit("covisit", FRAME).rank(FRAME, k=0), ConfigError, "k must be at least 1; got 0"),
+        (lambda _: llmrec.evaluate([["a"]], ["a", "b"]), DataError, "predictions: 1 for the 2 targets"),
+        (lambda _: llmrec.evaluate([["a"]], [7]), DataError, "targets, row 1: a target is one id or title; got 7"),
+        (lambda _: llmrec.evaluate([["a"]], None), DataError, "targets: there are none"),
+        (lambda folder: llmrec.open_store(folder), StoreError, "no store here"),
+        (lambda folder: llmrec.load_ranker(folder), ModelError, "no ranker here"),
+        (lambda folder: llmrec.TitleWriter.load(folder), ModelError, "no config.json in this folder"),
+        (lambda folder: llmrec.TitleWriter.load(folder, k=0), ConfigError, "k must be at least 1; got 0"),
+        (lambda folder: llmrec.SimilarProducts.load(folder), StoreError, "no embeddings here"),
+    ],
+)
+def test_errors_are_the_librarys_and_speak_of_arguments(
+    call: object, error: type[LlmrecError], line: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error) as raised:
+        call(tmp_path)  # type: ignore[operator]
+    assert line in str(raised.value)
+    assert "--" not in str(raised.value).split("llmrec ")[0]
+
+
+def test_histories_that_are_none_are_refused(model: Path) -> None:
+    writer = llmrec.TitleWriter.load(model)
+    for histories, line in (
+        ("Tea", "for one session write"),
+        (["Tea"], "row 1: a session is a list of titles; got 'Tea'"),
+        ([[7]], "row 1: a product is a title, or a mapping with 'title'; got 7"),
+    ):
+        with pytest.raises(DataError, match=line):
+            writer.write(histories, "UK")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="locale: 2 for 1 histories"):
+        writer.write([["Tea"]], ["UK", "DE"])
+    with pytest.raises(ConfigError, match="num_beams must be at least 1"):
+        writer.write([["Tea"]], "UK", num_beams=0)
+    assert len(writer.write([[], ["Tea"]], "UK")) == 2
+
+
+def test_training_that_repeats_the_sessions_to_rank_with_their_labels_is_refused() -> None:
+    rows = [[f"a{number}", f"b{number}", f"c{number}"] for number in range(60)]
+    labelled = llmrec.sessions({"prev_items": rows, "next_item": [f"d{n}" for n in range(60)], "locale": ["UK"] * 60})
+    with pytest.raises(DataError, match=r"repeat 60 of the 60 sessions.*add allow_overlap"):
+        llmrec.fit("covisit", labelled, sessions=labelled)
+    ranker = llmrec.fit("covisit", labelled, sessions=labelled, allow_overlap=True)
+    assert ranker.rank(labelled).provenance["overlap"]["sessions"] == 60
