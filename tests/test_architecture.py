@@ -51,7 +51,10 @@ def part_of(path: Path) -> str:
 
 def imported_parts(path: Path) -> set[str]:
     parts = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if path == PACKAGE / "__init__.py":  # names what it loads when it is used, for type checkers alone
+        tree.body = [node for node in tree.body if ast.unparse(getattr(node, "test", ast.Pass())) != "TYPE_CHECKING"]
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "llmrec":
             names = [node.module] if "." in node.module else [f"llmrec.{alias.name}" for alias in node.names]
             parts |= {name.split(".")[1] for name in names if name != "llmrec.__version__"}
