@@ -190,13 +190,15 @@ def _checksum(content: Mapping[str, Any]) -> str:
 
 
 def _stamped(record: Any) -> dict[str, Any]:
-    content: dict[str, Any] = _plain(msgspec.to_builtins(record, str_keys=True, enc_hook=_mapping_of))
+    content: dict[str, Any] = _plain(msgspec.to_builtins(record, str_keys=True, enc_hook=_builtin))
     return content | {_CHECKSUM: _checksum(content)}
 
 
-def _mapping_of(value: Any) -> dict[Any, Any]:
+def _builtin(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, float):  # numpy's
+        return float(value)
     raise TypeError(f"a record holds no {type(value).__name__}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -35,6 +34,7 @@ from llmrec.data.summary import Finding, ImportSummary, TableSummary
 from llmrec.errors import ConfigError
 from llmrec.files import sha256_of
 from llmrec.output import atomic_folder
+from llmrec.records import record_text
 from llmrec.schema import PRODUCT_COLUMNS, STORE_VERSION
 
 __all__ = ["import_dataset"]
@@ -92,7 +92,7 @@ def import_dataset(source: Path, out: Path, *, seed: int = 0, validation_share: 
             seconds=time.monotonic() - started,
         )
         manifest = _manifest(folder, found, summary, {"seed": seed, "validation_share": validation_share})
-        (folder / "manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8")
+        (folder / "manifest.json").write_text(record_text(manifest), encoding="utf-8")
     return summary
 
 

@@ -15,19 +15,66 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from llmrec.errors import StoreError
+from llmrec.records import Count, Digest, FileName, read_record
 from llmrec.schema import STORE_VERSION
 from llmrec.settings import in_python_words
 
-__all__ = ["LabelledSessions", "Store", "TestSessions", "TestTargets", "open_store"]
+__all__ = ["LabelledSessions", "Manifest", "Store", "TestSessions", "TestTargets", "open_store"]
 
 TRAINING_SPLITS = ("development", "validation")
+
+
+class TableRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of the store: its rows, and the size and checksum of its file."""
+
+    rows: Count
+    bytes: Count
+    sha256: Digest
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``manifest.json`` holds.
+
+    Attributes:
+        fingerprint: SHA-256 over what the tables hold.
+        llmrec: Version of the package that wrote it.
+        created: UTC.
+        source: Name of the raw files' folder.
+        synthetic: Whether `llmrec.synth` made these.
+        seed: Drew the validation sessions.
+        validation_share: Their share.
+        tables: By name.
+        locales: For each table the rows of each locale.
+        summary: Findings and unused files, see `llmrec.data.summary`.
+        version: Of the form.
+    """
+
+    fingerprint: Digest
+    llmrec: str = ""
+    created: str = ""
+    source: str = ""
+    synthetic: bool = False
+    seed: int = 0
+    validation_share: float = 0.1
+    tables: Mapping[FileName, TableRecord] = field(default_factory=dict)
+    locales: Mapping[str, Mapping[str, Count]] = field(default_factory=dict)
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    version: int = STORE_VERSION
+
+    def __post_init__(self) -> None:
+        for name, table in self.tables.items():
+            counted = sum(self.locales.get(name, {}).values())
+            if table.rows != counted:
+                raise ValueError(f"{name} has {table.rows} rows, its locales {counted}")
 
 
 @dataclass(frozen=True)
@@ -64,35 +111,32 @@ class Store:
     """A checked store on disk."""
 
     path: Path
-    manifest: Mapping[str, Any]
+    manifest: Manifest
 
     @classmethod
     def load(cls, path: Path | str) -> Store:
         """Open a store.
 
         Raises:
-            StoreError: there is no store at ``path``, or it is of another version.
+            StoreError: there is no store at ``path``, it is of another version, or a file of it is not whole.
         """
         path = Path(path)
         file = path / "manifest.json"
         if not file.is_file():
             raise StoreError(f"{path}: no store here; make one: llmrec data import SRC {path}")
-        try:
-            manifest = json.loads(file.read_text(encoding="utf-8"))
-            version = manifest["version"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{file}: not a store's manifest; import again: llmrec data import SRC {path}") from error
-        if version != STORE_VERSION:
-            raise StoreError(
-                f"{path}: store of version {version}, this llmrec reads {STORE_VERSION}; "
-                f"import again: llmrec data import SRC {path}"
-            )
+        again = f"import again: llmrec data import SRC {path}"
+        manifest = read_record(file, Manifest, again, version=STORE_VERSION, error=StoreError)
+        for name, table in manifest.tables.items():
+            held = path / f"{name}.parquet"
+            size = held.stat().st_size if held.is_file() else 0
+            if size != table.bytes:
+                raise StoreError(f"{held}: {size:,} of {table.bytes:,} bytes are there; {again}")
         return cls(path, manifest)
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over what the tables hold, made at import: the same on every machine."""
-        return str(self.manifest["fingerprint"])
+        return self.manifest.fingerprint
 
     @property
     def products(self) -> Path:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from msgspec import Meta
 
 from llmrec.arrays import Ints
 from llmrec.console import progress_bar
 from llmrec.data.sources import SYNTHETIC
 from llmrec.errors import ConfigError
 from llmrec.output import atomic_folder
+from llmrec.records import Count, read_record, record_text
 from llmrec.schema import PRODUCT_COLUMNS
 from llmrec.synth.csv_rows import printed_lists, write_header, write_rows
 from llmrec.synth.product_lines import SyntheticCatalogue, build_catalogue
@@ -62,33 +64,34 @@ def synthesize(out: Path, size: str = "tiny", seed: int = 0) -> Path:
         made = _Made(folder, plans, catalogue, ids, lexicon, seed)
         _write_products(made, lambda done: bar.advance(rows, done))
         total = sum(one.sessions + sum(test.sessions for test in one.tests) for one in plans)
-        sessions = bar.add_task("sessions", total=total, note="")
-        _write_sessions(made, lambda done: bar.advance(sessions, done))
-        settings = {
-            "kind": _KIND,
-            "version": _VERSION,
-            "size": size,
-            "seed": seed,
-            "sessions": {one.locale: one.sessions for one in plans},
-            "products": {one.locale: one.products for one in plans},
-        }
-        (folder / SYNTHETIC).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        walked = bar.add_task("sessions", total=total, note="")
+        _write_sessions(made, lambda done: bar.advance(walked, done))
+        sessions, products = ({one.locale: getattr(one, name) for one in plans} for name in ("sessions", "products"))
+        (folder / SYNTHETIC).write_text(record_text(Synthetic(size, seed, sessions, products)), encoding="utf-8")
     return out
 
 
-def read_settings(folder: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Synthetic:
+    """What ``synth.json`` holds: what was asked for, and the counts that were planned for it by locale."""
+
+    size: str
+    seed: Annotated[int, Meta(ge=0)]
+    sessions: Mapping[str, Count]
+    products: Mapping[str, Count]
+    kind: Literal["llmrec synthetic Amazon-M2"] = _KIND
+    version: int = _VERSION
+
+
+def read_settings(folder: Path) -> Synthetic:
     """Size, seed and planned counts of a synthetic data set.
 
     Raises:
         ConfigError: ``folder`` holds no synthetic data set.
     """
-    try:
-        settings = json.loads((folder / SYNTHETIC).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        settings = None
-    if not isinstance(settings, dict) or settings.get("kind") != _KIND:
+    if not (folder / SYNTHETIC).is_file():
         raise ConfigError(f"{folder}: no synthetic data set; write one with llmrec data synth")
-    return settings
+    return read_record(folder / SYNTHETIC, Synthetic, "write it again with llmrec data synth", error=ConfigError)
 
 
 def is_current(folder: Path, size: str, seed: int) -> bool:
@@ -97,7 +100,7 @@ def is_current(folder: Path, size: str, seed: int) -> bool:
         settings = read_settings(folder)
     except ConfigError:
         return False
-    return all(settings.get(name) == value for name, value in (("version", _VERSION), ("size", size), ("seed", seed)))
+    return (settings.version, settings.size, settings.seed) == (_VERSION, size, seed)
 
 
 def _refuse_foreign(out: Path) -> None:

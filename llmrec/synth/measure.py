@@ -59,7 +59,7 @@ def measure_synthetic(out: Path) -> list[Figure]:
         ConfigError: ``out`` holds no synthetic data set.
         DataError: one of its files is missing.
     """
-    size = read_settings(out)["size"]
+    size = read_settings(out).size
     plans = plan(size)
     with duckdb.connect() as con:
         con.execute("set memory_limit = '4GB'; set preserve_insertion_order = false")

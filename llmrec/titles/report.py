@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from llmrec.reporting.blocks import Block, Heading, Paragraph, Plot, Table, Text
 from llmrec.reporting.page import write_page
 from llmrec.reporting.plots import plot_long_tail, plot_training_curves
 from llmrec.reporting.tables import comparison_plot, result_blocks
+from llmrec.training.history import read_history
 
 __all__ = ["ReportedRun", "write_generation_report"]
 
@@ -98,20 +98,20 @@ def _previous_titles(store: Store, outcome: ReportedRun, rows: Sequence[int]) ->
 
 
 def _training_blocks(folder: Path) -> list[Block]:
-    file = folder / "history.jsonl"
-    if not file.is_file():
+    entries = read_history(folder)
+    train, validation = (
+        [(entry["step"], entry[name]) for entry in entries if entry.get(name) is not None]
+        for name in ("train_loss", "validation_loss")
+    )
+    if not validation:
         return []
-    entries = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    train = [(entry["step"], entry["train_loss"]) for entry in entries]
-    validation = [(entry["step"], entry["validation_loss"]) for entry in entries]
     best = min(validation, key=lambda point: point[1])
     alt = f"Validation loss by optimizer step; the lowest is {best[1]:.3f} at step {best[0]}."
     return [Heading("Training"), Plot(plot_training_curves(train, validation), alt)]
 
 
 def _data_blocks(store: Store) -> list[Block]:
-    tables = store.manifest.get("tables", {})
-    rows = [[name, f"{int(table['rows']):,}"] for name, table in tables.items()]
+    rows = [[name, f"{table.rows:,}"] for name, table in store.manifest.tables.items()]
     with connected() as con:
         counted = item_counts(read_sessions(con, store.labelled("train").files))
         frequency = counted.group_by("locale", "times").agg(products=lambda t: t.count()).order_by("locale", "times")

@@ -19,6 +19,7 @@ from llmrec.evaluation.results import read_result
 from llmrec.output import disk_errors, write_text
 from llmrec.settings import RECIPES, Recipe, decided_by, load_recipe, option, resolve
 from llmrec.titles.settings import GenerateConfig
+from llmrec.training.history import read_history
 from llmrec.training.search import Search, Space, print_trials, read_named, readable, write_recipe
 from llmrec.training.trackers import tracker_names
 
@@ -193,14 +194,16 @@ def _run(command: Sequence[str], setting: Setting) -> None:
 
 def _scored(setting: Setting, folder: Path, trained: Path) -> Scored:
     result = read_result(folder / RESULT)
-    lines = (trained / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    losses = [loss for entry in read_history(trained) if (loss := entry.get("validation_loss")) is not None]
+    if result.kind != "titles" or not losses:
+        raise LlmrecError(f"{folder}: no cell of a sweep; remove it and give the same command again")
     return Scored(
         setting=setting,
         folder=folder,
         model=trained / "model",
         bleu=result.overall.metrics["bleu"],
         last_title_bleu=result.comparison.scores["overall"] if result.comparison else float("nan"),
-        loss=min(json.loads(line)["validation_loss"] for line in lines),
+        loss=min(losses),
         seconds=float(result.provenance.get("seconds", float("nan"))),
     )
 

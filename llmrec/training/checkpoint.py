@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llmrec.errors import ConfigError, ModelError
-from llmrec.output import disk_errors, sync, write_text
+from llmrec.output import disk_errors, sync
+from llmrec.records import Count, read_record, record_text, write_record
 
 __all__ = ["Progress", "checkpoints", "finish", "is_finished", "load_progress", "restore", "save_checkpoint"]
 
@@ -31,16 +31,26 @@ class Progress:
         loss_sum: Training loss summed over the steps since the last validation.
         loss_steps: Their number.
         best_step: Step of the best validation so far, -1 before the first.
-        best_score: Its score, higher is better.
+        best_score: Its score, higher is better; None before the first.
         seconds: Time it has taken, where that counts.
     """
 
-    step: int = 0
+    step: Count = 0
     loss_sum: float = 0.0
-    loss_steps: int = 0
+    loss_steps: Count = 0
     best_step: int = -1
-    best_score: float = float("-inf")
+    best_score: float | None = None
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.best_step <= self.step or (self.best_step < 0) != (self.best_score is None):
+            raise ValueError(f"best at step {self.best_step} of {self.step}")
+
+
+@dataclass(frozen=True)
+class _State:
+    progress: Progress
+    settings: Mapping[str, Any]
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -67,8 +77,7 @@ def save_checkpoint(accelerator: Any, folder: Path, progress: Progress, settings
         accelerator.save_state(str(temporary))
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            content = {"progress": asdict(progress), "settings": dict(settings)}
-            (temporary / PROGRESS).write_text(json.dumps(content, indent=2), encoding="utf-8")
+            (temporary / PROGRESS).write_text(record_text(_State(progress, settings)), encoding="utf-8")
             for file in temporary.rglob("*"):
                 if file.is_file():
                     sync(file)
@@ -86,13 +95,14 @@ def load_progress(folder: Path, settings: Mapping[str, Any]) -> Progress | None:
 
     Raises:
         ConfigError: it was made with other settings; the first that differs is named.
+        ModelError: its record is damaged.
     """
     found = checkpoints(folder)
     if not found:
         return None
-    content = _read(found[-1] / PROGRESS)
-    _same_settings(found[-1], content["settings"], settings)
-    return Progress(**content["progress"])
+    state = _read(found[-1] / PROGRESS)
+    _same_settings(found[-1], state.settings, settings)
+    return state.progress
 
 
 def restore(accelerator: Any, folder: Path) -> None:
@@ -110,7 +120,7 @@ def restore(accelerator: Any, folder: Path) -> None:
 
 def finish(folder: Path, progress: Progress, settings: Mapping[str, Any]) -> None:
     """Mark a training as complete and drop its checkpoints, which are several times the model's size."""
-    write_text(folder / FINISHED, json.dumps({"progress": asdict(progress), "settings": dict(settings)}, indent=2))
+    write_record(folder / FINISHED, _State(progress, settings))
     for path in checkpoints(folder):
         shutil.rmtree(path, ignore_errors=True)
 
@@ -124,16 +134,12 @@ def is_finished(folder: Path, settings: Mapping[str, Any]) -> bool:
     file = folder / FINISHED
     if not file.is_file():
         return False
-    _same_settings(file, _read(file)["settings"], settings)
+    _same_settings(file, _read(file).settings, settings)
     return True
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        return {"settings": dict(content["settings"]), "progress": dict(content["progress"])}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{file}: not a checkpoint of this version; start over without --resume") from error
+def _read(file: Path) -> _State:
+    return read_record(file, _State, "start over without --resume", error=ModelError)
 
 
 def _same_settings(where: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

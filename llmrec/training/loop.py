@@ -7,6 +7,7 @@ undisturbed one.
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -305,7 +306,7 @@ def _validate(run: _Run) -> None:
     if found is not None:
         score = _agreed(task.accelerator, found.score)
         shown = f", validation {found.shown}"
-        if score > before.best_score:
+        if score > (-math.inf if before.best_score is None else before.best_score):
             run.progress = replace(run.progress, best_step=before.step, best_score=score)
             task.keep(run.folder)
             shown += " (best so far)"

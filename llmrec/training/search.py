@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
-import json
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -13,13 +14,15 @@ from typing import Any, Final
 import yaml
 
 from llmrec.console import out, track
-from llmrec.errors import ConfigError, nearest, require
+from llmrec.errors import ConfigError, LlmrecError, nearest, require
 from llmrec.files import read_yaml
 from llmrec.output import disk_errors, write_text
+from llmrec.records import line_text, parse_record, read_record, write_record
 from llmrec.reporting.blocks import Table, to_terminal
 
 __all__ = ["Search", "Space", "names_in", "print_trials", "read_named", "readable", "write_recipe"]
 
+_NUMBER: Final = "number"
 TRIALS: Final = "trials.jsonl"  # Optuna's journal: JSON, one line an event
 
 
@@ -96,22 +99,30 @@ class Search:
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         try:
-            journal = optuna.storages.journal.JournalFileBackend(str(folder / TRIALS))
             study = optuna.create_study(
-                storage=optuna.storages.JournalStorage(journal),
+                storage=optuna.storages.JournalStorage(_Journal(folder / TRIALS, flag)),
                 study_name=name,
                 direction="maximize",
                 pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
                 load_if_exists=True,
             )
-        except (ValueError, KeyError, TypeError, AssertionError) as error:
+            trials = study.trials
+        except LlmrecError:
+            raise
+        except Exception as error:  # Optuna takes each line at its word
             raise ConfigError(f"{folder / TRIALS}: cannot be read; give another {flag}, or remove it") from error
-        found = study.user_attrs if record is None else _recorded(record, made_with, what, flag)
+        found = study.user_attrs if record is None else _recorded(record, made_with, flag)
         for key, value in made_with.items():
             if found.get(key, value) != value:
                 raise ConfigError(f"{folder}: holds a {what} with another {key}; give another {flag}, or remove it")
             if record is None:
                 study.set_user_attr(key, value)
+        try:
+            damaged = not all(_fits(trial, space) for trial in trials)
+        except (LookupError, TypeError, AttributeError):
+            damaged = True
+        if damaged:
+            raise ConfigError(f"{folder / TRIALS}: holds trials of another space; give another {flag}, or remove it")
         if space.ranges:  # the seed alone would draw the first trials once more where a search goes on
             study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
         else:
@@ -173,14 +184,54 @@ class Search:
         self.study.add_trial(trial.create_trial(state=trial.TrialState.WAITING, system_attrs=dict(attributes)))
 
 
-def _recorded(record: Path, made_with: Mapping[str, Any], what: str, flag: str) -> dict[str, Any]:
+class _Journal:
+    """Optuna's events in a file that several processes may append to, one a line with its number and checksum."""
+
+    def __init__(self, file: Path, flag: str) -> None:
+        self._file, self._again = file, f"give another {flag}, or remove it"
+        self._events: list[dict[str, Any]] = []
+        self._end = 0  # of the lines that were read
+
+    def append_logs(self, logs: Sequence[dict[str, Any]]) -> None:
+        """Write events, in the place of a line that a kill cut short."""
+        with disk_errors(self._file), self._file.open("a+b") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            first = len(list(self.read_logs(0)))
+            handle.truncate(self._end)
+            handle.write("".join(line_text({**log, _NUMBER: first + place}) for place, log in enumerate(logs)).encode())
+            handle.flush()
+            os.fsync(handle.fileno())
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        """Events from a number on."""
+        if self._file.is_file():
+            with self._file.open("rb") as handle:
+                handle.seek(self._end)
+                for line in itertools.takewhile(lambda line: line.endswith(b"\n"), handle):
+                    where = f"{self._file}, line {len(self._events) + 1}"
+                    event = parse_record(line, dict[str, Any], where, self._again, error=ConfigError)
+                    if event.pop(_NUMBER, len(self._events)) != len(self._events):  # of before: without
+                        raise ConfigError(f"{where}: damaged (its number is another); {self._again}")
+                    self._events.append(event)
+                    self._end += len(line)
+        yield from self._events[log_number_from:]
+
+
+def _fits(trial: Any, space: Space) -> bool:
+    """Whether a trial is one of the space's; one that has ended has all of its settings."""
+    known = {**space.choices, **space.ranges}
+    held = all(
+        space.ranges[key][0] <= value <= space.ranges[key][1] if key in space.ranges else value in space.choices[key]
+        for key, value in trial.params.items()
+    )
+    return held and (trial.state.name != "COMPLETE" or trial.params.keys() == known.keys())
+
+
+def _recorded(record: Path, made_with: Mapping[str, Any], flag: str) -> dict[str, Any]:
     """What a file says that a search was made with; written where it is not there yet."""
     if not record.is_file():
-        write_text(record, json.dumps(made_with, indent=2) + "\n")
-    try:
-        return dict(json.loads(record.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{record}: not the description of a {what}; give another {flag}") from error
+        write_record(record, made_with)
+    return read_record(record, dict[str, Any], f"give another {flag}, or remove it", error=ConfigError)
 
 
 def names_in(folder: Path) -> list[str]:

@@ -128,7 +128,7 @@ def test_a_store_of_another_version_is_one_line(tiny_store: Store) -> None:
     manifest.write_text(manifest.read_text().replace('"version": 1', '"version": 99'), encoding="utf-8")
     done = llmrec("prompts", "render", "plain", "--data", str(tiny_store.path), "--session", "1")
     assert done.returncode == 2
-    assert "store of version 99, this llmrec reads 1; import again" in done.stderr
+    assert "of version 99, this llmrec reads 1; import again" in done.stderr
 
 
 def documented() -> list[str]:

@@ -21,12 +21,14 @@ from llmrec.errors import ConfigError, DataError
 from llmrec.languages import known_languages
 from llmrec.schema import LOCALES, PRODUCT_COLUMNS
 from llmrec.synth import Figure, is_current, measure_synthetic, render_report, synthesize, write_report
+from llmrec.synth.build import read_settings
 from llmrec.synth.csv_rows import printed_lists, write_rows
 from llmrec.synth.product_lines import build_catalogue, distinct_share
 from llmrec.synth.products import product_ids
 from llmrec.synth.sizes import FULL, plan
 from llmrec.synth.walks import draw_lengths
 from llmrec.synth.words import load_lexicon
+from tests.rewriting import rewrite
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +112,7 @@ def test_data_of_another_version_size_or_seed_is_not_current(tmp_path: Path) -> 
     assert not is_current(out, "tiny", 5)
     assert not is_current(out, "small", 4)
     assert not is_current(tmp_path, "tiny", 4)
-    settings = json.loads((out / "synth.json").read_text())
-    (out / "synth.json").write_text(json.dumps(settings | {"version": settings["version"] - 1}))
+    rewrite(out / "synth.json", {"version": read_settings(out).version - 1})
     assert not is_current(out, "tiny", 4)
 
 

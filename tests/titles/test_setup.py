@@ -12,6 +12,7 @@ from accelerate.state import AcceleratorState
 from llmrec.errors import ConfigError
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.setup import prepare_job, refuse_fp16
+from tests.rewriting import rewrite
 
 # ibis 12 still calls what DuckDB 2 renamed
 pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
@@ -38,7 +39,7 @@ def test_built_in_data_is_made_once_and_again_when_its_version_is_another(store:
 
     settings = store.parent / "csv" / "synth.json"
     current = json.loads(settings.read_text())
-    settings.write_text(json.dumps(current | {"version": current["version"] - 1}))
+    rewrite(settings, {"version": current["version"] - 1})
     assert stamp(built_in_store(tmp_path / "out")) > made
     assert json.loads(settings.read_text()) == current
 
@@ -48,7 +49,7 @@ def test_an_old_store_does_not_outlive_a_stop_between_new_data_and_its_import(
 ) -> None:
     made = stamp(store)
     settings = store.parent / "csv" / "synth.json"
-    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"version": 0}))
+    rewrite(settings, {"version": 0})
 
     def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

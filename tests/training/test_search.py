@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def test_another_searchs_folder_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["no JSON\n{}\n", "[]\n", '{"op_code": 99}\n'])
 def test_damaged_trials_are_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "trials.jsonl").write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"trials\.jsonl: cannot be read; give another --storage, or remove it"):
+    with pytest.raises(ConfigError, match=r"trials\.jsonl.*; give another --storage, or remove it"):
         opened(tmp_path)
 
 
@@ -95,3 +96,43 @@ def test_a_point_left_waiting_by_a_kill_is_scored_as_itself(tmp_path: Path) -> N
 
 def stopped() -> None:
     raise KeyboardInterrupt
+
+
+def test_a_line_of_trials_that_was_changed_doubled_or_left_out_is_refused(tmp_path: Path) -> None:
+    opened(tmp_path / "whole").run(lambda trial: float(GRID.suggest(trial)["layers"]), 3)
+    lines = (tmp_path / "whole" / "trials.jsonl").read_text().splitlines(keepends=True)
+    changed = [line.replace('"values": [2.0]', '"values": [3.0]') for line in lines]
+    for number, damaged in enumerate((changed, lines[:5] + lines[4:], lines[:4] + lines[5:])):
+        assert damaged != lines
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "trials.jsonl").write_text("".join(damaged))
+        with pytest.raises(ConfigError, match=r"trials\.jsonl, line \d+: damaged .*give another --storage"):
+            opened(folder)
+
+
+def test_a_search_goes_on_behind_an_event_that_a_kill_cut_short(tmp_path: Path) -> None:
+    opened(tmp_path).run(lambda trial: float(GRID.suggest(trial)["layers"]), 2)
+    file = tmp_path / "trials.jsonl"
+    file.write_bytes(file.read_bytes()[:-20])
+    opened(tmp_path).run(lambda trial: float(GRID.suggest(trial)["layers"]), 9)
+    assert len({tuple(one.params.values()) for one in opened(tmp_path).best_first()}) == 4
+
+
+def test_trials_that_optuna_wrote_itself_are_gone_on_with(tmp_path: Path) -> None:
+    """As version 0.1 and what came after it kept them: no checksum, no number."""
+    opened(tmp_path).run(lambda trial: float(GRID.suggest(trial)["layers"]), 2)
+    file = tmp_path / "trials.jsonl"
+    events = [json.loads(line) for line in file.read_text().splitlines()]
+    bare = [{key: value for key, value in event.items() if key not in ("checksum", "number")} for event in events]
+    file.write_text("".join(json.dumps(event, separators=(",", ":")) + "\n" for event in bare))
+    search = opened(tmp_path)
+    assert search.num_done == 2
+    search.run(lambda trial: float(GRID.suggest(trial)["layers"]), 9)
+    assert opened(tmp_path).num_done == 4
+
+
+def test_trials_of_settings_that_are_not_searched_are_refused(tmp_path: Path) -> None:
+    opened(tmp_path).run(lambda trial: float(GRID.suggest(trial)["layers"]), 2)
+    with pytest.raises(ConfigError, match="holds trials of another space"):
+        opened(tmp_path, Space({"rate": [0.5], "layers": [1, 2]}))

@@ -52,10 +52,10 @@ def open_data(path: Path) -> DataFolder:
         raise DataError(f"{path}: no such folder; give a store, or the folder of the authors' public test files")
     if (path / "manifest.json").is_file():
         store = Store.load(path)
-        rows = {name: int(table["rows"]) for name, table in store.manifest.get("tables", {}).items()}
+        rows = {name: table.rows for name, table in store.manifest.tables.items()}
         parts = [rows[name] for name in ("sessions_development", "sessions_validation") if name in rows]
         rows |= {"sessions_train": sum(parts)} if parts else {}
-        return DataFolder(path, store.fingerprint, rows, bool(store.manifest.get("synthetic", False)))
+        return DataFolder(path, store.fingerprint, rows, store.manifest.synthetic)
     files = sorted(one for one in path.iterdir() if one.suffix.lower() in (".csv", ".parquet"))
     if not files:
         raise DataError(f"{path}: neither a store nor raw files in it; make a store: llmrec data import SRC {path}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import shlex
 import subprocess
 import sys
@@ -12,13 +11,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from msgspec import Meta
 
 import llmrec
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.provenance import command_line
-from llmrec.output import write_text
 from llmrec.paper.reproduction.templates import fill
+from llmrec.records import read_record, write_record
 
 __all__ = ["Done", "StepFailed", "StepRunner", "shown"]
 
@@ -36,7 +37,7 @@ class Done:
     """A finished command: as it is typed, and its seconds."""
 
     command: str
-    seconds: float
+    seconds: Annotated[float, Meta(ge=0)]
 
 
 @dataclass
@@ -77,13 +78,13 @@ class StepRunner:
         if key in self.failed:
             raise StepFailed(self.failed[key])
         if key not in self.done and self.resume and noted.is_file():
-            with contextlib.suppress(ValueError, KeyError):
-                self.done[key] = Done(shown(plain), float(json.loads(noted.read_text(encoding="utf-8"))["seconds"]))
+            with contextlib.suppress(DataError):
+                self.done[key] = Done(shown(plain), read_record(noted, Done, "").seconds)
         if key not in self.done:
             words = fill(template, {**values, **(_RESUMED if self.resume else _FRESH)})
             noted.unlink(missing_ok=True)
             self.done[key] = Done(shown(plain), self._seconds(words, key))
-            write_text(noted, json.dumps({"command": shown(plain), "seconds": self.done[key].seconds}) + "\n")
+            write_record(noted, self.done[key])
         return self.done[key]
 
     def _seconds(self, words: Sequence[str], key: str) -> float:

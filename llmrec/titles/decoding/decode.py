@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,21 @@ from datasets import Dataset
 from llmrec.console import progress_bar
 from llmrec.evaluation.bleu import own_bleu
 from llmrec.output import disk_errors
+from llmrec.records import Count, line_text, read_lines
 from llmrec.titles.models.causal import continue_prompts, generate_tokens, is_causal
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.training.batches import decoding_batches, pad, read_tokens, token_lengths
 
 __all__ = ["decode_batch", "pad_prompts", "validation_bleu", "write_titles"]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Titles of a row, the best first; ``key`` names what they were written with."""
+
+    key: str
+    row: Count
+    titles: list[str]
 
 
 def pad_prompts(prompts: Sequence[Sequence[int]], device: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -103,15 +114,15 @@ def write_titles(
     batches = decoding_batches(token_lengths(sessions, "input_ids"), config.generate_batch_size)
     mine = batches[accelerator.process_index :: accelerator.num_processes]
     locales = sessions.data.column("locale")
-    file = parts / f"{accelerator.process_index}-of-{accelerator.num_processes}-{os.getpid()}.jsonl"
+    file = parts / f"{accelerator.process_index}-of-{accelerator.num_processes}-{uuid.uuid4().hex}.jsonl"
     with disk_errors(file), file.open("a", encoding="utf-8") as handle, progress_bar() as bar:
         task = bar.add_task("write titles", total=sum(map(len, mine)), note="")
         for rows in mine:
             if not all(row in done for row in rows.tolist()):
                 tokens = read_tokens(sessions, rows)["input_ids"]
                 titles = decode(tokens, locales.take(pa.array(rows)).to_pylist())
-                lines = [json.dumps([key, row, some]) for row, some in zip(rows.tolist(), titles, strict=True)]
-                handle.write("\n".join(lines) + "\n")
+                lines = [line_text(_Part(key, row, some)) for row, some in zip(rows.tolist(), titles, strict=True)]
+                handle.write("".join(lines))
                 handle.flush()
                 os.fsync(handle.fileno())
             bar.advance(task, len(rows))
@@ -124,13 +135,6 @@ def write_titles(
 
 def _read_parts(parts: Path, key: str) -> dict[int, list[str]]:
     """Titles by row from all parts; the last line of a killed process may be torn and is then left out."""
-    done: dict[int, list[str]] = {}
-    for file in sorted(parts.glob("*.jsonl")):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            try:
-                written_key, row, titles = json.loads(line)
-            except ValueError:
-                continue
-            if written_key == key:
-                done[row] = titles
-    return done
+    again = "remove it and give the same command again"
+    lines = (line for file in sorted(parts.glob("*.jsonl")) for line in read_lines(file, _Part, again))
+    return {line.row: line.titles for line in lines if line.key == key}

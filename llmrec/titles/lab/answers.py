@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from llmrec.records import Count
 from llmrec.text.prompts import one_line
 
 __all__ = ["Answer", "Written", "clean_title"]
@@ -31,8 +32,8 @@ class Answer:
     """
 
     text: str
-    prompt_tokens: int | None
-    completion_tokens: int | None
+    prompt_tokens: Count | None
+    completion_tokens: Count | None
     seconds: float
 
 

@@ -6,19 +6,19 @@ Answers repeat what sessions held: the file is its owner's alone.
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from llmrec.errors import DataError, DiskError
 from llmrec.files import digest_of
 from llmrec.output import disk_errors
+from llmrec.records import line_text, parse_record
 from llmrec.titles.lab.answers import Answer
 
 __all__ = ["AnswerCache", "cache_key", "open_cache"]
@@ -30,6 +30,13 @@ _READ_AT_ONCE: Final = 500  # SQLite's limit on variables is far above
 def cache_key(request: Mapping[str, Any]) -> str:
     """Names everything that decides an answer: SHA-256 of the request as JSON."""
     return digest_of(request)
+
+
+@dataclass(frozen=True)
+class _Kept(Answer):
+    """An answer as it is kept; one of before does not say to what."""
+
+    key: str | None = None
 
 
 class AnswerCache:
@@ -53,8 +60,15 @@ class AnswerCache:
                 part = wanted[start : start + _READ_AT_ONCE]
                 marks = ",".join("?" * len(part))
                 rows = self._connection.execute(f"SELECT key, answer FROM answers WHERE key IN ({marks})", part)
-                found.update((key, Answer(**json.loads(answer))) for key, answer in rows)
+                found.update((key, self._answer(key, held)) for key, held in rows)
         return found
+
+    def _answer(self, key: str, held: str) -> Answer:
+        again = "delete it or name another with --cache"
+        kept = parse_record(held, _Kept, self._path, again)
+        if kept.key not in (None, key):
+            raise DataError(f"{self._path}: damaged (the answer to another question); {again}")
+        return Answer(kept.text, kept.prompt_tokens, kept.completion_tokens, kept.seconds)
 
     def add(self, answers: Mapping[str, Answer]) -> None:
         """Keep answers, in the file when this returns; an answer that is there already stays as it is.
@@ -62,7 +76,7 @@ class AnswerCache:
         Raises:
             DiskError: the file cannot be written.
         """
-        rows = [(key, json.dumps(asdict(answer), ensure_ascii=False)) for key, answer in answers.items()]
+        rows = [(key, line_text({**asdict(answer), "key": key})) for key, answer in answers.items()]
         with _explained(self._path), self._lock, self._connection:
             self._connection.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", rows)
 
@@ -85,6 +99,7 @@ def open_cache(path: Path) -> Iterator[AnswerCache]:
     try:
         with _explained(path), connection:
             # a write-ahead log needs no wait for the disk after each answer, and a crash of the machine leaves it whole
+            connection.execute("PRAGMA trusted_schema=OFF")  # a file from elsewhere calls nothing
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL)")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from safetensors.torch import load_file, save_file
 
 from llmrec.console import notice
 from llmrec.errors import ConfigError, ModelError, require
+from llmrec.records import Digest, read_record
 from llmrec.titles.models.causal import is_causal
 from llmrec.titles.models.model import (
     BASE,
@@ -32,6 +33,14 @@ ADAPTER = "adapter_config.json"
 ALL = "all-linear"
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # on every CPU it misses an optional package for speed
 CHECKPOINT = "adapters.safetensors"
+
+
+class _Adapter(msgspec.Struct):  # peft's, which says more
+    base_model_name_or_path: str
+
+
+class _Base(msgspec.Struct, forbid_unknown_fields=True):
+    fingerprint: Digest
 
 
 def weight_settings(accelerator: Any, config: GenerateConfig) -> dict[str, Any]:
@@ -155,16 +164,15 @@ def open_model(name: str, *, base: str | None = None, four_bit: bool = False) ->
 
 
 def _base_name(folder: Path) -> str:
-    try:
-        return str(json.loads((folder / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder / ADAPTER}: not an adapter's settings; train it again") from error
+    return read_record(folder / ADAPTER, _Adapter, "train it again", error=ModelError).base_model_name_or_path
 
 
 def _check_base(folder: Path, base: str, model: Any) -> None:
     """An adapter from elsewhere has no note, and is taken at its word."""
     file = folder / BASE
-    if file.is_file() and json.loads(file.read_text(encoding="utf-8"))["fingerprint"] != fingerprint(model):
+    if not file.is_file():
+        return
+    if read_record(file, _Base, "train it again", error=ModelError).fingerprint != fingerprint(model):
         raise ModelError(f"{folder}: an adapter for another base model than {base}; name its own with --base-model")
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import msgspec
 import torch
+from msgspec import Meta
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -21,10 +20,11 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from llmrec.errors import ConfigError, ModelError, nearest, require
+from llmrec.errors import ConfigError, ModelError, require
 from llmrec.files import sha256_of_all
 from llmrec.output import atomic_folder
 from llmrec.processes import local_rank
+from llmrec.records import Count, read_record, record_text
 
 __all__ = [
     "BASE",
@@ -43,6 +43,7 @@ __all__ = [
 CARD = "llmrec.json"
 BASE = "base.json"  # beside an adapter: which weights it was trained on
 EMBEDDING_STD = 0.08
+Tokens = Annotated[int, Meta(ge=1, le=1 << 24)]
 
 transformers_logging.disable_progress_bar()  # its bars for one file of weights would tear ours apart
 
@@ -62,9 +63,9 @@ class ModelCard:
 
     prompt: str
     prompt_hash: str
-    k: int
-    max_source_tokens: int
-    max_target_tokens: int
+    k: Count
+    max_source_tokens: Tokens
+    max_target_tokens: Tokens
     chat: bool = False
 
 
@@ -202,12 +203,12 @@ def save_model(
     with atomic_folder(folder) as temporary:
         if adapted:  # its default asks the hub whether the base's vocabulary has grown
             model.save_pretrained(temporary, state_dict=weights, save_embedding_layers=False)
-            (temporary / BASE).write_text(json.dumps({"fingerprint": fingerprint(model)}) + "\n", encoding="utf-8")
+            (temporary / BASE).write_text(record_text({"fingerprint": fingerprint(model)}), encoding="utf-8")
         else:
             model.save_pretrained(temporary, state_dict=weights)
         tokenizer.save_pretrained(temporary)
         if card is not None:
-            (temporary / CARD).write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
+            (temporary / CARD).write_text(record_text(card), encoding="utf-8")
 
 
 def fingerprint(model: Any) -> str:
@@ -241,11 +242,4 @@ def read_model_card(name: str) -> ModelCard | None:
     file = Path(name) / CARD
     if not file.is_file():
         return None
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        unknown = set(content) - set(ModelCard.__dataclass_fields__)
-        if unknown:
-            raise ModelError(f"{file}: unknown key '{min(unknown)}'{nearest(min(unknown), content)}")
-        return msgspec.convert(content, ModelCard)
-    except (ValueError, TypeError) as error:
-        raise ModelError(f"{file}: not a model card of this version; train the model again") from error
+    return read_record(file, ModelCard, "train the model again", error=ModelError)

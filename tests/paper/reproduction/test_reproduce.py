@@ -25,6 +25,7 @@ from llmrec.paper.reproduction.verdict import Verdict
 from llmrec.synth import synthesize
 from tests.browser import needs_chromium, open_page, svg_marks
 from tests.places import REAL
+from tests.rewriting import rewrite
 
 REAL_M2 = REAL / "amazon-m2"
 
@@ -195,8 +196,7 @@ def test_the_papers_protocol_is_judged_by_the_paper(store: Path, tmp_path: Path)
     folder = recipes(tmp_path, {"whole": RANK})
     real = tmp_path / "store"
     shutil.copytree(store, real)
-    manifest = real / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"synthetic": true', '"synthetic": false'), encoding="utf-8")
+    rewrite(real / "manifest.json", {"synthetic": False})
     job = ReproduceJob(tables=["table1"], data=real, out=tmp_path / "out", recorded=tmp_path / "no", recipes=folder)
     (outcome,) = reproduce(job)
     (row,) = outcome.rows
