@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from llmrec.data.connection import connected
 from llmrec.data.sessions import read_sessions_file
 from llmrec.errors import ConfigError, DataError
-from llmrec.output import atomic_folder
+from llmrec.output import atomic_folder, check
 from llmrec.ragged import list_lengths, row_numbers, split_last
 
 __all__ = ["Holdout", "continued_groups", "groups_of_sequences", "hold_out"]
@@ -81,6 +81,7 @@ def hold_out(
         raise ConfigError(f"--seed must be at least 0; got {seed}")
     if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} <= set(FILES)):
         raise ConfigError(f"{out}: exists and holds something else; choose another folder")
+    check(out, "folder")
     table = _read(file, locales)
     held = _draw(table, share, seed, continued_groups(table) if grouped else np.arange(len(table)))
     if not len(held):

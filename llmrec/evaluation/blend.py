@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.metrics import MAX_RANKED
 from llmrec.evaluation.runs import Run, read_run, write_run
+from llmrec.output import check
 from llmrec.ragged import list_array, list_lengths, offsets_of, places_within, row_numbers
 from llmrec.within import order_within
 
@@ -55,6 +56,7 @@ def blend_runs(
         raise ConfigError(f"damping must be at least 0; got {damping}")
     if not 1 <= k <= MAX_RANKED:
         raise ConfigError(f"k must be from 1 to {MAX_RANKED}; got {k}")
+    check(out, "run")
     loaded = [read_run(path) for path in runs]
     for run in loaded:
         _check(run, loaded[0])

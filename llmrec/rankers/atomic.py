@@ -14,7 +14,7 @@ import yaml
 from llmrec.arrays import Ints
 from llmrec.console import track
 from llmrec.errors import ConfigError, DataError
-from llmrec.output import atomic_folder
+from llmrec.output import atomic_folder, check
 from llmrec.ragged import Ragged, flat_ranges, list_array, list_lengths, offsets_of
 from llmrec.rankers.sessions import Sessions, TrainingSessions
 
@@ -72,6 +72,7 @@ def export_atomic(
     """
     if out.exists() and not (out / f"{out.name}.train.inter").is_file() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out}: exists and holds no atomic files; choose another folder")
+    check(out, "folder")
     lengths = list_lengths(training.sequences)
     usable = np.flatnonzero(lengths >= 2)
     if not len(usable):

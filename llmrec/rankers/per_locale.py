@@ -139,6 +139,15 @@ class PerLocale:
                 ranker.save(temporary / str(place))
 
     @staticmethod
+    def refuse_foreign(folder: Path) -> None:
+        """Refuse to write them in the place of something else, before they are learnt.
+
+        Raises:
+            ConfigError: ``folder`` holds something else.
+        """
+        _KIND.refuse_foreign(folder)
+
+    @staticmethod
     def is_at(folder: Path) -> bool:
         """Whether a folder holds rankers by locale."""
         return _KIND.is_at(folder)

@@ -14,8 +14,10 @@ from llmrec.errors import ConfigError
 from llmrec.evaluation.metrics import MAX_RANKED
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.files import sha256_of_all
+from llmrec.output import check
 from llmrec.processes import is_first_process
 from llmrec.rankers.atomic import export_atomic
+from llmrec.rankers.base import RANKER
 from llmrec.rankers.fitting import AnyRanker, Learning, fitted, learning, product_table
 from llmrec.rankers.per_locale import PerLocale
 from llmrec.rankers.recipes import ranker_settings
@@ -23,12 +25,13 @@ from llmrec.rankers.registry import ranker_class
 from llmrec.rankers.sessions import Sessions, read_session_files, read_training_files
 from llmrec.rankers.settings import RankJob
 from llmrec.schema import PRODUCT_COLUMNS
-from llmrec.settings import recipe_names
+from llmrec.settings import claiming, recipe_names
 from llmrec.training.trackers import tracker_names
 
 __all__ = ["RankJob", "export_job", "learning_material", "ranker_settings", "run_rank_job", "tracker_settings"]
 
 
+@claiming
 def run_rank_job(job: RankJob) -> AnyRanker:
     """Learn or load, rank, write; returns the ranker.
 
@@ -65,6 +68,7 @@ def export_job(job: RankJob, folder: Path) -> None:
     """
     if not job.train:
         raise ConfigError("nothing to export: give --train FILE")
+    check(folder, "folder")
     sessions = read_session_files(job.sessions) if job.sessions else None
     products = None if job.products is None else load_products(job.products, PRODUCT_COLUMNS)
     training = read_training_files(job.train)
@@ -102,6 +106,9 @@ def _check(job: RankJob) -> None:
                 raise ConfigError(f"{flag} cannot change a saved ranker; leave it out, or give --train FILE to go on")
     if job.transductive and job.sessions is None:
         raise ConfigError("--transductive learns from the sessions to rank for; give --sessions FILE")
+    if job.save is not None:
+        by_locale = job.per_locale or (job.load is not None and PerLocale.is_at(job.load))
+        (PerLocale if by_locale else RANKER).refuse_foreign(job.save)
 
 
 def _learn(job: RankJob, sessions: Sessions | None) -> AnyRanker:

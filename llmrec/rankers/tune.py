@@ -18,6 +18,7 @@ from llmrec.data.products import load_products
 from llmrec.errors import ConfigError, DataError, require
 from llmrec.evaluation.metrics import mrr_at_k, ranks_of_targets
 from llmrec.evaluation.provenance import collect_provenance
+from llmrec.output import check
 from llmrec.ragged import list_lengths
 from llmrec.rankers.rank import ranker_settings, tracker_settings
 from llmrec.rankers.registry import ranker_class
@@ -93,6 +94,8 @@ def run_tune_job(job: TuneJob) -> dict[str, Any]:
         MissingExtraError: Optuna is not installed.
     """
     optuna = require("optuna", "rank")
+    check(job.out)
+    check(_storage(job), "place")  # not locked: Optuna's journal lets several processes share a search
     if job.trials < 1:
         raise ConfigError(f"--trials must be at least 1; got {job.trials}")
     if not 0 < job.validation_share < 1:
@@ -155,6 +158,10 @@ def _parted(job: TuneJob) -> tuple[TrainingSessions, Sessions, Any]:
     return training, sessions, targets
 
 
+def _storage(job: TuneJob) -> Path:
+    return job.storage or job.out.with_suffix(".search")
+
+
 def _opened(job: TuneJob, space: Space) -> Search:
     made_with = {
         "space": json.dumps([space.choices, space.ranges], default=list),
@@ -162,7 +169,7 @@ def _opened(job: TuneJob, space: Space) -> Search:
         "settings": json.dumps([job.recipe, dict(job.settings)], default=str),
         "protocol": [job.seed, job.validation_share, job.transductive],
     }
-    return Search.open(job.storage or job.out.with_suffix(".search"), job.ranker, space, made_with, seed=job.seed)
+    return Search.open(_storage(job), job.ranker, space, made_with, seed=job.seed)
 
 
 def _value(value: Any) -> Any:

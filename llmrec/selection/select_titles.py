@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,12 +32,13 @@ from llmrec.selection.ngrams import NO_TITLE
 from llmrec.selection.selector import SELECTOR, Selector
 from llmrec.selection.settings import SelectJob, SelectSettings
 from llmrec.selection.table import TitleTable
-from llmrec.settings import deciding, load_recipe, resolve
+from llmrec.settings import claiming, deciding, load_recipe, resolve
 
 __all__ = ["SelectJob", "run_ablation_job", "run_select_job", "select_settings"]
 
 CHUNK: Final = 1024  # sessions chosen for at once, so that memory does not grow with their number
 RECIPE: Final = "select"
+_PART: Final = re.compile(r"[0-9a-f]{16}-[0-9]{9,}\.parquet")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class _Files:
     products: Path
 
 
+@claiming
 def run_select_job(job: SelectJob) -> Selector:
     """Learn or load, choose, write; returns the selector.
 
@@ -76,7 +79,7 @@ def run_select_job(job: SelectJob) -> Selector:
         titles = _titles(job, selector, sessions, table, given, _key(job, files, selector))
         write_run(job.out, sessions.locales, titles, provenance, partial=job.limit is not None)
         notice(f"{len(sessions):,} titles in {job.out}; score them: llmrec evaluate {job.out} --targets FILE")
-        shutil.rmtree(_parts(job.out), ignore_errors=True)
+        _clear(_parts(job.out))
     if job.last_title is not None:
         provenance = _provenance(job, files, selector, started) | {"method": "Last Product Title"}
         write_run(job.last_title, sessions.locales, _last_titles(sessions, table), provenance, job.limit is not None)
@@ -114,6 +117,8 @@ def _check(job: SelectJob) -> None:
         raise ConfigError("without --data give all of --train FILE, --sessions FILE and --products FILE")
     if job.load is not None and (job.recipe or job.settings or job.without or job.transductive or job.cold or job.save):
         raise ConfigError("--load takes a selector as it is; leave --recipe, --set, --transductive, --cold, --save out")
+    if job.save is not None:
+        SELECTOR.refuse_foreign(job.save)
     if job.split == "development" and job.data is not None and job.load is None:
         raise ConfigError("the selector learns from development; choose another --split")
 
@@ -174,7 +179,7 @@ def _titles(
         return []
     parts = _parts(job.out)
     if not job.resume:
-        shutil.rmtree(parts, ignore_errors=True)
+        _clear(parts)
     with disk_errors(parts):
         parts.mkdir(parents=True, exist_ok=True)
     titles: list[str] = []
@@ -208,6 +213,15 @@ def _last_titles(sessions: Sessions, table: TitleTable) -> list[str]:
 
 def _parts(out: Path) -> Path:
     return out.with_name(f"{out.stem}.parts")
+
+
+def _clear(parts: Path) -> None:
+    """Remove finished chunks, and their folder if it holds nothing else."""
+    for part in parts.glob("*.parquet"):
+        if _PART.fullmatch(part.name):
+            part.unlink()
+    with contextlib.suppress(OSError):
+        parts.rmdir()
 
 
 def _digest(job: SelectJob, files: _Files) -> str:

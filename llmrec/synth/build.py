@@ -17,7 +17,7 @@ from llmrec.arrays import Ints
 from llmrec.console import progress_bar
 from llmrec.data.sources import SYNTHETIC
 from llmrec.errors import ConfigError
-from llmrec.output import atomic_folder
+from llmrec.output import atomic_folder, check
 from llmrec.records import Count, read_record, record_text
 from llmrec.schema import PRODUCT_COLUMNS
 from llmrec.synth.csv_rows import printed_lists, write_header, write_rows
@@ -56,6 +56,7 @@ def synthesize(out: Path, size: str = "tiny", seed: int = 0) -> Path:
     if seed < 0:
         raise ConfigError(f"seed {seed} is below 0; give 0 or more")
     _refuse_foreign(out)
+    check(out, "folder")
     lexicon = load_lexicon()
     catalogue = build_catalogue(plans, lexicon, _rng(seed, "catalogue"))
     with atomic_folder(out) as folder, progress_bar() as bar:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from llmrec.data.store import Store
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.evaluation.runs import write_run
+from llmrec.output import check
 from llmrec.titles.prompting.recent_products import iterate_recent_products, open_split, session_ranges
 
 __all__ = ["write_last_titles"]
@@ -32,6 +33,7 @@ def write_last_titles(store: Store, split: str, out: Path) -> int:
         DiskError: ``out`` cannot be written.
     """
     started = time.monotonic()
+    check(out, "run")
     with open_split(store, split, ("title",)) as (sessions, products):
         parts = list(iterate_recent_products(sessions, products, session_ranges(sessions), k=1, fields=("title",)))
     locales = pa.chunked_array([chunk for part in parts for chunk in part["locale"].chunks], pa.string())

@@ -18,16 +18,37 @@ from llmrec.evaluation.provenance import collect_provenance
 from llmrec.evaluation.results import Result, write_result
 from llmrec.evaluation.runs import write_run
 from llmrec.evaluation.targets import read_targets
+from llmrec.output import Kind
 from llmrec.reporting.tables import render_markdown
 from llmrec.titles.report import ReportedRun, write_generation_report
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.setup import LABELLED_SPLITS, Job
 from llmrec.titles.titled_products import products_of_titles
 
-__all__ = ["Select", "publish", "score"]
+__all__ = ["Select", "outputs", "publish", "score"]
 
 BASELINE = "Last Product Title"  # paper §4.3
 Select = Callable[[Job, Path, Path], None]  # run of the written titles and of the last ones → a run of chosen titles
+
+
+def outputs(job: Job) -> list[tuple[Path, Kind]]:
+    """What a job writes: a training has the whole folder, while two splits may be written in one side by side."""
+    runs = [_run_of(job), _baseline_of(job), *([job.config.items] if job.config.items else [])]
+    files = [_scores_of(job, runs[0]), *([job.folder / "report.html"] if job.config.report else [])]
+    folder = job.folder if job.loaded is None else job.folder / f"parts_{job.split}"
+    return [(folder, "place"), *((run, "run") for run in runs), *((file, "file") for file in files)]
+
+
+def _run_of(job: Job) -> Path:
+    return job.config.out or job.folder / f"titles_{job.split}.parquet"
+
+
+def _baseline_of(job: Job) -> Path:
+    return job.folder / f"last_title_{job.split}.parquet"
+
+
+def _scores_of(job: Job, run: Path) -> Path:
+    return job.folder / f"{run.stem}.result.json"
 
 
 def publish(job: Job, sessions: Dataset, written: list[list[str]], select: Select | None = None) -> Result | None:
@@ -46,8 +67,7 @@ def publish(job: Job, sessions: Dataset, written: list[list[str]], select: Selec
         DiskError: a file cannot be written.
     """
     config, titles = job.config, [some[0] for some in written]
-    run = config.out or job.folder / f"titles_{job.split}.parquet"
-    baseline = job.folder / f"last_title_{job.split}.parquet"
+    run, baseline = _run_of(job), _baseline_of(job)
     provenance = collect_provenance(
         recipe=config.recipe, seed=config.seed, fingerprint=job.store.fingerprint, started=job.started
     ) | stamped(job.overlap)
@@ -88,7 +108,7 @@ def score(job: Job, run: Path, baseline: Path) -> Result | None:
     if targets is None:
         return None
     result = _named(evaluate_run(run, targets, products=job.store.products, compare=baseline))
-    write_result(job.folder / f"{run.stem}.result.json", result)
+    write_result(_scores_of(job, run), result)
     out.print(render_markdown(result))
     return result
 

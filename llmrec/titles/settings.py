@@ -44,7 +44,7 @@ class GenerateConfig:
         None, "Run file (Parquet); titles_SPLIT.parquet in the output folder if not given.", decides=None, output="run"
     )
     output_dir: Path | None = option(
-        None, "Folder for model, checkpoints, logs and run; under runs/ if not given.", decides=None, output="place"
+        None, "Folder for model, checkpoints, logs and run; under runs/ if not given.", decides=None
     )
     select: bool = option(
         False, "Then choose among written titles, the session's and likely products' (llmrec select).", decides=None
@@ -123,7 +123,10 @@ class GenerateConfig:
         "none", "`catalogue`: write only titles of existing products of the session's locale.", decides="titles"
     )
     items: Path | None = option(
-        None, "With --constrain catalogue: also write the products of all beams as a run of ranked lists.", decides=None
+        None,
+        "With --constrain catalogue: also write the products of all beams as a run of ranked lists.",
+        decides=None,
+        output="run",
     )
 
     @property

@@ -19,7 +19,7 @@ from llmrec.data.importing import import_dataset
 from llmrec.data.overlap import Overlap, overlap_of_files, refuse_overlap
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, StoreError, require
-from llmrec.output import disk_errors
+from llmrec.output import check, disk_errors
 from llmrec.processes import num_processes
 from llmrec.synth import is_current, synthesize
 from llmrec.text.prompts import Prompt
@@ -80,6 +80,7 @@ def prepare_job(config: GenerateConfig) -> Job:
     loaded = _named_model(config, card)
     split = _split(given, config.split) if given else config.split
     folder = config.output_dir or RUNS / _default_name(config, card.k)
+    check(folder, "place")
     accelerator = _accelerator(folder)
     refuse_fp16(accelerator)
     if accelerator.is_main_process:

@@ -17,7 +17,7 @@ from llmrec.data.store import Store
 from llmrec.errors import ConfigError, LlmrecError, require
 from llmrec.evaluation.results import read_result
 from llmrec.output import disk_errors, write_text
-from llmrec.settings import RECIPES, Recipe, decided_by, load_recipe, option, resolve
+from llmrec.settings import RECIPES, Recipe, claiming, decided_by, load_recipe, option, resolve
 from llmrec.titles.settings import GenerateConfig
 from llmrec.training.history import read_history
 from llmrec.training.search import Search, Space, print_trials, read_named, readable, write_recipe
@@ -94,6 +94,7 @@ def load_grid(name: str) -> dict[str, list[Any]]:
     return checked
 
 
+@claiming
 def run_sweep(job: SweepJob) -> list[Scored]:
     """Train and score every cell that is not done yet, and write the best setting as a recipe.
 

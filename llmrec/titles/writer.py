@@ -17,7 +17,7 @@ from llmrec.errors import ConfigError
 from llmrec.evaluation.results import Result
 from llmrec.files import digest_of
 from llmrec.languages import PAPER_BLEU, bleu_tokenizer
-from llmrec.output import disk_errors
+from llmrec.output import claimed, disk_errors
 from llmrec.settings import deciding
 from llmrec.titles.decoding.backends import build_decoder
 from llmrec.titles.decoding.decode import write_titles
@@ -28,7 +28,7 @@ from llmrec.titles.models.tokenizer import build_tokenizer
 from llmrec.titles.models.trim import trim
 from llmrec.titles.prompting.affixes import build_affixes
 from llmrec.titles.prompting.prompt_sessions import build_prompt_sessions, build_training_prompts
-from llmrec.titles.publish import Select, publish
+from llmrec.titles.publish import Select, outputs, publish
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.setup import Job, prepare_job
 from llmrec.titles.training.train import train
@@ -42,7 +42,7 @@ TOKENIZER_TITLES = 200_000  # more add minutes and change few pieces
 def run_generation(config: GenerateConfig, select: Select | None = None) -> Result | None:
     """See `llmrec.titles.generate_titles`."""
     job = prepare_job(config)
-    with disk_errors(job.folder):  # logs and history are appended to, not renamed into place
+    with claimed(*outputs(job)), disk_errors(job.folder):  # logs and history are appended to, not renamed into place
         result = _train_and_write(job, select)
     job.accelerator.wait_for_everyone()
     job.accelerator.end_training()

@@ -71,7 +71,8 @@ def save_checkpoint(accelerator: Any, folder: Path, progress: Progress, settings
     temporary = folder / f".{target.name}.tmp"
     with disk_errors(target):
         if accelerator.is_main_process:
-            shutil.rmtree(temporary, ignore_errors=True)
+            for unfinished in folder.glob(".step-*.tmp"):
+                shutil.rmtree(unfinished, ignore_errors=True)
             temporary.mkdir(parents=True)
         accelerator.wait_for_everyone()
         accelerator.save_state(str(temporary))
@@ -81,10 +82,9 @@ def save_checkpoint(accelerator: Any, folder: Path, progress: Progress, settings
             for file in temporary.rglob("*"):
                 if file.is_file():
                     sync(file)
-            older = checkpoints(folder)
             shutil.rmtree(target, ignore_errors=True)
             temporary.rename(target)
-            for path in older:
+            for path in folder.glob("step-*"):
                 if path != target:
                     shutil.rmtree(path, ignore_errors=True)
         accelerator.wait_for_everyone()
@@ -121,7 +121,7 @@ def restore(accelerator: Any, folder: Path) -> None:
 def finish(folder: Path, progress: Progress, settings: Mapping[str, Any]) -> None:
     """Mark a training as complete and drop its checkpoints, which are several times the model's size."""
     write_record(folder / FINISHED, _State(progress, settings))
-    for path in checkpoints(folder):
+    for path in [*folder.glob("step-*"), *folder.glob(".step-*.tmp")]:
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from llmrec.output import write_text
+from llmrec.output import Kind, claimed, write_text
 from llmrec.paper.reproduction.recipe import settings_of
 from llmrec.paper.reproduction.records import Cell, Measurement
 from llmrec.paper.reproduction.reproduce import ReproduceJob, RowOutcome, TableOutcome, reproduce
@@ -43,14 +43,16 @@ def reproduce_and_report(job: ReproduceJob) -> tuple[str, bool, Path | None]:
     Returns:
         The Markdown, whether a cell failed, and the page; no page where there is no data.
     """
-    outcomes = reproduce(job)
-    text = render_tables(outcomes)
-    failed = any(outcome.failed for outcome in outcomes)
-    if job.data is None:
-        return text, failed, None
     folder = job.folder
-    write_text(folder / "report.md", text)
-    write_page(folder / "report.html", outcomes)
+    written: list[tuple[Path, Kind]] = [] if job.data is None else [(folder, "place")]
+    with claimed(*written):
+        outcomes = reproduce(job)
+        text = render_tables(outcomes)
+        failed = any(outcome.failed for outcome in outcomes)
+        if job.data is None:
+            return text, failed, None
+        write_text(folder / "report.md", text)
+        write_page(folder / "report.html", outcomes)
     return text, failed, folder / "report.html"
 
 

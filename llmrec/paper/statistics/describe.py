@@ -20,7 +20,7 @@ from llmrec.paper.statistics.corpus import ALL, TRAIN, Corpus, open_corpus
 from llmrec.paper.statistics.overview import Overview, overview
 from llmrec.paper.statistics.publish import Numbers, write_statistics
 from llmrec.paper.statistics.sknn import NTH, sknn_scores
-from llmrec.settings import option
+from llmrec.settings import claiming, option
 
 __all__ = ["StatisticsJob", "next_command", "render_numbers", "run_statistics_job", "show_statistics"]
 
@@ -59,6 +59,7 @@ def show_statistics(job: StatisticsJob) -> None:
     notice(next_command(job, numbers))
 
 
+@claiming
 def run_statistics_job(job: StatisticsJob) -> Numbers:
     """Count, and write if asked to.
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from llmrec.errors import ConfigError
-from llmrec.output import write_text
+from llmrec.output import check, write_text
 from llmrec.rankers.base import Seen
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.sessions import Sessions, read_session_files
@@ -89,6 +89,7 @@ def explain_file(model: Path, sessions: Path, out: Path, k: int, limit: int) -> 
     for name, value in (("k", k), ("limit", limit)):
         if value < 1:
             raise ConfigError(f"--{name} must be at least 1; got {value}")
+    check(out, "text")
     wanted = read_session_files(sessions).slice(0, limit)
     pairs, ranker = zip(wanted.prev_items.to_pylist(), wanted.locales.to_pylist(), strict=True), Fusion.load(model)
     explained = [explain_session(ranker, items, locale, k) for items, locale in pairs]

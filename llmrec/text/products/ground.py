@@ -23,6 +23,7 @@ from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.metrics import MAX_RANKED
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.evaluation.runs import Run, read_run, write_run
+from llmrec.output import check
 from llmrec.ragged import Ragged, list_lengths, offsets_of, row_numbers
 from llmrec.text.search.keys import key_rows, rows_of_titles
 from llmrec.text.search.similar import SimilarProducts
@@ -52,6 +53,7 @@ def ground_run(run: Path, index: Path, out: Path, k: int = MAX_RANKED, sessions:
     started = time.monotonic()
     if not 1 <= k <= MAX_RANKED:
         raise ConfigError(f"--k must be from 1 to {MAX_RANKED}, the most ids of a list in a run; got {k}")
+    check(out, "run")
     titles = read_run(run)
     if titles.kind != "titles":
         raise ConfigError(f"{run}: holds ranked lists already; ground takes a run of titles")

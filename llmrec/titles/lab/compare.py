@@ -14,6 +14,7 @@ from llmrec.data.store import Store
 from llmrec.errors import ConfigError, ModelError, require, without_secrets
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.reporting.blocks import to_terminal
+from llmrec.settings import claiming
 from llmrec.text.prompts import load_prompt
 from llmrec.titles.lab.answers import Written
 from llmrec.titles.lab.cache import AnswerCache, open_cache
@@ -36,6 +37,7 @@ __all__ = ["compare_prompts"]
 Examples = dict[str, list[SampledSession]]
 
 
+@claiming
 def compare_prompts(settings: CompareSettings) -> list[CellScore]:
     """Answer the same sessions with every combination, score them, print the tables and write page and records.
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from llmrec.console import notice
 from llmrec.errors import ConfigError, ModelError, require
+from llmrec.output import check
 from llmrec.records import Digest, read_record
 from llmrec.titles.models.causal import is_causal
 from llmrec.titles.models.model import (
@@ -212,6 +213,7 @@ def merge_adapter(folder: Path, out: Path, base: str | None = None) -> None:
     """
     if not is_adapter(str(folder)):
         raise ConfigError(f"{folder}: no {ADAPTER} here, so nothing to merge; give the model folder of a LoRA training")
+    check(out, "folder")
     model, tokenizer = open_model(str(folder), base=base)
     save_model(out, model, tokenizer, read_model_card(str(folder)))
     notice(f"wrote {out}; next: accelerate launch scripts/gen.py --data STORE --model {out}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from llmrec.console import notice
 from llmrec.data.store import Store
+from llmrec.output import check
 from llmrec.text.prompts import load_prompt
 from llmrec.titles.models.model import load_model, read_model_card, save_model
 from llmrec.titles.models.trim import restore, trim
@@ -30,6 +31,7 @@ def trim_folder(name: str, store: Store, out: Path, prompts: Sequence[str], freq
         ModelError: the model cannot be loaded or trimmed.
         DiskError: ``out`` cannot be written.
     """
+    check(out, "folder")
     card = read_model_card(name)
     texts = [load_prompt(one) for one in prompts or [card.prompt if card else "plain"]]
     model, tokenizer = load_model(name)
@@ -52,6 +54,7 @@ def restore_folder(name: str, full: str, out: Path) -> None:
         ModelError: a model cannot be loaded, or ``name`` was not trimmed from ``full``.
         DiskError: ``out`` cannot be written.
     """
+    check(out, "folder")
     full_model, full_tokenizer = load_model(full)
     restored = restore(*load_model(name), full_model, full_tokenizer)
     save_model(out, restored, full_tokenizer, read_model_card(name))

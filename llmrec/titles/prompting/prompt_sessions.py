@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +14,7 @@ from llmrec.console import progress_bar
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError
 from llmrec.files import digest_of
-from llmrec.output import atomic_file
+from llmrec.output import atomic_file, scratch_folder
 from llmrec.text.prompts import Prompt
 from llmrec.titles.prompting.affixes import PromptAffixes
 from llmrec.titles.prompting.prompt_tokens import check_room, encode_prompts, encode_titles
@@ -159,11 +158,11 @@ class _Plan:
 def _write(file: Path, store: Store, split: str, k: int, limit: int | None, sample: int | None, plan: _Plan) -> None:
     """Write the rows of all sessions as an Arrow stream, one batch in memory at a time."""
     with (
-        tempfile.TemporaryDirectory(dir=file.parent, prefix=".scratch-") as scratch,
+        scratch_folder(file) as scratch,
         pa.OSFile(str(file), "wb") as sink,
         pa.ipc.new_stream(sink, plan.schema) as stream,
         progress_bar() as bar,
-        open_split(store, split, plan.prompt.fields, Path(scratch)) as (sessions, products),
+        open_split(store, split, plan.prompt.fields, scratch) as (sessions, products),
     ):
         sessions = draw_sessions(sessions, sample) if sample is not None else sessions
         ranges = session_ranges(sessions, limit)

@@ -14,6 +14,7 @@ from llmrec.console import notice
 from llmrec.data.overlap import overlap_of_files, refuse_overlap
 from llmrec.data.products import load_products
 from llmrec.errors import ConfigError, DataError, require
+from llmrec.output import claimed
 from llmrec.processes import is_first_process
 from llmrec.ragged import Ragged
 from llmrec.settings import load_recipe, resolve
@@ -58,11 +59,16 @@ def run_train_encoder_job(job: TrainEncoderJob, finder: Callable[[Any], Any] | N
         ModelError: the encoder to start from cannot be read.
     """
     require("torch", "text")
-    from llmrec.text.encoders.learning.contrastive import train_encoder
-
     settings = encoder_settings(job.recipe, job.changes)
     folder = job.checkpoints or job.out.with_name(f"{job.out.name}.training")
     tracker_names(settings.log_to, folder)  # before anything slow starts
+    with claimed((job.out, "folder"), (folder, "place")):
+        return _trained(job, settings, folder, finder)
+
+
+def _trained(
+    job: TrainEncoderJob, settings: EncoderSettings, folder: Path, finder: Callable[[Any], Any] | None
+) -> Encoder:
     _check(job, folder)
     if job.sessions is not None:
         refuse_overlap(overlap_of_files(job.train, job.sessions), job.train, job.sessions.name, job.allow_overlap)
@@ -73,6 +79,8 @@ def run_train_encoder_job(job: TrainEncoderJob, finder: Callable[[Any], Any] | N
     sessions, held = _validation(replace(sessions, values=items.astype(np.int64)), settings)
     pairs = session_pairs(sessions, len(seen), window=settings.window, decay=settings.pair_decay)
     notice(f"{len(pairs):,} pairs of {len(seen):,} products; {len(held.targets):,} sessions to validate on")
+    from llmrec.text.encoders.learning.contrastive import train_encoder
+
     k = min(100, max(1, len(seen) // 10))  # of a few products, the first 100 are all of them
     trainable = _trainable(settings, texts, corpus)
     _, same_text = np.unique(np.array(texts, dtype=object), return_inverse=True)
