@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Bools", "Floats", "Ints", "checked"]
+__all__ = ["Bools", "Floats", "Ints", "checked", "open_npy"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -53,6 +54,19 @@ def checked(
         falls = array[1:] < array[:-1] if rising == "weakly" else array[1:] <= array[:-1]
         if falls.any():
             raise ValueError(f"{name} does not rise")
+    return array
+
+
+def open_npy(path: Path) -> NDArray[Any]:
+    """The array of a ``.npy`` file, mapped into memory: nothing is read or taken before it is used.
+
+    Raises:
+        OSError: there is none.
+        ValueError: the file is cut short, longer than its array, or none of numbers.
+    """
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.memmap) or array.offset + array.nbytes != path.stat().st_size:
+        raise ValueError(f"{path.name} is longer or shorter than its array")
     return array
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Iterable
+import os
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
@@ -14,11 +17,16 @@ from llmrec.errors import ConfigError
 
 __all__ = [
     "digest_of",
+    "known_sha256",
+    "once",
     "read_yaml",
     "sha256_of",
     "sha256_of_all",
     "shipped_folder",
 ]
+
+_CLOCK_STEP_NS: Final = 1_000_000_000
+_MOST_SEEN: Final = 4_096
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -33,6 +41,60 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def once(path: Path, what: str, work: Callable[[], str]) -> str:
+    """What ``work`` finds in a file, which is done once for as long as nothing touches the file.
+
+    This user's cache (``$XDG_CACHE_HOME/llmrec/seen``, or under ``~/.cache``) keeps it by the file's device, number,
+    size, and the nanoseconds at which content and entry last changed; without a cache it is done every time. What
+    ``work`` raises is not kept.
+
+    Args:
+        path: The file.
+        what: What is asked of it; another question has another answer.
+        work: Reads the file and gives a short text.
+    """
+    before, folder = path.stat(), _seen_folder()
+    signature = (before.st_dev, before.st_ino, before.st_size, before.st_mtime_ns, before.st_ctime_ns)
+    entry = None if folder is None else folder / digest_of([what, *signature])
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if entry is not None and (known := entry.read_text(encoding="ascii")).endswith("\n"):
+            return known[:-1]
+    found = work()
+    after = path.stat()
+    same = signature == (after.st_dev, after.st_ino, after.st_size, after.st_mtime_ns, after.st_ctime_ns)
+    # a change within a clock's step after the last one would leave no trace
+    if entry is not None and same and time.time_ns() - after.st_ctime_ns > _CLOCK_STEP_NS:
+        with contextlib.suppress(OSError):
+            _keep(entry, found)
+    return found
+
+
+def _seen_folder() -> Path | None:
+    """Where `once` keeps what it found, if nobody else can write there."""
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "llmrec" / "seen"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        held = folder.stat()
+    except (OSError, RuntimeError):  # there is no home
+        return None
+    foreign = hasattr(os, "getuid") and (held.st_uid != os.getuid() or held.st_mode & 0o022)
+    return None if foreign else folder
+
+
+def _keep(entry: Path, found: str) -> None:
+    entries = list(entry.parent.iterdir())
+    for old in entries if len(entries) >= _MOST_SEEN else ():
+        old.unlink(missing_ok=True)
+    descriptor = os.open(entry, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as handle:
+        handle.write(f"{found}\n")  # whole with its end
+
+
+def known_sha256(path: Path) -> str:
+    """`sha256_of`, `once`: for a large file that is mapped into memory and else never read whole."""
+    return once(path, "sha256", lambda: sha256_of(path))
 
 
 def sha256_of_all(paths: Iterable[Path]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.arrays import Floats, Ints, checked
+from llmrec.errors import ModelError
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.counting.base import CountingRanker
 from llmrec.rankers.counting.counts import followers, steps_of
@@ -57,6 +58,7 @@ class Popularity(CountingRanker[PopularitySettings]):
     fills_up = False  # it pads by its own rule
     _followers: WeightedRows  # falling by weight
     _padding: Ints  # (P,)
+    _unread = False  # whether the followers are a file's that nothing was ranked by yet
 
     def _count(self, training: CodedSessions) -> None:
         def sorted_followers(steps: ir.Table) -> ir.Table:
@@ -73,6 +75,7 @@ class Popularity(CountingRanker[PopularitySettings]):
         self._padding = names[np.lexsort((first, -counts))][: self.settings.padding].astype(np.int64)
 
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
+        self._refuse_twice()
         last = sessions.ends
         known = np.flatnonzero(last != UNKNOWN)
         lengths, places = self._followers.places(last[known])
@@ -85,6 +88,14 @@ class Popularity(CountingRanker[PopularitySettings]):
         unseen[rows] = False
         self._pad(ranked, scores, sessions, unseen, seen)
         return ranked, scores
+
+    def _refuse_twice(self) -> None:
+        """Refuse followers from a file that name an item twice; a sort, which is left to the first ranking."""
+        if self._unread:
+            keys = np.sort(self._followers.rows * len(self.catalogue.vocabulary) + self._followers.values)
+            if (keys[1:] == keys[:-1]).any():
+                raise ModelError("popularity: damaged ranker (an item follows another one twice); fit it again")
+            self._unread = False
 
     def _pad(
         self, ranked: Ints, scores: Floats, sessions: CodedSessions, unseen: NDArray[np.bool_], seen: Seen
@@ -107,7 +118,7 @@ class Popularity(CountingRanker[PopularitySettings]):
 
     def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         num_items = len(self.catalogue.vocabulary)
-        self._followers = WeightedRows.from_arrays(arrays, "followers", num_items, num_items)
+        self._followers, self._unread = WeightedRows.from_arrays(arrays, "followers", num_items, num_items), True
         self._padding = checked(arrays, "padding", "int64", (None,), least=0, most=num_items - 1)
         if len(np.unique(self._padding)) != len(self._padding):
             raise ValueError("padding holds an item twice")

@@ -45,8 +45,12 @@ def read_sources(folder: Path, catalogue: Catalogue) -> dict[str, Ranker[Any]]:
     """
     sources = {}
     for name, held in _parts(folder, SOURCES):
-        sources[name] = load_ranker(held)
-        sources[name].catalogue = catalogue  # the same; one copy is enough
+        source = load_ranker(held)
+        own = source.catalogue
+        if own.locales != catalogue.locales or not own.vocabulary.ids.equals(catalogue.vocabulary.ids):
+            raise ModelError(f"{held}: '{name}' ranks other items than the fusion; fit it again with --save {folder}")
+        source.catalogue = catalogue  # the same; one copy is enough
+        sources[name] = source
     if not sources:
         raise ModelError(f"{folder / SOURCES}.json: names no source; fit it again with --save {folder}")
     return sources

@@ -26,6 +26,7 @@ from llmrec.data.digests import content_digest
 from llmrec.data.products import read_products_file
 from llmrec.errors import DataError, StoreError
 from llmrec.evaluation.provenance import collect_provenance
+from llmrec.files import known_sha256
 from llmrec.output import atomic_file, check, disk_errors, put_in_place
 from llmrec.records import Count, read_record, write_record
 from llmrec.settings import claiming
@@ -276,6 +277,7 @@ def _finish(
         "template": {"name": template.name, "sha256": template.hash},
         "products": {"num": settings.num, "fingerprint": settings.products},
         "settings": asdict(settings),
+        "files": {name: known_sha256(work / name) for name in (VECTORS, PRODUCTS)},
         **collect_provenance(None, job.seed, settings.products, started),
     }
     write_record(work / EMBEDDINGS.record, EMBEDDINGS.stamped(manifest))

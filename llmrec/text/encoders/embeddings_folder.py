@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from llmrec.arrays import Floats
+from llmrec.arrays import Floats, open_npy
 from llmrec.artefact import Kind, Stamp
 from llmrec.errors import DataError, ModelError, StoreError
-from llmrec.records import Count
+from llmrec.files import known_sha256, once
+from llmrec.records import Count, Digest, FileName
 from llmrec.text.encoders.base import Encoder
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "Embeddings",
     "Manifest",
     "open_embeddings",
+    "read_products",
+    "refuse_long_vectors",
     "refuse_odd_vectors",
 ]
 
@@ -60,6 +63,7 @@ class Manifest(Stamp, frozen=True, kw_only=True, forbid_unknown_fields=False):
     products: MadeOf
     template: MadeWith = MadeWith()
     settings: dict[str, Any] = msgspec.field(default_factory=dict)
+    files: dict[FileName, Digest] = msgspec.field(default_factory=dict)
 
 
 EMBEDDINGS: Final = Kind(
@@ -76,6 +80,8 @@ PRODUCTS: Final = "products.parquet"
 ENCODER: Final = "encoder"
 INDEX: Final = "index"
 COLUMNS: Final = ("locale", "id", "title")
+_PART: Final = 1 << 16  # vectors looked at at once
+_LONGEST: Final = 1.02  # square of a length, which bf16 may round by a hundredth
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,11 @@ def open_embeddings(path: Path) -> Embeddings:
     shape = (manifest.products.num, manifest.encoder.dim)
     if vectors.shape != shape:
         raise StoreError(f"{path / VECTORS}: shape {vectors.shape}, where the manifest says {shape}; {_again(path)}")
+    for name in (VECTORS, PRODUCTS):
+        if name in manifest.files and manifest.files[name] != known_sha256(path / name):
+            raise StoreError(f"{path / name}: damaged (its checksum is not the manifest's); {_again(path)}")
+    with EMBEDDINGS.understood(path):
+        once(path / VECTORS, "vectors of length 1 or 0", lambda: refuse_long_vectors(vectors, VECTORS))
     if len(products) != shape[0]:
         raise StoreError(
             f"{path / PRODUCTS}: {len(products):,} products, where the manifest says {shape[0]:,}; {_again(path)}"
@@ -145,11 +156,33 @@ def refuse_odd_vectors(vectors: NDArray[Any], where: str) -> None:
         raise DataError(f"{where}: the vector of product {row} holds NaN or infinite numbers; use another encoder")
 
 
+def refuse_long_vectors(vectors: Floats, where: str) -> str:
+    """Refuse vectors of a file that are not of length 1 or shorter: what they are nearest to would not be told.
+
+    Args:
+        vectors: Shape ``(N, D)``.
+        where: File to name.
+
+    Returns:
+        "": there is none.
+
+    Raises:
+        ValueError: there is one; NaN and infinite numbers are longer than any.
+    """
+    for start in range(0, len(vectors), _PART):
+        part = np.asarray(vectors[start : start + _PART])
+        with np.errstate(over="ignore", invalid="ignore"):
+            fits = np.einsum("nd,nd->n", part, part) <= _LONGEST
+        if not fits.all():
+            raise ValueError(f"{where}: the vector of product {start + int(np.argmin(fits)) + 1} is none of length 1")
+    return ""
+
+
 def _vectors(path: Path) -> Floats:
     file = path / VECTORS
     try:
-        vectors: Floats = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+        vectors: Floats = open_npy(file)
+    except (OSError, ValueError, ArithmeticError, TypeError) as error:
         raise StoreError(f"{file}: missing or cut short; {_again(path)}") from error
     if vectors.dtype != np.float32 or vectors.ndim != 2:
         raise StoreError(f"{file}: {vectors.dtype} of shape {vectors.shape}, not float32 (N, D); {_again(path)}")
@@ -159,9 +192,24 @@ def _vectors(path: Path) -> Floats:
 def _products(path: Path) -> Any:
     file = path / PRODUCTS
     try:
-        return pq.read_table(file, columns=list(COLUMNS)).cast(pa.schema([(name, pa.string()) for name in COLUMNS]))
-    except (OSError, pa.ArrowException) as error:
+        return read_products(file)
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise StoreError(f"{file}: missing, cut short or without {', '.join(COLUMNS)}; {_again(path)}") from error
+
+
+def read_products(file: Path) -> Any:
+    """Arrow table of `COLUMNS` as text.
+
+    Raises:
+        OSError: there is none.
+        ValueError: a product has no id, or it is no such table; so does `pyarrow.ArrowException`.
+    """
+    table = pq.read_table(file, columns=list(COLUMNS), partitioning=None)
+    products = table.cast(pa.schema([(name, pa.string()) for name in COLUMNS]))
+    if products.column("id").null_count or products.column("locale").null_count:
+        raise ValueError(f"{file.name}: a product without an id or a locale")
+    products.validate(full=True)
+    return products
 
 
 def _again(path: Path) -> str:

@@ -19,15 +19,21 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
+from llmrec.arrays import Ints, checked, open_npy
 from llmrec.artefact import Kind, Stamp
 from llmrec.errors import StoreError
+from llmrec.files import known_sha256, once
 from llmrec.output import atomic_folder, check
 from llmrec.records import Count, Digest, FileName, write_record
-from llmrec.text.encoders.embeddings_folder import INDEX, Embeddings
+from llmrec.text.encoders.embeddings_folder import INDEX, Embeddings, read_products, refuse_long_vectors
 from llmrec.text.search.choose import Kind as ShardKind
 from llmrec.text.search.index import Index, Shard, read_structure, write_structure
+from llmrec.text.search.structure_file import check_structure
 from llmrec.text.search.vectors import Vectors
 
 __all__ = ["SavedIndex", "index_size", "made_of", "read_index", "write_changes", "write_index"]
@@ -63,11 +69,14 @@ class IndexRecord(Stamp, frozen=True, kw_only=True):
     shards: tuple[ShardRecord, ...]
     main: FileName
     changes: FileName | None
+    files: dict[str, Digest] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         held = [shard.locale for shard in self.shards]
         if len(set(held)) < len(held) or len(set(self.locales)) < len(self.locales):
             raise ValueError("a locale twice")
+        if any((shard.kind == "exact") != (shard.file is None) for shard in self.shards):
+            raise ValueError("a shard without its file, or an exact one with one")
         if held and max(held) >= len(self.locales):
             raise ValueError(f"a shard of locale {max(held)}, where there are {len(self.locales)}")
 
@@ -151,6 +160,9 @@ def write_index(
                 write_structure(shard.structure, temporary / file)
                 entry = msgspec.structs.replace(entry, file=file, bytes=(temporary / file).stat().st_size)
             shards.append(entry)
+        digests = _digests(temporary, name)
+    if old is not None and old.record.changes is not None:
+        digests |= {file: one for file, one in old.record.files.items() if Path(file).parent.name == old.record.changes}
     record = IndexRecord(
         format=_KIND.format,
         version=_KIND.version,
@@ -161,6 +173,7 @@ def write_index(
         shards=tuple(shards),
         main=name,
         changes=None if old is None else old.record.changes,
+        files=digests,
     )
     _commit(folder, record)
 
@@ -185,7 +198,9 @@ def write_changes(embeddings: Embeddings, saved: SavedIndex, index: Index, local
         np.save(temporary / _GROUPS, index.groups[len(embeddings.vectors) :])
         np.save(temporary / _GONE, np.flatnonzero(index.removed))
         pq.write_table(added, temporary / _PRODUCTS, compression="zstd")
-    _commit(folder, msgspec.structs.replace(saved.record, locales=tuple(locales), changes=name))
+        digests = _digests(temporary, name)
+    digests |= {file: one for file, one in saved.record.files.items() if Path(file).parent.name == saved.record.main}
+    _commit(folder, msgspec.structs.replace(saved.record, locales=tuple(locales), changes=name, files=digests))
 
 
 def read_index(embeddings: Embeddings) -> SavedIndex:
@@ -197,46 +212,91 @@ def read_index(embeddings: Embeddings) -> SavedIndex:
     folder = embeddings.path / INDEX
     record = _record(embeddings)
     with _KIND.understood(folder):
+        _refuse_changed(folder, record)
         added, products, late, gone = _changes(folder, record, embeddings)
-        main = folder / record.main
-        groups = np.load(main / _GROUPS, allow_pickle=False)
-        groups = np.concatenate([groups[: len(embeddings.vectors)], late])
-        left_out = np.load(main / _GONE, allow_pickle=False)  # at the build: in no shard
+        main, built, vectors = folder / record.main, record.built, Vectors(np.asarray(embeddings.vectors), added)
+        groups, left_out = _groups(main, built, len(record.locales)), _gone(main, built)  # in no shard
+        num = len(embeddings.vectors)
+        if not num <= built <= len(vectors) or not np.array_equal(groups[num:], late[: built - num]):
+            raise ValueError(f"built of {built:,} products, where there are {len(vectors):,}")
+        groups = np.concatenate([groups, late[built - num :]])
+        _refuse_other_locales(groups, record.locales, embeddings.products, products)
         removed = np.zeros(len(groups), dtype=np.bool_)
         removed[left_out if gone is None else gone] = True
-        built = record.built
         sharded = groups[:built].copy()
-        sharded[left_out[left_out < built]] = -1
-        vectors = Vectors(np.asarray(embeddings.vectors), added)
-        if len(vectors) != len(groups) or built > len(groups):
-            raise ValueError(f"{len(vectors)} vectors, {len(groups)} locales")
-        shards = tuple(_shard(main, entry, sharded) for entry in record.shards)
+        sharded[left_out] = -1
+        shards = tuple(_shard(main, entry, sharded, vectors.dim) for entry in record.shards)
+        if sum(len(shard.rows) for shard in shards) != built - len(left_out):
+            raise ValueError("products in no shard")
     return SavedIndex(Index(vectors, groups, removed, shards, built), record.locales, products, record)
 
 
 def _changes(folder: Path, record: IndexRecord, embeddings: Embeddings) -> tuple[Any, Any, Any, Any]:
     """Added vectors, products and groups, and rows not to be found (None where nothing changed)."""
+    dim = embeddings.vectors.shape[1]
     if record.changes is None:
-        nothing = np.zeros((0, embeddings.vectors.shape[1]), dtype=np.float32)
+        nothing = np.zeros((0, dim), dtype=np.float32)
         return nothing, embeddings.products.schema.empty_table(), np.zeros(0, dtype=np.int32), None
     changes = folder / record.changes
-    arrays = [np.load(changes / name, allow_pickle=False) for name in (_VECTORS, _GROUPS, _GONE)]
-    return arrays[0], pq.read_table(changes / _PRODUCTS), arrays[1], arrays[2]
+    products = read_products(changes / _PRODUCTS)
+    vectors = checked({_VECTORS: open_npy(changes / _VECTORS)}, _VECTORS, "float32", (len(products), dim))
+    refuse_long_vectors(vectors, _VECTORS)
+    gone = _gone(changes, len(embeddings.vectors) + len(products))
+    return np.array(vectors), products, _groups(changes, len(products), len(record.locales)), gone
 
 
-def _shard(main: Path, entry: ShardRecord, groups: Any) -> Shard:
+def _groups(folder: Path, num: int, num_locales: int) -> NDArray[np.int32]:
+    """Numbers of rows' locales, shape ``(num,)``."""
+    held = {_GROUPS: open_npy(folder / _GROUPS)}
+    return np.array(checked(held, _GROUPS, "int32", (num,), least=0, most=num_locales - 1))
+
+
+def _gone(folder: Path, num: int) -> Ints:
+    """Rows that are not to be found, rising, of ``num``."""
+    held = {_GONE: open_npy(folder / _GONE)}
+    return np.array(checked(held, _GONE, "int64", (None,), least=0, most=num - 1, rising="strictly"))
+
+
+def _shard(main: Path, entry: ShardRecord, groups: Any, dim: int) -> Shard:
     rows = np.flatnonzero(groups == entry.locale)
     if entry.file is None:
         return Shard(entry.locale, entry.kind, rows)
+    if not 1 <= entry.effort <= max(1, len(rows)):
+        raise ValueError(f"a search of {entry.effort} steps in a shard of {len(rows):,}")
     file = main / entry.file
     held = file.stat().st_size
     if held != entry.bytes:
         raise ValueError(f"{file.name} has {held:,} of {entry.bytes:,} bytes")
+    what = f"{entry.kind} {dim} {hashlib.sha256(rows.tobytes()).hexdigest()}"
+    once(file, what, lambda: check_structure(file, entry.kind, dim, rows))
     try:
         structure = read_structure(file)
     except StoreError as error:
         raise ValueError(f"{file.name} cannot be read") from error
     return Shard(entry.locale, entry.kind, rows, structure, entry.effort)
+
+
+def _digests(folder: Path, name: str) -> dict[str, str]:
+    """Digests of a part's files, under the name that it is about to have."""
+    return {f"{name}/{file.name}": known_sha256(file) for file in sorted(folder.iterdir())}
+
+
+def _refuse_changed(folder: Path, record: IndexRecord) -> None:
+    """Refuse files that are not those that were written; a record of before does not tell."""
+    for name, digest in record.files.items():
+        part, _, file = name.partition("/")
+        if part not in (record.main, record.changes) or "/" in file or file in ("", "..", "."):
+            raise ValueError(f"'{name}' is no file of it")
+        if known_sha256(folder / part / file) != digest:
+            raise ValueError(f"the checksum of {name} is not its record's")
+
+
+def _refuse_other_locales(groups: Any, names: Sequence[str], *products: Any) -> None:
+    """Refuse rows whose number is not that of their product's locale."""
+    told = pa.chunked_array([chunk for table in products for chunk in table.column("locale").chunks], pa.string())
+    numbers = pc.index_in(told, value_set=pa.array(names, pa.string()))
+    if not pc.all(pc.equal(numbers, pa.array(groups))).as_py():
+        raise ValueError("a product has another locale than its row")
 
 
 def _record(embeddings: Embeddings) -> IndexRecord:

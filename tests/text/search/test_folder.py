@@ -38,7 +38,7 @@ def with_vectors(folder: Path, num: int, kind: str, monkeypatch: pytest.MonkeyPa
     table = pa.table({name: [f"{name}{row}" for row in range(num)] for name in ("id", "title")})
     locales = pa.array(["UK", "DE"] * (num // 2))
     pq.write_table(table.add_column(0, "locale", locales), folder / "products.parquet")
-    rewrite(folder / "manifest.json", {"products": {"num": num}})
+    rewrite(folder / "manifest.json", {"products": {"num": num}}, without=("files",))
     shutil.rmtree(folder / "index")
     monkeypatch.setattr(build, "build_index", lambda *given, **named: _build(*given, **named, exact_rows=100))
     build_for_folder(folder, kind)
@@ -72,16 +72,29 @@ def test_a_mapped_index_answers_as_the_built_one(folder: Path, kind: str, monkey
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "ivf", "pq"])
-def test_a_truncated_index_file_is_one_line(folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_index_file_is_one_line(folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, _ = with_vectors(folder, 1_000, kind, monkeypatch)
     file = next((folder / "index").rglob("shard-0.*"))
     whole = file.read_bytes()
-    file.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(StoreError, match=r"shard-0\.\w+ has [\d,]+ of [\d,]+ bytes.*llmrec index "):
-        SimilarProducts.load(folder)
-    file.write_bytes(b"\0" * len(whole))
-    with pytest.raises(StoreError, match=r"shard-0\.\w+ cannot be read.*llmrec index "):
-        SimilarProducts.load(folder)
+    changed = whole[:-1] + bytes([whole[-1] ^ 1])
+    for content in (whole[: len(whole) // 2], changed):
+        file.write_bytes(content)
+        with pytest.raises(StoreError, match=r"checksum of main-\w+/shard-0\.\w+ is not its record's.*llmrec index "):
+            SimilarProducts.load(folder)
+    rewrite(folder / "index" / "index.json", {}, without=("files",))  # as before there were checksums
+    messages = {
+        whole: None,
+        whole[:-1]: r"shard-0\.\w+ has [\d,]+ of",
+        changed: "rows are not",
+        bytes(len(whole)): "has no",
+    }
+    for content, message in messages.items():
+        file.write_bytes(content)
+        if message is None:
+            SimilarProducts.load(folder)
+            continue
+        with pytest.raises(StoreError, match=f"{message}.*llmrec index "):
+            SimilarProducts.load(folder)
 
 
 @pytest.mark.parametrize("damage", ["index.json", "groups.npy", "gone.npy"])
@@ -110,6 +123,9 @@ def test_an_index_of_something_else_is_refused_with_the_command(
 def test_an_index_of_other_vectors_is_refused(folder: Path) -> None:
     vectors = np.load(folder / "vectors.npy")
     np.save(folder / "vectors.npy", -vectors)
+    with pytest.raises(StoreError, match=r"vectors\.npy: damaged"):
+        SimilarProducts.load(folder)
+    rewrite(folder / "manifest.json", {}, without=("files",))
     with pytest.raises(StoreError, match="made with other vectors"):
         SimilarProducts.load(folder)
 
@@ -119,7 +135,8 @@ def test_vectors_without_an_order_leave_the_old_index(folder: Path) -> None:
     vectors = np.load(folder / "vectors.npy")
     vectors[3, 0] = np.nan
     np.save(folder / "vectors.npy", vectors)
-    with pytest.raises(DataError, match="row 3"):
+    rewrite(folder / "manifest.json", {}, without=("files",))
+    with pytest.raises(StoreError, match="vector of product 4 is none of length 1"):
         build_for_folder(folder)
     assert {path: path.read_bytes() for path in (folder / "index").rglob("*") if path.is_file()} == before
 
@@ -230,6 +247,7 @@ def test_an_index_that_is_a_link_is_changed_in_its_real_place(folder: Path, tmp_
     assert {"notes", "main", "changes-of-mine", "index.json"} < {path.name for path in real.iterdir()}
     assert SimilarProducts.load(folder).search(["Coffee grinder"], 1)[0][0].id == "N1"
     np.save(folder / "vectors.npy", -np.load(folder / "vectors.npy"))
+    rewrite(folder / "manifest.json", {}, without=("files",))
     with pytest.raises(StoreError, match=f"index: a link to {real}, which is not of these vectors; remove it"):
         build_for_folder(folder)
 
