@@ -1,4 +1,4 @@
-"""Write the next title of every session and score it beside Last Product Title.
+"""Write the next title of every session and score it beside Last Product Title: `llmrec generate` under accelerate.
 
 With nothing but --k it runs the `demo` recipe: built-in synthetic data and a tiny mT5 trained from scratch.
 
@@ -15,9 +15,9 @@ With nothing but --k it runs the `demo` recipe: built-in synthetic data and a ti
     accelerate launch scripts/gen.py --data STORE --model runs/mt5_small_k3/model --backend ctranslate2
 """
 
-from llmrec.cli import run
-from llmrec.selection.generated import generate_titles
-from llmrec.titles.settings import GenerateConfig
+import sys
+
+from llmrec.cli import main
 
 if __name__ == "__main__":
-    raise SystemExit(run(GenerateConfig, generate_titles))
+    main(["generate", *sys.argv[1:]])

@@ -82,9 +82,7 @@ def test_lists_and_scores_are_those_of_the_command_line(tiny_store: llmrec.Store
 def test_titles_are_those_of_the_command_line(tiny_store: llmrec.Store, model: Path, tmp_path: Path) -> None:
     run, limit = tmp_path / "titles.parquet", 9
     flags = ("--model", model, "--data", tiny_store.path, "--split", "validation", "--limit", str(limit), "--out", run)
-    code = "import sys; from llmrec.cli import run; from llmrec.titles.settings import GenerateConfig\n"
-    code += "from llmrec.titles import generate_titles; sys.exit(run(GenerateConfig, generate_titles, sys.argv[1:]))"
-    done = [sys.executable, "-c", code, *map(str, flags), "--output-dir", str(tmp_path / "out"), "--no-report"]
+    done = [sys.executable, "-m", "llmrec.cli", "generate", *map(str, flags), "--output-dir", str(tmp_path / "out")]
     subprocess.run(done, check=True, capture_output=True)
     sessions = pq.read_table(tiny_store.sessions("validation").file).slice(0, limit).to_pylist()
     titles = {(row["locale"], row["id"]): row["title"] for row in pq.read_table(tiny_store.products).to_pylist()}

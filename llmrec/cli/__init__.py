@@ -1,26 +1,23 @@
-"""The command line: verbs over the library, each a dataclass and a function; the scripts call `run`."""
+"""The command line: verbs over the library, each a dataclass and a function; the scripts call `main`."""
 
 from __future__ import annotations
 
-import inspect
 import logging
-import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
 from llmrec import __version__
-from llmrec.cli.flags import VerbCommand, VerbGroup, command_of
+from llmrec.cli.flags import VerbCommand, VerbGroup
 from llmrec.cli.machine import on_this_machine
 from llmrec.cli.verbs import GROUPS, PANELS
 from llmrec.console import PlainFormatter, notice, take_any_encoding
 from llmrec.errors import LlmrecError
 from llmrec.settings import on_the_command_line
 
-__all__ = ["app", "main", "run"]
+__all__ = ["app", "main", "status_of"]
 
-C = TypeVar("C")
 _UsageError: Any = typer.BadParameter.__mro__[2]  # click's, or typer's own copy of it
 
 _root = typer.Typer(
@@ -85,17 +82,16 @@ def _refused(message: str) -> int:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of ``llmrec``; ``argv`` is the command line's own where not given."""
+    raise SystemExit(status_of(argv))
+
+
+def status_of(argv: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Returns:
+        The exit status: 0 done, 2 the input or a setting is wrong, 130 interrupted, 1 anything else.
+    """
     logging.basicConfig(level=logging.WARNING)
     for handler in logging.root.handlers:
         handler.setFormatter(PlainFormatter())
-    raise SystemExit(_guarded(lambda: app(args=argv, standalone_mode=False)))
-
-
-def run(config_class: type[C], function: Callable[[C], Any], argv: list[str] | None = None) -> int:
-    """Run ``function`` on a config read from flags; every field of ``config_class`` is a flag, ``--recipe`` too.
-
-    Returns:
-        The exit status: 0 done, 2 the input or a setting is wrong, 1 anything else.
-    """
-    command = command_of(config_class, function, inspect.getdoc(sys.modules["__main__"]))
-    return _guarded(lambda: command(args=argv, standalone_mode=False))
+    return _guarded(lambda: app(args=argv, standalone_mode=False))

@@ -75,6 +75,12 @@ PANELS: Final = {
     ),
     "The next title": (
         Verb(
+            "generate",
+            "Fine-tune a model or take a trained one, write the next title of every session, score it beside the last.",
+            "selection.generated:GenerateConfig:generate_titles",
+            bare=True,
+        ),
+        Verb(
             "prompts list", "Show the prompts that come with the package.", "cli.titles:ListJob:list_prompts", bare=True
         ),
         Verb(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from llmrec.evaluation.results import Result
     from llmrec.titles.setup import Job
 
-__all__ = ["generate_titles"]
+__all__ = ["GenerateConfig", "generate_titles"]
 
 
 def generate_titles(config: GenerateConfig) -> Result | None:

@@ -17,7 +17,13 @@ class GenerateConfig:
     """Settings of `llmrec.titles.generate_titles`: each a flag of ``scripts/gen.py`` and a key of its recipes.
 
     What decides the weights or the titles by what it comes to (the store of ``data``, the sessions of ``split``, the
-    files of ``model``) is compared as such by `llmrec.titles.writer`.
+    files of ``model``) is compared as such by `llmrec.titles.writer`. With nothing but ``--k`` it is the `demo` recipe:
+    built-in synthetic data and a tiny mT5 trained from scratch. On several devices: accelerate launch scripts/gen.py.
+
+    Example: llmrec generate --data stores/m2 --model runs/mt5_small_k3/model --split test_task3_phase2
+
+    Example: accelerate launch --config_file accelerate_configs/zero2.yaml scripts/gen.py --data stores/m2 --recipe
+    mt5_small_k3
     """
 
     DECIDES: ClassVar[Decides] = "weights"

@@ -174,7 +174,7 @@ def _command(job: SweepJob, config: GenerateConfig, setting: Setting, folder: Pa
     fixed = {key: getattr(config, key) for key in job.settings}
     flags = {"recipe": job.recipe, "data": job.data, "output_dir": folder, "split": "validation", "resume": True}
     named = {"model": trained / "model"} if trained else {}
-    words = [*launcher, "-m", "llmrec.cli.gen"]
+    words = [*launcher, "-m", "llmrec.cli", "generate"]
     for key, value in {"log_to": job.log_to, **fixed, **flags, **named, **setting}.items():
         flag = key.replace("_", "-")
         if isinstance(value, bool):

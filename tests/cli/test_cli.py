@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from llmrec import __version__
-from llmrec.cli import app, main, run
+from llmrec.cli import app, main, status_of
+from llmrec.cli.flags import command_of
 from llmrec.data.store import Store
 from llmrec.titles.settings import GenerateConfig
 from tests.places import ROOT
@@ -106,20 +107,18 @@ def test_wrong_input_is_one_line_and_status_2(tmp_path: Path, arguments: list[st
 def test_wrong_settings_of_gen_are_one_line_and_status_2(
     tmp_path: Path, tiny_store: Store, capfd: pytest.CaptureFixture[str], flags: str, message: str
 ) -> None:
-    from llmrec.titles import generate_titles
 
     arguments = [*flags.format(store=tiny_store.path).split(), "--output-dir", str(tmp_path / "out")]
-    assert run(GenerateConfig, generate_titles, arguments) == 2
+    assert status_of(["generate", *arguments]) == 2
     error = capfd.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ")
     assert message in error
 
 
 def test_fp16_is_refused(tiny_store: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    from llmrec.titles import generate_titles
 
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")  # what `accelerate launch --mixed_precision fp16` sets
-    assert run(GenerateConfig, generate_titles, ["--data", str(tiny_store.path)]) == 2
+    assert status_of(["generate", "--data", str(tiny_store.path)]) == 2
     assert capfd.readouterr().err == "error: mT5 overflows in fp16; use --mixed_precision bf16 or no\n"
 
 
@@ -154,7 +153,7 @@ def test_documented_commands_parse(command: str) -> None:
             assert (ROOT / config).is_file()
         seen = []
         flags = words[words.index("scripts/gen.py") + 1 :]
-        assert run(GenerateConfig, seen.append, flags) == 0
+        command_of(GenerateConfig, seen.append, None)(args=flags, standalone_mode=False)
         assert isinstance(seen[0], GenerateConfig)
         return
     if "scripts/rank.py" in words:

@@ -7,7 +7,8 @@ import shlex
 
 import pytest
 
-from llmrec.cli import app, run
+from llmrec.cli import app
+from llmrec.cli.flags import command_of
 from llmrec.paper.reproduction.docs import render_docs_page
 from llmrec.paper.reproduction.recipe import load_table, table_names
 from llmrec.paper.reproduction.records import RECORDED, read_folder
@@ -24,7 +25,9 @@ def test_every_command_of_the_index_parses(command: str) -> None:
     if "scripts/gen.py" in words:
         configs = [word for word in words if word.startswith("accelerate_configs/")]
         assert all((ROOT / config).is_file() for config in configs)
-        assert run(GenerateConfig, lambda _: None, words[words.index("scripts/gen.py") + 1 :]) == 0
+        command_of(GenerateConfig, lambda _: None, None)(
+            args=words[words.index("scripts/gen.py") + 1 :], standalone_mode=False
+        )
         return
     group, words = app, words[1:]
     while hasattr(group, "commands"):

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from llmrec.cli import run
+from llmrec.cli import status_of
 from llmrec.evaluation.runs import read_run
-from llmrec.selection.generated import generate_titles
-from llmrec.titles.settings import GenerateConfig
 from tests.selection.shop import write_store
 
 TINY = shlex.split(
@@ -23,7 +21,7 @@ TINY = shlex.split(
 def test_written_titles_are_chosen_among(tmp_path: Path) -> None:
     store = write_store(tmp_path / "store")
     flags = ["--data", str(store.path), "--output-dir", str(tmp_path / "out"), "--select", "--limit", "12"]
-    assert run(GenerateConfig, generate_titles, [*TINY, *flags]) == 0
+    assert status_of(["generate", *TINY, *flags]) == 0
     chosen = read_run(tmp_path / "out" / "selected_validation.parquet")
     assert (chosen.kind, len(chosen), chosen.partial) == ("titles", 12, True)
     assert chosen.provenance["candidates"] == ["titles_validation.parquet"]
@@ -32,5 +30,5 @@ def test_written_titles_are_chosen_among(tmp_path: Path) -> None:
 
 def test_development_cannot_be_selected_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     flags = ["--select", "--split", "development", "--output-dir", str(tmp_path / "out")]
-    assert run(GenerateConfig, generate_titles, flags) == 2
+    assert status_of(["generate", *flags]) == 2
     assert "learns from development" in capfd.readouterr().err

@@ -11,10 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from accelerate.state import AcceleratorState
 
-from llmrec.cli import main, run
+from llmrec.cli import main, status_of
 from llmrec.evaluation.runs import read_run
-from llmrec.selection.generated import generate_titles
-from llmrec.titles.settings import GenerateConfig
 from tests.selection.shop import QUICK, write_store
 from tests.selection.test_gen_select import TINY
 
@@ -59,7 +57,7 @@ def test_titles_are_generated_and_scored_in_its_tokens(store: Path, tmp_path: Pa
     AcceleratorState._reset_state(reset_partial_state=True)
     flags = ["--data", str(store), "--output-dir", str(tmp_path / "out"), "--prompt", "instruct", "--best-by", "bleu"]
     flags += ["--max-source-tokens", "200"]
-    assert run(GenerateConfig, generate_titles, [*TINY, *flags]) == 0
+    assert status_of(["generate", *TINY, *flags]) == 0
     result = json.loads((tmp_path / "out" / "titles_validation.result.json").read_text(encoding="utf-8"))
     assert set(result["signatures"]) == {"bleu", "bleu_char", "bleu_zh"}
     assert "bleu_zh" in result["locales"]["CN"]["metrics"]

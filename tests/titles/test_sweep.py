@@ -16,7 +16,6 @@ import llmrec.titles.sweep
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, LlmrecError
 from llmrec.settings import load_recipe, resolve
-from llmrec.titles import generate_titles
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.sweep import GRIDS, SweepJob, load_grid, run_sweep
 from llmrec.training.search import names_in
@@ -57,7 +56,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, fail_at: int | None = None) -> list
     run: Callable[..., Any] = subprocess.run
 
     def watch(command: Sequence[str], **kwargs: Any) -> Any:
-        if "llmrec.cli.gen" not in command:
+        if "llmrec.cli" not in command:
             return run(command, **kwargs)
         seen.append(command)
         if len(seen) == fail_at:
@@ -65,8 +64,8 @@ def counted(monkeypatch: pytest.MonkeyPatch, fail_at: int | None = None) -> list
         if fail_at and len(seen) == 1:
             return run(command, **kwargs)
         AcceleratorState._reset_state(reset_partial_state=True)
-        flags = list(command[command.index("llmrec.cli.gen") + 1 :])
-        return subprocess.CompletedProcess(command, llmrec.cli.run(GenerateConfig, generate_titles, flags))
+        flags = list(command[command.index("llmrec.cli") + 1 :])
+        return subprocess.CompletedProcess(command, llmrec.cli.status_of(flags))
 
     monkeypatch.setattr(llmrec.titles.sweep.subprocess, "run", watch)
     return seen

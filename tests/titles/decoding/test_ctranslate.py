@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import TITLES
 
-from llmrec.cli import run
+from llmrec.cli import status_of
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, MissingExtraError, ModelError
 from llmrec.evaluation.runs import read_run
@@ -105,7 +105,7 @@ def test_gen_writes_the_same_run_and_converts_once(folder: Path, tiny_store: Sto
     for backend, precision in (("transformers", "fp32"), ("ctranslate2", "fp32"), ("ctranslate2", "int8")):
         out = tmp_path / backend
         chosen = ["--backend", backend, "--decode-precision", precision, "--output-dir", str(out)]
-        assert run(GenerateConfig, generate_titles, [*flags, *chosen]) == 0
+        assert status_of(["generate", *flags, *chosen]) == 0
         written.append(read_run(out / "titles_validation.parquet").predictions.to_pylist())
     (made,) = (tmp_path / "ctranslate2").glob("ctranslate2-*")
     assert (made / "model.bin").is_file()
@@ -118,7 +118,7 @@ def test_transformers_in_bf16_writes_nearly_the_same(folder: Path, tiny_store: S
     written = []
     for precision in ("fp32", "bf16"):
         chosen = ["--decode-precision", precision, "--output-dir", str(tmp_path / precision)]
-        assert run(GenerateConfig, generate_titles, [*flags, *chosen]) == 0
+        assert status_of(["generate", *flags, *chosen]) == 0
         written.append(read_run(tmp_path / precision / "titles_validation.parquet").predictions.to_pylist())
     assert sum(map(str.__eq__, *written)) >= 0.8 * len(written[0])  # eight bits of a number's digits are kept
 

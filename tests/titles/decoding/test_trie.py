@@ -11,7 +11,7 @@ from conftest import TITLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmrec.cli import run
+from llmrec.cli import status_of
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.runs import read_run
@@ -136,7 +136,7 @@ def test_gen_names_products_alone_and_ranks_those_of_its_beams(tmp_path: Path, t
     flags = ["--data", str(tiny_store.path), "--max-steps", "2", "--k", "1", "--base-model", "tiny"]
     flags += ["--tiny-width", "32", "--tiny-layers", "1", "--tiny-vocab", "400", "--num-beams", "3"]
     flags += ["--constrain", "catalogue", "--items", str(tmp_path / "items.parquet"), "--output-dir", str(tmp_path)]
-    assert run(GenerateConfig, generate_titles, flags) == 0
+    assert status_of(["generate", *flags]) == 0
     written, items = read_run(tmp_path / "titles_validation.parquet"), read_run(tmp_path / "items.parquet")
     rows = catalogue_titles(tiny_store).to_pylist()
     for locale, title, ids in zip(

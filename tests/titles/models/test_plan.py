@@ -153,7 +153,7 @@ def test_the_estimate_is_within_a_tenth_of_what_a_real_step_takes(batch: int) ->
 
 
 def test_a_recipe_and_changes_become_a_command_that_parses(capsys: pytest.CaptureFixture[str]) -> None:
-    from llmrec.cli import run
+    from llmrec.cli.flags import command_of
 
     changes = {"learning_rate": "1e-3", "gradient_checkpointing": True}
     run_plan("mt5_small_k1", changes, gpus=8, memory_gib=48)
@@ -163,7 +163,9 @@ def test_a_recipe_and_changes_become_a_command_that_parses(capsys: pytest.Captur
     words = shlex.split(shown.splitlines()[-1])
     assert (ROOT / words[words.index("--config_file") + 1]).is_file()
     seen: list[GenerateConfig] = []
-    assert run(GenerateConfig, seen.append, words[words.index("scripts/gen.py") + 1 :]) == 0
+    command_of(GenerateConfig, seen.append, None)(
+        args=words[words.index("scripts/gen.py") + 1 :], standalone_mode=False
+    )
     recipe = resolve(GenerateConfig, {}, load_recipe("mt5_small_k1"))
     wanted = {"recipe": "mt5_small_k1", "data": Path("STORE"), "learning_rate": 1e-3, "gradient_checkpointing": True}
     assert seen == [dataclasses.replace(recipe, **wanted)]

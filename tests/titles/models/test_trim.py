@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, MT5Config, MT5ForConditionalGeneration
 
-from llmrec.cli import run
+from llmrec.cli import status_of
 from llmrec.cli.titles import TrimJob
 from llmrec.cli.titles import trim as trim_verb
 from llmrec.data.store import Store
@@ -164,7 +164,7 @@ def test_the_verb_trims_and_puts_back_and_gen_goes_on_with_it(
     data = ["--data", str(tiny_store.path), "--max-steps", "2", "--k", "1", "--max-target-tokens", "12"]
     data += ["--learning-rate", "1e-2"]
     flags = ["--base-model", str(tmp_path / "small"), "--output-dir", str(tmp_path / "run")]
-    assert run(GenerateConfig, generate_titles, [*data, *flags]) == 0
+    assert status_of(["generate", *data, *flags]) == 0
     trim_verb(TrimJob(model=str(tmp_path / "run" / "model"), out=tmp_path / "back", restore=str(folder)))
     back, tokenizer = load_model(str(tmp_path / "back"))
     assert back.config.vocab_size == len(tokenizer) + 12
@@ -172,7 +172,7 @@ def test_the_verb_trims_and_puts_back_and_gen_goes_on_with_it(
     small = load_model(str(tmp_path / "run" / "model"))
     assert titles == decode_batch(*small, TitleTokenizer(small[1]).encode(SHOP[:3]), max_tokens=12)
     flags = ["--base-model", str(folder), "--trim-vocabulary", "--output-dir", str(tmp_path / "both")]
-    assert run(GenerateConfig, generate_titles, [*data, *flags]) == 0
+    assert status_of(["generate", *data, *flags]) == 0
     assert len(read_run(tmp_path / "both" / "titles_validation.parquet")) == 35
     assert load_model(str(tmp_path / "both" / "model"))[0].config.vocab_size < back.config.vocab_size
 
