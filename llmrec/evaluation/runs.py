@@ -8,7 +8,6 @@ counts, so that a run and its record change in one step.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ import pyarrow.parquet as pq
 from llmrec.console import notice_once
 from llmrec.errors import DataError
 from llmrec.output import atomic_file, check, claimed, write_text
+from llmrec.records import Count, parse_record, record_text
 
 __all__ = ["PREDICTION", "Kind", "Run", "read_run", "run_of", "sidecar_of", "write_run"]
 
@@ -85,7 +85,7 @@ def write_run(
     run = run_of(path, locales, predictions)
     names, values, kind = run.locales, run.predictions, run.kind
     record = {"kind": kind, "rows": len(names), "partial": partial, "provenance": dict(provenance)}
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    text = record_text(record)
     table = pa.table({"locale": names, PREDICTION: values}).replace_schema_metadata({_RECORD: text})
     with claimed((real, "run")):
         with atomic_file(path) as temporary:
@@ -124,6 +124,8 @@ def read_run(path: Path) -> Run:
     predictions = _plain(table[PREDICTION])
     made = _read_record(path, table)
     kind = _kind_of(predictions, path)
+    if made.kind not in (None, kind):
+        raise DataError(f"{path}: holds {kind}, its record says {made.kind}; write the run again")
     locales = table["locale"].cast(pa.string())
     return Run(path, kind, locales, predictions, made.provenance, made.partial)
 
@@ -138,29 +140,24 @@ def _read_table(path: Path) -> Any:
         raise DataError(f"{path}: not a Parquet file ({reason}); it may be cut short: write the run again") from error
 
 
-@dataclass(frozen=True)
-class _Sidecar:
-    rows: int | None = None
+class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    kind: Kind | None = None
+    rows: Count | None = None
     partial: bool = False
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-def _read_record(path: Path, table: Any) -> _Sidecar:
+def _read_record(path: Path, table: Any) -> _Record:
     """The record inside a run, or in the sidecar of one that has none inside."""
     sidecar, held = sidecar_of(path), (table.schema.metadata or {}).get(_RECORD)
     beside = sidecar.read_bytes() if sidecar.is_file() else None
     text = beside if held is None else held
     if text is None:
-        return _Sidecar()
+        return _Record()
     if beside not in (None, text):
         notice_once(f"{sidecar}: not the record of {path.name}, whose own counts; write the run again to have both")
     where = sidecar if held is None else path
-    try:
-        made = msgspec.convert(json.loads(text), _Sidecar)
-    except msgspec.ValidationError as error:
-        raise DataError(f"{where}: not the record of a run; move it elsewhere, a run's sidecar has its name") from error
-    except ValueError as error:
-        raise DataError(f"{where}: not JSON; remove it or write the run again") from error
+    made = parse_record(text, _Record, where, "write the run again, or move it: a run's record has this name")
     if made.rows not in (None, len(table)):
         raise DataError(f"{where}: tells of {made.rows} rows, the run has {len(table)}; write the run again")
     return made

@@ -31,7 +31,9 @@ def test_titles_and_their_sidecar(tmp_path):
     assert read_run(path).kind == "titles"
     assert read_run(path).predictions.to_pylist() == ["スマホケース", ""]
     expected = {"kind": "titles", "rows": 2, "partial": False, "provenance": {"command": ["gen.py"]}}
-    assert json.loads(sidecar_of(path).read_text(encoding="utf-8")) == expected
+    held = json.loads(sidecar_of(path).read_text(encoding="utf-8"))
+    assert len(held.pop("checksum")) == 64
+    assert held == expected
     assert pq.read_schema(path).names == ["locale", "next_item_prediction"]
 
 
@@ -94,7 +96,12 @@ def test_what_is_no_run_is_not_read(tmp_path):
     ("content", "message"),
     [
         ("{", "not JSON"),
-        ("[]", "not the record of a run"),
+        ("[]", "expected object, got array"),
+        ('{"rows": 1, "partial": "false"}', "partial: expected bool"),
+        ('{"rows": 1.0}', "rows: expected int"),
+        ('{"rows": 1, "partail": true}', "unknown field partail"),
+        ('{"rows": 1, "kind": "titles", "checksum": "0"}', "its checksum is not that of its content"),
+        ('{"kind": "ranking"}', "holds titles, its record says ranking"),
         ('{"rows": 9}', "tells of 9 rows, the run has 1"),
     ],
 )

@@ -178,7 +178,7 @@ def _claimed(job: ReproduceJob, data: DataFolder) -> Path:
     """The output folder, which belongs to one data folder for good."""
     out = job.folder
     stamp = out / _STAMP
-    if stamp.is_file() and stamp.read_text(encoding="utf-8").strip() != data.fingerprint:
+    if stamp.is_file() and stamp.read_bytes().strip() != data.fingerprint.encode():
         raise ConfigError(f"{out}: holds measurements of other data than {data.path}; choose another --out")
     write_text(stamp, data.fingerprint + "\n")
     return out

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from llmrec.errors import ConfigError, LlmrecError, ModelError, nearest, require
+import msgspec
+
+from llmrec.errors import ConfigError, DataError, LlmrecError, ModelError, nearest, require
+from llmrec.records import read_record
 from llmrec.text.encoders.base import ENCODER, Encoder
 from llmrec.text.encoders.settings import Precision
 from llmrec.text.encoders.tfidf import NAME as TFIDF
@@ -17,6 +19,10 @@ __all__ = ["DEFAULT_ENCODER", "load_encoder", "load_saved_encoder", "open_traina
 
 DEFAULT_ENCODER: Final = TFIDF
 DEFAULT_DIM: Final = 256
+
+
+class _Config(msgspec.Struct):  # of transformers or model2vec, which says more
+    model_type: str | None = None
 
 
 def load_encoder(
@@ -163,8 +169,8 @@ def _kind_of_folder(folder: Path) -> str:
 
 def _is_model2vec(file: Path) -> bool:
     try:
-        return bool(json.loads(file.read_text(encoding="utf-8")).get("model_type") == "model2vec")
-    except (OSError, ValueError, AttributeError):
+        return read_record(file, _Config, "").model_type == "model2vec"
+    except DataError:
         return False
 
 

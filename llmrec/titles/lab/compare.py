@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from llmrec.console import notice, out
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, ModelError, require, without_secrets
 from llmrec.evaluation.provenance import collect_provenance
+from llmrec.records import read_record
 from llmrec.reporting.blocks import to_terminal
 from llmrec.settings import claiming
 from llmrec.text.prompts import load_prompt
@@ -33,6 +35,11 @@ from llmrec.titles.lab.scores import (
 from llmrec.titles.lab.settings import Cell, CompareSettings, build_cells, check_server
 
 __all__ = ["compare_prompts"]
+
+
+class _Config(msgspec.Struct):  # of transformers, which says more
+    is_encoder_decoder: bool = False
+
 
 Examples = dict[str, list[SampledSession]]
 
@@ -86,12 +93,10 @@ def _is_local(model: str, has_server: bool) -> bool:
     """Whether a model runs here: a folder of an encoder-decoder model; other names are the server's."""
     config = Path(model) / "config.json"
     if config.is_file():
-        try:
-            encodes = json.loads(config.read_text(encoding="utf-8")).get("is_encoder_decoder", False)
-        except (ValueError, AttributeError) as error:
-            raise ModelError(f"{config}: not a model's configuration; the folder may be cut short") from error
+        again = "the folder may be cut short"
+        encodes = read_record(config, _Config, again, error=ModelError).is_encoder_decoder
         if encodes or has_server:
-            return bool(encodes)
+            return encodes
         raise ModelError(
             f"{model}: a chat model, which a server must run: transformers serve {model}, then compare with "
             "--server http://localhost:8000/v1"
