@@ -51,6 +51,7 @@ _STDOUT: Final = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 _NAME_BYTES: Final = 255  # of a name on every file system that says nothing else
 _EXCHANGE: Final = 2  # of renameat2(2)
 _OURS: Final = re.compile(r"\.(?P<name>.+)\.(?:[0-9a-f]{8}\.llmrec\.(?P<kind>tmp|old)|llmrec\.lock)", re.DOTALL)
+_UNFINISHED: Final = re.compile(r"\.(?P<name>.+)\.partial", re.DOTALL)  # which a later run goes on with
 _BEFORE: Final = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.tmp", re.DOTALL)  # of llmrec 0.2, which had no locks
 _KINDS: Final = (
     (stat.S_ISDIR, "a folder"),
@@ -134,7 +135,16 @@ def _number_of(error: Exception, target: Path) -> int | None:
 
 def _cannot(target: Path, number: int) -> DiskError:
     said = _SAID.get(number, f"cannot be written ({os.strerror(number)}); choose another place")
-    return DiskError(f"{target}: {said}")
+    return DiskError(f"{_shown(target)}: {said}")
+
+
+def _shown(target: Path) -> Path:
+    """A place as the user knows it: of something still being made, what that will be."""
+    for place in (*reversed(target.parents), target):
+        found = _OURS.fullmatch(place.name) or _UNFINISHED.fullmatch(place.name)
+        if found is not None:
+            return place.with_name(found["name"])
+    return target
 
 
 def _is_full(target: Path) -> bool:

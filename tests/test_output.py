@@ -125,6 +125,12 @@ def test_a_missing_file_to_read_is_not_blamed_on_the_output(tmp_path: Path) -> N
         (tmp_path / "input").read_text()
 
 
+def test_what_is_still_being_made_is_called_what_it_will_be(tmp_path: Path) -> None:
+    for place in (tmp_path / ".e.partial" / "encoder", tmp_path / ".e.0123abcd.llmrec.tmp" / "x" / "y"):
+        with pytest.raises(DiskError, match=f"^{tmp_path / 'e'}: the disk is full"), disk_errors(place):
+            raise OSError(errno.ENOSPC, "")
+
+
 def test_proc_is_no_full_disk() -> None:
     with pytest.raises(DiskError, match="/proc/llmrec: cannot be written"):
         write_text(Path("/proc/llmrec"), "x")

@@ -8,6 +8,7 @@ counts, so that a run and its record change in one step.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ import pyarrow.parquet as pq
 
 from llmrec.console import notice_once
 from llmrec.errors import DataError
-from llmrec.output import atomic_file, check, claimed, write_text
+from llmrec.output import atomic_file, check, claimed
 from llmrec.records import Count, parse_record, record_text
 
 __all__ = ["PREDICTION", "Kind", "Run", "read_run", "run_of", "sidecar_of", "write_run"]
@@ -87,12 +88,12 @@ def write_run(
     record = {"kind": kind, "rows": len(names), "partial": partial, "provenance": dict(provenance)}
     text = record_text(record)
     table = pa.table({"locale": names, PREDICTION: values}).replace_schema_metadata({_RECORD: text})
-    with claimed((real, "run")):
-        with atomic_file(path) as temporary:
-            pq.write_table(table, temporary, compression="zstd")
+    with claimed((real, "run")), contextlib.ExitStack() as after:  # a disk that fills up leaves the old pair
         for sidecar in {sidecar_of(real), sidecar_of(path)}:
             if sidecar == sidecar_of(real) or sidecar.is_file():  # beside a link there need be none
-                write_text(sidecar, text)
+                after.enter_context(atomic_file(sidecar)).write_text(text, encoding="utf-8")
+        with atomic_file(path) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
 
 
 def run_of(path: Path, locales: Any, predictions: Any) -> Run:

@@ -18,7 +18,7 @@ from llmrec.data.products import load_products
 from llmrec.errors import ConfigError, DataError, require
 from llmrec.evaluation.metrics import mrr_at_k, ranks_of_targets
 from llmrec.evaluation.provenance import collect_provenance
-from llmrec.output import check
+from llmrec.output import check, disk_errors
 from llmrec.ragged import list_lengths
 from llmrec.rankers.rank import ranker_settings, tracker_settings
 from llmrec.rankers.registry import ranker_class
@@ -123,7 +123,8 @@ def run_tune_job(job: TuneJob) -> dict[str, Any]:
 
     if search.num_done:
         notice(f"{search.num_done} trials are done already; going on")
-    search.run(objective, job.trials)
+    with disk_errors(_storage(job)):
+        search.run(objective, job.trials)
     ended = search.best_first()
     score, best = float(ended[0].value), {key: _value(value) for key, value in ended[0].params.items()}
     rows = [(*map(str, trial.params.values()), f"{trial.value:.4f}") for trial in ended[:SHOWN]]

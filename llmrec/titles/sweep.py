@@ -129,7 +129,8 @@ def run_sweep(job: SweepJob) -> list[Scored]:
         return _scored(setting, folder, trained or folder).bleu
 
     gone = [number for number, (_, folder, _) in enumerate(cells) if not (folder / RESULT).is_file()]
-    search.run_grid(bleu_of, again=gone)
+    with disk_errors(job.out):
+        search.run_grid(bleu_of, again=gone)
     scored = [_scored(setting, folder, trained or folder) for setting, folder, trained in cells]
     scored.sort(key=lambda cell: -cell.bleu)
     _publish(job, recipe, config, scored)

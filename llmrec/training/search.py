@@ -99,14 +99,15 @@ class Search:
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         try:
-            study = optuna.create_study(
-                storage=optuna.storages.JournalStorage(_Journal(folder / TRIALS, flag)),
-                study_name=name,
-                direction="maximize",
-                pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
-                load_if_exists=True,
-            )
-            trials = study.trials
+            with disk_errors(folder):
+                study = optuna.create_study(
+                    storage=optuna.storages.JournalStorage(_Journal(folder / TRIALS, flag)),
+                    study_name=name,
+                    direction="maximize",
+                    pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
+                    load_if_exists=True,
+                )
+                trials = study.trials
         except LlmrecError:
             raise
         except Exception as error:  # Optuna takes each line at its word

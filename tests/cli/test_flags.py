@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_origin, get_type_hints
 
 import pytest
 
@@ -17,13 +18,15 @@ from llmrec.cli.verbs import PANELS
 from llmrec.data.holdout import hold_out
 from llmrec.data.importing import import_dataset
 from llmrec.data.pick import pick_locales
-from llmrec.errors import ConfigError
+from llmrec.errors import ConfigError, DiskError
 from llmrec.evaluation.blend import blend_runs
 from llmrec.evaluation.evaluate import evaluate_run
+from llmrec.evaluation.runs import write_run
 from llmrec.rankers.fusion.explain import explain_file
-from llmrec.settings import option, resolve
+from llmrec.settings import claiming, option, resolve
 from llmrec.synth import synthesize
 from llmrec.text.products.ground import ground_run
+from llmrec.titles.settings import GenerateConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,3 +130,54 @@ def test_counts_and_seeds_below_zero_are_refused_before_anything_starts(job: Any
         if field.name in {"seed", "limit", "queries", "samples"}:
             with pytest.raises(ConfigError, match=f"^--{field.name} must be at least [01]; got -1"):
                 resolve(job, {field.name: -1})
+
+
+WRITTEN = {"out", "output_dir", "json", "plot", "save", "last_title", "atomic", "write_docs", "checkpoints", "items"}
+WRITTEN |= {"storage"}
+ELSEWHERE = {  # checked by what the verb runs: the place is not always written, or several processes may share it
+    *(("GetJob", "out"), ("TuneJob", "out"), ("TuneJob", "storage"), ("GenerateConfig", "output_dir")),
+    ("SimilarJob", "json"),  # a switch
+}
+JOBS = [verb.load()[0] for verbs in PANELS.values() for verb in verbs] + [GenerateConfig]
+OUTPUTS = [
+    (job, field.name, field.metadata["output"]) for job in JOBS for field in fields(job) if field.metadata.get("output")
+]
+
+
+def test_every_path_that_is_written_says_so() -> None:
+    named = {(job, name) for job, name, _ in OUTPUTS}
+    assert {
+        (job.__name__, field.name)
+        for job in JOBS
+        for field in fields(job)
+        if field.name in WRITTEN and (job, field.name) not in named
+    } == ELSEWHERE
+
+
+@pytest.mark.parametrize(("job", "name", "kind"), OUTPUTS, ids=lambda one: getattr(one, "__name__", one))
+def test_an_output_is_checked_and_locked_before_the_work(job: type[Any], name: str, kind: str, tmp_path: Path) -> None:
+    place = tmp_path / "there"
+    place.write_text("") if kind in ("folder", "place") else place.mkdir()
+    hints = get_type_hints(job)
+    given = {field.name: "x" if hints[field.name] is str else tmp_path / "x" for field in fields(job)}
+    given = {one.name: given[one.name] for one in fields(job) if one.default is MISSING and one.name in given}
+    given |= {one: [value] for one, value in given.items() if get_origin(hints[one]) is Sequence}
+    given |= {"session": 0} if "session" in given else {}
+
+    def worked(_: Any) -> None:
+        assert (tmp_path / ".fine.llmrec.lock").is_file()
+
+    with pytest.raises(DiskError, match=r"there: is a (file|folder); name a"):
+        claiming(worked)(job(**given | {name: place}))
+    claiming(worked)(job(**given | {name: tmp_path / "fine"}))
+    assert list(tmp_path.iterdir()) == [place]
+
+
+def test_json_goes_to_the_standard_output_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, targets = tmp_path / "run.parquet", tmp_path / "targets.csv"
+    write_run(run, ["UK"], [["a"]], {})
+    targets.write_text("next_item,locale\na,UK\n")
+    runs.evaluate(runs.EvaluateJob(run=run, targets=targets, json=Path("-"), samples=2))
+    said = capsys.readouterr()
+    assert json.loads(said.out)["overall"]["metrics"]["mrr@100"] == 1
+    assert "MRR" in said.err
