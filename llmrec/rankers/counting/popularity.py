@@ -75,7 +75,7 @@ class Popularity(CountingRanker[PopularitySettings]):
         self._padding = names[np.lexsort((first, -counts))][: self.settings.padding].astype(np.int64)
 
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
-        self._refuse_twice()
+        self._refuse_odd_followers()
         last = sessions.ends
         known = np.flatnonzero(last != UNKNOWN)
         lengths, places = self._followers.places(last[known])
@@ -89,13 +89,15 @@ class Popularity(CountingRanker[PopularitySettings]):
         self._pad(ranked, scores, sessions, unseen, seen)
         return ranked, scores
 
-    def _refuse_twice(self) -> None:
-        """Refuse followers from a file that name an item twice; a sort, which is left to the first ranking."""
-        if self._unread:
-            keys = np.sort(self._followers.rows * len(self.catalogue.vocabulary) + self._followers.values)
-            if (keys[1:] == keys[:-1]).any():
-                raise ModelError("popularity: damaged ranker (an item follows another one twice); fit it again")
-            self._unread = False
+    def _refuse_odd_followers(self) -> None:
+        """Refuse followers from a file that name an item twice or rise; a sort, which is left to the first ranking."""
+        if not self._unread:
+            return
+        rows, weights = self._followers.rows, self._followers.weights
+        keys = np.sort(rows * len(self.catalogue.vocabulary) + self._followers.values)
+        if (keys[1:] == keys[:-1]).any() or ((weights[1:] > weights[:-1]) & (rows[1:] == rows[:-1])).any():
+            raise ModelError("popularity: damaged ranker (an item's followers are out of order); fit it again")
+        self._unread = False
 
     def _pad(
         self, ranked: Ints, scores: Floats, sessions: CodedSessions, unseen: NDArray[np.bool_], seen: Seen

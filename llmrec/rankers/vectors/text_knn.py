@@ -87,7 +87,7 @@ class TextKnn(Ranker[TextKnnSettings]):
             rows = np.flatnonzero(asked & (locales == locale))
             search, items = self._finder(int(locale))
             scores[rows], found = search(wanted[rows], width)
-            codes[rows] = np.where(found == UNKNOWN, UNKNOWN, items[found])
+            codes[rows] = np.append(items, UNKNOWN)[found]  # -1 is the last
         rows, places = np.nonzero(codes != UNKNOWN)
         usable = self._allowed(rows, codes[rows, places], sessions, seen)
         rows, places = rows[usable], places[usable]

@@ -87,12 +87,14 @@ def changed(key: str, place: int, value: str) -> str:
         ("split_feature", 1, "-1"),
         ("decision_type", 2, "1"),  # by category, of which there are none
         ("decision_type", 2, "200"),
-        ("threshold", 0, "inf"),
+        ("threshold", 0, "nan"),
         ("leaf_value", 0, "1e+300"),
         ("leaf_value", 0, "1 2"),
         ("leaf_count", 0, ""),
     ],
 )
 def test_a_number_that_leads_nowhere_is_refused(key: str, place: int, value: str) -> None:
-    check_model(changed("leaf_value", 0, "0.5").encode())  # as it is made here, a model is one
+    for fine in (changed("leaf_value", 0, "0.5"), changed("threshold", 0, "inf")):  # by what is missing alone
+        check_model(fine.encode())
+        Trees([fine])
     refuse(changed(key, place, value))
