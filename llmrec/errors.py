@@ -36,10 +36,12 @@ __all__ = [
     "nearest",
     "require",
     "secrets_of",
+    "shown",
     "without_secret_arguments",
     "without_secrets",
 ]
 
+_LONGEST: Final = 80  # characters of a wrong value
 HIDDEN: Final = "***"
 SHORTEST_SECRET: Final = 6  # to cut a shorter secret out of a text would tear words and hide nothing
 _NAME: Final = (  # of what holds a secret: `api_key`, `HF_TOKEN`, `--password`, but not `max_tokens` or `tokenizer`
@@ -118,6 +120,12 @@ def require(module: str, extra: str) -> ModuleType:
         if (error.name or "").split(".")[0] != module.split(".")[0]:
             raise
         raise MissingExtraError(f"{module} is not installed; pip install 'llmrec[{extra}]'") from error
+
+
+def shown(value: Any) -> str:
+    """A wrong value as an error repeats it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def without_secrets(text: str, known: Iterable[str] = ()) -> str:

@@ -19,6 +19,7 @@ __all__ = [
     "digest_of",
     "known_sha256",
     "once",
+    "parse_yaml",
     "read_yaml",
     "sha256_of",
     "sha256_of_all",
@@ -27,6 +28,13 @@ __all__ = [
 
 _CLOCK_STEP_NS: Final = 1_000_000_000
 _MOST_SEEN: Final = 4_096
+YAML_BYTES: Final = 1 << 20
+_YAML_NODES: Final = 100_000
+_YAML_DEPTH: Final = 50
+_REFUSED: Final = (  # PyYAML's, and what its readers of numbers, dates and tags let through
+    *(yaml.YAMLError, ValueError, RecursionError),
+    *(IndexError, KeyError, AttributeError, TypeError, OverflowError),
+)
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -112,11 +120,89 @@ def read_yaml(path: Path, mend: str = "choose another file") -> Any:
     """What a YAML file of a user's holds; ``mend`` says what to do where it cannot be read.
 
     Raises:
-        ConfigError: it cannot be read, or is not YAML.
+        ConfigError: it cannot be read, or is not YAML, as `parse_yaml`.
     """
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path}: not a file; {mend}")
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as handle:
+            content = handle.read(YAML_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); {mend}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date of month 13 is a ValueError
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if len(content) > YAML_BYTES:
+        raise ConfigError(f"{path}: larger than {YAML_BYTES >> 10} KiB, which no settings need; {mend}")
+    try:
+        text = content.decode("utf-8-sig")
+    except ValueError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from error
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """What a YAML text holds; ``where`` begins the line of an error.
+
+    Raises:
+        ConfigError: it is not YAML of plain values, a key is given twice, or it is nested or repeated beyond measure.
+    """
+    try:
+        value = yaml.load(text, _Loader)  # noqa: S506 - a safe one
+        _weigh(value, {})
+    except _REFUSED as error:
+        reason = "nested too deep" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise ConfigError(f"{where}: not YAML: {reason}") from error
+    return value
+
+
+class _Loader(yaml.SafeLoader):
+    """`yaml.SafeLoader` that refuses deep nesting, and a key given twice, of which it would take the last."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """A value and all in it."""
+        self.depth += 1
+        if self.depth > _YAML_DEPTH:
+            raise yaml.YAMLError("nested too deep")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        """A mapping as it is written, before others are merged into it."""
+        node: Any = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if (key.tag, key.value) in seen:
+                    raise yaml.MarkedYAMLError(problem=f"'{key.value}' is given twice", problem_mark=key.start_mark)
+                seen.add((key.tag, key.value))
+        return node
+
+    def flatten_mapping(self, node: Any) -> None:
+        """Merge what ``<<`` names."""
+        super().flatten_mapping(node)
+        if len(node.value) > _YAML_NODES:
+            raise yaml.YAMLError("too much is merged")
+
+
+def _weigh(value: Any, known: dict[int, int]) -> int:
+    """Number of values in a value, each counted as often as an alias repeats it.
+
+    Raises:
+        ValueError: there are too many, or one holds itself.
+    """
+    if isinstance(value, set | tuple | bytes):  # by tags
+        raise ValueError(f"a {type(value).__name__}, which no setting is")
+    if not isinstance(value, dict | list):
+        return 1
+    if known.setdefault(id(value), -1) < 0:
+        parts = [*value, *value.values()] if isinstance(value, dict) else list(value)
+        total = 1
+        for part in parts:
+            if known.get(id(part)) == -1:
+                raise ValueError("an anchor holds itself")
+            total += _weigh(part, known)
+        if total > _YAML_NODES:
+            raise ValueError("aliases repeat too much")
+        known[id(value)] = total
+    return known[id(value)]

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from llmrec.errors import ConfigError, nearest
+from llmrec.errors import ConfigError, nearest, shown
 from llmrec.files import read_yaml, sha256_of
 
 __all__ = [
@@ -150,25 +150,25 @@ def _read(path: str) -> tuple[dict[str, dict[str, str]], Phrases]:
             raise ConfigError(f"{path}: unknown key '{key}'{nearest(str(key), _SECTIONS)}")
     entries, phrases = (content.get(key) or {} for key in _SECTIONS)
     if not isinstance(entries, dict):
-        raise ConfigError(f"{path}: 'locales' must map each locale to its settings; got {entries!r}")
+        raise ConfigError(f"{path}: 'locales' must map each locale to its settings; got {shown(entries)}")
     for name, entry in entries.items():
         _check_locale(path, name, entry)
     if not isinstance(phrases, dict) or not all(isinstance(name, str) for name in phrases):
-        raise ConfigError(f"{path}: 'phrases' must map prompts to languages and these to phrases; got {phrases!r}")
+        raise ConfigError(f"{path}: 'phrases' must map prompts to languages and these to phrases; got {shown(phrases)}")
     return {name: dict(entry) for name, entry in entries.items()}, phrases
 
 
 def _check_locale(path: str, name: Any, entry: Any) -> None:
     if not isinstance(name, str) or not name.strip():
-        raise ConfigError(f'{path}: locale {name!r} is no text; write it in quotes, as "NO"')
+        raise ConfigError(f'{path}: locale {shown(name)} is no text; write it in quotes, as "NO"')
     where = f"{path}: locale '{name}'"
     if not isinstance(entry, dict):
-        raise ConfigError(f"{where} must be a mapping such as {{language: nl}}; got {entry!r}")
+        raise ConfigError(f"{where} must be a mapping such as {{language: nl}}; got {shown(entry)}")
     for key, value in entry.items():
         if key not in _KEYS:
             raise ConfigError(f"{where}: unknown key '{key}'{nearest(str(key), _KEYS)}")
         if key in _CHOICES:
             if value not in _CHOICES[key]:
-                raise ConfigError(f"{where}: '{key}' must be one of {', '.join(_CHOICES[key])}; got {value!r}")
+                raise ConfigError(f"{where}: '{key}' must be one of {', '.join(_CHOICES[key])}; got {shown(value)}")
         elif not (isinstance(value, str) and _CODE.fullmatch(value)):
-            raise ConfigError(f"{where}: '{key}' must be a language code such as nl or \"no\"; got {value!r}")
+            raise ConfigError(f"{where}: '{key}' must be a language code such as nl or \"no\"; got {shown(value)}")

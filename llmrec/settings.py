@@ -16,7 +16,7 @@ from typing import Annotated, Any, Concatenate, Final, Literal, ParamSpec, TypeV
 import msgspec
 
 from llmrec.console import notice_once
-from llmrec.errors import ConfigError, LlmrecError, nearest
+from llmrec.errors import ConfigError, LlmrecError, nearest, shown
 from llmrec.files import read_yaml
 from llmrec.output import Kind, claimed
 
@@ -56,7 +56,8 @@ _VERBS: Final[Mapping[str, str]] = {
     "encoder": "llmrec embed train",
     "select": "llmrec select",
 }
-_SHOWN: Final = 80  # characters of a wrong value that an error repeats
+_SMALLEST: Final = 1e-12  # above nothing: what is divided by it stays finite
+_LARGEST: Final = {int: 2**31 - 1, float: 1e9}  # of a number that names no other; nothing overflows that counts by it
 _UNDECLARED: Final = "undeclared"
 _TYPE_NAMES: Final = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
 
@@ -98,6 +99,8 @@ def option(
     *,
     minimum: float | None = None,
     above: float | None = None,
+    maximum: float | None = None,
+    below: float | None = None,
     decides: Decides | Literal["undeclared"] | None = _UNDECLARED,
     formerly: tuple[str, ...] = (),
     flag: str | None = None,
@@ -113,6 +116,8 @@ def option(
         help: What it is, in a line.
         minimum: Smallest allowed value.
         above: Likewise, but not itself allowed.
+        maximum: Largest allowed value; one that no count or sum overflows with if not given.
+        below: Likewise, but not itself allowed.
         decides: What a run that goes on must share with the one it goes on from; None: the setting changes nothing
             that is kept. Where not said, ``DECIDES`` of its class says it for all.
         formerly: Names it had; they are still read, with a notice, as are those in ``GONE`` of its class.
@@ -122,7 +127,8 @@ def option(
         metavar: What the help calls the value.
         output: What is written there, if it names an output: it is checked and locked before the work (`claiming`).
     """
-    metadata = {"help": help, "minimum": minimum, "above": above, "decides": decides, "formerly": formerly}
+    metadata: dict[str, Any] = {"minimum": minimum, "above": above, "maximum": maximum, "below": below}
+    metadata |= {"help": help, "decides": decides, "formerly": formerly}
     metadata |= {"flag": flag, "argument": argument, "several": several, "metavar": metavar, "output": output}
     if default is ...:
         return dataclasses.field(metadata=metadata)
@@ -262,7 +268,7 @@ def build(cls: type[C], content: Any, where: str) -> C:
         ConfigError: it is no mapping, a key is unknown or missing, or a value is of the wrong type.
     """
     if not isinstance(content, Mapping):
-        raise ConfigError(f"{where} must be a mapping; got {content!r}")
+        raise ConfigError(f"{where} must be a mapping; got {shown(content)}")
     values = _converted(cls, content, where)
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
@@ -321,8 +327,7 @@ def checked(value: Any, hint: Any, where: str) -> Any:
             while typing.get_origin(hint) is not tuple:
                 hint = typing.get_args(hint)[0]
             return checked(value[int(place[1])], typing.get_args(hint)[0], where)
-        shown = repr(value) if len(repr(value)) <= _SHOWN else f"{repr(value)[:_SHOWN]}…"
-        raise ConfigError(f"{where} must be {_range(str(error)) or _expected(hint)}; got {shown}") from error
+        raise ConfigError(f"{where} must be {_range(str(error)) or _expected(hint)}; got {shown(value)}") from error
 
 
 @functools.cache
@@ -345,6 +350,13 @@ def _bounded(hint: Any, metadata: Mapping[str, Any]) -> Any:
     """A type whose numbers have bounds."""
     if hint in (int, float):
         bounds: dict[str, Any] = {"ge": metadata.get("minimum"), "gt": metadata.get("above")}
+        if bounds["gt"] == 0 and hint is float:
+            bounds["gt"] = _SMALLEST
+        if bounds == {"ge": None, "gt": None}:
+            bounds["ge"] = -_LARGEST[hint]
+        bounds |= {"le": metadata.get("maximum"), "lt": metadata.get("below")}
+        if bounds["le"] is None and bounds["lt"] is None:
+            bounds["le"] = _LARGEST[hint]
         return Annotated[hint, msgspec.Meta(**bounds)]
     parts = tuple(_bounded(part, metadata) for part in typing.get_args(hint))
     if typing.get_origin(hint) in (Union, types.UnionType):
@@ -357,7 +369,9 @@ def _bounded(hint: Any, metadata: Mapping[str, Any]) -> Any:
 def _range(message: str) -> str:
     """The bound that a value breaks, where msgspec says so: "Expected `int` >= 1"."""
     words = message.partition("` ")[2].split()
-    return {">=": "at least ", ">": "above "}[words[0]] + f"{float(words[1]):g}" if words[:1] in ([">="], [">"]) else ""
+    kind = {">=": "at least", ">": "above", "<=": "at most", "<": "below"}.get(words[0] if words else "")
+    bound = float(words[1]) if kind else 0
+    return f"{kind} {0 if bound == _SMALLEST else bound:,.10g}" if kind else ""
 
 
 def _expected(hint: Any) -> str:

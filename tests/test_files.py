@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from llmrec import files
-from llmrec.files import known_sha256, once, sha256_of, shipped_folder
+from llmrec.errors import ConfigError
+from llmrec.files import YAML_BYTES, known_sha256, once, parse_yaml, read_yaml, sha256_of, shipped_folder
 
 
 def test_sha256_of_a_known_text(tmp_path: Path) -> None:
@@ -61,3 +64,59 @@ def test_a_file_that_was_just_written_and_a_cache_that_others_can_write_are_not_
     assert list(folder.iterdir()) == []
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
     assert known_sha256(file) == sha256_of(file)
+
+
+NINE = {letter: f"[{', '.join([f'*{letter}'] * 9)}]" for letter in "abcdefgh"}
+BOMB = "a: &a [x]\n" + "".join(f"{b}: &{b} {NINE[a]}\n" for a, b in pairwise(NINE))
+MERGES = "a: &a {x: 1}\n" + "".join(f"{b}: &{b} {{<<: {NINE[a]}}}\n" for a, b in pairwise(NINE))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (BOMB, "aliases repeat too much"),
+        (MERGES, "too much is merged|aliases"),
+        ("&a [*a]", "holds itself"),
+        ("a: 1\nb: 2\na: 3\n", "'a' is given twice"),
+        ("[" * 100_000, "nested too deep"),
+        ("{a: " * 5_000, "nested too deep"),
+        ("!!python/object/apply:os.system [x]", "could not determine a constructor"),
+        ("!!set {a}", "a set, which no setting is"),
+        ("!!binary aGk=", "a bytes, which no setting is"),
+        ("!!int ''", "not YAML"),
+        ("!!timestamp x", "not YAML"),
+        ("2001-13-45", "month must be in 1..12"),
+        ("9" * 5_000, "not YAML"),
+        ("a: \x00", "not YAML"),
+        ("*nothing", "undefined alias"),
+    ],
+)
+def test_yaml_that_attacks_is_one_line(text: str, reason: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(ConfigError, match=reason) as caught:
+        parse_yaml(text, "r.yaml")
+    assert str(caught.value).startswith("r.yaml: not YAML: ")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+    assert time.monotonic() - started < 10
+
+
+def test_plain_yaml_with_anchors_and_merges_is_read() -> None:
+    text = "a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: *a\n"
+    assert parse_yaml(text, "r.yaml") == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}, "c": {"x": 1, "y": 2}}
+
+
+def test_a_yaml_file_that_is_none_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(b"#" * (YAML_BYTES + 1))
+    (tmp_path / "latin").write_bytes(b"a: \xe4")
+    (tmp_path / "bom").write_bytes(b"\xef\xbb\xbfa: 1")
+    for path, reason in (
+        (tmp_path / "large", "larger than 1024 KiB"),
+        (tmp_path / "latin", "not YAML: 'utf-8' codec"),
+        (tmp_path, "not a file"),
+        (Path("/dev/zero"), "not a file"),
+        (tmp_path / "nothing", "cannot be read"),
+    ):
+        with pytest.raises(ConfigError, match=reason):
+            read_yaml(path)
+    assert read_yaml(tmp_path / "bom") == {"a": 1}

@@ -26,7 +26,7 @@ class ImportJob:
         ..., "The store to write; an older store there is replaced at the end.", argument=True, output="folder"
     )
     seed: int = option(0, "Draws the validation sessions.", minimum=0)
-    validation_share: float = option(0.1, "Share of training sessions kept for validation.")
+    validation_share: float = option(0.1, "Share of training sessions kept for validation.", below=1)
 
 
 def import_(job: ImportJob) -> None:

@@ -40,7 +40,7 @@ class EvaluateJob:
     sessions: Path | None = option(
         None, "prev_items for --by length and repeats; TARGETS or its neighbour if not given."
     )
-    samples: int = option(1000, "Resampled test sets of intervals, swaps of p.", minimum=1)
+    samples: int = option(1000, "Resampled test sets of intervals, swaps of p.", minimum=1, maximum=100_000)
 
 
 def evaluate(job: EvaluateJob) -> None:

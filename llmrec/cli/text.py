@@ -71,7 +71,7 @@ class SimilarJob:
     locale: str | None = option(None, "Only products of this locale.")
     product: str | None = option(None, "Look for products like this one, by id.")
     session: str | None = option(None, "Look for products like these ids, the latest last.")
-    recency: float = option(0.7, "Weight of a session's item against the one after it.")
+    recency: float = option(0.7, "Weight of a session's item against the one after it.", maximum=2)
     json: bool = option(False, "JSON instead of a table.")
 
 

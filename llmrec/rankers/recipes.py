@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import yaml
-
-from llmrec.errors import ConfigError
+from llmrec.errors import ConfigError, shown
+from llmrec.files import parse_yaml
 from llmrec.rankers.base import Ranker, current_name
 from llmrec.rankers.registry import ranker_class
 from llmrec.settings import load_recipe, recipe_names, resolve
@@ -53,9 +52,9 @@ def yaml_value(text: Any) -> Any:
     if not isinstance(text, str):
         return text
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set: {text!r} is not a value; write name=value, for instance history=5") from error
+        return parse_yaml(text, "--set")
+    except ConfigError as error:
+        raise ConfigError(f"--set: {shown(text)} is not a value; write name=value, for instance history=5") from error
 
 
 def recipe_ranker(recipe: str) -> str:

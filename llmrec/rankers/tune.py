@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from llmrec.console import notice
 from llmrec.data.overlap import find_overlap, refuse_overlap
@@ -18,6 +17,7 @@ from llmrec.data.products import load_products
 from llmrec.errors import ConfigError, DataError, require
 from llmrec.evaluation.metrics import mrr_at_k, ranks_of_targets
 from llmrec.evaluation.provenance import collect_provenance
+from llmrec.files import parse_yaml
 from llmrec.output import check, disk_errors
 from llmrec.ragged import list_lengths
 from llmrec.rankers.rank import ranker_settings, tracker_settings
@@ -53,7 +53,7 @@ class TuneJob:
     trials: int = option(20, "Most trials; those of a stopped search count.")
     log_to: str | None = option(None, "Trackers of trials that train: wandb, mlflow, trackio; by commas.")
     storage: Path | None = option(None, "Folder of the search; OUT.search if not given.")
-    validation_share: float = option(0.1, "Share of the labelled sessions to validate on.")
+    validation_share: float = option(0.1, "Share of the labelled sessions to validate on.", below=1)
     transductive: bool = option(False, "Learn from the validation prefixes too.", flag="--transductive/--inductive")
     seed: int = option(0, "Draws the validation part and the trials.", minimum=0)
     allow_overlap: bool = option(False, "Let training rows repeat a session with its label.")
@@ -174,7 +174,7 @@ def _opened(job: TuneJob, space: Space) -> Search:
 
 
 def _value(value: Any) -> Any:
-    return yaml.safe_load(value) if isinstance(value, str) else value
+    return parse_yaml(value, "a choice") if isinstance(value, str) else value
 
 
 def _write(

@@ -31,20 +31,24 @@ class SelectSettings:
     titles: int = option(40, "Titles of likely products that can be chosen.", minimum=1)
     own: int = option(8, "Most recent titles of the session that can be chosen.", minimum=1)
     cold: bool = option(False, "Choose for targets that no training session holds, as in Task 3 (paper §2.2).")
-    history: int = option(8, "Most recent items of a session that pairs are counted with.", minimum=1)
+    history: int = option(8, "Most recent items of a session that pairs are counted with.", minimum=1, maximum=10_000)
     transductive: bool = option(False, "Count in the prefixes of the sessions to choose for, as --transductive says.")
-    folds: int = option(5, "Parts of the training sessions; a part is judged by what the others teach.", minimum=2)
+    folds: int = option(
+        5, "Parts of the training sessions; a part is judged by what the others teach.", minimum=2, maximum=1_000
+    )
     max_sessions: int = option(10_000, "Most labelled sessions that order and choice are learnt from.", minimum=4)
-    rounds: int = option(150, "Trees that say which product is next.", minimum=1)
-    choice_rounds: int = option(200, "Trees that say what a title is worth.", minimum=1)
-    learning_rate: float = option(0.05, "Share of each tree.", above=0)
-    leaves: int = option(31, "Most leaves of a tree.", minimum=2)
+    rounds: int = option(150, "Trees that say which product is next.", minimum=1, maximum=100_000)
+    choice_rounds: int = option(200, "Trees that say what a title is worth.", minimum=1, maximum=100_000)
+    learning_rate: float = option(0.05, "Share of each tree.", above=0, maximum=1_000)
+    leaves: int = option(31, "Most leaves of a tree.", minimum=2, maximum=131_072)
     min_leaf: int = option(60, "Fewest candidates in a leaf.", minimum=1)
-    feature_share: float = option(0.4, "Share of the features that a tree sees.", above=0)
+    feature_share: float = option(0.4, "Share of the features that a tree sees.", above=0, maximum=1)
     l2: float = option(5.0, "Penalty on the leaves' values.", minimum=0)
-    negatives: int = option(60, "Products kept of a training session beside its target.", minimum=1)
-    given_share: float = option(0.2, "Weight of the given runs among the likely products.", minimum=0)
-    threads: int = option(0, "Threads of the trees; 0 for all that OpenMP gives.", minimum=0, decides=None)
+    negatives: int = option(60, "Products kept of a training session beside its target.", minimum=1, maximum=1_000_000)
+    given_share: float = option(0.2, "Weight of the given runs among the likely products.", minimum=0, maximum=1)
+    threads: int = option(
+        0, "Threads of the trees; 0 for all that OpenMP gives.", minimum=0, decides=None, maximum=1_024
+    )
     seed: int = option(0, "Seed of folds, draws and trees.", minimum=0)
 
 

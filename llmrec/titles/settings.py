@@ -70,16 +70,21 @@ class GenerateConfig:
 
     base_model: str = option("tiny", "Model to fine-tune: hub name, folder, or `tiny` for a small mT5 from scratch.")
     trim_vocabulary: bool = option(False, "Fine-tune with the tokens of the store's titles alone; see `llmrec trim`.")
-    tiny_width: int = option(128, "Width of the `tiny` model.", minimum=8)
-    tiny_layers: int = option(2, "Encoder and decoder layers of the `tiny` model.", minimum=1)
-    tiny_vocab: int = option(4000, "Vocabulary of the `tiny` model, learnt from the training titles.", minimum=300)
+    tiny_width: int = option(128, "Width of the `tiny` model.", minimum=8, maximum=16_384)
+    tiny_layers: int = option(2, "Encoder and decoder layers of the `tiny` model.", minimum=1, maximum=256)
+    tiny_vocab: int = option(
+        4000, "Vocabulary of the `tiny` model, learnt from the training titles.", minimum=300, maximum=1_000_000
+    )
     lora_rank: int | None = option(
         None,
         "Train low-rank adapters of this rank, not the weights themselves (pip install 'llmrec[lora]').",
         minimum=1,
+        maximum=65_536,
     )
-    lora_alpha: float | None = option(None, "Scale of the adapters, over their rank; twice the rank.", above=0)
-    lora_dropout: float = option(0.0, "Share of an adapter's inputs left out while training.", minimum=0)
+    lora_alpha: float | None = option(
+        None, "Scale of the adapters, over their rank; twice the rank.", above=0, maximum=10_000
+    )
+    lora_dropout: float = option(0.0, "Share of an adapter's inputs left out while training.", minimum=0, below=1)
     lora_targets: str = option("all-linear", "Layers with an adapter, by the end of their names: q_proj,v_proj …")
     quantize: Literal["none", "4bit"] = option("none", "Hold the base's weights in 4 bits (QLoRA, bitsandbytes).")
     chat: bool = option(False, "Causal models: write the prompt as one turn of the model's chat template.")
@@ -90,17 +95,24 @@ class GenerateConfig:
     train_sample: int | None = option(None, "Train on so many sessions, drawn from all locales.", minimum=1)
     validation_sample: int | None = option(2000, "Validation sessions scored while training.", minimum=1)
     max_source_tokens: int | None = option(
-        None, "Prompt length; the oldest titles go first, the last one stays; the model's own, or 256.", minimum=4
+        None,
+        "Prompt length; the oldest titles go first, the last one stays; the model's own, or 256.",
+        minimum=4,
+        maximum=131_072,
     )
-    max_target_tokens: int | None = option(None, "Title length, learnt and written; the model's own, or 96.", minimum=2)
-    epochs: float = option(10.0, "Passes over the training sessions (paper: 10).", above=0)
+    max_target_tokens: int | None = option(
+        None, "Title length, learnt and written; the model's own, or 96.", minimum=2, maximum=65_536
+    )
+    epochs: float = option(10.0, "Passes over the training sessions (paper: 10).", above=0, maximum=100_000)
     max_steps: int | None = option(None, "Stop after so many optimizer steps.", minimum=1)
-    batch_size: int = option(12, "Sessions per optimizer step, over all devices (paper: 12).", minimum=1)
+    batch_size: int = option(
+        12, "Sessions per optimizer step, over all devices (paper: 12).", minimum=1, maximum=1_000_000
+    )
     micro_batch_size: int | None = option(
         None, "Most sessions on one device at once; the rest accumulates.", minimum=1, decides=None
     )
-    learning_rate: float = option(2e-4, "Peak learning rate (paper: 2e-5 or 2e-4).", above=0)
-    weight_decay: float = option(0.0, "AdamW weight decay (paper: 0 or 1e-8).", minimum=0)
+    learning_rate: float = option(2e-4, "Peak learning rate (paper: 2e-5 or 2e-4).", above=0, maximum=1_000)
+    weight_decay: float = option(0.0, "AdamW weight decay (paper: 0 or 1e-8).", minimum=0, maximum=1_000)
     schedule: Literal["linear", "cosine", "constant"] = option("linear", "Course of the learning rate after warm-up.")
     warmup_steps: int = option(0, "Steps to reach the peak learning rate.", minimum=0)
     max_grad_norm: float = option(1.0, "Clip the gradient to this norm.", above=0)
@@ -115,8 +127,8 @@ class GenerateConfig:
         decides=None,
     )
 
-    num_beams: int = option(1, "Beams; 1 is greedy (paper: 1 or 5).", minimum=1, decides="validation")
-    generate_batch_size: int = option(64, "Sessions decoded at once.", minimum=1, decides="titles")
+    num_beams: int = option(1, "Beams; 1 is greedy (paper: 1 or 5).", minimum=1, decides="validation", maximum=1_000)
+    generate_batch_size: int = option(64, "Sessions decoded at once.", minimum=1, decides="titles", maximum=1_000_000)
     backend: Literal["transformers", "ctranslate2"] = option(
         "transformers", "What writes the titles: transformers, or ctranslate2 (faster; extra `fast`).", decides="titles"
     )

@@ -30,7 +30,11 @@ def tracker_names(log_to: str | None, folder: Path | None) -> list[str]:
     """
     if log_to is None:
         return ["tensorboard"] if folder is not None and _is_installed("tensorboard") else []
-    names = list(dict.fromkeys(name for name in log_to.replace(" ", "").split(",") if name not in ("", "none")))
+    names = list(dict.fromkeys(name for name in log_to.replace(" ", "").split(",") if name))
+    if names == ["none"]:
+        return []
+    if "none" in names:
+        raise ConfigError(f"--log-to {log_to}: none goes with no other; leave it or the others out")
     for name in names:
         if name not in TRACKERS:
             raise ConfigError(f"--log-to: unknown tracker '{name}'{nearest(name, (*TRACKERS, 'none'))}")

@@ -159,3 +159,10 @@ def test_trackio_for_real(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "llmrec.db") as database:
         rows = database.execute("SELECT step, metrics FROM metrics").fetchall()
     assert [step for step, metrics in rows if "validation/score" in str(metrics)] == [10, 20]
+
+
+@pytest.mark.parametrize("log_to", ["wandb,none", "none,tensorboard"])
+def test_none_goes_with_no_other(log_to: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="none goes with no other"):
+        tracker_names(log_to, tmp_path)
+    assert tracker_names("none", tmp_path) == tracker_names("", tmp_path) == []

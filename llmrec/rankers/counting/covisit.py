@@ -36,21 +36,32 @@ class CovisitSettings:
     DECIDES: ClassVar[Decides] = "lists"
 
     forward: tuple[float, ...] = option(
-        _FORWARD, "Weight of an item 1, 2, … places after another; as many places as there are numbers.", minimum=0
+        _FORWARD,
+        "Weight of an item 1, 2, … places after another; as many places as there are numbers.",
+        minimum=0,
+        maximum=10_000,
     )
-    backward: tuple[float, ...] = option(_BACKWARD, "The same for an item before another; 0 for none.", minimum=0)
-    labelled_weight: float = option(1.0, "Factor for pairs that end with a next_item.", minimum=0)
+    backward: tuple[float, ...] = option(
+        _BACKWARD, "The same for an item before another; 0 for none.", minimum=0, maximum=10_000
+    )
+    labelled_weight: float = option(1.0, "Factor for pairs that end with a next_item.", minimum=0, maximum=10_000)
     repeats: bool = option(False, "Count an item that comes again as its own neighbour (for --seen keep).")
-    source_power: float = option(1.0, "Divide by the source's total to this power; 0.5 and 0.5 is cosine.", minimum=0)
-    target_power: float = option(0.0, "Divide by the target's total to this power.", minimum=0)
+    source_power: float = option(
+        1.0, "Divide by the source's total to this power; 0.5 and 0.5 is cosine.", minimum=0, maximum=16
+    )
+    target_power: float = option(0.0, "Divide by the target's total to this power.", minimum=0, maximum=16)
     neighbours: int = option(100, "Neighbours kept for each item.", minimum=1)
     engine: Literal["duckdb", "spark"] = option("duckdb", "Where pairs are counted: duckdb, or spark.")
-    history: int = option(10, "Most recent items of a session that propose others.", minimum=1)
-    recency: float = option(0.5, "Weight of an item relative to that of the next one of the session.", above=0)
-    locale_weight: float = option(
-        0.0, "Raise a score by up to this factor for the locale's share of the item.", minimum=0
+    history: int = option(10, "Most recent items of a session that propose others.", minimum=1, maximum=10_000)
+    recency: float = option(
+        0.5, "Weight of an item relative to that of the next one of the session.", above=0, maximum=2
     )
-    hop_weight: float = option(0.0, "Weight of neighbours' neighbours, for sessions short of k; 0 for none.", minimum=0)
+    locale_weight: float = option(
+        0.0, "Raise a score by up to this factor for the locale's share of the item.", minimum=0, maximum=10_000
+    )
+    hop_weight: float = option(
+        0.0, "Weight of neighbours' neighbours, for sessions short of k; 0 for none.", minimum=0, maximum=10_000
+    )
     hop_items: int = option(50, "Best neighbours whose own neighbours are looked up.", minimum=1)
 
 

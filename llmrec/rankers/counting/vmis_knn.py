@@ -28,12 +28,12 @@ class VmisKnnSettings:
 
     neighbours: int = option(100, "Most similar sessions that vote.", minimum=1)
     sample: int = option(500, "Newest sessions that share an item, among which neighbours are looked for.", minimum=1)
-    history: int = option(10, "Most recent items of a session that are compared.", minimum=1)
+    history: int = option(10, "Most recent items of a session that are compared.", minimum=1, maximum=10_000)
     match_decay: float = option(
-        0.1, "What a vote loses for each place of its newest shared item from the end.", minimum=0
+        0.1, "What a vote loses for each place of its newest shared item from the end.", minimum=0, maximum=10_000
     )
     idf_weight: float = option(
-        1.0, "How much rarer items gain: a score times 1 + this × ln(sessions / item's).", minimum=0
+        1.0, "How much rarer items gain: a score times 1 + this × ln(sessions / item's).", minimum=0, maximum=10_000
     )
     engine: Literal["duckdb", "spark"] = option("duckdb", "Where sessions are indexed: duckdb, or spark.")
 

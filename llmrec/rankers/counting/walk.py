@@ -27,9 +27,11 @@ __all__ = ["CovisitWalk", "CovisitWalkSettings"]
 class CovisitWalkSettings(CovisitSettings):
     """Settings of `CovisitWalk`: those of `Covisit`, whose second hop it takes for every session, and then more."""
 
-    hop_weight: float = option(0.3, "Weight of each further step relative to the one before.", minimum=0)
+    hop_weight: float = option(
+        0.3, "Weight of each further step relative to the one before.", minimum=0, maximum=10_000
+    )
     hop_items: int = option(150, "Best items of a step from which the next one starts.", minimum=1)
-    steps: int = option(3, "Steps of the walk.", minimum=1)
+    steps: int = option(3, "Steps of the walk.", minimum=1, maximum=16)
 
 
 class CovisitWalk(CountingRanker[CovisitWalkSettings]):

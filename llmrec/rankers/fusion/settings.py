@@ -32,7 +32,10 @@ class FusionSettings:
         (), "Neural rankers that score what the sources propose, each by the name of its recipe."
     )
     familiar: float = option(
-        0.5, "Share of a bare session's items that labelled sessions must hold for the scorers to learn from it."
+        0.5,
+        "Share of a bare session's items that labelled sessions must hold for the scorers to learn from it.",
+        minimum=0,
+        maximum=1,
     )
     scorer_sessions: int = option(
         150_000, "Most sessions that the scorers learn from, drawn where there are more.", minimum=1
@@ -40,34 +43,52 @@ class FusionSettings:
     without: tuple[str, ...] = option((), "Sources, scorers and feature groups to switch off.")
     depth: int = option(300, "Candidates that a source proposes.", minimum=1)
     candidates: int = option(300, "Most candidates of a session.", minimum=1)
-    history: int = option(8, "Most recent items of a session that pairs are counted with.", minimum=1)
-    window: int = option(6, "Farthest distance of two items in a session that counts as a pair.", minimum=1)
-    pair_decay: float = option(0.5, "A pair one place farther apart counts so much of the nearer one.", above=0)
+    history: int = option(8, "Most recent items of a session that pairs are counted with.", minimum=1, maximum=10_000)
+    window: int = option(
+        6, "Farthest distance of two items in a session that counts as a pair.", minimum=1, maximum=10_000
+    )
+    pair_decay: float = option(
+        0.5, "A pair one place farther apart counts so much of the nearer one.", above=0, maximum=2
+    )
     transductive: bool = option(False, "Whether sessions to rank for are in the counts, as --transductive says.")
-    folds: int = option(5, "Parts of the labelled sessions; a part's features are made without its labels.", minimum=1)
+    folds: int = option(
+        5, "Parts of the labelled sessions; a part's features are made without its labels.", minimum=1, maximum=1_000
+    )
     label_last: bool = option(
         False, "Where no session is labelled, take the last of three or more items for the label, if it is new there."
     )
     grouped: bool = option(False, "Keep sessions that go on from one another in one fold; their labels go together.")
     cold_share: float = option(
-        0.0, "Share of a fold's targets taken out of its counts, so that trees learn what a cold product is.", minimum=0
+        0.0,
+        "Share of a fold's targets taken out of its counts, so that trees learn what a cold product is.",
+        minimum=0,
+        maximum=1,
     )
     max_sessions: int = option(200_000, "Most labelled sessions that the trees learn from.", minimum=1)
-    negatives: int = option(60, "Candidates kept of a training session beside its target.", minimum=1)
+    negatives: int = option(
+        60, "Candidates kept of a training session beside its target.", minimum=1, maximum=1_000_000
+    )
     objective: Literal["lambdarank", "rank_xendcg", "binary"] = option("lambdarank", "What the trees optimise.")
     boosters: int = option(
-        1, "Models averaged, each without one fold, on which it is judged, and with a seed of its own.", minimum=1
+        1,
+        "Models averaged, each without one fold, on which it is judged, and with a seed of its own.",
+        minimum=1,
+        maximum=1_000,
     )
-    rounds: int = option(120, "Trees of a model.", minimum=1)
-    learning_rate: float = option(0.1, "Share of each tree.", above=0)
-    leaves: int = option(31, "Most leaves of a tree.", minimum=2)
+    rounds: int = option(120, "Trees of a model.", minimum=1, maximum=100_000)
+    learning_rate: float = option(0.1, "Share of each tree.", above=0, maximum=1_000)
+    leaves: int = option(31, "Most leaves of a tree.", minimum=2, maximum=131_072)
     min_leaf: int = option(100, "Fewest candidates in a leaf.", minimum=1)
-    feature_share: float = option(0.5, "Share of the features that a tree sees.", above=0)
+    feature_share: float = option(0.5, "Share of the features that a tree sees.", above=0, maximum=1)
     l2: float = option(5.0, "Penalty on the leaves' values.", minimum=0)
     truncation: int = option(100, "Places of the list that lambdarank looks at.", minimum=1)
     first_trees: int = option(60, "Trees that all candidates pass; 0 for all of them.", minimum=0)
     finalists: int = option(20, "Candidates of a session that the other trees see.", minimum=1)
     threads: int = option(
-        0, "Threads of trees and of ranking in batch; 0 for all that OpenMP gives.", minimum=0, decides=None
+        0,
+        "Threads of trees and of ranking in batch; 0 for all that OpenMP gives.",
+        minimum=0,
+        decides=None,
+        maximum=1_024,
     )
     seed: int = option(0, "Seed of folds, draws and trees.", minimum=0)

@@ -31,15 +31,21 @@ class ItemVectorsSettings:
 
     DECIDES: ClassVar[Decides] = "lists"
 
-    size: int = option(96, "Dimensions of the vectors.", minimum=2)
-    window: int = option(5, "Farthest distance of two items in a session that counts.", minimum=1)
+    size: int = option(96, "Dimensions of the vectors.", minimum=2, maximum=16_384)
+    window: int = option(5, "Farthest distance of two items in a session that counts.", minimum=1, maximum=10_000)
     pair_decay: float = option(
-        0.6, "A pair one place farther apart counts so much of the nearer one.", above=0, formerly=("decay",)
+        0.6, "A pair one place farther apart counts so much of the nearer one.", above=0, formerly=("decay",), maximum=2
     )
-    local: float = option(0.5, "Part of the dimensions that holds near neighbours instead of large groups.", minimum=0)
-    history: int = option(10, "Most recent items of a session that are compared.", minimum=1)
-    recency: float = option(0.6, "Weight of an item relative to that of the next one of the session.", above=0)
-    prior_weight: float = option(0.03, "Weight of ln(1 + how often the locale has the item).", minimum=0)
+    local: float = option(
+        0.5, "Part of the dimensions that holds near neighbours instead of large groups.", minimum=0, maximum=10_000
+    )
+    history: int = option(10, "Most recent items of a session that are compared.", minimum=1, maximum=10_000)
+    recency: float = option(
+        0.6, "Weight of an item relative to that of the next one of the session.", above=0, maximum=2
+    )
+    prior_weight: float = option(
+        0.03, "Weight of ln(1 + how often the locale has the item).", minimum=0, maximum=10_000
+    )
     seed: int = option(0, "Seed of the factorisation.", minimum=0)
 
 

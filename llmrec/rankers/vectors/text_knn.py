@@ -37,14 +37,22 @@ class TextKnnSettings:
     GONE: ClassVar[tuple[str, ...]] = ("prior_weight",)  # of what was called title_vectors
 
     text: str | None = option(None, "Folder of `llmrec embed`; the built-in TF-IDF of --products if not given.")
-    text_dim: int = option(256, "Width of the built-in TF-IDF's vectors.", minimum=2, formerly=("size",))
+    text_dim: int = option(
+        256, "Width of the built-in TF-IDF's vectors.", minimum=2, formerly=("size",), maximum=65_536
+    )
     recency: float = option(
-        0.5, "Weight of an item relative to that of the next one of the session.", above=0, formerly=("decay",)
+        0.5,
+        "Weight of an item relative to that of the next one of the session.",
+        above=0,
+        formerly=("decay",),
+        maximum=2,
     )
     index: Literal["auto", "exact", "hnsw", "ivf", "pq"] = option(
         "auto", "How neighbours are found: all but exact by FAISS, built anew when a saved ranker first ranks."
     )
-    history: int = option(10, "Most recent items of a session that are compared.", minimum=1, formerly=("last",))
+    history: int = option(
+        10, "Most recent items of a session that are compared.", minimum=1, formerly=("last",), maximum=10_000
+    )
 
 
 class TextKnn(Ranker[TextKnnSettings]):

@@ -22,9 +22,9 @@ class EmbedJob:
     out: Path = option(..., "Folder for vectors, keys, encoder and manifest.", output="folder")
     encoder: str = option("tfidf-svd", "tfidf-svd, a folder (of `embed train`, too), or a hub name.")
     template: str = option("title", "What of a product is read: title, brand, attributes, a file.")
-    dim: int | None = option(None, "Width of the vectors; the encoder's own if not given.")
+    dim: int | None = option(None, "Width of the vectors; the encoder's own if not given.", maximum=65_536)
     precision: Precision = option("auto", "Numbers that sentence-transformers models reckon with.")
-    batch_size: int = option(32, "Texts such a model reads at once.", minimum=1)
+    batch_size: int = option(32, "Texts such a model reads at once.", minimum=1, maximum=1_000_000)
     seed: int = option(0, "Of what tfidf-svd draws.", minimum=0)
 
 
@@ -40,7 +40,7 @@ class TrainEncoderJob:
     out: Path = option(..., "Folder for the encoder, which `--encoder` of `llmrec embed` takes.", output="folder")
     recipe: str | None = option(None, "encoder_static, encoder_finetune, or a file.")
     base: str | None = option(None, "static, or a sentence-transformers model to fine-tune.")
-    lora_rank: int | None = option(None, "Rank of LoRA, for large models.")
+    lora_rank: int | None = option(None, "Rank of LoRA, for large models.", maximum=65_536)
     seed: int | None = option(None, "Draws validation sessions, order and initial weights.", minimum=0)
     settings: Mapping[str, Any] = option({}, "A setting of the recipe, as name=value; may be repeated.", flag="--set")
     checkpoints: Path | None = option(None, "Folder for checkpoints; OUT.training if not given.", output="place")

@@ -39,9 +39,11 @@ class CompareSettings:
     split: str = option("validation", "validation, development or train.")
     seed: int = option(0, "Of sessions, examples and sampling.", minimum=0)
     server: str | None = option(None, "OpenAI-compatible server, such as http://localhost:8000/v1.")
-    concurrency: int = option(8, "Most requests under way at once.", minimum=1)
-    retries: int = option(6, "Most repetitions of a request that fails for the moment.", minimum=0)
-    timeout_s: float = option(120.0, "Longest wait for an answer, in seconds.", flag="--timeout", minimum=0.1)
+    concurrency: int = option(8, "Most requests under way at once.", minimum=1, maximum=10_000)
+    retries: int = option(6, "Most repetitions of a request that fails for the moment.", minimum=0, maximum=1_000)
+    timeout_s: float = option(
+        120.0, "Longest wait for an answer, in seconds.", flag="--timeout", minimum=0.1, maximum=86_400
+    )
     temperature: float = option(0.0, "Of a chat model's sampling; 0 is greedy.", minimum=0)
     max_tokens: int = option(96, "Most tokens of a chat model's answer.", minimum=2)
     num_examples: int = option(6, "Sessions shown side by side on the page.", flag="--examples", minimum=0)
