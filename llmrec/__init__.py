@@ -22,14 +22,17 @@ if TYPE_CHECKING:
     from llmrec.data.store import open_store as open_store
     from llmrec.errors import LlmrecError as LlmrecError
     from llmrec.evaluation.evaluate import evaluate as evaluate
+    from llmrec.evaluation.metrics import register_metric as register_metric
     from llmrec.evaluation.results import Result as Result
     from llmrec.rankers.base import Ranker as Ranker
     from llmrec.rankers.fitting import fit as fit
     from llmrec.rankers.fitting import load_ranker as load_ranker
     from llmrec.rankers.rankings import Rankings as Rankings
+    from llmrec.rankers.registry import register_candidate_source as register_candidate_source
     from llmrec.rankers.registry import register_ranker as register_ranker
     from llmrec.rankers.session_data import sessions as sessions
     from llmrec.rankers.sessions import Sessions as Sessions
+    from llmrec.text.encoders.registry import register_encoder as register_encoder
     from llmrec.text.search.similar import SimilarProducts as SimilarProducts
     from llmrec.titles.title_writer import Titles as Titles
     from llmrec.titles.title_writer import TitleWriter as TitleWriter
@@ -50,6 +53,9 @@ _HOMES: Final = {
     "fit": "rankers.fitting",
     "load_ranker": "rankers.fitting",
     "open_store": "data.store",
+    "register_candidate_source": "rankers.registry",
+    "register_encoder": "text.encoders.registry",
+    "register_metric": "evaluation.metrics",
     "register_ranker": "rankers.registry",
     "sessions": "rankers.session_data",
 }

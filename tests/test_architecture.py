@@ -26,7 +26,7 @@ LAYERS = [
     {"ragged"},
     {"vocabulary"},
     {"within"},
-    {"settings"},
+    {"settings", "plugins"},
     {"artefact"},
     {"data"},
     {"synth"},
@@ -35,7 +35,7 @@ LAYERS = [
     {"training"},
     {"text"},
     {"rankers", "titles"},  # neither imports the other
-    {"selection"},
+    {"selection", "testing"},
     {"paper"},
     {"cli"},
 ]
@@ -112,7 +112,8 @@ def test_training_never_names_test_targets() -> None:
 def test_library_never_prints_asserts_or_evaluates() -> None:
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            assert not isinstance(node, ast.Assert), f"{path.name}:{node.lineno}"
+            testing = part_of(path) == "testing"  # others' tests inherit it
+            assert testing or not isinstance(node, ast.Assert), f"{path.name}:{node.lineno}"
             called = getattr(node, "func", None)
             assert getattr(called, "id", "") not in {"print", "eval", "exec"}, f"{path.name}:{node.lineno}"
 

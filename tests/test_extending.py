@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from llmrec.data.store import Store
+from llmrec.testing.ranker_contract import ITEMS, products
 from tests.places import ROOT
-from tests.rankers.contract import ITEMS, products
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 TASKS = re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from llmrec.console import track
 from llmrec.errors import ConfigError, DataError
+from llmrec.plugins.named import Named
 from llmrec.ragged import row_numbers
 
 __all__ = [
@@ -20,13 +22,16 @@ __all__ = [
     "metric_by_rank",
     "mrr_at_k",
     "ndcg_at_k",
+    "ranking_metrics",
     "ranks_of_targets",
     "recall_at_k",
+    "register_metric",
 ]
 
 MAX_RANKED: Final = 100  # the longest list that the KDD Cup's submission form takes
 CHUNK: Final = 1_000  # rows compared at once: their 100,000 ids and codes stay in a processor's cache
 _ABSENT: Final = -1
+_METRIC_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def ranks_of_targets(
@@ -154,6 +159,41 @@ RANKING_METRICS: Final[dict[str, Callable[[NDArray[np.int64], int], float]]] = {
 }
 
 
+Metric = Callable[[NDArray[np.int64], int], float]
+
+
+def _metric(name: str, thing: Any) -> Metric:
+    if not callable(thing) or not _METRIC_NAME.fullmatch(name):
+        raise ConfigError(f"metric '{name}': a function of ranks and k, with a name such as first_page, is wanted")
+    found: Metric = thing
+    return found
+
+
+_ADDED: Final = Named("metric", "llmrec.metrics", {*RANKING_METRICS, "hit"}, _metric)
+
+
+def register_metric(name: str, metric: Metric) -> None:
+    """Have a metric of ranked lists stand in every result, beside MRR, Recall and NDCG.
+
+    A package makes one known to all by an entry point of the group ``llmrec.metrics``, of the same name.
+
+    Args:
+        name: What results call it: ``name@100``.
+        metric: Takes the targets' ranks, shape ``(S,)``, 0 where a target is absent, and a cutoff; gives the mean over
+            sessions of what each adds.
+
+    Raises:
+        ConfigError: there is a metric of that name, or it is no function.
+    """
+    _ADDED.register(name, metric)
+
+
+def ranking_metrics() -> dict[str, Metric]:
+    """All metrics of ranked lists by name, those that were added last."""
+    added = {name: _ADDED.find(name) for name in _ADDED.names()}
+    return {**RANKING_METRICS, **{name: metric for name, metric in added.items() if metric is not None}}
+
+
 def metric_by_rank(metric: str) -> NDArray[np.float64]:
     """What a session adds to a metric, by the rank of its target: shape ``(MAX_RANKED + 1,)``; 0 is a target missed.
 
@@ -164,7 +204,7 @@ def metric_by_rank(metric: str) -> NDArray[np.float64]:
         ConfigError: no such metric, or a cutoff below 1 or above `MAX_RANKED`.
     """
     name, _, cutoff = metric.partition("@")
-    known = {**RANKING_METRICS, "hit": recall_at_k}
+    known = {**ranking_metrics(), "hit": recall_at_k}
     if name not in known or not cutoff.isdecimal() or not 1 <= int(cutoff) <= MAX_RANKED:
         raise ConfigError(f"no metric '{metric}'; write one of {', '.join(known)} and a cutoff of 1 to {MAX_RANKED}")
     return np.array([known[name](np.array([rank]), int(cutoff)) for rank in range(MAX_RANKED + 1)])

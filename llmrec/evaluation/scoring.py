@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from llmrec.errors import DataError
 from llmrec.evaluation.bleu import bleu_of, bleu_signature, bleu_stats
 from llmrec.evaluation.differences import Added, score_of
-from llmrec.evaluation.metrics import MAX_RANKED, RANKING_METRICS, metric_by_rank, ranks_of_targets
+from llmrec.evaluation.metrics import MAX_RANKED, metric_by_rank, ranking_metrics, ranks_of_targets
 from llmrec.evaluation.parts import PartScorer
 from llmrec.evaluation.results import Comparison, Result, Scores
 from llmrec.evaluation.runs import Kind
@@ -140,7 +140,7 @@ def score_rankings(
         DataError: the numbers of rows differ, a list is too long or holds an id twice, or no session has a target.
     """
     scored = _scored(run, locales, targets.to_pylist(), ranked, baseline)
-    names = [*(f"{name}@{MAX_RANKED}" for name in RANKING_METRICS), *(f"hit@{cutoff}" for cutoff in sorted({*hits}))]
+    names = [*(f"{name}@{MAX_RANKED}" for name in ranking_metrics()), *(f"hit@{cutoff}" for cutoff in sorted({*hits}))]
     tables = {name: metric_by_rank(name) for name in names}
 
     def added_by(source: str, lists: pa.ChunkedArray) -> dict[str, Added]:

@@ -26,7 +26,7 @@ from llmrec.rankers.settings import Seen
 from llmrec.records import Digest
 from llmrec.settings import resolve
 from llmrec.vocabulary import UNKNOWN
-from llmrec.within import fill_up, is_among
+from llmrec.within import fill_up, is_among, top_k_candidates
 
 __all__ = ["FORMER", "RANKER", "Ranker", "RankerRecord", "Seen", "current_name"]
 
@@ -242,6 +242,22 @@ class Ranker(ABC, Generic[SettingsT]):
         if self.catalogue.sold is None:
             return codes
         return np.where((codes != UNKNOWN) & self.catalogue.sold[locales[:, None], codes], codes, UNKNOWN)
+
+    def _best_of(
+        self, scores: NDArray[np.floating], sessions: CodedSessions, k: int, seen: Seen
+    ) -> tuple[Ints, Floats]:
+        """What `_rank_coded` is to give, of scores of the whole catalogue: simple, for catalogues that allow it.
+
+        Args:
+            scores: Shape ``(S, N)``; ``-inf`` for an item that is not to be ranked.
+            sessions: ``S`` sessions.
+            k: Most items of a list.
+            seen: As `rank`.
+        """
+        rows, codes = np.nonzero(scores > -np.inf)
+        allowed = self._allowed(rows, codes, sessions, seen)
+        rows, codes = rows[allowed], codes[allowed]
+        return top_k_candidates(rows, codes, scores[rows, codes], len(sessions), k)
 
     def _allowed(self, rows: Ints, codes: Ints, sessions: CodedSessions, seen: Seen) -> NDArray[np.bool_]:
         """Whether candidates ``(C,)`` of some sessions are sold there and, with ``drop``, new to the session."""

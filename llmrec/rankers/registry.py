@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from llmrec.errors import ConfigError, ModelError, nearest
+from llmrec.plugins.named import Named
 from llmrec.rankers.base import FORMER, RANKER, Ranker, current_name
+from llmrec.settings import recipe_names
 
-__all__ = ["RANKERS", "load_ranker", "ranker_class", "register_ranker"]
+__all__ = [
+    "RANKERS",
+    "candidate_source",
+    "load_ranker",
+    "ranker_class",
+    "register_candidate_source",
+    "register_ranker",
+    "source_names",
+]
 
 RANKERS: Final = {
     "popularity": "counting.popularity:Popularity",
@@ -31,27 +42,77 @@ RANKERS: Final = {
     "srgnnf": "neural.models_by_name:SrGnnF",
     "text_knn": "vectors.text_knn:TextKnn",
 }
-_REGISTERED: Final[dict[str, type[Ranker[Any]]]] = {}
-
 RankerT = TypeVar("RankerT", bound=type[Ranker[Any]])
+
+
+def _ranker(name: str, thing: Any) -> type[Ranker[Any]]:
+    if not (isinstance(thing, type) and issubclass(thing, Ranker)):
+        raise ConfigError(f"ranker '{name}': a subclass of llmrec.Ranker is wanted; got {thing!r:.60}")
+    if getattr(thing, "name", None) != name:
+        raise ConfigError(f"ranker '{name}': its class calls itself '{getattr(thing, 'name', '')}'; give both one name")
+    return thing
+
+
+_ADDED: Final = Named("ranker", "llmrec.rankers", {*RANKERS, *FORMER}, _ranker)
 
 
 def register_ranker(cls: RankerT) -> RankerT:
     """Make a ranker of one's own known by its ``name`` in this process; may be written as a decorator.
 
+    A package makes one known to all by an entry point of the group ``llmrec.rankers``, of the same name.
+
     Raises:
         ConfigError: another ranker has, or had, that name.
     """
-    there = _REGISTERED.get(cls.name, cls)
-    other = (there.__module__, there.__qualname__) != (
-        cls.__module__,
-        cls.__qualname__,
-    )  # a cell run again
-    taken = cls.name in RANKERS or cls.name in FORMER or other
-    if taken:
-        raise ConfigError(f"{cls.__module__}.{cls.__name__}: there is a ranker '{cls.name}' already; name it otherwise")
-    _REGISTERED[cls.name] = cls
+    _ADDED.register(getattr(cls, "name", ""), cls)
     return cls
+
+
+def _source(name: str, thing: Any) -> Callable[[], Ranker[Any]]:
+    if not callable(thing):
+        raise ConfigError(
+            f"candidate source '{name}': a ranker's class, or what makes one, is wanted; got {thing!r:.60}"
+        )
+    made: Any = thing
+    make: Callable[[], Ranker[Any]] = (lambda: made(made.settings_class())) if isinstance(thing, type) else made
+    return make
+
+
+_SOURCES: Final = Named("candidate source", "llmrec.candidate_sources", recipe_names(), _source)
+
+
+def register_candidate_source(name: str, make: Callable[[], Ranker[Any]] | type[Ranker[Any]]) -> None:
+    """Make a source of candidates known, which `fusion`'s ``sources`` can then name.
+
+    A package makes one known to all by an entry point of the group ``llmrec.candidate_sources``, of the same name. A
+    fused ranker is read back where its sources' rankers are known, too (`register_ranker`).
+
+    Args:
+        name: What ``sources`` calls it.
+        make: A ranker's class, taken with its settings' defaults, or a function that makes an unfitted ranker.
+
+    Raises:
+        ConfigError: there is a source or a recipe of that name.
+    """
+    _SOURCES.register(name, make)
+
+
+def candidate_source(name: str) -> Ranker[Any] | None:
+    """An unfitted ranker for a source that was added; None where none has that name.
+
+    Raises:
+        ConfigError: what was added makes no ranker.
+    """
+    make = _SOURCES.find(name)
+    made = None if make is None else make()
+    if made is not None and not isinstance(made, Ranker):
+        raise ConfigError(f"candidate source '{name}': made no ranker; got {made!r:.60}")
+    return made
+
+
+def source_names() -> list[str]:
+    """Names of the sources and rankers that were added."""
+    return sorted({*_SOURCES.names(), *_ADDED.names()})
 
 
 def ranker_class(name: str) -> type[Ranker[Any]]:
@@ -62,10 +123,10 @@ def ranker_class(name: str) -> type[Ranker[Any]]:
         MissingExtraError: a package that it needs is not installed.
     """
     name = current_name(name)
-    if name in _REGISTERED:
-        return _REGISTERED[name]
+    if added := _ADDED.find(name):
+        return added
     if name not in RANKERS:
-        raise ConfigError(f"no ranker '{name}'{nearest(name, [*RANKERS, *_REGISTERED])}")
+        raise ConfigError(f"no ranker '{name}'{nearest(name, [*RANKERS, *_ADDED.names()])}")
     module, _, attribute = RANKERS[name].partition(":")
     found: type[Ranker[Any]] = getattr(importlib.import_module(f"llmrec.rankers.{module}"), attribute)
     return found

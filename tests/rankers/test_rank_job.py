@@ -19,8 +19,8 @@ from llmrec.rankers import RANKERS, load_ranker
 from llmrec.rankers.rank import ranker_settings
 from llmrec.rankers.registry import ranker_class
 from llmrec.rankers.tune import SPACES, load_space
+from llmrec.testing.ranker_contract import SESSIONS, products, training_sessions
 from llmrec.training.search import names_in
-from tests.rankers.contract import SESSIONS, products, training_sessions
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import pytest
 from llmrec.errors import ConfigError
 from llmrec.rankers import load_ranker, ranker_class, register_ranker, registry
 from llmrec.rankers.counting.popularity import GlobalPopularity
-from tests.rankers.contract import training_sessions
+from llmrec.testing.ranker_contract import training_sessions
 
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_REGISTERED", {})
+    monkeypatch.setattr(registry._ADDED, "_registered", {})
 
 
 def test_a_registered_ranker_is_found_and_read_by_its_name(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ import pytest
 from llmrec.errors import ConfigError, MissingExtraError
 from llmrec.rankers.neural.models_by_name import Gru4Rec
 from llmrec.rankers.neural.settings import Gru4RecSettings
+from llmrec.testing.ranker_contract import training_sessions
 from llmrec.training import trackers
 from llmrec.training.trackers import tracker_names
 from tests.places import ROOT
-from tests.rankers.contract import training_sessions
 
 SETTINGS = Gru4RecSettings(embedding_size=8, hidden_size=8, history=6, batch_size=32, max_epochs=2)  # 20 steps
 

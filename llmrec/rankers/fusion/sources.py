@@ -16,7 +16,7 @@ from llmrec.rankers.fusion.product_features import ProductFacts
 from llmrec.rankers.fusion.scorers import PairScorer, learn_scorers
 from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.recipes import ranker_settings, recipe_ranker
-from llmrec.rankers.registry import ranker_class
+from llmrec.rankers.registry import candidate_source, ranker_class, source_names
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.vectors.item_text import TextVectors
 
@@ -72,14 +72,24 @@ def make_sources(settings: FusionSettings, products: Any) -> dict[str, Ranker[An
     """
     sources: dict[str, Ranker[Any]] = {}
     for name in active_sources(settings):
-        ranker = recipe_ranker(name)
-        if ranker == "fusion":
+        source = _unfitted(name)
+        if source.name == "fusion":
             raise ConfigError("fusion: it cannot be a source of its own; take 'fusion' out of 'sources'")
-        if products is not None or not ranker_class(ranker).needs_products:
-            sources[name] = ranker_class(ranker)(ranker_settings(ranker, name))
+        if products is not None or not source.needs_products:
+            sources[name] = source
     if not sources:
         raise ConfigError("fusion: every source reads products; give their file with --products")
     return sources
+
+
+def _unfitted(name: str) -> Ranker[Any]:
+    """The ranker of a source: of one that was added, of a recipe, or one that was added itself, as its settings are."""
+    if (added := candidate_source(name)) is not None:
+        return added
+    if name in source_names():
+        return ranker_class(name)(ranker_settings(name))
+    ranker = recipe_ranker(name)
+    return ranker_class(ranker)(ranker_settings(ranker, name))
 
 
 def learn_shared(settings: FusionSettings, catalogue: Catalogue, training: CodedSessions, products: Any) -> Shared:

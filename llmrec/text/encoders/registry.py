@@ -9,13 +9,14 @@ from typing import Any, Final
 import msgspec
 
 from llmrec.errors import ConfigError, DataError, LlmrecError, ModelError, nearest, require
+from llmrec.plugins.named import Named
 from llmrec.records import read_record
 from llmrec.text.encoders.base import ENCODER, Encoder
 from llmrec.text.encoders.settings import Precision
 from llmrec.text.encoders.tfidf import NAME as TFIDF
 from llmrec.text.encoders.tfidf import TfidfEncoder
 
-__all__ = ["DEFAULT_ENCODER", "load_encoder", "load_saved_encoder", "open_trainable_sentence"]
+__all__ = ["DEFAULT_ENCODER", "load_encoder", "load_saved_encoder", "open_trainable_sentence", "register_encoder"]
 
 DEFAULT_ENCODER: Final = TFIDF
 DEFAULT_DIM: Final = 256
@@ -59,6 +60,8 @@ def load_encoder(
             raise ConfigError(f"{name} learns from product texts; give products, or a folder where it was saved")
         return TfidfEncoder.fit(texts() if callable(texts) else texts, dim or DEFAULT_DIM, seed)
     folder = Path(name).expanduser()
+    if not folder.is_dir() and (added := _ADDED.find(name)) is not None:
+        return _made(added, name, texts, dim, precision, seed)
     kind = _kind_of_folder(folder) if folder.is_dir() else _kind_of_hub_name(name)
     source = str(folder) if folder.is_dir() else name
     if kind == "sentence-transformers":
@@ -82,6 +85,8 @@ def load_saved_encoder(folder: Path) -> Encoder:
         MissingExtraError: the package that reads it is not installed.
     """
     kind = ENCODER.read(folder).kind
+    if kind not in _SAVED and (added := _ADDED.find(kind)) is not None:
+        return added.load(folder)  # type: ignore[attr-defined, no-any-return]  # `_encoder` has seen to it
     if kind not in _SAVED:
         raise ModelError(f"{folder}: an encoder of the unknown kind '{kind}'{nearest(kind, _SAVED)}")
     return _SAVED[kind](folder)
@@ -130,6 +135,55 @@ _SAVED: Final[dict[str, Callable[[Path], Encoder]]] = {
     "static": _load_static,
     "sentence-transformers": _load_sentence,
 }
+
+
+def _encoder(name: str, thing: Any) -> type[Encoder]:
+    wanted = ("encode_documents", "encode_queries", "fingerprint", "save", "load")
+    lacks = [method for method in wanted if not callable(getattr(thing, method, None))]
+    if not isinstance(thing, type) or lacks:
+        raise ConfigError(f"encoder '{name}': a class with {', '.join(lacks or wanted)} is wanted; got {thing!r:.60}")
+    return thing
+
+
+_ADDED: Final = Named("encoder", "llmrec.encoders", _SAVED, _encoder)
+
+
+def register_encoder(name: str, cls: type[Encoder]) -> None:
+    """Make an encoder known by its name, for ``--encoder`` and folders that hold one.
+
+    A package makes one known to all by an entry point of the group ``llmrec.encoders``, of the same name.
+
+    Args:
+        name: Its name, which is the ``kind`` that its ``save`` writes.
+        cls: Class with the methods of `llmrec.text.encoders.base.Encoder` and ``load(folder)``. It is made by
+            ``fit(texts, dim, seed)`` where it has that, else without arguments.
+
+    Raises:
+        ConfigError: there is an encoder of that name, or a method is missing.
+    """
+    _ADDED.register(name, cls)
+
+
+def _made(
+    added: type[Encoder],
+    name: str,
+    texts: Sequence[str] | Callable[[], Sequence[str]] | None,
+    dim: int | None,
+    precision: Precision,
+    seed: int,
+) -> Encoder:
+    _refuse_precision(name, precision)
+    fit = getattr(added, "fit", None)
+    if fit is None:
+        encoder = added()
+    elif texts is None:
+        raise ConfigError(f"{name} learns from product texts; give products, or a folder where it was saved")
+    else:
+        encoder = fit(texts() if callable(texts) else texts, dim or DEFAULT_DIM, seed)
+    if dim is not None and dim != encoder.dim:
+        raise ConfigError(f"--dim {dim}: the vectors of '{name}' have {encoder.dim} numbers; leave --dim out")
+    made: Encoder = encoder
+    return made
 
 
 def _with_precision(folder: Path, name: str, dim: int | None, precision: Precision, batch_size: int) -> Encoder:

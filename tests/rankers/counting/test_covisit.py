@@ -10,7 +10,7 @@ from llmrec.errors import ConfigError
 from llmrec.rankers import TrainingSessions
 from llmrec.rankers.counting.covisit import Covisit, CovisitSettings
 from llmrec.settings import load_recipe, resolve
-from tests.rankers.contract import RankerContract
+from llmrec.testing.ranker_contract import RankerContract
 
 
 class TestCovisit(RankerContract):

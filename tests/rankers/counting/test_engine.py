@@ -25,7 +25,7 @@ from llmrec.rankers.counting.counts import (
 from llmrec.rankers.counting.covisit import Covisit, CovisitSettings
 from llmrec.rankers.counting.engine import counted
 from llmrec.rankers.sessions import CodedSessions
-from tests.rankers.contract import SESSIONS, training_sessions
+from llmrec.testing.ranker_contract import SESSIONS, training_sessions
 
 HAS_SPARK = shutil.which("java") is not None and importlib.util.find_spec("pyspark") is not None
 needs_spark = pytest.mark.skipif(not HAS_SPARK, reason="needs pyspark and Java")

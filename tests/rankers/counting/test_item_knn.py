@@ -8,7 +8,7 @@ import pytest
 
 from llmrec.rankers import TrainingSessions
 from llmrec.rankers.counting.item_knn import ItemKnn, ItemKnnSettings
-from tests.rankers.contract import RankerContract
+from llmrec.testing.ranker_contract import RankerContract
 
 
 class TestItemKnn(RankerContract):

@@ -16,7 +16,7 @@ from llmrec.rankers.counting.popularity import (
     Popularity,
     PopularitySettings,
 )
-from tests.rankers.contract import RankerContract
+from llmrec.testing.ranker_contract import RankerContract
 
 
 class TestPopularity(RankerContract):

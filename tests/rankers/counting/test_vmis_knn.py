@@ -9,7 +9,7 @@ import pytest
 
 from llmrec.rankers import TrainingSessions
 from llmrec.rankers.counting.vmis_knn import VmisKnn, VmisKnnSettings
-from tests.rankers.contract import RankerContract
+from llmrec.testing.ranker_contract import RankerContract
 
 
 class TestVmisKnn(RankerContract):

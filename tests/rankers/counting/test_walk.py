@@ -8,7 +8,7 @@ import pytest
 
 from llmrec.rankers import TrainingSessions
 from llmrec.rankers.counting.walk import CovisitWalk, CovisitWalkSettings
-from tests.rankers.contract import RankerContract
+from llmrec.testing.ranker_contract import RankerContract
 
 PLAIN: dict[str, Any] = {"forward": (1.0,), "backward": (), "source_power": 0.0, "hop_weight": 0.5}
 

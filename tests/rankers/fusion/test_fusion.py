@@ -24,8 +24,8 @@ from llmrec.rankers.fusion.scorers import learn_scorers
 from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.fusion.training import draw_folds, families, known_to_fold, with_last_as_label
 from llmrec.rankers.rank import RankJob
+from llmrec.testing.ranker_contract import ITEMS, RankerContract, products, training_sessions
 from llmrec.text.encoders.tfidf import TfidfEncoder
-from tests.rankers.contract import ITEMS, RankerContract, products, training_sessions
 
 QUICK: dict[str, Any] = {"rounds": 20, "min_leaf": 5, "threads": 1, "folds": 3}
 NEAR = ("covisit_near", "covisit_walk")  # quick to fit

@@ -15,7 +15,7 @@ from llmrec.rankers.neural import settings as of
 from llmrec.rankers.neural.base import hold_out, item_prior
 from llmrec.rankers.neural.models_by_name import Core, Gru4Rec, Gru4RecF, Mgs, Narm, SasRec, SrGnn, SrGnnF, Stamp
 from llmrec.rankers.sessions import CodedSessions, Sessions, TrainingSessions
-from tests.rankers.contract import ITEMS, SESSIONS, RankerContract, products, training_sessions
+from llmrec.testing.ranker_contract import ITEMS, SESSIONS, RankerContract, products, training_sessions
 
 TINY: dict[str, Any] = {"embedding_size": 8, "history": 6, "batch_size": 64, "learning_rate": 0.02, "max_epochs": 2}
 STRONG: dict[str, Any] = {

@@ -18,7 +18,7 @@ from llmrec.errors import ConfigError
 from llmrec.rankers.neural import train
 from llmrec.rankers.neural.models_by_name import Gru4Rec
 from llmrec.rankers.neural.settings import Gru4RecSettings
-from tests.rankers.contract import training_sessions
+from llmrec.testing.ranker_contract import training_sessions
 from tests.training.kill import KilledError, kill_at
 
 SETTINGS = Gru4RecSettings(
@@ -122,7 +122,7 @@ def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
 import dataclasses, sys
 from pathlib import Path
 from llmrec.rankers.neural.models_by_name import Gru4Rec
-from tests.rankers.contract import training_sessions
+from llmrec.testing.ranker_contract import training_sessions
 from tests.training.kill import KilledError, kill_at
 from tests.rankers.neural.test_neural_train import SETTINGS
 settings = dataclasses.replace(SETTINGS, dropout_prob=0.0)

@@ -20,9 +20,9 @@ from llmrec.rankers.per_locale import PerLocale
 from llmrec.rankers.sessions import Sessions, TrainingSessions
 from llmrec.rankers.vectors.initialise import text_vectors
 from llmrec.rankers.vectors.item_text import text_features
+from llmrec.testing.ranker_contract import ITEMS, RankerContract, products, training_sessions
 from llmrec.training import loop
 from llmrec.vocabulary import Vocabulary
-from tests.rankers.contract import ITEMS, RankerContract, products, training_sessions
 from tests.rankers.embedded import embed
 
 TINY: dict[str, Any] = {"embedding_size": 8, "history": 6, "batch_size": 64, "learning_rate": 0.02, "max_epochs": 2}

@@ -18,8 +18,8 @@ from llmrec.rankers import Sessions, TrainingSessions, load_ranker
 from llmrec.rankers.base import RANKER
 from llmrec.rankers.recipes import ranker_settings
 from llmrec.rankers.vectors.text_knn import TextKnn, TextKnnSettings
+from llmrec.testing.ranker_contract import RankerContract, products, training_sessions
 from tests.places import ROOT
-from tests.rankers.contract import RankerContract, products, training_sessions
 from tests.rankers.embedded import embed
 from tests.rewriting import rewrite
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmrec.rankers import TrainingSessions
 from llmrec.rankers.vectors.item_vectors import ItemVectors, ItemVectorsSettings
-from tests.rankers.contract import RankerContract
+from llmrec.testing.ranker_contract import RankerContract
 
 
 class TestItemVectors(RankerContract):
