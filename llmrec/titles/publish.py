@@ -35,8 +35,10 @@ def outputs(job: Job) -> list[tuple[Path, Kind]]:
     """What a job writes: a training has the whole folder, while two splits may be written in one side by side."""
     runs = [_run_of(job), _baseline_of(job), *([job.config.items] if job.config.items else [])]
     files = [_scores_of(job, runs[0]), *([job.folder / "report.html"] if job.config.report else [])]
-    folder = job.folder if job.loaded is None else job.folder / f"parts_{job.split}"
-    return [(folder, "place"), *((run, "run") for run in runs), *((file, "file") for file in files)]
+    places: list[tuple[Path, Kind]] = [(job.folder / f"parts_{job.split}", "place")]
+    if job.loaded is None:
+        places += [(job.folder, "place"), (job.folder / "model", "folder"), (job.folder / "history.jsonl", "file")]
+    return [*places, *((run, "run") for run in runs), *((file, "file") for file in files)]
 
 
 def _run_of(job: Job) -> Path:

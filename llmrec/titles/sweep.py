@@ -16,7 +16,7 @@ from llmrec.console import notice
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, LlmrecError, require
 from llmrec.evaluation.results import read_result
-from llmrec.output import disk_errors, write_text
+from llmrec.output import check, disk_errors, write_text
 from llmrec.settings import RECIPES, Recipe, claiming, decided_by, load_recipe, option, resolve
 from llmrec.titles.settings import GenerateConfig
 from llmrec.training.history import read_history
@@ -108,6 +108,8 @@ def run_sweep(job: SweepJob) -> list[Scored]:
     """
     for package in ("torch", "transformers", "accelerate", "datasets"):  # before the first cell, not in it
         require(package, "generate")
+    for name in ("cells.json", "best.yaml"):
+        check(job.out / name)
     recipe, grid = load_recipe(job.recipe), load_grid(job.grid)
     for key in job.settings:
         if key in OWN or key in grid:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from llmrec.output import Kind, claimed, write_text
+from llmrec.output import Kind, check, claimed, write_text
 from llmrec.paper.reproduction.recipe import settings_of
 from llmrec.paper.reproduction.records import Cell, Measurement
 from llmrec.paper.reproduction.reproduce import ReproduceJob, RowOutcome, TableOutcome, reproduce
@@ -46,6 +46,8 @@ def reproduce_and_report(job: ReproduceJob) -> tuple[str, bool, Path | None]:
     folder = job.folder
     written: list[tuple[Path, Kind]] = [] if job.data is None else [(folder, "place")]
     with claimed(*written):
+        for name in ("report.md", "report.html"):
+            check(folder / name)
         outcomes = reproduce(job)
         text = render_tables(outcomes)
         failed = any(outcome.failed for outcome in outcomes)

@@ -15,6 +15,7 @@ from llmrec.data.sources import is_store
 from llmrec.data.store import Store
 from llmrec.errors import DataError
 from llmrec.evaluation.provenance import collect_provenance
+from llmrec.output import check
 from llmrec.paper.statistics import figures
 from llmrec.paper.statistics.corpus import ALL, TRAIN, Corpus, open_corpus
 from llmrec.paper.statistics.overview import Overview, overview
@@ -69,6 +70,9 @@ def run_statistics_job(job: StatisticsJob) -> Numbers:
         DiskError: ``out`` cannot be written.
     """
     started = time.monotonic()
+    if job.out is not None:
+        check(job.out / "statistics.json")
+        check(job.out / "report.html")
     with open_corpus(job.data) as corpus:
         chosen = corpus if job.split is None else corpus.choose(job.split)
         tables = {}

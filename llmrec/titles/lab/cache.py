@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from llmrec.errors import DataError, DiskError
 from llmrec.files import digest_of
-from llmrec.output import disk_errors
+from llmrec.output import check, disk_errors
 from llmrec.records import line_text, parse_record
 from llmrec.titles.lab.answers import Answer
 
@@ -89,6 +89,7 @@ def open_cache(path: Path) -> Iterator[AnswerCache]:
         DataError: the file is something else, or damaged.
         DiskError: it cannot be written.
     """
+    check(path)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_file() or not path.exists():

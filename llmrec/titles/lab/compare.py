@@ -14,6 +14,7 @@ from llmrec.console import notice, out
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, ModelError, require, without_secrets
 from llmrec.evaluation.provenance import collect_provenance
+from llmrec.output import check
 from llmrec.records import read_record
 from llmrec.reporting.blocks import to_terminal
 from llmrec.settings import claiming
@@ -52,6 +53,8 @@ def compare_prompts(settings: CompareSettings) -> list[CellScore]:
         LlmrecError: a setting, prompt, store, model or server cannot be used; answers that came are kept.
     """
     started = time.monotonic()
+    for name in ("answers.parquet", "comparison.json", "report.html"):
+        check(settings.out / name)
     prompts = [load_prompt(name) for name in settings.prompts]
     url = check_server(settings.server) if settings.server else None
     models = [(model, _is_local(model, url is not None)) for model in settings.models]

@@ -352,7 +352,7 @@ def test_a_cache_that_is_none_is_one_line(settings: CompareSettings, tmp_path: P
     asked = replace(settings, server="http://127.0.0.1:9/v1", cache=foreign)
     with pytest.raises(DataError, match=r"foreign.sqlite: holds no answers of this program; delete it or name another"):
         compare_prompts(asked)
-    with pytest.raises(DiskError, match="answers cannot be kept there"):
+    with pytest.raises(DiskError, match="is a folder; name a file"):
         compare_prompts(replace(asked, cache=tmp_path))
 
 
