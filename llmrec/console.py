@@ -153,8 +153,11 @@ def _line(task: Task) -> str:
     return ", ".join([f"{task.description}: {counted}", *notes])
 
 
-def progress_bar() -> Progress:
-    """Build a progress bar on stderr: plain lines where that is no terminal; of several processes only the first's."""
+def progress_bar(*, transient: bool = False) -> Progress:
+    """Build a progress bar on stderr: plain lines where that is no terminal; of several processes only the first's.
+
+    A ``transient`` one is gone from a terminal when it has ended.
+    """
     take_any_encoding()
     live, first = stderr.is_terminal, is_first_process()
     kind = Progress if live or not first else _Lines
@@ -167,6 +170,7 @@ def progress_bar() -> Progress:
         TimeRemainingColumn(),
         _Words("note"),
         console=stderr,
+        transient=transient,
         disable=not (live and first),
     )
 
@@ -174,7 +178,7 @@ def progress_bar() -> Progress:
 @contextmanager
 def busy(description: str) -> Iterator[None]:
     """Show that work of unknown length goes on inside."""
-    with progress_bar() as bar:
+    with progress_bar(transient=True) as bar:
         bar.add_task(description, total=None, note="")
         yield
 

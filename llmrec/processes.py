@@ -20,6 +20,7 @@ __all__ = [
     "check_environment",
     "is_first_process",
     "library_threads_off",
+    "local_processes",
     "local_rank",
     "map_in_threads",
     "num_processes",
@@ -50,6 +51,11 @@ def num_processes() -> int:
 def local_rank() -> int:
     """Which of this machine's processes it is, from 0; that is the number of its GPU."""
     return _number("LOCAL_RANK", 0)
+
+
+def local_processes() -> int:
+    """How many of them share this machine and its memory."""
+    return max(1, _number("LOCAL_WORLD_SIZE", num_processes()))
 
 
 def check_environment() -> None:

@@ -18,6 +18,8 @@
 
     python scripts/bench.py train
 
+    python scripts/bench.py memory
+
     python scripts/bench.py counting
 
     python scripts/bench.py neural

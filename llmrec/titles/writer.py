@@ -20,6 +20,7 @@ from llmrec.languages import PAPER_BLEU, bleu_tokenizer
 from llmrec.output import claimed, disk_errors
 from llmrec.settings import deciding
 from llmrec.titles.decoding.backends import build_decoder
+from llmrec.titles.decoding.cost import session_bytes
 from llmrec.titles.decoding.decode import write_titles
 from llmrec.titles.models.causal import is_causal
 from llmrec.titles.models.lora import adapt, is_adapter, open_model, weight_settings
@@ -57,7 +58,13 @@ def _train_and_write(job: Job, select: Select | None) -> Result | None:
     parts, weights = job.folder / f"parts_{job.split}", _weights(job)
     decode = build_decoder(job, model, tokenizer, weights)
     titles = write_titles(
-        job.accelerator, decode, sessions, config=job.config, parts=parts, key=_decoding_key(job, weights)
+        job.accelerator,
+        decode,
+        sessions,
+        config=job.config,
+        parts=parts,
+        key=_decoding_key(job, weights),
+        takes=session_bytes(model, max_tokens=job.card.max_target_tokens, num_beams=job.config.num_beams),
     )
     if titles is None:
         return None

@@ -13,6 +13,7 @@ from bench.neural import neural
 from bench.retrieval import retrieval
 from bench.session_recall import recall
 from bench.statistics import stats
+from bench.training_memory import memory
 from bench.trimming import train, trim
 
 __all__ = ["app", "constrain", "decode", "embed", "recall", "train", "trim"]
@@ -29,6 +30,7 @@ def all_() -> None:
     constrain()
     trim()
     train()
+    memory()
     counting()
     neural()
     retrieval()

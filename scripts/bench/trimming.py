@@ -107,7 +107,7 @@ def _steps(model: Path, store: Path, steps: int, batch: int, threads: int) -> di
     import torch
 
     from llmrec.titles.training.batches import read_tokens
-    from llmrec.titles.training.train import title_loss
+    from llmrec.titles.training.losses import title_loss
 
     loaded, tokenizer = _load(model, store, False, threads)
     optimizer = torch.optim.AdamW(loaded.parameters(), lr=1e-4)

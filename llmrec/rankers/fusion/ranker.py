@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from llmrec.arrays import Floats, Ints
 from llmrec.console import notice
 from llmrec.errors import ModelError
+from llmrec.memory import free_memory, largest_fitting, require_memory
 from llmrec.processes import map_in_threads, thread_count
 from llmrec.rankers.attributes import FEATURE_COLUMNS
 from llmrec.rankers.base import Ranker, Seen
@@ -36,6 +38,7 @@ from llmrec.rankers.fusion.training import (
     draw_folds,
     families,
     fold_examples,
+    learning_bytes,
     order_scores,
     repeats,
     target_ranks,
@@ -52,6 +55,15 @@ __all__ = ["Fusion"]
 IMPORTANCES: Final = "importances.json"
 PART: Final = 256  # sessions ranked at once: what is made of more would leave a processor's cache
 _STEPS: Final = 1 << 12  # scores are whole multiples of 1/4,096, so that what differs in the last bit ties
+
+
+def _ask_for_memory(first: Fold, settings: FusionSettings, sessions: int) -> None:
+    """Refuse to learn from more labelled sessions than memory holds; the first fold has shown what they take."""
+    needed, free = partial(learning_bytes, first, settings), free_memory()
+    if needed(sessions) > free.size:
+        fitting = largest_fitting(sessions, needed, free)
+        hint = f"what fits: --set max_sessions={fitting}" if fitting else "give fewer --set candidates"
+        require_memory(f"fusion's learning from {sessions:,} sessions", needed(sessions), free, hint)
 
 
 class Fusion(Ranker[FusionSettings]):
@@ -120,11 +132,13 @@ class Fusion(Ranker[FusionSettings]):
         rng = np.random.default_rng(self.settings.seed)
         family = families(training) if self.settings.grouped else None
         rows = draw_folds(training, self.settings, family)
-        folds = []
+        folds: list[Fold] = []
         for place, one in enumerate(rows):
             judge = len(rows) > 1 and place < self.settings.boosters
             groups = active_groups(self.settings)
             made = fold_examples(training, one, self.settings, groups, learn, seen, judge, rng, family)
+            if made is not None and not folds:
+                _ask_for_memory(made, self.settings, sum(map(len, rows)))
             folds += [] if made is None else [made]
             if made is not None:
                 notice(f"fold {place + 1} of {len(rows)}: {made.found:,} of {made.num_sessions:,} targets proposed")

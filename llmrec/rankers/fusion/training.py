@@ -182,6 +182,16 @@ def fold_examples(
     return Fold(names, examples, judged, len(fold), int(examples.labels.sum()), fold)
 
 
+def learning_bytes(first: Fold, settings: FusionSettings, sessions: int) -> int:
+    """What learning from so many labelled sessions takes, by its first fold: examples of all folds, those of one model
+    in one piece beside them and in LightGBM's bins of a byte, and a chunk's candidates with those that are judged on.
+    """
+    features = first.examples.features
+    examples = features.nbytes / max(1, first.num_sessions) * sessions
+    candidate = features.itemsize * features.shape[1] * settings.candidates
+    return int(2.25 * examples + candidate * (2 * CHUNK + settings.boosters * min(NUM_VALIDATION, first.num_sessions)))
+
+
 def _chunk(
     context: FeatureContext, sessions: CodedSessions, settings: FusionSettings, groups: Sequence[str], seen: Seen
 ) -> tuple[Candidates, Floats]:

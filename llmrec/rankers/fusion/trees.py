@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.arrays import Floats, Ints, checked
+from llmrec.console import progress_bar
 from llmrec.errors import require
 from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.fusion.tree_text import check_model
@@ -193,8 +194,16 @@ def grow_trees(examples: Examples, names: Sequence[str], settings: FusionSetting
         "num_threads": settings.threads,
         "verbose": -1,
     }
-    text: str = lightgbm.train(parameters, data, num_boost_round=settings.rounds).model_to_string()
-    return text
+    return _trained(parameters, data, settings.rounds)
+
+
+def _trained(parameters: dict[str, Any], data: Any, rounds: int) -> str:
+    """The text form of a model; a bar shows its trees."""
+    with progress_bar(transient=True) as bar:
+        task = bar.add_task("trees", total=rounds, note="")
+        callbacks = [lambda _: bar.advance(task)]
+        trained = require("lightgbm", "rank").train(parameters, data, num_boost_round=rounds, callbacks=callbacks)
+    return str(trained.model_to_string())
 
 
 def grow_values(
@@ -231,5 +240,4 @@ def grow_values(
         "num_threads": shape.threads,
         "verbose": -1,
     }
-    text: str = lightgbm.train(parameters, data, num_boost_round=rounds).model_to_string()
-    return text
+    return _trained(parameters, data, rounds)

@@ -9,23 +9,30 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from llmrec.arrays import Ints
-from llmrec.rankers.neural.losses import NegativeSampler
+from llmrec.console import notice
+from llmrec.memory import free_memory, largest_fitting, readable, require_memory
+from llmrec.processes import local_processes
+from llmrec.rankers.neural.losses import CHUNK, NegativeSampler
 from llmrec.rankers.neural.prefixes import BatchPlan, Prefixes, share_of
 from llmrec.rankers.neural.scorer import Scorer
 from llmrec.rankers.neural.settings import NeuralSettings
 from llmrec.training.devices import new_accelerator
 from llmrec.training.loop import Task, run_training
 
-__all__ = ["Batch", "train_scorer"]
+__all__ = ["Batch", "train_scorer", "training_bytes"]
 
+LOGITS: Final = 3  # float32 tables of sessions by items that a full softmax holds: logits, their softmax, gradients
+CHUNKED: Final = 2  # tables of a chunk's items, and of the items' vectors again for their gradients
+ENCODED: Final = 40  # vectors of each item of a session that an encoder keeps for its backward pass
 Batch = tuple[Ints, Ints, Ints]  # rows read (B, L), their numbers (B,), target rows (B,)
 
 
@@ -56,7 +63,8 @@ def train_scorer(
         One entry an epoch, as `llmrec.training.loop.run_training`; ``score`` is that of the validation.
 
     Raises:
-        ConfigError: ``folder`` holds a training with other settings, or a tracker cannot be used.
+        ConfigError: ``folder`` holds a training with other settings, a tracker cannot be used, or the training does not
+            fit in memory.
         DiskError: a checkpoint cannot be written.
     """
     task = _task(scorer, prefixes, settings, validate, batches)
@@ -72,6 +80,7 @@ class _ScorerTask(Task):
     order: BatchPlan
     sampler: NegativeSampler
     batches: Sequence[Batch] | None
+    softmax: str  # how the loss of the settings is computed
     anchor: Tensor | None  # where item vectors started, if they must stay near it
 
     def epoch(self, number: int, first: int) -> Iterable[Batch | Ints]:
@@ -101,7 +110,7 @@ class _ScorerTask(Task):
                     "log_odds": torch.from_numpy(self.sampler.log_odds[drawn]).to(device),
                     "strength": settings.logq,
                 }
-            loss: Tensor = self.model(*tensors, settings.loss, padding_class=settings.padding_class, **sampling)
+            loss: Tensor = self.model(*tensors, self.softmax, padding_class=settings.padding_class, **sampling)
             return loss * counts
 
     @contextlib.contextmanager
@@ -128,6 +137,7 @@ def _task(
     batches: Sequence[Batch] | None,
 ) -> _ScorerTask:
     accelerator = new_accelerator()
+    softmax = _fitting_softmax(scorer, prefixes, settings, accelerator)
     torch.manual_seed(settings.seed + accelerator.process_index)  # dropout; the weights are there already
     wrapped, *optimizers = accelerator.prepare(scorer, *_optimizers(scorer, settings))
     counts = np.bincount(prefixes.items[prefixes.targets], minlength=scorer.model.item_embedding.num_embeddings - 1)
@@ -147,8 +157,54 @@ def _task(
         order=order,
         sampler=NegativeSampler(counts),
         batches=batches,
+        softmax=softmax,
         anchor=None if settings.delta_norm is None else start.detach().clone(),
     )
+
+
+def _fitting_softmax(scorer: Scorer, prefixes: Prefixes, settings: NeuralSettings, accelerator: Any) -> str:
+    """The loss of the settings; in chunks, which is the same, where all logits do not fit in memory.
+
+    Raises:
+        ConfigError: the training does not fit; names what does.
+    """
+    free = free_memory(accelerator.device)
+    if accelerator.device.type == "cpu":
+        free = free.shared(local_processes())
+    share = -(-settings.batch_size // accelerator.num_processes)
+    if training_bytes(scorer, prefixes, settings, share, settings.loss) <= free.size:
+        return settings.loss
+    softmax = "sampled" if settings.loss == "sampled" else "chunked"
+    needed = partial(training_bytes, scorer, prefixes, settings, softmax=softmax)
+    if needed(share) > free.size:
+        fitting = largest_fitting(share, needed, free) * accelerator.num_processes
+        hint = f"what fits: --set batch_size={fitting}" if fitting else "give a smaller --set embedding_size"
+        require_memory("training on all these items", needed(share), free, hint)
+    whole = training_bytes(scorer, prefixes, settings, share, settings.loss)
+    if accelerator.is_main_process:
+        notice(
+            f"the softmax is computed in chunks: in full it needs about {readable(whole)}, and {readable(free.size)} "
+            f"are free ({free.source}); the losses are the same"
+        )
+    return softmax
+
+
+def training_bytes(scorer: Scorer, prefixes: Prefixes, settings: NeuralSettings, size: int, softmax: str) -> int:
+    """Memory that training takes beside the weights: gradients, moments, the best state, and a step of ``size``."""
+    table = scorer.model.item_embedding.weight
+    weights = sum(one.numel() for one in scorer.parameters())
+    num_items, width = table.shape
+    frozen = table.numel() if settings.freeze_items else 0
+    states = (8 if scorer.row_updates else 12) * (weights - frozen) + 4 * weights  # rows' gradients are small
+    length = min(settings.history, int(prefixes.lengths.max(initial=1)))
+    step = ENCODED * 4 * size * length * width
+    if softmax == "sampled":
+        step += LOGITS * 4 * size * settings.num_negatives
+        return states + step
+    vectors = 4 * num_items * width * (1 + settings.unit_length + (settings.item_dropout > 0))
+    if softmax == "full":
+        return states + step + vectors + LOGITS * 4 * size * num_items
+    return states + step + vectors + CHUNKED * (4 * size * min(CHUNK, num_items) + 4 * num_items * width)
 
 
 def _optimizers(scorer: Scorer, settings: NeuralSettings) -> list[torch.optim.Optimizer]:

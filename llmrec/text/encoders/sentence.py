@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from llmrec.arrays import Floats
+from llmrec.console import busy
 from llmrec.errors import ConfigError, ModelError, require
 from llmrec.text.encoders.base import ENCODER, EncoderRecord, encode_texts
 from llmrec.text.encoders.learning.trainable import TrainableEncoder
@@ -97,7 +98,8 @@ class SentenceEncoder:
             ConfigError: the model's vectors have fewer numbers than ``dim``.
             OSError: the model cannot be read or fetched.
         """
-        model = load_transformer(source)
+        with busy(f"load {name}"):
+            model = load_transformer(source)
         prefixes = prefixes or prefixes_of(f"{name} {_base_name(model)}", model.prompts or {})
         digest = transformer_fingerprint(model, prefixes)
         own = int(model.get_embedding_dimension() or 0)

@@ -19,9 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.arrays import Bools, Floats, Ints
-from llmrec.console import notice, track
+from llmrec.console import busy, notice, track
 from llmrec.errors import ConfigError, DataError, StoreError
-from llmrec.text.search.choose import EXACT_ROWS, LINKS, Kind, choose_kind, code_size, num_lists
+from llmrec.text.search.choose import (
+    ADD_ROWS,
+    EXACT_ROWS,
+    LEAST_LISTS,
+    LINKS,
+    TRAINING_ROWS,
+    Kind,
+    choose_kind,
+    code_size,
+    num_lists,
+)
 from llmrec.text.search.vectors import NONE, Vectors, best, exact_candidates
 
 __all__ = ["Index", "Shard", "View", "build_index", "nearest_rows", "read_structure", "write_structure"]
@@ -29,9 +39,7 @@ __all__ = ["Index", "Shard", "View", "build_index", "nearest_rows", "read_struct
 faiss: Any = _faiss  # its stubs lack parameters that it has
 
 
-TRAINING_ROWS: Final = 40  # for each list; k-means gains little from more
 OPQ_ROWS: Final = 16_384
-ADD_ROWS: Final = 50_000
 REFINE: Final[dict[Kind, int]] = {"exact": 1, "hnsw": 2, "ivf": 2, "pq": 4}
 EXTRA: Final = 40  # candidates beyond that, so that a short list has its share
 
@@ -275,8 +283,9 @@ def _search(shard: Shard, queries: Floats, count: int, effort: int, bits: Any) -
 def _built(kind: Kind, vectors: Vectors, rows: Ints, seed: int) -> Any:
     structure = _empty(kind, vectors.dim, len(rows), seed)
     rng = np.random.default_rng(seed)
-    wanted = min(len(rows), TRAINING_ROWS * max(num_lists(len(rows)), 1_000))
-    structure.train(vectors.take(np.sort(rng.choice(rows, wanted, replace=False))))
+    wanted = min(len(rows), TRAINING_ROWS * max(num_lists(len(rows)), LEAST_LISTS))
+    with busy(f"{kind}: learn from {wanted:,} vectors"):
+        structure.train(vectors.take(np.sort(rng.choice(rows, wanted, replace=False))))
     starts = range(0, len(rows), ADD_ROWS)
     for start in track(starts, f"{kind}: {len(rows):,} vectors", len(starts)):
         part = rows[start : start + ADD_ROWS]

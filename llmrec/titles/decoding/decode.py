@@ -15,10 +15,12 @@ import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
 
-from llmrec.console import progress_bar
+from llmrec.console import notice, progress_bar
 from llmrec.evaluation.bleu import own_bleu
+from llmrec.memory import readable
 from llmrec.output import disk_errors
 from llmrec.records import Count, line_text, read_lines
+from llmrec.titles.decoding.cost import decoding_room, session_bytes
 from llmrec.titles.models.causal import continue_prompts, generate_tokens, is_causal
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.training.batches import decoding_batches, pad, read_tokens, token_lengths
@@ -64,7 +66,8 @@ def validation_bleu(
     plain.eval()
     plugin = accelerator.state.deepspeed_plugin
     synced = plugin is not None and plugin.zero_stage == 3
-    batches = decoding_batches(token_lengths(sessions, "input_ids"), config.generate_batch_size)
+    takes = session_bytes(plain, max_tokens=max_tokens, num_beams=config.num_beams)
+    batches = _batches(accelerator, sessions, config.generate_batch_size, takes)
     turns = -(-len(batches) // accelerator.num_processes)
     written: list[tuple[int, str]] = []
     for turn in range(turns):  # every process takes every turn, as ZeRO-3 needs; a batch done twice counts once
@@ -90,6 +93,7 @@ def write_titles(
     config: GenerateConfig,
     parts: Path,
     key: str,
+    takes: Callable[[int], int],
 ) -> list[list[str]] | None:
     """Write the titles of every session; each finished batch is on disk at once, so a killed run goes on behind it.
 
@@ -100,6 +104,7 @@ def write_titles(
         config: Settings; ``config.resume`` keeps what ``parts`` holds of the same ``key``.
         parts: Folder for the unfinished titles.
         key: Names model, prompt and decoding; parts of another key are thrown away.
+        takes: Bytes of a session, from `session_bytes`.
 
     Returns:
         On the main process the titles of each session, the best first, in their order; None on the others.
@@ -111,7 +116,7 @@ def write_titles(
             parts.mkdir(parents=True, exist_ok=True)
     accelerator.wait_for_everyone()
     done = _read_parts(parts, key)
-    batches = decoding_batches(token_lengths(sessions, "input_ids"), config.generate_batch_size)
+    batches = _batches(accelerator, sessions, config.generate_batch_size, takes)
     mine = batches[accelerator.process_index :: accelerator.num_processes]
     locales = sessions.data.column("locale")
     file = parts / f"{accelerator.process_index}-of-{accelerator.num_processes}-{uuid.uuid4().hex}.jsonl"
@@ -131,6 +136,20 @@ def write_titles(
         return None
     done = _read_parts(parts, key)
     return [done[row] for row in range(len(sessions))]
+
+
+def _batches(accelerator: Any, sessions: Dataset, size: int, takes: Callable[[int], int]) -> list[Any]:
+    """Batches of up to ``size`` sessions that fit, the same on every process."""
+    lengths = token_lengths(sessions, "input_ids")
+    longest = int(lengths.max(initial=0))
+    room = decoding_room(accelerator, takes, longest)
+    batches = decoding_batches(lengths, size, takes, room)
+    if accelerator.is_main_process and batches and len(batches[0]) < min(size, len(lengths)):
+        notice(
+            f"{len(batches[0])} of the longest sessions are decoded at once, not {size}: each takes about "
+            f"{readable(takes(longest))} of the {readable(room)} that are free"
+        )
+    return batches
 
 
 def _read_parts(parts: Path, key: str) -> dict[int, list[str]]:

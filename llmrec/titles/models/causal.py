@@ -1,20 +1,18 @@
-"""Causal language models: a prompt is read and the title follows it; the loss is of the title's tokens alone."""
+"""Causal language models: a prompt is read and the title follows it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from llmrec.errors import ModelError
 
 __all__ = [
     "IGNORED",
-    "causal_title_loss",
     "check_packing",
     "continue_prompts",
     "generate_tokens",
@@ -29,64 +27,6 @@ LEAK: Final = 1e-3  # of the largest logit: a masked token changes nothing at al
 def is_causal(model: Any) -> bool:
     """Whether a model continues its prompt, rather than reading it with an encoder."""
     return not model.config.is_encoder_decoder
-
-
-def causal_title_loss(
-    model: Any, rows: Mapping[str, list[list[int]]], device: Any, *, pack: bool = False
-) -> torch.Tensor:
-    """Summed cross-entropy of the titles' tokens; 0 for rows without any.
-
-    Logits are computed where a title is predicted and nowhere else: with a vocabulary of 150,000 tokens those of the
-    prompts would take more memory than the model.
-
-    Args:
-        model: Causal model of `transformers`.
-        rows: ``input_ids`` (the framed prompts) and ``labels`` of ``B`` sessions.
-        device: Where the model is.
-        pack: Put the sessions one behind the other into one row of shape ``(1, L)``, without padding. Positions start
-            anew with each, from which `transformers` builds the block mask of its eager, SDPA and flash attention;
-            `check_packing` finds models that do not.
-    """
-    prompts, titles = rows["input_ids"], rows["labels"]
-    if pack:
-        logits, targets = _packed(model, prompts, titles, device)
-    else:
-        logits, targets = _padded(model, prompts, titles, device)
-    return functional.cross_entropy(logits.float().flatten(0, 1), targets, ignore_index=IGNORED, reduction="sum")
-
-
-def _padded(model: Any, prompts: Sequence[list[int]], titles: Sequence[list[int]], device: Any) -> Any:
-    """Logits ``(B, longest title, V)`` and their flat targets; rows are padded to the left, so titles end together."""
-    longest = max(map(len, titles))
-    wholes = [[*prompt, *map(_readable, title)] for prompt, title in zip(prompts, titles, strict=True)]
-    ids, mask = pad_left(wholes, 0, device)
-    targets, _ = pad_left([*titles], IGNORED, device)
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    out = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=longest + 1)
-    return out.logits[:, :-1], targets[:, targets.shape[1] - longest :].flatten()
-
-
-def _packed(model: Any, prompts: Sequence[list[int]], titles: Sequence[list[int]], device: Any) -> Any:
-    """Logits ``(1, title tokens, V)`` and their targets."""
-    ids: list[int] = []
-    positions: list[int] = []
-    predicting: list[int] = []
-    for prompt, title in zip(prompts, titles, strict=True):
-        first = len(ids) + len(prompt) - 1
-        predicting += range(first, first + len(title))
-        positions += range(len(prompt) + len(title))
-        ids += [*prompt, *map(_readable, title)]
-    out = model(
-        input_ids=torch.tensor([ids], device=device),
-        position_ids=torch.tensor([positions], device=device),
-        use_cache=False,
-        logits_to_keep=torch.tensor(predicting, device=device),
-    )
-    return out.logits, torch.tensor([token for title in titles for token in title], device=device)
-
-
-def _readable(label: int) -> int:
-    return 0 if label == IGNORED else label
 
 
 def pad_left(rows: Sequence[Sequence[int]], value: int, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -106,13 +46,13 @@ def check_packing(model: Any) -> None:
     Raises:
         ModelError: what is predicted in the second of two packed sessions depends on the first.
     """
-    positions = torch.arange(4, device=model.device).repeat(2)[None]
+    positions = torch.arange(4, device=model.device).repeat(2, 2)  # two rows, as flash attention is another with one
     training = model.training
     model.eval()
     with torch.no_grad():
         a, b = (
             model(
-                input_ids=torch.tensor([[*first, 5, 6, 7, 8]], device=model.device),
+                input_ids=torch.tensor([[*first, 5, 6, 7, 8]] * 2, device=model.device),
                 position_ids=positions,
                 use_cache=False,
             ).logits[0, 4:]

@@ -13,9 +13,9 @@ from torch.utils._pytree import tree_leaves
 
 from llmrec.titles.models.architectures import Architecture, build_hollow, runnable
 from llmrec.titles.models.model import checkpoint_activations
-from llmrec.titles.training.train import title_loss_of
+from llmrec.titles.training.losses import title_loss_of
 
-__all__ = ["ActivationMemory", "Weights", "activation_memory", "peak_bytes"]
+__all__ = ["ActivationMemory", "Weights", "activation_memory", "count_weights", "peak_bytes"]
 
 
 @dataclass(frozen=True)
@@ -89,17 +89,29 @@ class _Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._now -= self._live.pop(key, 0)
 
 
-def peak_bytes(model: Any, loss: Callable[[Any, Any, Any], torch.Tensor], rows: Any) -> int:
-    """Most bytes that forward and backward hold beside the weights; each gradient is dropped once it is complete."""
+def peak_bytes(
+    model: Any, loss: Callable[[Any, Any, Any], torch.Tensor], rows: Any, *, keep_gradients: bool = False
+) -> int:
+    """Most bytes that forward and backward hold beside the weights.
+
+    Args:
+        model: A model that is `runnable`; in evaluation mode there is no backward pass.
+        loss: Of the model's kind.
+        rows: What the loss takes.
+        keep_gradients: Whether gradients count; else each is dropped once it is complete.
+    """
     known = {weight.untyped_storage()._cdata: weight for weight in [*model.parameters(), *model.buffers()]}
 
     def drop(weight: torch.Tensor) -> None:
         weight.grad = None
 
-    handles = [weight.register_post_accumulate_grad_hook(drop) for weight in model.parameters() if weight.requires_grad]
+    trained = [] if keep_gradients else [weight for weight in model.parameters() if weight.requires_grad]
+    handles = [weight.register_post_accumulate_grad_hook(drop) for weight in trained]
     try:
-        with _Peak(known) as peak:
-            loss(model, rows, "cpu").backward()  # type: ignore[no-untyped-call]
+        with _Peak(known) as peak, torch.set_grad_enabled(model.training):
+            found = loss(model, rows, "cpu")
+            if model.training:
+                found.backward()  # type: ignore[no-untyped-call]
     finally:
         for handle in handles:
             handle.remove()
@@ -132,7 +144,7 @@ def activation_memory(
         checkpoint_activations(model)
     if adapt:
         model = adapt(model)
-    weights = _count(model)
+    weights = count_weights(model)
     with runnable(model):
         loss = title_loss_of(model)
         points = {}
@@ -142,7 +154,8 @@ def activation_memory(
     return weights, ActivationMemory(points)
 
 
-def _count(model: Any) -> Weights:
+def count_weights(model: Any) -> Weights:
+    """A model's numbers of parameters."""
     head = model.get_output_embeddings()
     linear = [part for part in model.modules() if isinstance(part, torch.nn.Linear) and part is not head]
     return Weights(

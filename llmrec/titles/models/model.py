@@ -20,6 +20,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from llmrec.console import busy
 from llmrec.errors import ConfigError, ModelError, require
 from llmrec.files import sha256_of_all
 from llmrec.output import atomic_folder
@@ -117,6 +118,11 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32, four_bit: bool 
         raise ModelError(f"{name}: no config.json in this folder, so it holds no model; train one with scripts/gen.py")
     if four_bit:
         require("bitsandbytes", "lora")
+    with busy(f"load {name}"):
+        return _loaded(name, folder, dtype, four_bit)
+
+
+def _loaded(name: str, folder: Path, dtype: torch.dtype, four_bit: bool) -> tuple[Any, Any]:
     kind = "language"
     source = str(folder.resolve()) if folder.exists() else name  # an adapter remembers it, wherever it is used
     try:

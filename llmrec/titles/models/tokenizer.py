@@ -12,6 +12,7 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, 
 from tokenizers.models import Unigram
 from transformers import PreTrainedTokenizerFast
 
+from llmrec.console import busy
 from llmrec.errors import ConfigError, DataError
 
 __all__ = ["build_tokenizer"]
@@ -38,23 +39,24 @@ def build_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
         raise DataError("no title to build a tokenizer from; the store's products have no titles")
     model = io.BytesIO()
     try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(lines),
-            model_writer=model,
-            vocab_size=vocab_size,
-            hard_vocab_limit=False,
-            model_type="unigram",
-            character_coverage=0.9995,
-            byte_fallback=True,
-            shuffle_input_sentence=False,  # its shuffle has no fixed seed
-            max_sentence_length=16_384,
-            pad_id=0,
-            eos_id=1,
-            unk_id=2,
-            bos_id=-1,
-            num_threads=1,  # more of them make the pieces depend on their timing
-            minloglevel=2,
-        )
+        with busy(f"tokenizer of {len(lines):,} titles"):
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(lines),
+                model_writer=model,
+                vocab_size=vocab_size,
+                hard_vocab_limit=False,
+                model_type="unigram",
+                character_coverage=0.9995,
+                byte_fallback=True,
+                shuffle_input_sentence=False,  # its shuffle has no fixed seed
+                max_sentence_length=16_384,
+                pad_id=0,
+                eos_id=1,
+                unk_id=2,
+                bos_id=-1,
+                num_threads=1,  # more of them make the pieces depend on their timing
+                minloglevel=2,
+            )
     except RuntimeError as error:  # more characters than pieces
         reason = " ".join(str(error).split())
         raise ConfigError(f"--tiny-vocab {vocab_size} is too small for these titles ({reason}); give more") from error

@@ -6,7 +6,8 @@ batches of an undisturbed one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,13 +62,25 @@ class BatchPlan:
         return [batch[process * accumulation + step :: parts] for step in range(accumulation)]
 
 
-def decoding_batches(lengths: NDArray[np.int64], batch_size: int) -> list[Indices]:
+def decoding_batches(
+    lengths: NDArray[np.int64], batch_size: int, takes: Callable[[int], int] | None = None, room: float = math.inf
+) -> list[Indices]:
     """Batches for decoding: sessions sorted by prompt length, the longest first, so that padding is small.
 
     Longest first shows at once whether a batch fits in memory, and makes the estimate of the remaining time safe.
+
+    Args:
+        lengths: Tokens of each prompt, shape ``(S,)``.
+        batch_size: Most sessions of a batch.
+        takes: Bytes of a session, by the tokens of the longest prompt beside it.
+        room: Bytes that a batch may take; one session may take more.
     """
-    order = np.argsort(-lengths, kind="stable")
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    order, batches, start = np.argsort(-lengths, kind="stable"), [], 0
+    while start < len(order):
+        fitting = batch_size if takes is None else min(batch_size, room // takes(int(lengths[order[start]])))
+        batches.append(order[start : start + max(1, int(fitting))])
+        start += len(batches[-1])
+    return batches
 
 
 def pad(rows: Sequence[Sequence[int]], value: int) -> NDArray[np.int64]:

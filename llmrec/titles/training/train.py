@@ -7,10 +7,9 @@ it, so the same recipe means the same training on one device or eight.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,61 +17,19 @@ import numpy as np
 import torch
 from datasets import Dataset
 from numpy.typing import NDArray
-from torch.nn import functional
 
-from llmrec.errors import ConfigError, DataError
-from llmrec.titles.decoding.decode import pad_prompts, validation_bleu
-from llmrec.titles.models.causal import IGNORED, causal_title_loss, check_packing, is_causal
+from llmrec.errors import DataError
+from llmrec.titles.decoding.decode import validation_bleu
+from llmrec.titles.models.causal import IGNORED
 from llmrec.titles.models.model import ModelCard, save_model
 from llmrec.titles.prompting.prompt_sessions import TrainingPrompts
 from llmrec.titles.settings import GenerateConfig
-from llmrec.titles.training.batches import BatchPlan, pad, read_tokens, token_lengths
+from llmrec.titles.training.batches import BatchPlan, read_tokens, token_lengths
+from llmrec.titles.training.fitting import Cut, fit_training
+from llmrec.titles.training.losses import TitleLoss, title_loss_of
 from llmrec.training.loop import Task, Validated, run_training
 
-__all__ = ["micro_batches", "title_loss", "title_loss_of", "train", "validation_loss"]
-
-TitleLoss = Callable[[Any, Mapping[str, list[list[int]]], Any], torch.Tensor]
-
-
-def micro_batches(batch_size: int, micro_batch_size: int | None, num_processes: int) -> int:
-    """Micro-batches that one process accumulates in a step so that none exceeds ``micro_batch_size`` sessions."""
-    if micro_batch_size is None:
-        return 1
-    return max(1, math.ceil(batch_size / (num_processes * micro_batch_size)))
-
-
-def title_loss(model: Any, rows: Mapping[str, list[list[int]]], device: Any) -> torch.Tensor:
-    """Summed cross-entropy of the titles' tokens; 0 for rows without any.
-
-    Args:
-        model: Sequence-to-sequence model whose decoder starts with token 0, as all of T5's family.
-        rows: ``input_ids`` and ``labels`` of ``B`` sessions.
-        device: Where the model is.
-    """
-    inputs, mask = pad_prompts(rows["input_ids"], device)
-    labels = torch.from_numpy(pad(rows["labels"], IGNORED)).to(device)
-    read = torch.zeros_like(labels)
-    read[:, 1:] = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, 0)
-    logits = model(input_ids=inputs, attention_mask=mask, decoder_input_ids=read, use_cache=False).logits
-    return functional.cross_entropy(
-        logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
-    )
-
-
-def title_loss_of(model: Any, *, pack: bool = False) -> TitleLoss:
-    """The loss of a model's kind: `title_loss`, or `llmrec.titles.models.causal.causal_title_loss`.
-
-    Raises:
-        ConfigError: ``pack`` with a model that reads its prompt with an encoder.
-        ModelError: ``pack`` with a model in which packed sessions read each other.
-    """
-    if is_causal(model):
-        if pack:
-            check_packing(model)
-        return partial(causal_title_loss, pack=pack)
-    if pack:
-        raise ConfigError("--pack is for causal models; leave it out: T5's batches are of similar lengths already")
-    return title_loss
+__all__ = ["train", "validation_loss"]
 
 
 def train(
@@ -104,7 +61,8 @@ def train(
         settings: What a resumed training must have in common with the killed one.
 
     Raises:
-        ConfigError: ``folder`` holds a training with other settings, or a tracker cannot be used.
+        ConfigError: ``folder`` holds a training with other settings, a tracker cannot be used, or the training does not
+            fit in memory.
         DataError: no session has a title to learn.
         DiskError: a checkpoint could not be written.
         TypeError: sessions are not `TrainingPrompts`, which a store hands out for labelled splits alone.
@@ -118,10 +76,11 @@ def train(
     prompts = token_lengths(sessions.dataset, "input_ids")
     order = BatchPlan(prompts[rows] + titles[rows], config.batch_size, config.seed)
     total = max(1, math.ceil(config.epochs * order.steps_per_epoch))
-    accumulation = micro_batches(config.batch_size, config.micro_batch_size, accelerator.num_processes)
-    _configure_deepspeed(accelerator, config, accumulation)
-    accelerator.gradient_accumulation_steps = accumulation
-    loss = title_loss_of(model, pack=config.pack)
+    validated = token_lengths(validation.dataset, "input_ids"), token_lengths(validation.dataset, "labels")
+    cut = fit_training(accelerator, model, config, (prompts[rows], titles[rows]), validated)
+    _configure_deepspeed(accelerator, config, cut.accumulation)
+    accelerator.gradient_accumulation_steps = cut.accumulation
+    loss = title_loss_of(model, pack=config.pack, in_pieces=cut.in_pieces)
     torch.manual_seed(config.seed + 1 + accelerator.process_index)
     optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate)
     prepared, optimizer = accelerator.prepare(model, optimizer)
@@ -140,7 +99,7 @@ def train(
         order=order,
         rows=rows,
         title_tokens=titles[rows],
-        accumulation=accumulation,
+        cut=cut,
         title_loss=loss,
     )
     run_training(task, folder=folder, decides=settings, resume=config.resume)
@@ -157,7 +116,7 @@ class _TitleTask(Task):
     order: BatchPlan
     rows: NDArray[np.int64]  # (S,) rows of `sessions` that have a title to learn
     title_tokens: NDArray[np.int64]  # (S,) of those rows
-    accumulation: int
+    cut: Cut
     title_loss: TitleLoss
 
     def epoch(self, number: int, first: int) -> Sequence[NDArray[np.int64]]:
@@ -167,7 +126,7 @@ class _TitleTask(Task):
     def parts(self, batch: NDArray[np.int64]) -> Sequence[NDArray[np.int64]]:
         """This process's share in micro-batches, some of which may be empty."""
         accelerator = self.accelerator
-        return self.order.share(batch, accelerator.process_index, accelerator.num_processes, self.accumulation)
+        return self.order.share(batch, accelerator.process_index, accelerator.num_processes, self.cut.accumulation)
 
     def size(self, batch: NDArray[np.int64]) -> int:
         """Number of the titles' tokens."""
@@ -188,9 +147,7 @@ class _TitleTask(Task):
     def validate(self) -> Validated:
         """The loss and, where the best state is chosen by it, the BLEU of validation titles."""
         config = self.settings
-        loss = validation_loss(
-            self.accelerator, self.model, self.validation, config.generate_batch_size, self.title_loss
-        )
+        loss = validation_loss(self.accelerator, self.model, self.validation, self.cut.validated, self.title_loss)
         if config.best_by == "loss":
             return Validated(-loss, {"validation_loss": loss}, f"loss {loss:.4f}")
         bleu = validation_bleu(
@@ -233,9 +190,7 @@ def _parameter_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]
 
 
-def validation_loss(
-    accelerator: Any, model: Any, sessions: Dataset, batch_size: int, title_loss: TitleLoss = title_loss
-) -> float:
+def validation_loss(accelerator: Any, model: Any, sessions: Dataset, batch_size: int, title_loss: TitleLoss) -> float:
     """Mean cross-entropy per title token, in nats, over sessions that have a title; all processes share the work."""
     titles = token_lengths(sessions, "labels")
     rows = np.flatnonzero(titles)

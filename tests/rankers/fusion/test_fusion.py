@@ -14,8 +14,10 @@ import pyarrow as pa
 import pytest
 
 from llmrec.errors import ConfigError, ModelError
+from llmrec.memory import Free
 from llmrec.rankers import Sessions, TrainingSessions, load_ranker
 from llmrec.rankers.catalogue import catalogue_and_codes
+from llmrec.rankers.fusion import ranker as fusion
 from llmrec.rankers.fusion.ablation import ablate_folds, ablate_job
 from llmrec.rankers.fusion.explain import explain_session
 from llmrec.rankers.fusion.features import GROUPS
@@ -189,6 +191,15 @@ def test_it_learns_what_the_sources_do_not_know() -> None:
     ranker = fitted(TrainingSessions.of(sequences, locales), min_leaf=2)
     assert ranker.rank_session(["x"], "DE", 1)[0] == ["a"]
     assert ranker.rank_session(["x"], "FR", 1)[0] == ["b"]
+
+
+def test_learning_that_does_not_fit_is_refused_with_sessions_that_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fusion, "free_memory", lambda: Free(3_000, "a test"))
+    monkeypatch.setattr(fusion, "learning_bytes", lambda first, settings, sessions: 100 * sessions)
+    fits = r"^fusion's learning from \d+ sessions needs .*; what fits: --set max_sessions=30$"
+    with pytest.raises(ConfigError, match=fits):
+        fitted()
+    assert fitted(max_sessions=30).trees is not None
 
 
 def test_a_cold_product_is_ranked_by_its_title() -> None:

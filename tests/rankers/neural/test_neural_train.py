@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from llmrec.errors import ConfigError
+from llmrec.memory import Free
 from llmrec.rankers.neural import train
 from llmrec.rankers.neural.models_by_name import Gru4Rec
 from llmrec.rankers.neural.settings import Gru4RecSettings
@@ -72,6 +73,33 @@ def test_resuming_with_other_settings_is_refused(tmp_path: Path) -> None:
     other = dataclasses.replace(SETTINGS, learning_rate=0.02)
     with pytest.raises(ConfigError, match=r"made with learning_rate 0\.01, now 0\.02"):
         Gru4Rec(other).fit(training_sessions(), folder=tmp_path, resume=True)
+
+
+def told_of(free: float, ranker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fit on a machine with so much memory."""
+    monkeypatch.setattr(train, "free_memory", lambda _: Free(int(free), "a test"))
+    ranker.fit(training_sessions())
+
+
+def test_a_softmax_that_does_not_fit_comes_in_chunks_or_is_refused_with_what_fits(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = dataclasses.replace(SETTINGS, loss="full", batch_size=8192, max_epochs=1)
+
+    def bytes_of(*given: Any, softmax: str = "") -> int:
+        size, way = given[3], given[4] if len(given) > 4 else softmax
+        return int(size * (10 if way == "full" else 1))
+
+    monkeypatch.setattr(train, "training_bytes", bytes_of)
+    whole, chunked = Gru4Rec(settings), Gru4Rec(settings)
+    told_of(90_000, whole, monkeypatch)
+    assert capsys.readouterr().err.count("chunks") == 0
+    told_of(9_000, chunked, monkeypatch)
+    assert "the softmax is computed in chunks: in full it needs about 1 MiB" in capsys.readouterr().err
+    for name, value in weights(whole).items():
+        torch.testing.assert_close(value, weights(chunked)[name], rtol=1e-4, atol=1e-5)
+    with pytest.raises(ConfigError, match=r"; what fits: --set batch_size=4000$"):
+        told_of(4_000, Gru4Rec(settings), monkeypatch)
 
 
 def test_nothing_is_written_without_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

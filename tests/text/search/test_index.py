@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrec.errors import ConfigError, DataError
+from llmrec.memory import Free
+from llmrec.text.search import choose
 from llmrec.text.search import index as index_module
 from llmrec.text.search.choose import KINDS, choose_kind, index_bytes
 from llmrec.text.search.index import Index, build_index
@@ -175,6 +177,16 @@ def test_what_does_not_fit_the_memory_is_refused_with_a_number() -> None:
     with pytest.raises(ConfigError, match="a 'pq' index of 1,410,000 × 256 takes about 107 MB"):
         choose_kind("auto", 1_410_000, 256, 50)
     assert choose_kind("exact", 1_410_000, 256, 50) == "exact"
+
+
+def test_memory_that_is_there_chooses_the_kind_and_refuses_one_that_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(choose, "free_memory", lambda: Free(700_000_000, "a test"))
+    assert choose_kind("auto", 1_410_000, 256) == "pq"
+    others = "--kind exact, --kind hnsw, --kind pq"
+    with pytest.raises(ConfigError, match=rf"^building a 'ivf' index of .* 668 MiB are free .* fits: {others}$"):
+        choose_kind("ivf", 1_410_000, 256)
 
 
 @pytest.mark.parametrize("kind", APPROXIMATE)

@@ -24,7 +24,7 @@ from llmrec.titles.models.model import build_tiny_mt5, load_model, save_model
 from llmrec.titles.models.tokenizer import build_tokenizer
 from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
 from llmrec.titles.settings import GenerateConfig
-from llmrec.titles.training.train import title_loss
+from llmrec.titles.training.losses import title_loss
 from tests.places import ROOT
 
 pytest.importorskip("ctranslate2")

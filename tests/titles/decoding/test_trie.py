@@ -24,7 +24,7 @@ from llmrec.titles.models.tokenizer import build_tokenizer
 from llmrec.titles.prompting.prompt_tokens import encode_titles
 from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
 from llmrec.titles.settings import GenerateConfig
-from llmrec.titles.training.train import title_loss
+from llmrec.titles.training.losses import title_loss
 
 # ibis 12 still calls what DuckDB 2 renamed
 pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")

@@ -10,10 +10,11 @@ from conftest import TITLES
 from torch.nn import functional
 
 from llmrec.errors import ConfigError, ModelError
-from llmrec.titles.models.causal import causal_title_loss, check_packing, continue_prompts
+from llmrec.titles.models.causal import check_packing, continue_prompts
 from llmrec.titles.models.model import ModelCard, check_length, checkpoint_activations, load_model
 from llmrec.titles.prompting.affixes import build_affixes
 from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
+from llmrec.titles.training.losses import causal_title_loss
 from tests.titles.tiny_llm import bpe_tokenizer, write_tiny_llm
 
 TEXTS = [title for locale in TITLES.values() for title in locale]

@@ -115,7 +115,7 @@ def test_memory_without_weights_grows_with_the_batch_and_shrinks_with_checkpoint
 MEASURE = """
 import json, sys, torch
 from transformers import AutoModelForSeq2SeqLM, MT5Config
-from llmrec.titles.training.train import title_loss
+from llmrec.titles.training.losses import title_loss
 sizes, batch, tokens = json.loads(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 torch.set_num_threads(1)
 model = AutoModelForSeq2SeqLM.from_config(MT5Config(**sizes))

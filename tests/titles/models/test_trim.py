@@ -28,7 +28,7 @@ from llmrec.titles.models.model import load_model
 from llmrec.titles.models.trim import catalogue_texts, restore, trim
 from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
 from llmrec.titles.settings import GenerateConfig
-from llmrec.titles.training.train import title_loss
+from llmrec.titles.training.losses import title_loss
 from tests.titles.hub_mt5 import make_hub_mt5
 
 # ibis 12 still calls what DuckDB 2 renamed

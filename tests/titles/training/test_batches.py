@@ -48,6 +48,16 @@ def test_decoding_batches_hold_every_session_the_longest_first(lengths: np.ndarr
     assert (np.diff(lengths[order]) <= 0).all()
 
 
+def test_decoding_batches_are_cut_where_the_longest_session_takes_more_than_there_is() -> None:
+    lengths = np.array([10, 1, 10, 1, 1, 1, 10])
+    whole = [batch.tolist() for batch in decoding_batches(lengths, 4)]
+    assert whole == [[0, 2, 6, 1], [3, 4, 5]]
+    assert [batch.tolist() for batch in decoding_batches(lengths, 4, lambda length: length, 40)] == whole
+    cut = [batch.tolist() for batch in decoding_batches(lengths, 4, lambda length: length, 20)]
+    assert cut == [[0, 2], [6, 1], [3, 4, 5]]
+    assert [len(batch) for batch in decoding_batches(lengths, 4, lambda length: length, 5)] == [1, 1, 1, 4]
+
+
 def test_pad_fills_to_the_right() -> None:
     assert pad([[1, 2], [3]], 0).tolist() == [[1, 2], [3, 0]]
     assert pad([[], []], 9).tolist() == [[9], [9]]

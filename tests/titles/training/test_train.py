@@ -30,7 +30,9 @@ from llmrec.titles.models.model import ModelCard, build_tiny_mt5, load_model
 from llmrec.titles.models.tokenizer import build_tokenizer
 from llmrec.titles.prompting.prompt_sessions import TrainingPrompts, build_prompt_sessions, build_training_prompts
 from llmrec.titles.settings import GenerateConfig
-from llmrec.titles.training.train import micro_batches, title_loss, train
+from llmrec.titles.training.fitting import micro_batches
+from llmrec.titles.training.losses import title_loss
+from llmrec.titles.training.train import train
 from tests.places import ROOT
 from tests.titles.hub_mt5 import make_hub_mt5
 

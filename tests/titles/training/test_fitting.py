@@ -1,0 +1,114 @@
+"""A training asks for its memory first: it is cut until it fits, learns the same, or names in one line what fits."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, LlamaConfig, MT5Config
+
+from llmrec.errors import ConfigError
+from llmrec.memory import GIB, Free
+from llmrec.titles.models.lora import adapt
+from llmrec.titles.settings import GenerateConfig
+from llmrec.titles.training import fitting
+from llmrec.titles.training.fitting import Cut, fit_training, micro_batches
+
+CONFIG = GenerateConfig(base_model="a folder", batch_size=16, generate_batch_size=24)
+PACKED = replace(CONFIG, pack=True, lora_rank=4)
+
+
+@pytest.fixture(autouse=True)
+def nothing_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "RESERVED", {"cpu": 0})
+
+
+def small(kind: str) -> Any:
+    """A model of six layers."""
+    if kind == "llama":
+        sizes = {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 128}
+        settings = LlamaConfig(vocab_size=4096, hidden_size=64, num_hidden_layers=6, **sizes)
+        return AutoModelForCausalLM.from_config(settings)
+    sizes = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 6, "num_heads": 4}
+    return AutoModelForSeq2SeqLM.from_config(MT5Config(vocab_size=4096, **sizes))
+
+
+def training_of(kind: str, config: GenerateConfig) -> fitting._Training:
+    """A training on 40 sessions of 60 and 20 tokens."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(cpu=True)
+    lengths = np.full(40, 60), np.full(40, 20)
+    return fitting._Training(accelerator, adapt(accelerator, small(kind), config), config, *lengths, lengths)
+
+
+def fitted(training: fitting._Training, free: float, monkeypatch: pytest.MonkeyPatch) -> Cut:
+    monkeypatch.setattr(fitting, "free_memory", lambda _: Free(int(free), "a test"))
+    lengths = training.prompts, training.titles
+    return fit_training(training.accelerator, training.model, training.config, lengths, lengths)
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Lines of stderr, without those that show on a slow machine that work goes on."""
+    return [line for line in capsys.readouterr().err.splitlines() if not line.startswith("memory of")]
+
+
+@pytest.mark.parametrize("micro", [None, 4])
+def test_what_fits_is_left_as_it_was_asked_for_without_a_word(
+    micro: int | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training = training_of("mt5", replace(CONFIG, micro_batch_size=micro))
+    assert fitted(training, 8 * GIB, monkeypatch) == Cut(micro_batches(16, micro, 1), False, 24)
+    assert said(capsys) == []
+
+
+@pytest.mark.parametrize(("kind", "config"), [("mt5", CONFIG), ("llama", PACKED)])
+def test_with_less_there_are_more_parts_and_a_word(
+    kind: str, config: GenerateConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training = training_of(kind, config)
+    whole, quarter = (training.needed(parts, False).total for parts in (1, 4))
+    assert quarter < whole
+    cut = fitted(training, quarter, monkeypatch)
+    assert 2 <= cut.accumulation <= 8  # a packed row takes more than in proportion
+    beginning = f"a step's 16 sessions are computed {-(-16 // cut.accumulation)} at once on a device: about "
+    (line,) = said(capsys)
+    assert line.startswith(beginning)
+    assert line.endswith("that are free (a test), and the same losses")
+
+
+def test_a_micro_batch_that_was_asked_for_is_refused_with_one_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = training_of("mt5", replace(CONFIG, micro_batch_size=16))
+    free = training.needed(2, False).total
+    with pytest.raises(ConfigError, match=r"^training with 16 sessions at once needs about .* what fits") as caught:
+        fitted(training, free, monkeypatch)
+    size = int(re.findall(r"what fits: --micro-batch-size (\d+)", str(caught.value))[0])
+    assert training.needed(micro_batches(16, size, 1), True).total <= free
+
+
+def test_where_not_even_one_session_fits_other_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = training_of("mt5", CONFIG)
+    fits = r"^training with 1 session at once .*; what fits: .*--lora-rank 16 .*--micro-batch-size \d+$"
+    with pytest.raises(ConfigError, match=fits):
+        fitted(training, 0.9 * training.needed(16, True).total, monkeypatch)
+    with pytest.raises(ConfigError, match="give shorter prompts, a smaller --base-model, or more memory"):
+        fitted(training, 1, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts", "checkpointing"), [("mt5", 1, False), ("mt5", 16, False), ("llama", 1, True)]
+)
+def test_layers_that_are_added_up_take_what_they_take_together(
+    kind: str, parts: int, checkpointing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = training_of(kind, replace(CONFIG, gradient_checkpointing=checkpointing))
+    added = training.needed(parts, False)
+    training.known.clear()
+    monkeypatch.setattr(fitting, "_layers", lambda _: 0)
+    whole = training.needed(parts, False)
+    assert added.states == whole.states
+    assert whole.step <= added.step <= 1.05 * whole.step
