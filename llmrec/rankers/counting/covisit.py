@@ -62,7 +62,7 @@ class CovisitSettings:
     hop_weight: float = option(
         0.0, "Weight of neighbours' neighbours, for sessions short of k; 0 for none.", minimum=0, maximum=10_000
     )
-    hop_items: int = option(50, "Best neighbours whose own neighbours are looked up.", minimum=1)
+    hop_items: int = option(50, "Best neighbours whose own neighbours are looked up.", minimum=1, maximum=10_000)
 
 
 class Covisit(CountingRanker[CovisitSettings]):

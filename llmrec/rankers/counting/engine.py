@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,11 +70,7 @@ def _spark_session() -> Iterator[Any]:
     if active is not None:
         yield active
         return
-    home = os.environ.get("JAVA_HOME")
-    if not (home and (Path(home) / "bin" / "java").is_file()) and shutil.which("java") is None:
-        raise ConfigError(
-            "--engine spark needs Java 17, and no java is on the PATH; install it, or use --engine duckdb"
-        )
+    _check_java()
     builder = SparkSession.builder.master("local[*]").appName("llmrec")
     settings = {
         "spark.driver.memory": "6g",  # as much as DuckDB may hold; Spark's own 1g is for a driver that computes nothing
@@ -85,9 +82,34 @@ def _spark_session() -> Iterator[Any]:
     }
     for key, value in settings.items():
         builder = builder.config(key, value)
-    session = builder.getOrCreate()
+    try:
+        session = builder.getOrCreate()
+    except Exception as error:  # of whatever kind; its words are those of a log
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"--engine spark: Spark did not start ({reason}); use --engine duckdb") from error
     session.sparkContext.setLogLevel("ERROR")
     try:
         yield session
     finally:
         session.stop()
+
+
+def _check_java() -> None:
+    """Refuse Spark where no Java runs, before it fills the terminal.
+
+    Raises:
+        ConfigError: there is none, or it does not start.
+    """
+    home = os.environ.get("JAVA_HOME")
+    java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
+    if java is None:
+        raise ConfigError(
+            "--engine spark needs Java 17, and no java is on the PATH; install it, or use --engine duckdb"
+        )
+    try:
+        started = subprocess.run([java, "-version"], capture_output=True, check=False, timeout=60).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        started = False
+    if not started:
+        way = "mend JAVA_HOME" if home else "install Java 17"
+        raise ConfigError(f"--engine spark: {java} does not start; {way}, or use --engine duckdb")

@@ -20,7 +20,7 @@ class ItemKnnSettings:
 
     DECIDES: ClassVar[Decides] = "lists"
 
-    neighbours: int = option(500, "Most similar sessions that vote.", minimum=1)
+    neighbours: int = option(500, "Most similar sessions that vote.", minimum=1, maximum=10_000)
     sample: int = option(1000, "Newest sessions looked at for each item of the session.", minimum=1)
     engine: Literal["duckdb", "spark"] = option("duckdb", "Where sessions are indexed: duckdb, or spark.")
 

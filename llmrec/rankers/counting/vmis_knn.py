@@ -26,7 +26,7 @@ class VmisKnnSettings:
 
     DECIDES: ClassVar[Decides] = "lists"
 
-    neighbours: int = option(100, "Most similar sessions that vote.", minimum=1)
+    neighbours: int = option(100, "Most similar sessions that vote.", minimum=1, maximum=10_000)
     sample: int = option(500, "Newest sessions that share an item, among which neighbours are looked for.", minimum=1)
     history: int = option(10, "Most recent items of a session that are compared.", minimum=1, maximum=10_000)
     match_decay: float = option(

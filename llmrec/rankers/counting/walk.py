@@ -30,7 +30,7 @@ class CovisitWalkSettings(CovisitSettings):
     hop_weight: float = option(
         0.3, "Weight of each further step relative to the one before.", minimum=0, maximum=10_000
     )
-    hop_items: int = option(150, "Best items of a step from which the next one starts.", minimum=1)
+    hop_items: int = option(150, "Best items of a step from which the next one starts.", minimum=1, maximum=10_000)
     steps: int = option(3, "Steps of the walk.", minimum=1, maximum=16)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import ibis.expr.types as ir
 import numpy as np
@@ -90,3 +92,22 @@ def test_spark_without_java_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_pat
     with pytest.raises(ConfigError, match="needs Java 17") as caught:
         Covisit(CovisitSettings(engine="spark")).fit(training_sessions())
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("at_home", [True, False])
+def test_spark_with_a_java_that_does_not_start_is_one_line(
+    at_home: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pyspark")
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text("#!/bin/sh\necho broken >&2; exit 1\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{java.parent}:{os.environ['PATH']}")
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    if at_home:
+        monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(ConfigError, match="java does not start; .*use --engine duckdb") as caught:
+        Covisit(CovisitSettings(engine="spark")).fit(training_sessions())
+    assert "\n" not in str(caught.value)
+    assert "broken" not in capfd.readouterr().err
