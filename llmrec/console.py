@@ -10,7 +10,7 @@ import logging
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
 from typing import Any, Final, TypeVar
@@ -82,8 +82,21 @@ class _Console(Console):
         return super().render_str(for_terminal(text), **options | {"markup": False, "emoji": False})
 
 
+class _Beside(_Console):
+    """A console for what is said beside the work: where it cannot be written, the work goes on."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print if that works."""
+        with suppress(OSError):
+            super().print(*objects, **options)
+
+    def on_broken_pipe(self) -> None:
+        """Say no more where nobody reads."""
+        self.quiet = True
+
+
 out = _Console(soft_wrap=True)
-stderr = _Console(stderr=True)
+stderr = _Beside(stderr=True)
 
 
 class PlainFormatter(logging.Formatter):

@@ -56,7 +56,7 @@ def on_this_machine() -> Iterator[None]:
     except LlmrecError:
         raise
     except BrokenPipeError:
-        _forget_output()
+        _forget(sys.stdout)
         raise SystemExit(_PIPE_CLOSED) from None
     except SystemExit as stop:
         if isinstance(stop.__context__, BrokenPipeError):  # as rich raises it
@@ -103,20 +103,24 @@ def _check_folder() -> None:
 
 def _flush() -> None:
     try:
+        sys.stderr.flush()
+    except OSError:  # said beside the work
+        _forget(sys.stderr)
+    try:
         sys.stdout.flush()
     except BrokenPipeError:
         raise
     except OSError as error:
-        _forget_output()
+        _forget(sys.stdout)
         error.filename = error.filename or "standard output"
         raise
 
 
-def _forget_output() -> None:
-    """Nothing more is written to standard output, not even when the process ends."""
+def _forget(stream: Any) -> None:
+    """Nothing more is written to a stream, not even when the process ends."""
     with suppress(OSError, ValueError, AttributeError):
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
+        os.dup2(null, stream.fileno())
         os.close(null)
 
 

@@ -41,6 +41,13 @@ def test_a_full_standard_output_is_one_line() -> None:
     assert done.returncode == 2
 
 
+def test_the_work_goes_on_where_what_is_said_beside_it_cannot_be_written() -> None:
+    code = "from llmrec.console import notice; work = lambda: [notice('x') for _ in range(999)] and print('done')"
+    for place in ("2> /dev/full", "2> >(true)"):
+        done = shell(f"{RUN.format(code)} {place}")
+        assert (done.returncode, done.stdout) == (0, "done\n")
+
+
 def test_a_reader_that_goes_away_is_quiet() -> None:
     code = "work = lambda: [print('x' * 99) for _ in range(10_000)]"
     done = shell(f"{RUN.format(code)} | true; echo ${{PIPESTATUS[0]}}")
