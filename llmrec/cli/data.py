@@ -31,8 +31,8 @@ class ImportJob:
 
 def import_(job: ImportJob) -> None:
     """Import, and print what was found; errors are those of `llmrec.data.importing.import_dataset`."""
+    from llmrec.data.findings import render_summary
     from llmrec.data.importing import import_dataset
-    from llmrec.data.summary import render_summary
 
     out_console.print(render_summary(import_dataset(**vars(job))))
     notice(f"next: accelerate launch scripts/gen.py --data {job.out} --k 3")

@@ -1,4 +1,8 @@
-"""What a table holds, as one short text that does not depend on threads, row groups or compression."""
+"""What a table holds, as one short text that does not depend on threads, row groups or compression.
+
+`content_digest` is the same for the same rows in any order and is made where they are; `rows_fingerprint` is of rows in
+their order, as a run's and its sessions' must be.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,24 @@ import functools
 import hashlib
 import operator
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
 
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from ibis.backends.duckdb import Backend
 
-__all__ = ["content_digest", "fingerprint_of"]
+from llmrec.data.connection import connected
+from llmrec.data.sessions import read_sessions_file
+
+__all__ = ["content_digest", "fingerprint_of", "rows_fingerprint", "sessions_files_fingerprint", "sessions_fingerprint"]
 
 _FIELD, _ITEM, _NULL = "\x1f", "\x1e", "\x1d"  # control characters that no id or title holds
+_BATCH: Final = 1 << 16  # lengths at once: they stay in a processor's cache
 
 
 @ibis.udf.scalar.builtin  # type: ignore[untyped-decorator]
@@ -50,3 +63,54 @@ def fingerprint_of(digests: Mapping[str, str]) -> str:
 def _as_text(column: ir.Value) -> ir.StringValue:
     text = column.join(_ITEM) if column.type().is_array() else column.cast("string")
     return ibis.coalesce(text, ibis.literal(_NULL))
+
+
+def sessions_files_fingerprint(*files: Path) -> str:
+    """`sessions_fingerprint` of a split's files: the same for their CSV, their Parquet and a store's split of them.
+
+    Raises:
+        DataError: a file is missing or malformed.
+    """
+    with connected() as con:
+        read = [con.to_pyarrow(read_sessions_file(con, file).select("prev_items", "locale")) for file in files]
+    table = pa.concat_tables(read)
+    return sessions_fingerprint(table["prev_items"], table["locale"])
+
+
+def sessions_fingerprint(prev_items: Any, locales: Any) -> str:
+    """Name of some sessions in their order: what a run of them is bound to.
+
+    Args:
+        prev_items: Arrow lists of ids, ``S`` of them, as they are read (`llmrec.data.sessions`).
+        locales: Arrow strings, ``S`` of them; a null counts as an empty one.
+    """
+    return rows_fingerprint(pc.fill_null(locales.cast(pa.string()), ""), prev_items)
+
+
+def rows_fingerprint(*columns: Any) -> str:
+    """SHA-256 of rows in their order, in hexadecimal; Arrow's chunks, offsets and string types are no part of it.
+
+    Args:
+        columns: Arrow columns of text or of lists of text, of one length, without nulls.
+    """
+    digests = [part for column in columns for part in _parts(column)]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _parts(column: Any) -> list[str]:
+    """Digests of a column's list lengths, where it has lists, of its texts' lengths and of their bytes."""
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    lists, sizes, texts = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
+    for chunk in chunks:
+        if is_list := pa.types.is_list(chunk.type) or pa.types.is_large_list(chunk.type):
+            lists.update(pc.list_value_length(chunk).to_numpy(zero_copy_only=False).astype("<i4").data)
+        values = (chunk.flatten() if is_list else chunk).cast(pa.large_string())
+        _, offsets, content = values.buffers()
+        if len(values) == 0 or offsets is None:
+            continue
+        places = np.frombuffer(offsets, dtype=np.int64)[values.offset : values.offset + len(values) + 1]
+        for start in range(0, len(values), _BATCH):
+            sizes.update(np.diff(places[start : start + _BATCH + 1]).astype("<i4").data)
+        if content is not None:
+            texts.update(memoryview(content)[places[0] : places[-1]])
+    return [one.hexdigest() for one in (lists, sizes, texts)]

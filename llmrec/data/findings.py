@@ -1,19 +1,90 @@
-"""What is wrong or odd in staged sessions and products, counted."""
+"""What an import found: what is wrong or odd in staged sessions and products, counted, and the summary of it all."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import ibis
 import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
 from ibis.util import gen_name
 
+from llmrec.console import Group, Table, table
 from llmrec.data.raw import ends_whole
-from llmrec.data.summary import Finding
 from llmrec.schema import LOCALES
 
-__all__ = ["coverage_findings", "file_findings", "product_findings", "session_findings", "usable_sessions"]
+__all__ = [
+    "Finding",
+    "ImportSummary",
+    "TableSummary",
+    "coverage_findings",
+    "file_findings",
+    "product_findings",
+    "render_summary",
+    "session_findings",
+    "usable_sessions",
+]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something in a raw file that is not as it should be.
+
+    Attributes:
+        kind: ``repaired``: a value was changed; ``refused``: the row was left out; ``noted``: kept as it is.
+        file: The raw file's name.
+        what: What was found and what was done.
+        count: How many rows, sessions or items.
+    """
+
+    kind: Literal["repaired", "refused", "noted"]
+    file: str
+    what: str
+    count: int
+
+
+@dataclass(frozen=True)
+class TableSummary:
+    """One table of the store: its rows and their number in each locale."""
+
+    name: str
+    rows: int
+    locales: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class ImportSummary:
+    """What `llmrec.data.importing.import_dataset` wrote, repaired and refused."""
+
+    store: Path
+    fingerprint: str
+    tables: tuple[TableSummary, ...]
+    findings: tuple[Finding, ...]
+    unused: tuple[str, ...]
+    seconds: float
+
+    def manifest_part(self) -> dict[str, Any]:
+        """Return what the store's manifest keeps under ``summary``."""
+        return {"findings": [asdict(finding) for finding in self.findings], "unused": list(self.unused)}
+
+
+def render_summary(summary: ImportSummary) -> Group:
+    """Render the tables that `llmrec data import` prints: rows by locale, then what was found in the raw files."""
+    rows = (
+        (one.name, f"{one.rows:,}", ", ".join(f"{locale} {num:,}" for locale, num in one.locales.items()))
+        for one in summary.tables
+    )
+    parts: list[Table | str] = [table(f"{summary.store}: rows", ["table", "rows", "by locale"], rows)]
+    if summary.findings:
+        found = ((one.what, one.kind, one.file, f"{one.count:,}") for one in summary.findings)
+        parts.append(table("found in the raw files", ["what", "", "file", "count"], found))
+    if summary.unused:
+        parts.append(f"not used: {', '.join(summary.unused)}")
+    parts.append(f"fingerprint {summary.fingerprint[:16]}, {summary.seconds:.0f} s")
+    return Group(*parts)
 
 
 def usable_sessions(staged: ir.Table, *, training: bool) -> ir.Table:
@@ -34,7 +105,7 @@ def session_findings(con: Backend, staged: ir.Table, name: str, *, training: boo
     empty = staged.prev_items.length() == 0
     placeless = ~empty & staged.locale.isnull()
     wanted: list[tuple[str, str, ir.BooleanValue]] = [
-        ("repaired", "blanks or empty ids in a session's ids or locale", staged.repaired),
+        ("repaired", "blanks, empty or nan ids in a session's ids or locale", staged.repaired),
         ("refused", "session without items", empty),
         ("refused", "session without a locale", placeless),
     ]

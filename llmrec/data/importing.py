@@ -11,13 +11,15 @@ from typing import Any
 
 import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
-from ibis.util import gen_name
 
 from llmrec import __version__
 from llmrec.console import Progress, progress_bar
 from llmrec.data.connection import connected
 from llmrec.data.digests import content_digest, fingerprint_of
 from llmrec.data.findings import (
+    Finding,
+    ImportSummary,
+    TableSummary,
     coverage_findings,
     file_findings,
     product_findings,
@@ -25,12 +27,11 @@ from llmrec.data.findings import (
     usable_sessions,
 )
 from llmrec.data.products import no_products, stage_products, unique_products
-from llmrec.data.raw import explained, literal
+from llmrec.data.raw import explained, from_parquet
 from llmrec.data.sessions import stage_sessions
 from llmrec.data.sources import SYNTHETIC, Source, TestSource, find_source, is_store
 from llmrec.data.splits import in_validation, validation_limits
 from llmrec.data.staged_targets import attach_targets, targets_table
-from llmrec.data.summary import Finding, ImportSummary, TableSummary
 from llmrec.errors import ConfigError
 from llmrec.files import sha256_of
 from llmrec.output import atomic_folder
@@ -162,7 +163,7 @@ def _write(work: _Import, table: ir.Table, name: str) -> int:
     """Write one Parquet file in the table's order, note its rows by locale and return how many they are."""
     path = work.folder / f"{name}.parquet"
     work.con.to_parquet(table, path, compression="zstd", compression_level=1)  # 3, the default, saves 5 % of the bytes
-    written = work.con.read_parquet(literal(path), table_name=gen_name("written"))
+    written = from_parquet(work.con, path)
     work.digests[name], locales = content_digest(work.con, written)
     work.tables.append(TableSummary(name, sum(locales.values()), locales))
     return sum(locales.values())

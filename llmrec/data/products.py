@@ -12,9 +12,10 @@ import pyarrow as pa
 from ibis.backends.duckdb import Backend
 from ibis.util import gen_name
 
+from llmrec.console import notice_once
 from llmrec.data.connection import connected
-from llmrec.data.lists import stripped
-from llmrec.data.raw import explained, read_raw
+from llmrec.data.lists import is_usual, stripped
+from llmrec.data.raw import explained, read_raw, refuse_controls
 from llmrec.errors import DataError
 from llmrec.schema import PRICE_SENTINEL, PRODUCT_COLUMNS, TEXT_COLUMNS
 
@@ -37,7 +38,10 @@ def read_products_file(con: Backend, path: Path) -> ir.Table:
         DataError: ``id``, ``locale`` or ``title`` is missing, or the CSV is ragged or cut.
     """
     with explained(path):
-        return unique_products(con, stage_products(con, path)).select(*PRODUCT_COLUMNS)
+        staged = stage_products(con, path)
+        if trimmed := con.to_pyarrow(staged.trimmed.sum()).as_py():
+            notice_once(f"{path.name}: blanks around id or locale in {trimmed:,} products; read without them")
+        return unique_products(con, staged).select(*PRODUCT_COLUMNS)
 
 
 def load_products(path: Path, columns: Sequence[str]) -> Any:
@@ -63,7 +67,7 @@ def table_of_products(products: Any, columns: Sequence[str]) -> Any:
         products = products.append_column("title", pa.nulls(len(products), pa.string()))
     with connected() as con:
         raw = con.create_table(gen_name("given"), products)
-        return con.to_pyarrow(unique_products(con, _staged(con, raw)).select(*columns))
+        return con.to_pyarrow(unique_products(con, _staged(con, raw, Path("products"))).select(*columns))
 
 
 def no_products() -> ir.Table:
@@ -81,30 +85,34 @@ def stage_products(con: Backend, path: Path) -> ir.Table:
         ``odd_price`` (it was no number), ``untitled`` (the title was empty), ``trimmed`` (blanks around id or locale).
 
     Raises:
-        DataError: a required column is missing, or the CSV is ragged or cut; names file and row.
+        DataError: a required column is missing, the CSV is ragged or cut, or an id holds a control character; names
+            file and row.
     """
     raw = read_raw(con, path, ("id", "locale", "title"))
     with explained(path):
-        return _staged(con, raw)
+        return _staged(con, raw, path)
 
 
-def _staged(con: Backend, raw: ir.Table) -> ir.Table:
-    staged = con.create_table(gen_name("products"), _cleaned(raw))
-    return staged.mutate(row=staged.rowid())
+def _staged(con: Backend, raw: ir.Table, path: Path) -> ir.Table:
+    staged = con.create_table(gen_name("products"), _cleaned(con, raw))
+    staged = staged.mutate(row=staged.rowid())
+    refuse_controls(con, staged, path)
+    return staged.drop("control")
 
 
-def _cleaned(raw: ir.Table) -> ir.Table:
+def _cleaned(con: Backend, raw: ir.Table) -> ir.Table:
     missing = [name for name in PRODUCT_COLUMNS if name not in raw.columns]
     raw = raw.mutate(**{name: ibis.null("string") for name in missing})
     raw = raw.select(**{name: raw[name].cast("string") for name in PRODUCT_COLUMNS})
+    raw = con.create_view(gen_name("raw"), raw.mutate(usual_id=is_usual(raw.id), usual_locale=is_usual(raw.locale)))
     number = raw.price.try_cast("float64")
     usable = ibis.coalesce(~number.isnan() & ~number.isinf(), ibis.literal(False))
     sentinel = ibis.coalesce((number - PRICE_SENTINEL).abs() < 0.005, ibis.literal(False))
     # A title of blanks alone sorts before "!", as hardly any other does; to strip them all would take half the time.
     untitled = ibis.cases((raw.title < "!", raw.title.strip() == ""), else_=raw.title.isnull())
-    (item, item_trimmed), (locale, locale_trimmed) = stripped(raw.id), stripped(raw.locale)
+    item, locale = stripped(raw.id, raw.usual_id), stripped(raw.locale, raw.usual_locale)
     values = {name: raw[name].nullif("") for name in TEXT_COLUMNS}
-    values |= {"id": item, "locale": locale}
+    values |= {"id": item.bare, "locale": locale.bare}
     values["price"] = (usable & ~sentinel).ifelse(number, ibis.null("float64"))
     values["title"] = untitled.ifelse("", raw.title)
     return raw.select(
@@ -112,7 +120,8 @@ def _cleaned(raw: ir.Table) -> ir.Table:
         sentinel=sentinel,
         odd_price=raw.price.notnull() & ~usable,
         untitled=untitled,
-        trimmed=item_trimmed | locale_trimmed,
+        trimmed=item.changed | locale.changed,
+        control=ibis.coalesce(item.control, locale.control),
     )
 
 

@@ -2,47 +2,93 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Final
 
 import duckdb
 import ibis.expr.types as ir
+import pyarrow as pa
+import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 from ibis.util import gen_name
 
+from llmrec.data.csv_form import header_of, refuse_loose_rows
+from llmrec.data.lists import excerpt
 from llmrec.errors import ConfigError, DataError, DiskError, LlmrecError, nearest
 
-__all__ = ["ends_whole", "explained", "literal", "read_raw"]
+__all__ = ["ends_whole", "explained", "from_parquet", "literal", "parquet_table", "read_raw", "refuse_controls"]
 
-_HEADER_BYTES = 1 << 16
-_NOT_PARQUET = ("magic bytes", "parquet", "thrift", "tprotocol", "ttype", "snappy", "zstd")
+_MAGIC: Final = b"PAR1"
+# what DuckDB raises for a file's content; its other errors are bugs of a query
+_OF_CONTENT: Final = (
+    duckdb.ConversionException,
+    duckdb.FatalException,
+    duckdb.IOException,
+    duckdb.InternalException,
+    duckdb.InvalidInputException,
+    duckdb.InvalidTypeException,
+    duckdb.NotImplementedException,
+    duckdb.OutOfRangeException,
+    duckdb.SerializationException,
+    duckdb.TypeMismatchException,
+)
 
 
 def read_raw(con: Backend, path: Path, required: Sequence[str]) -> ir.Table:
     """Name the columns of a CSV (all of them text) or Parquet file.
 
     A CSV's empty field is null; ``NA``, ``nan`` and ``null`` are text. Blank lines are skipped and do not count as
-    rows. The file's content is read when the table is, so run that inside `explained`.
+    rows. The names of folders give no columns (Hive partitions). The file's content is read when the table is, so run
+    that inside `explained`.
 
     Raises:
-        DataError: no such file, an unknown kind of file, or a required column is missing.
+        DataError: no such file, an unknown kind of file, one that a strict reader refuses, or a required column is
+            missing.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file; give a CSV or Parquet file")
     if path.suffix.lower() == ".csv":
-        names = _header(path)
+        names = header_of(path)
         _check_columns(path, names, required)
+        refuse_loose_rows(path, len(names))
         return _read_csv(con, path, names)
-    if path.suffix.lower() == ".parquet":
+    if path.suffix.lower() == ".parquet" or _is_parquet(path):
+        _check_columns(path, parquet_file(path).schema_arrow.names, required)
         with explained(path):
-            table = con.read_parquet(literal(path), table_name=gen_name("parquet"))
-        _check_columns(path, table.columns, required)
-        return table
+            return from_parquet(con, path)
     raise DataError(f"{path.name}: neither .csv nor .parquet; convert it to one of them")
+
+
+def from_parquet(con: Backend, *files: Path) -> ir.Table:
+    """Parquet files, one after the other, as a table; the names of their folders are no columns."""
+    paths = [literal(file) for file in files]
+    return con.read_parquet(paths, table_name=gen_name("parquet"), hive_partitioning=False)
+
+
+def parquet_file(path: Path) -> pq.ParquetFile:
+    """A Parquet file, its footer read and checked.
+
+    Raises:
+        DataError: it is none, or not whole.
+    """
+    with arrow_explained(path):
+        file = pq.ParquetFile(path)
+        file.schema_arrow  # noqa: B018 (read here, where what is wrong with it is explained)
+    return file
+
+
+def parquet_table(path: Path, columns: Sequence[str] | None = None) -> Any:
+    """Columns of a Parquet file as an Arrow table; all if none are named. The names of its folders are no columns.
+
+    Raises:
+        DataError: it is no Parquet file, or not whole.
+    """
+    with arrow_explained(path):
+        return parquet_file(path).read(columns=columns)
 
 
 def _read_csv(con: Backend, path: Path, names: Sequence[str]) -> ir.Table:
@@ -59,20 +105,14 @@ def _read_csv(con: Backend, path: Path, names: Sequence[str]) -> ir.Table:
             quote='"',
             escape='"',
             nullstr="",
+            hive_partitioning=False,
         )
     return table.select(**{name: table[column] for name, column in zip(names, numbered, strict=True) if name})
 
 
-def _header(path: Path) -> list[str]:
+def _is_parquet(path: Path) -> bool:
     with path.open("rb") as handle:
-        start = handle.read(_HEADER_BYTES).decode("utf-8-sig", errors="replace")
-    try:
-        names = [name.strip() for name in next(csv.reader(io.StringIO(start, newline="")), [])]
-    except csv.Error as error:
-        raise DataError(f"{path.name}: its first row is no CSV header ({error})") from error
-    if not any(names):
-        raise DataError(f"{path.name}: the file is empty; it needs a header and rows")
-    return names
+        return handle.read(len(_MAGIC)) == _MAGIC
 
 
 def _check_columns(path: Path, names: Sequence[str], required: Sequence[str]) -> None:
@@ -82,6 +122,23 @@ def _check_columns(path: Path, names: Sequence[str], required: Sequence[str]) ->
     for name in names:
         if name and names.count(name) > 1:
             raise DataError(f"{path.name}: column '{name}' stands there twice; rename or remove one")
+
+
+def refuse_controls(con: Backend, staged: ir.Table, path: Path) -> None:
+    """Refuse ids with a control character inside, which no shop gives and no screen shows.
+
+    Args:
+        con: Where ``staged`` lives.
+        staged: ``row``, and ``control``: an id that holds one, else null.
+        path: The file.
+
+    Raises:
+        DataError: there is one; names file and row.
+    """
+    first = staged.filter(staged.control.notnull()).order_by("row").limit(1).select("row", "control")
+    for found in con.to_pyarrow(first).to_pylist():
+        shown = excerpt(found["control"].encode("unicode_escape").decode())
+        raise DataError(f'{path.name}, row {found["row"] + 1}: a control character inside an id: "{shown}"; remove it')
 
 
 def literal(path: Path) -> str:
@@ -98,36 +155,55 @@ def ends_whole(path: Path) -> bool:
 
 
 @contextmanager
+def arrow_explained(path: Path) -> Iterator[None]:
+    """Read a Parquet file with Arrow; whatever it says of the file becomes one of our errors.
+
+    Raises:
+        DataError: the file is no Parquet file, or not whole.
+        ConfigError: it does not fit into memory.
+    """
+    try:
+        yield
+    except (MemoryError, pa.ArrowMemoryError) as error:
+        raise ConfigError(f"{path}: not enough memory for what it says it holds; is it damaged?") from error
+    except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
+        raise DataError(
+            f"{path}: not a whole Parquet file ({excerpt(str(error), 100)}); copy or write it again"
+        ) from error
+
+
+@contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Run a query over ``path``; what DuckDB refuses because of the file, the disk or memory becomes one of our errors.
 
     Raises:
-        DataError: the file's content is wrong; names the data row, counted from 1 without the header.
+        DataError: the file's content is wrong; names the data row, counted from 1 without the header, where it can.
         DiskError: the disk is full.
         ConfigError: the query does not fit into memory.
     """
     try:
         yield
     except duckdb.Error as error:
-        known = _explain(str(error), path)
-        if known is None and isinstance(error, duckdb.OutOfMemoryException):
-            known = ConfigError(
-                f"{path.name}: not enough memory and no room to spill; free memory or disk and run again"
-            )
+        known = _explain(error, path)
         if known is None:
             raise
         raise known from error
 
 
-def _explain(text: str, path: Path) -> LlmrecError | None:
+def _explain(error: duckdb.Error, path: Path) -> LlmrecError | None:
+    text, kind = str(error), path.suffix.lower()
     if "No space left" in text or "Disk quota exceeded" in text:
         return DiskError(f"{path}: the disk is full; free some space and run the same command again")
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return ConfigError(f"{path.name}: not enough memory and no room to spill; free memory or disk and run again")
     if line := re.search(r"CSV Error on Line: (\d+)", text):
         row = int(line.group(1)) - 1
         return DataError(f"{path.name}, {f'row {row}' if row else 'header'}: {_csv_reason(text)}")
-    if path.suffix.lower() == ".parquet" and any(word in text.lower() for word in _NOT_PARQUET):
+    if not path.is_file() or not isinstance(error, _OF_CONTENT):
+        return None
+    if kind != ".csv":
         return DataError(f"{path.name}: not a whole Parquet file; copy it again")
-    return None
+    return DataError(f"{path.name}: {_csv_reason(text)}")
 
 
 def _csv_reason(text: str) -> str:

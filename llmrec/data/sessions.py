@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import ibis
 import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
 from ibis.util import gen_name
 
+from llmrec.console import notice_once
 from llmrec.data.lists import (
     are_clean,
     clean_ids,
+    control_of,
     excerpt,
     is_list,
     is_one_line,
     is_plain,
+    is_usual,
     one_line_ids,
     plain_ids,
     printed_ids,
     stripped,
 )
-from llmrec.data.raw import ends_whole, explained, literal, read_raw
+from llmrec.data.raw import ends_whole, explained, from_parquet, read_raw, refuse_controls
 from llmrec.errors import DataError
 from llmrec.schema import PRODUCT_COLUMNS
 
@@ -32,18 +36,24 @@ _ID_COLUMNS = ("next_item", "locale")
 _KIND = "kind of list"  # a name that hardly any file has, and none needs
 _NO_IDS = ibis.literal([], type="array<string>")
 
-# Clean ids, whether cleaning changed them, and the text where it is no list; for null: none, False and null.
-_Lists = tuple[ir.ArrayValue, ir.BooleanValue, ir.StringValue]
+
+class _Lists(NamedTuple):
+    """Lists by the rule, whether that changed them, the text of what is no list, and of ids with control characters."""
+
+    ids: ir.ArrayValue
+    repaired: ir.BooleanValue
+    malformed: ir.StringValue
+    control: ir.StringValue
 
 
 def read_sessions(con: Backend, files: Sequence[Path]) -> ir.Table:
     """Sessions of a store's files: ``session_id``, ``prev_items``, ``next_item`` where labelled, ``locale``."""
-    return con.read_parquet([literal(file) for file in files], table_name=gen_name("sessions"))
+    return from_parquet(con, *files)
 
 
 def read_products(con: Backend, file: Path) -> ir.Table:
     """Products of a store: the columns of `llmrec.schema.PRODUCT_COLUMNS`, one row for each ``(locale, id)``."""
-    return con.read_parquet(literal(file), table_name=gen_name("products")).select(*PRODUCT_COLUMNS)
+    return from_parquet(con, file).select(*PRODUCT_COLUMNS)
 
 
 def item_counts(sessions: ir.Table) -> ir.Table:
@@ -62,6 +72,10 @@ def read_sessions_file(con: Backend, path: Path) -> ir.Table:
         DataError: a column is missing, the CSV is ragged or cut, or a list cannot be read; names file and row.
     """
     staged = stage_sessions(con, path)
+    if repaired := con.to_pyarrow(staged.repaired.sum()).as_py():
+        notice_once(
+            f"{path.name}: blanks around ids, or empty or nan ones, in {repaired:,} sessions; read without them"
+        )
     targets = [name for name in ("next_item", "next_title") if name in staged.columns]
     return staged.select("session_id", "prev_items", *targets, "locale")
 
@@ -71,11 +85,11 @@ def stage_sessions(con: Backend, path: Path, required: Sequence[str] = ()) -> ir
 
     Returns:
         ``row`` (from 0), ``session_id``, ``prev_items`` (list of text, never null), ``next_item`` and ``next_title``
-        where the file has them, ``locale``, and ``repaired``: an id or the locale had blanks around it.
+        where the file has them, ``locale``, and ``repaired``: an id or the locale had blanks around it or was none.
 
     Raises:
-        DataError: a column is missing, the CSV is ragged or cut, a list cannot be read, or a ``session_id`` is no
-            whole number; names file and row.
+        DataError: a column is missing, the CSV is ragged or cut, a list cannot be read, an id holds a control
+            character, or a ``session_id`` is no whole number; names file and row.
     """
     raw = read_raw(con, path, ("prev_items", "locale", *required))
     if not (raw.prev_items.type().is_string() or raw.prev_items.type().is_array()):
@@ -84,32 +98,38 @@ def stage_sessions(con: Backend, path: Path, required: Sequence[str] = ()) -> ir
         staged = con.create_table(gen_name("staged"), _parsed(con, raw))
         staged = staged.mutate(row=staged.rowid())
         _refuse_malformed(con, staged, path)
+        refuse_controls(con, staged, path)
         _refuse_odd_session_ids(con, staged, path)
         _refuse_cut_locale(con, staged, path)
-    has_id = "session_id" in staged.columns
-    return staged.drop("malformed") if has_id else staged.drop("malformed").mutate(session_id=staged.row)
+    staged = staged.drop("malformed", "control")
+    return staged if "session_id" in staged.columns else staged.mutate(session_id=staged.row)
 
 
 def _parsed(con: Backend, raw: ir.Table) -> ir.Table:
-    """Columns of `stage_sessions` short of ``row``, with ``malformed``: the text of a list that cannot be read."""
+    """Columns of `stage_sessions` short of ``row``, with ``malformed``, the text of a list that cannot be read, and
+    ``control``, an id with a control character inside.
+    """
     if printed := raw.prev_items.type().is_string():
         kind = ibis.cases((is_one_line(raw.prev_items), 1), (is_plain(raw.prev_items), 2), else_=3)
     else:
         raw = raw.mutate(prev_items=raw.prev_items.cast("array<string>"))
         kind = ibis.cases((are_clean(raw.prev_items), 1), else_=3)
-    # ibis writes a column's expression wherever it is used; only behind a view is the pattern tried once a row.
-    raw = con.create_view(gen_name("raw"), raw.mutate(**{_KIND: kind}))
-    ids, repaired, malformed = (_read_lists if printed else _clean_lists)(raw.prev_items, raw[_KIND])
-    columns: dict[str, ir.Value] = {"prev_items": ids}
-    for name in _ID_COLUMNS:
-        if name in raw.columns:
-            columns[name], had_blanks = stripped(raw[name].cast("string"))
-            repaired |= had_blanks
+    names = [name for name in _ID_COLUMNS if name in raw.columns]
+    raw = raw.mutate(**{name: raw[name].cast("string") for name in names})
+    usual = {f"{name} usual": is_usual(raw[name]) for name in names}
+    # ibis writes a column's expression wherever it is used; only behind a view is a pattern tried once a row.
+    raw = con.create_view(gen_name("raw"), raw.mutate(**{_KIND: kind}, **usual))
+    lists = (_read_lists if printed else _clean_lists)(raw.prev_items, raw[_KIND])
+    columns: dict[str, ir.Value] = {"prev_items": lists.ids}
+    repaired, control = lists.repaired, lists.control
+    for name in names:
+        columns[name], changed, odd = stripped(raw[name], raw[f"{name} usual"])
+        repaired, control = repaired | changed, ibis.coalesce(control, odd)
     if "next_title" in raw.columns:
         columns["next_title"] = raw.next_title.cast("string")
     if "session_id" in raw.columns:
         columns["session_id"] = raw.session_id.try_cast("int64")
-    return raw.select(**columns, repaired=repaired, malformed=malformed)
+    return raw.select(**columns, repaired=repaired, malformed=lists.malformed, control=control)
 
 
 def _read_lists(column: ir.StringValue, kind: ir.IntegerValue) -> _Lists:
@@ -117,17 +137,22 @@ def _read_lists(column: ir.StringValue, kind: ir.IntegerValue) -> _Lists:
     printed, odd = printed_ids(column), kind == 3
     read = ibis.coalesce(clean_ids(printed), _NO_IDS)
     changed = ibis.coalesce(clean_ids(printed) != printed, ibis.literal(False))
-    ids = ibis.cases((kind == 1, one_line_ids(column)), (kind == 2, plain_ids(column)), else_=read)
-    repaired = ibis.cases((odd, changed), else_=ibis.literal(False))
-    malformed = ibis.cases((odd, ibis.cases((is_list(column), ibis.null("string")), else_=column)))
-    return ids, repaired, malformed
+    return _Lists(
+        ids=ibis.cases((kind == 1, one_line_ids(column)), (kind == 2, plain_ids(column)), else_=read),
+        repaired=ibis.cases((odd, changed), else_=ibis.literal(False)),
+        malformed=ibis.cases((odd, ibis.cases((is_list(column), ibis.null("string")), else_=column))),
+        control=ibis.cases((odd, control_of(read.join(" ")))),
+    )
 
 
 def _clean_lists(column: ir.ArrayValue, kind: ir.IntegerValue) -> _Lists:
     cleaned, odd = clean_ids(column), kind == 3
-    ids = ibis.cases((odd, ibis.coalesce(cleaned, _NO_IDS)), else_=column)
-    repaired = ibis.cases((odd, ibis.coalesce(cleaned != column, ibis.literal(False))), else_=ibis.literal(False))
-    return ids, repaired, ibis.null("string")
+    return _Lists(
+        ids=ibis.cases((odd, ibis.coalesce(cleaned, _NO_IDS)), else_=column),
+        repaired=ibis.cases((odd, ibis.coalesce(cleaned != column, ibis.literal(False))), else_=ibis.literal(False)),
+        malformed=ibis.null("string"),
+        control=ibis.cases((odd, control_of(cleaned.join(" ")))),
+    )
 
 
 def _refuse_malformed(con: Backend, staged: ir.Table, path: Path) -> None:

@@ -7,7 +7,8 @@ import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
 from ibis.util import gen_name
 
-from llmrec.data.raw import explained, read_raw
+from llmrec.data.lists import is_usual, stripped
+from llmrec.data.raw import explained, read_raw, refuse_controls
 from llmrec.data.sessions import stage_sessions
 from llmrec.data.sources import TestSource
 from llmrec.errors import DataError
@@ -42,6 +43,7 @@ def attach_targets(con: Backend, test: TestSource, sessions: ir.Table) -> ir.Tab
             row = con.to_pyarrow(other).as_py()
             if row is not None:
                 raise DataError(f"{name}, row {row + 1}: another {column} than in {test.sessions.name}; {order}")
+    both = both.mutate(repaired=both.repaired | both.repaired_targets)
     return both.drop([column for column in both.columns if column.endswith("_targets")])
 
 
@@ -58,16 +60,19 @@ def _stage_targets(con: Backend, test: TestSource) -> ir.Table:
         if len(others) != 1:
             raise DataError(f"{path.name}: which column is the target? name it next_item or next_title")
         item, title = (None, others[0]) if test.titles else (others[0], None)
-    columns = {}
-    if item is not None:
-        columns["next_item"] = raw[item].cast("string").strip().nullif("")
-    if title is not None:
-        columns["next_title"] = raw[title].cast("string")
-    if "locale" in raw.columns:
-        columns["locale"] = raw.locale.cast("string").strip().nullif("")
+    ids = {"next_item": item, "locale": "locale" if "locale" in raw.columns else None}
+    columns: dict[str, ir.Value] = {} if title is None else {"next_title": raw[title].cast("string")}
+    repaired, control = ibis.literal(False), ibis.null("string")
+    for name, column in ids.items():
+        if column is not None:
+            text = raw[column].cast("string")
+            columns[name], changed, odd = stripped(text, is_usual(text))
+            repaired, control = repaired | changed, ibis.coalesce(control, odd)
     with explained(path):
-        staged = con.create_table(gen_name("targets"), raw.select(**columns))
-    staged = staged.mutate(row=staged.rowid())
+        staged = con.create_table(gen_name("targets"), raw.select(**columns, repaired=repaired, control=control))
+        staged = staged.mutate(row=staged.rowid())
+        refuse_controls(con, staged, path)
+    staged = staged.drop("control")
     if "prev_items" not in raw.columns or "locale" not in raw.columns:
         return staged
     lists = stage_sessions(con, path).select("row", "prev_items")

@@ -195,6 +195,16 @@ class Store:
         known = ", ".join([*TRAINING_SPLITS, *self.test_splits])
         raise StoreError(f"{self.path}: no split '{split}'; this store has {known}")
 
+    def sessions_files(self, split: str, task: int | None = None) -> tuple[Path, ...]:
+        """Files of a split's sessions, labelled or test, in the order of a run's rows.
+
+        Raises:
+            StoreError: as `labelled` and `resolve_test`.
+        """
+        if split in (*TRAINING_SPLITS, "train"):
+            return self.labelled(split).files
+        return (self.test(self.resolve_test(split, task)).file,)
+
     def test(self, split: str) -> TestSessions:
         """Sessions of a test split, by full name."""
         return TestSessions(self.path / f"sessions_{self.resolve_test(split)}.parquet")

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec.errors import ConfigError, DataError
+from llmrec.evaluation.identity import check_together
 from llmrec.evaluation.metrics import MAX_RANKED
 from llmrec.evaluation.runs import Run, read_run, write_run
 from llmrec.output import check
@@ -61,9 +62,11 @@ def blend_runs(
     for run in loaded:
         _check(run, loaded[0])
     lists = blend_lists([run.predictions for run in loaded], shares, damping, k)
+    sessions = check_together(loaded)
     record = {"blend": [path.name for path in runs], "weights": shares, "damping": damping}
     partial = any(run.partial for run in loaded)
-    write_run(out, loaded[0].locales, lists, {**provenance(), **record}, partial=partial)
+    known = {} if sessions is None else {"sessions_fingerprint": sessions}
+    write_run(out, loaded[0].locales, lists, {**provenance(), **known, **record}, partial=partial)
 
 
 def blend_lists(runs: Sequence[Any], weights: Sequence[float], damping: float, k: int) -> Any:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.breakdowns import check_groupings, group_sessions
+from llmrec.evaluation.identity import check_sessions, check_together
 from llmrec.evaluation.in_memory import holds_titles, run_in_memory, targets_in_memory
 from llmrec.evaluation.results import Result
 from llmrec.evaluation.runs import Run, read_run
@@ -124,6 +125,7 @@ def _evaluated(
     """Scores of a run; arguments as of `evaluate_run`."""
     run = loaded.path
     _check_rows(loaded, goals)
+    check_sessions(loaded, goals.sessions_fingerprint, goals.path)
     other = _fitting(compare, loaded) if compare is not None else None
     locales = loaded.locales.to_pylist()
     ranking = loaded.kind == "ranking"
@@ -190,6 +192,7 @@ def _fitting(given: Run | Path, run: Run) -> Run:
         raise DataError(f"{path}: {len(other)} rows, {run.path.name} has {len(run)}; compare runs of one split")
     cut = Run(path, other.kind, other.locales.slice(0, len(run)), other.predictions.slice(0, len(run)))
     _check_locales(cut, run.locales, run.path)
+    check_together([run, other])
     return cut
 
 

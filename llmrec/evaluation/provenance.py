@@ -43,7 +43,9 @@ PACKAGES: Final = (
 )
 
 
-def collect_provenance(recipe: str | None, seed: int | None, fingerprint: str | None, started: float) -> dict[str, Any]:
+def collect_provenance(
+    recipe: str | None, seed: int | None, fingerprint: str | None, started: float, sessions: str | None = None
+) -> dict[str, Any]:
     """Gather what another person needs to make the run again.
 
     Args:
@@ -51,16 +53,19 @@ def collect_provenance(recipe: str | None, seed: int | None, fingerprint: str | 
         seed: Seed of the run, or None where nothing is random.
         fingerprint: The store's fingerprint, or None where the data is no store.
         started: `time.monotonic` at the start.
+        sessions: `llmrec.data.digests.sessions_fingerprint` of the run's whole split, or None where it is of no one's.
 
     Returns:
         ``command``, ``recipe``, ``seed``, ``data_fingerprint``, ``git_commit``, ``versions``, ``device``, ``seconds``
-        and ``finished`` (UTC), and ``languages`` where the user has a language file: plain values that JSON holds.
+        and ``finished`` (UTC), ``sessions_fingerprint`` where it is known, and ``languages`` where the user has a
+        language file: plain values that JSON holds.
     """
     return {
         "command": command_line(sys.argv),
         "recipe": recipe,
         "seed": seed,
         "data_fingerprint": fingerprint,
+        **({} if sessions is None else {"sessions_fingerprint": sessions}),
         "git_commit": git_commit(Path(llmrec.__file__).resolve().parent),
         **({"languages": own} if (own := languages_record()) else {}),
         "versions": _versions(),

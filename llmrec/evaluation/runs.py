@@ -3,7 +3,8 @@
 ``RUN.parquet`` has the columns ``locale`` and ``next_item_prediction`` (a list of at most 100 ids, or one title), its
 rows in the test file's order, and in its metadata, under ``llmrec``, a record: provenance and whether the run stops
 short of its split. ``RUN.json`` beside it is a copy for people and other programs; of two that differ the one inside
-counts, so that a run and its record change in one step.
+counts, so that a run and its record change in one step. The record names the rows that it is of, and their sessions
+(`llmrec.data.digests`), so that it is never taken for that of others.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from llmrec.console import notice_once
+from llmrec.data.digests import rows_fingerprint
 from llmrec.errors import DataError
 from llmrec.output import atomic_file, check, claimed
 from llmrec.records import Count, parse_record, record_text
@@ -55,6 +57,12 @@ class Run:
     def __len__(self) -> int:
         return len(self.locales)
 
+    @property
+    def sessions_fingerprint(self) -> str | None:
+        """What the sessions of its whole split are known by; None for a run from elsewhere, or of long ago."""
+        known = self.provenance.get("sessions_fingerprint")
+        return known if isinstance(known, str) else None
+
 
 def sidecar_of(run: Path) -> Path:
     """Path of the JSON file beside a run."""
@@ -74,7 +82,8 @@ def write_run(
         path: The Parquet file; its ending must not be ``.json``, which is the sidecar's.
         locales: ``S`` locales, in the order of the split's sessions.
         predictions: ``S`` titles, or ``S`` lists of ids, best first; none null.
-        provenance: From `llmrec.evaluation.provenance.collect_provenance`.
+        provenance: From `llmrec.evaluation.provenance.collect_provenance`, with ``sessions_fingerprint`` of the whole
+            split.
         partial: Whether these are only the split's first sessions.
 
     Raises:
@@ -85,7 +94,8 @@ def write_run(
     real = check(path, "run")
     run = run_of(path, locales, predictions)
     names, values, kind = run.locales, run.predictions, run.kind
-    record = {"kind": kind, "rows": len(names), "partial": partial, "provenance": dict(provenance)}
+    record: dict[str, Any] = {"kind": kind, "rows": len(names), "rows_fingerprint": rows_fingerprint(names, values)}
+    record |= {"partial": partial, "provenance": dict(provenance)}
     text = record_text(record)
     table = pa.table({"locale": names, PREDICTION: values}).replace_schema_metadata({_RECORD: text})
     with claimed((real, "run")), contextlib.ExitStack() as after:  # a disk that fills up leaves the old pair
@@ -123,11 +133,16 @@ def read_run(path: Path) -> Run:
             raise DataError(f"{path}: no column '{column}'; a run has 'locale' and '{PREDICTION}'")
         _refuse_null(table[column], column, path)
     predictions = _plain(table[PREDICTION])
+    locales = table["locale"].cast(pa.string())
     made = _read_record(path, table)
+    if made.rows_fingerprint not in (None, rows_fingerprint(locales, predictions)):
+        raise DataError(
+            f"{path}: holds other rows than those that its record tells of; write the run again, or without the record "
+            f"(metadata 'llmrec', {sidecar_of(path).name}) if the change is meant"
+        )
     kind = _kind_of(predictions, path)
     if made.kind not in (None, kind):
         raise DataError(f"{path}: holds {kind}, its record says {made.kind}; write the run again")
-    locales = table["locale"].cast(pa.string())
     return Run(path, kind, locales, predictions, made.provenance, made.partial)
 
 
@@ -144,6 +159,7 @@ def _read_table(path: Path) -> Any:
 class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     kind: Kind | None = None
     rows: Count | None = None
+    rows_fingerprint: str | None = None
     partial: bool = False
     provenance: dict[str, Any] = msgspec.field(default_factory=dict)
 

@@ -33,6 +33,7 @@ class Targets:
         locales: Arrow strings, or None where the file has no such column.
         items: Next item of each session, null where unknown; None without such a column.
         titles: Next title of each session, null where unknown; None without such a column.
+        sessions_fingerprint: What their sessions are known by (`llmrec.data.digests`); None where nothing says so.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class Targets:
     locales: pa.ChunkedArray | None
     items: pa.ChunkedArray | None
     titles: pa.ChunkedArray | None
+    sessions_fingerprint: str | None = None
 
 
 def read_targets(path: Path) -> Targets:

@@ -43,6 +43,7 @@ def run_rank_job(job: RankJob) -> AnyRanker:
     started = time.monotonic()
     _check(job)
     sessions = read_session_files(job.sessions) if job.sessions else None
+    fingerprint = None if sessions is None else sessions.fingerprint
     if sessions is not None and job.limit is not None:
         sessions = sessions.slice(0, job.limit)
     ranker = _learn(job, sessions)
@@ -53,7 +54,7 @@ def run_rank_job(job: RankJob) -> AnyRanker:
         notice(f"saved; rank other sessions: llmrec rank {job.ranker} --load {job.save} --sessions FILE --out RUN")
     if sessions is not None and job.out is not None:
         lists = ranker.rank(sessions, job.k, job.seen)
-        record = {**lists.provenance, **_provenance(job, ranker, started)}
+        record = {**lists.provenance, **_provenance(job, ranker, started, fingerprint)}
         replace(lists, provenance=record).save(job.out, partial=job.limit is not None)
         notice(f"{len(sessions):,} lists in {job.out}; score them: llmrec evaluate {job.out} --targets FILE")
     return ranker
@@ -186,13 +187,13 @@ def _load(folder: Path, name: str) -> AnyRanker:
     return ranker_class(name).load(folder)
 
 
-def _provenance(job: RankJob, ranker: AnyRanker, started: float) -> dict[str, Any]:
+def _provenance(job: RankJob, ranker: AnyRanker, started: float, sessions: str | None) -> dict[str, Any]:
     files = [file for file in (*job.pretrain, *job.train, job.products) if file is not None]
     if job.load is not None:
         files += sorted(job.load.rglob("*.safetensors"))
     digest = sha256_of_all(files)
     recipe = job.recipe or (job.ranker if job.load is None and job.ranker in recipe_names() else None)
-    record = collect_provenance(recipe, getattr(ranker.settings, "seed", None), digest, started)
+    record = collect_provenance(recipe, getattr(ranker.settings, "seed", None), digest, started, sessions)
     return record | {
         "transductive": job.transductive,
         "per_locale": job.per_locale,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from llmrec.arrays import Ints
 from llmrec.data.connection import connected
+from llmrec.data.digests import sessions_fingerprint
 from llmrec.data.sessions import read_sessions_file
 from llmrec.data.store import LabelledSessions
 from llmrec.errors import DataError
@@ -58,6 +59,11 @@ class Sessions:
         shops = ", ".join(f"{locale} {count:,}" for locale, count in counts)
         known = 0 if self.next_items is None else len(self.next_items) - self.next_items.null_count
         return f"Sessions({len(self):,}: {shops}; next items known of {known:,})"
+
+    @property
+    def fingerprint(self) -> str:
+        """What a run of them is bound to, see `llmrec.data.digests.sessions_fingerprint`."""
+        return sessions_fingerprint(self.prev_items, self.locales)
 
     def slice(self, start: int, count: int) -> Sessions:
         """Sessions ``start`` to ``start + count``, without a copy."""

@@ -12,8 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmrec.errors import DataError
+from llmrec.evaluation.identity import check_sessions
 from llmrec.evaluation.runs import Run, read_run
 from llmrec.ragged import list_lengths, places_within, row_numbers
+from llmrec.rankers.sessions import Sessions
 from llmrec.selection.ngrams import NO_TITLE, TitleBook
 from llmrec.selection.offers import GivenTitles
 from llmrec.selection.table import TitleTable
@@ -24,20 +26,28 @@ __all__ = ["given_titles", "read_given"]
 _DAMPING: Final = 10.0  # a listed id weighs 1 / (this + rank), as in `llmrec blend`
 
 
-def read_given(paths: Sequence[Path], locales: Any, table: TitleTable, limited: bool = False) -> list[Run]:
+def read_given(
+    paths: Sequence[Path], sessions: Sessions, of: Path, table: TitleTable, limit: int | None = None
+) -> list[Run]:
     """Read runs of the sessions to choose for.
 
     Args:
         paths: Run files.
-        locales: Arrow strings; locale of each session.
+        sessions: All sessions of their split.
+        of: Where these are from.
         table: Titles of the store's products.
-        limited: Whether these are only a split's first sessions, so that a run may go on.
+        limit: Number of the first sessions that are wanted, if not all; a run may go on behind them.
 
     Raises:
-        DataError: a run is malformed, of another length or order, lists nothing for a session, or names no product of
-            the store.
+        DataError: a run is malformed, of other sessions, another length or order, lists nothing for a session, or names
+            no product of the store.
     """
-    return [_checked(read_run(path), locales, table, limited) for path in paths]
+    wanted = sessions if limit is None else sessions.slice(0, limit)
+    runs = [_checked(read_run(path), wanted.locales, table, limit is not None) for path in paths]
+    fingerprint = sessions.fingerprint if runs else None
+    for run in runs:
+        check_sessions(run, fingerprint, of)
+    return runs
 
 
 def _checked(run: Run, locales: Any, table: TitleTable, limited: bool) -> Run:

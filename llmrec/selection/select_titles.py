@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from llmrec.console import notice, track
 from llmrec.data.overlap import Overlap, find_overlap, refuse_overlap, stamped
 from llmrec.data.products import load_products
+from llmrec.data.raw import parquet_table
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError
 from llmrec.evaluation.provenance import collect_provenance
@@ -66,7 +67,8 @@ def run_select_job(job: SelectJob) -> Selector:
     kept = None if job.load is None else Selector.load(job.load)
     table = TitleTable(products, None if kept is None else kept.tokenizers)
     chosen = sessions if job.limit is None else sessions.slice(0, job.limit)
-    given = read_given(job.candidates, chosen.locales, table, limited=job.limit is not None)
+    given = read_given(job.candidates, sessions, files.sessions, table, job.limit)
+    fingerprint = sessions.fingerprint
     selector, overlap = (kept, None) if kept is not None else _learn(job, files, sessions, products, table)
     if job.save is not None:
         selector.save(job.save)
@@ -75,13 +77,13 @@ def run_select_job(job: SelectJob) -> Selector:
         )
     sessions = chosen
     if job.out is not None:
-        provenance = _provenance(job, files, selector, started) | stamped(overlap)
+        provenance = _provenance(job, files, selector, started, fingerprint) | stamped(overlap)
         titles = _titles(job, selector, sessions, table, given, _key(job, files, selector))
         write_run(job.out, sessions.locales, titles, provenance, partial=job.limit is not None)
         notice(f"{len(sessions):,} titles in {job.out}; score them: llmrec evaluate {job.out} --targets FILE")
         _clear(_parts(job.out))
     if job.last_title is not None:
-        provenance = _provenance(job, files, selector, started) | {"method": "Last Product Title"}
+        provenance = _provenance(job, files, selector, started, fingerprint) | {"method": "Last Product Title"}
         write_run(job.last_title, sessions.locales, _last_titles(sessions, table), provenance, job.limit is not None)
     return selector
 
@@ -189,7 +191,7 @@ def _titles(
             chosen = _chunk_titles(selector, sessions, table, given, start)
             with atomic_file(part) as temporary:
                 pq.write_table(pa.table({"title": pa.array(chosen, pa.string())}), temporary)
-        titles += pq.read_table(part)["title"].to_pylist()
+        titles += parquet_table(part)["title"].to_pylist()
     return titles
 
 
@@ -236,9 +238,9 @@ def _key(job: SelectJob, files: _Files, selector: Selector) -> str:
     return digest_of([_digest(job, files), *decided])[:16]
 
 
-def _provenance(job: SelectJob, files: _Files, selector: Selector, started: float) -> dict[str, Any]:
+def _provenance(job: SelectJob, files: _Files, selector: Selector, started: float, sessions: str) -> dict[str, Any]:
     recipe = None if job.load else job.recipe or RECIPE
-    record = collect_provenance(recipe, selector.settings.seed, _digest(job, files), started)
+    record = collect_provenance(recipe, selector.settings.seed, _digest(job, files), started, sessions)
     return record | {
         "method": "title selector",
         "settings": vars(selector.settings),

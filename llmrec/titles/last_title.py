@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llmrec.data.digests import sessions_files_fingerprint
 from llmrec.data.store import Store
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.evaluation.runs import write_run
@@ -39,6 +40,7 @@ def write_last_titles(store: Store, split: str, out: Path) -> int:
     locales = pa.chunked_array([chunk for part in parts for chunk in part["locale"].chunks], pa.string())
     lists = pa.chunked_array([chunk for part in parts for chunk in part["title"].chunks], pa.list_(pa.string()))
     titles = [(title or [""])[-1] for title in lists.to_pylist()]
-    provenance = collect_provenance(None, None, store.fingerprint, started)
+    fingerprint = sessions_files_fingerprint(*store.sessions_files(split, task=3))
+    provenance = collect_provenance(None, None, store.fingerprint, started, fingerprint)
     write_run(out, pc.cast(locales, pa.string()), titles, {**provenance, "method": "Last Product Title"})
     return len(titles)

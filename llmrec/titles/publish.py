@@ -11,6 +11,7 @@ from typing import Any
 from datasets import Dataset
 
 from llmrec.console import notice, out
+from llmrec.data.digests import sessions_files_fingerprint
 from llmrec.data.overlap import stamped
 from llmrec.data.store import Store
 from llmrec.evaluation.evaluate import evaluate_run
@@ -71,7 +72,11 @@ def publish(job: Job, sessions: Dataset, written: list[list[str]], select: Selec
     config, titles = job.config, [some[0] for some in written]
     run, baseline = _run_of(job), _baseline_of(job)
     provenance = collect_provenance(
-        recipe=config.recipe, seed=config.seed, fingerprint=job.store.fingerprint, started=job.started
+        recipe=config.recipe,
+        seed=config.seed,
+        fingerprint=job.store.fingerprint,
+        started=job.started,
+        sessions=sessions_files_fingerprint(*job.store.sessions_files(job.split, task=3)),
     ) | stamped(job.overlap)
     locales = sessions.data.column("locale").to_pylist()
     last_titles = sessions.data.column("last_title").to_pylist()

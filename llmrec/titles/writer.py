@@ -8,9 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from llmrec.data.connection import connected
+from llmrec.data.raw import parquet_table
 from llmrec.data.sessions import read_products, read_sessions
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError
@@ -96,7 +95,7 @@ def _training_settings(job: Job) -> dict[str, Any]:
 def _own_tokenizers(store: Store) -> dict[str, str]:
     """BLEU tokenizers of validation's locales that have one of their own."""
     (file,) = store.labelled("validation").files
-    locales = pq.read_table(file, columns=["locale"]).column("locale").unique().to_pylist()
+    locales = parquet_table(file, ["locale"]).column("locale").unique().to_pylist()
     return {one: bleu_tokenizer(one) for one in sorted(locales) if bleu_tokenizer(one) != PAPER_BLEU}
 
 

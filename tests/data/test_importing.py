@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from llmrec.data.findings import render_summary
 from llmrec.data.importing import import_dataset
 from llmrec.data.store import Store
-from llmrec.data.summary import render_summary
 from llmrec.errors import ConfigError, DataError, StoreError
 from llmrec.schema import PRODUCT_COLUMNS
 from tests.places import ROOT
@@ -102,7 +102,7 @@ def test_every_repair_and_refusal_is_counted(source, tmp_path):
         ("refused", "train", "product without id or locale"): 1,
         ("refused", "train", "second row of the same (locale, id); the first is kept"): 1,
         ("noted", "train", "products of locale US, outside the paper's six"): 1,
-        ("repaired", "train", "blanks or empty ids in a session's ids or locale"): 1,
+        ("repaired", "train", "blanks, empty or nan ids in a session's ids or locale"): 1,
         ("refused", "train", "session without items"): 1,
         ("refused", "train", "training session without next_item"): 1,
         ("noted", "train", "next_item is in prev_items"): 1,

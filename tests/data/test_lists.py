@@ -1,5 +1,9 @@
+import sys
+import unicodedata
+
 import ibis
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +14,9 @@ from llmrec.data import lists
 pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
 
 CON = ibis.duckdb.connect()
-ID = st.text(st.characters(blacklist_categories=("C", "Z"), blacklist_characters="\\\"'"), min_size=1, max_size=12)
+ID = st.text(
+    st.characters(blacklist_categories=("C", "Z"), blacklist_characters="\\\"'"), min_size=1, max_size=12
+).filter(lambda one: one not in lists.MISSING)
 APOSTROPHE_ID = st.builds(lambda left, right: f"{left}'{right}", ID, ID)
 
 
@@ -40,6 +46,16 @@ def test_what_numpy_and_python_print_is_read_back(sessions):
 def test_a_list_cut_short_is_refused(session, data):
     text = str(np.array(session, dtype=object))
     assert parse([text[: data.draw(st.integers(0, len(text) - 1))]]) == [None]
+
+
+ODD = st.sampled_from([None, "", *lists.MISSING, " nan", "nano", "B0A", "B0 A", "\ufeffB0A", "B\x00A"]) | st.text(
+    " \t\n\r\v\f\x01!aé\u3000\xa0\ufeff\x85\x9f", max_size=5
+)
+
+
+def by_rule(text):
+    bare = (text or "").strip(lists.BLANKS)
+    return None if bare in ("", *lists.MISSING) else bare
 
 
 LIST_LIKE = st.text(st.sampled_from("[]', \"\n\x0bA\\é."), max_size=12).map(lambda text: f"['{text}']")
@@ -79,21 +95,31 @@ def test_a_list_on_one_line_has_ascii_ids_and_single_blanks():
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.text(" \t\n\r\v\f\x01!aé\u3000", max_size=5) | st.none(), min_size=10, max_size=30))
-def test_blanks_around_a_text_go_and_are_told(texts):
+@given(st.lists(ODD, min_size=10, max_size=30))
+def test_one_rule_for_ids_of_duckdb_and_of_arrow(texts):
     table = ibis.memtable({"place": range(len(texts)), "text": texts}, schema={"place": "int64", "text": "string"})
-    bare, had_blanks = lists.stripped(table.text)
-    rows = CON.to_pyarrow(table.select("place", bare=bare, had=had_blanks).order_by("place")).to_pylist()
-    for text, row in zip(texts, rows, strict=True):
-        expected = None if text is None else text.strip(" \t\n\r\v\f")
-        assert (row["bare"], row["had"]) == (expected or None, text is not None and expected != text)
+    bare, changed, control = lists.stripped(table.text, lists.is_usual(table.text))
+    rows = CON.to_pyarrow(table.select("place", bare=bare, changed=changed, control=control).order_by("place"))
+    expected = [by_rule(text) for text in texts]
+    assert rows["bare"].to_pylist() == expected
+    assert rows["changed"].to_pylist() == [one != text for one, text in zip(expected, texts, strict=True)]
+    controls = [one if any(unicodedata.category(letter) == "Cc" for letter in one or "") else None for one in expected]
+    assert rows["control"].to_pylist() == controls
+    stripped, num_changed = lists.stripped_array(pa.array(texts, pa.string()))
+    assert (stripped.to_pylist(), num_changed) == (expected, sum(rows["changed"].to_pylist()))
+
+
+def test_blanks_are_what_unicode_calls_white_space_and_what_nobody_sees():
+    spaces = {chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace()}
+    assert spaces < {*lists.BLANKS}
+    assert {unicodedata.category(one) for one in {*lists.BLANKS} - spaces} == {"Cf"}
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_a_list_of_clean_ids_or_refused(text):
     for ids in parse([text]):
-        assert ids is None or all(one and one == one.strip(" \t\n\r\v\f") for one in ids)
+        assert ids is None or all(one and one == by_rule(one) for one in ids)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +129,8 @@ def test_any_text_is_a_list_of_clean_ids_or_refused(text):
         ("[ 'B0A',\r\n 'B0B' ]\n", ["B0A", "B0B"]),
         ("[\"B0A\" '0007']", ["B0A", "0007"]),
         ("[' B0A ' '' 'B0B']", ["B0A", "B0B"]),
+        ("['\ufeffB0A\u200b' '\u3000' 'B\xa00\xa0']", ["B0A", "B\xa00"]),
+        ("['nan' 'nano' 'Nan' 'NaN' 'n' 'None' '<NA>' ' nan']", ["nano", "Nan", "n"]),
         ("[]", []),
         ("['B0A' 'B0", None),
         ("['B0A' ... 'B0B']", None),

@@ -28,10 +28,10 @@ def write(folder, text, name="sessions_train.csv"):
 
 
 def test_types_are_never_guessed(tmp_path):
-    path = write(tmp_path, HEADER + "['0001' '1e5'],0007,NA\n\"['nan'\n 'B0B']\",null,DE\n")
+    path = write(tmp_path, HEADER + "['0001' '1e5'],0007,NA\n\"['null'\n 'B0B']\",null,DE\n")
     assert rows(path) == [
         {"session_id": 0, "prev_items": ["0001", "1e5"], "next_item": "0007", "locale": "NA"},
-        {"session_id": 1, "prev_items": ["nan", "B0B"], "next_item": "null", "locale": "DE"},
+        {"session_id": 1, "prev_items": ["null", "B0B"], "next_item": "null", "locale": "DE"},
     ]
 
 

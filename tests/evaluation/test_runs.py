@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmrec.data.digests import rows_fingerprint
 from llmrec.errors import ConfigError, DataError, DiskError
 from llmrec.evaluation.runs import read_run, sidecar_of, write_run
 
@@ -33,6 +34,7 @@ def test_titles_and_their_sidecar(tmp_path):
     expected = {"kind": "titles", "rows": 2, "partial": False, "provenance": {"command": ["gen.py"]}}
     held = json.loads(sidecar_of(path).read_text(encoding="utf-8"))
     assert len(held.pop("checksum")) == 64
+    assert held.pop("rows_fingerprint") == rows_fingerprint(pa.array(["JP", "DE"]), pa.array(["スマホケース", ""]))
     assert held == expected
     assert pq.read_schema(path).names == ["locale", "next_item_prediction"]
 
@@ -131,3 +133,28 @@ def test_a_run_written_through_a_link_takes_its_sidecar_along(tmp_path):
     write_run(link, ["UK"], ["b"], {"seed": 3})
     assert sidecar_of(link).read_text() == sidecar_of(real).read_text()
     assert read_run(real).provenance == read_run(link).provenance == {"seed": 3}
+
+
+def test_a_record_is_never_taken_for_that_of_other_rows(tmp_path):
+    path = tmp_path / "run.parquet"
+    write_run(path, ["UK"] * 3, [["a"], ["b", "c"], ["d"]], {"command": []})
+    table = pq.read_table(path)
+    rotated = table.set_column(1, "next_item_prediction", pa.array([["d"], ["a"], ["b", "c"]]))
+    pq.write_table(rotated.replace_schema_metadata(table.schema.metadata), path)
+    with pytest.raises(DataError, match="holds other rows than those that its record tells of"):
+        read_run(path)
+    pq.write_table(rotated.replace_schema_metadata(None), path)  # as another program writes it: the sidecar stayed
+    with pytest.raises(DataError, match="holds other rows than those that its record tells of"):
+        read_run(path)
+    sidecar_of(path).unlink()
+    assert read_run(path).predictions.to_pylist() == [["d"], ["a"], ["b", "c"]]
+
+
+def test_arrow_s_chunks_and_types_are_no_part_of_a_fingerprint():
+    lists, locales = [["a", "bc"], [], ["", "d"]], ["UK", "DE", ""]
+    plain = rows_fingerprint(pa.array(locales), pa.array(lists))
+    in_chunks = pa.chunked_array([lists[:1], lists[1:]], pa.large_list(pa.large_string()))
+    assert rows_fingerprint(pa.chunked_array([locales]), in_chunks) == plain
+    assert rows_fingerprint(pa.array(["", *locales])[1:], pa.array([["x"], *lists])[1:]) == plain
+    others = [[["a", "b", "c"], [], ["", "d"]], [["ab", "c"], [], ["", "d"]], [["a"], ["bc"], ["", "d"]], lists[::-1]]
+    assert len({plain, *(rows_fingerprint(pa.array(locales), pa.array(one)) for one in others)}) == 5

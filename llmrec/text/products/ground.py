@@ -18,8 +18,10 @@ import pyarrow.compute as pc
 from llmrec.arrays import Ints
 from llmrec.console import notice, progress_bar
 from llmrec.data.connection import connected
+from llmrec.data.digests import sessions_fingerprint
 from llmrec.data.sessions import read_sessions_file
 from llmrec.errors import ConfigError, DataError
+from llmrec.evaluation.identity import check_sessions
 from llmrec.evaluation.metrics import MAX_RANKED
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.evaluation.runs import Run, read_run, write_run
@@ -62,7 +64,7 @@ def ground_run(run: Path, index: Path, out: Path, k: int = MAX_RANKED, sessions:
     seen = None if sessions is None else _seen(titles, sessions, products)
     rows = _ranked(titles.predictions, groups, products, k, seen)
     predictions = _lists(rows, products.products.column("id"))
-    record = collect_provenance(None, None, None, started) | {
+    record = collect_provenance(None, None, None, started, titles.sessions_fingerprint) | {
         "ranker": "ground",
         "encoder": products.encoder.name,
         "encoder_fingerprint": products.encoder.fingerprint(),
@@ -145,6 +147,7 @@ def _seen(run: Run, sessions: Path, products: SimilarProducts) -> Ints:
     """Rows of each session's own items, shape ``(S, longest)``; `NONE` beyond, and for what the index does not have."""
     with connected() as con:
         table = con.to_pyarrow(read_sessions_file(con, sessions).select("prev_items", "locale"))
+    fingerprint = sessions_fingerprint(table["prev_items"], table["locale"])
     if run.partial:
         table = table.slice(0, len(run))
     if len(table) != len(run):
@@ -155,6 +158,7 @@ def _seen(run: Run, sessions: Path, products: SimilarProducts) -> Ints:
     if pc.any(differ).as_py():
         row = pc.index(differ.combine_chunks(), True).as_py()
         raise DataError(f"{sessions.name}, row {row + 1}: another locale than in {run.path}; give those of its split")
+    check_sessions(run, fingerprint, sessions)
     lists = table.column("prev_items").cast(pa.list_(pa.string())).combine_chunks()
     if isinstance(lists, pa.ChunkedArray):
         lists = lists.chunk(0) if lists.num_chunks else pa.array([], lists.type)

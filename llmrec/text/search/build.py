@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from llmrec.console import notice, stderr
 from llmrec.data.connection import connected
+from llmrec.data.lists import is_usual, stripped
 from llmrec.data.products import load_products
 from llmrec.data.raw import explained, read_raw
 from llmrec.errors import ConfigError, DataError, StoreError
@@ -221,7 +222,9 @@ def _keys(products: Path) -> tuple[Any, Any]:
         raw = read_raw(con, products, ("id",))
         names = [name for name in ("id", "locale") if name in raw.columns]
         with explained(products):
-            table = con.to_pyarrow(raw.select(**{name: raw[name].cast("string").strip() for name in names}))
+            texts = [raw[name].cast("string") for name in names]
+            ids = {name: stripped(text, is_usual(text)).bare for name, text in zip(names, texts, strict=True)}
+            table = con.to_pyarrow(raw.select(**ids))
     return table.column("id").combine_chunks(), table.column("locale") if "locale" in names else None
 
 

@@ -18,7 +18,7 @@ from ibis.backends.duckdb import Backend
 
 from llmrec.data.connection import connected
 from llmrec.data.sessions import read_products, read_sessions
-from llmrec.data.store import TRAINING_SPLITS, Store
+from llmrec.data.store import Store
 from llmrec.errors import DataError
 from llmrec.text.prompts import Prompt
 
@@ -54,10 +54,7 @@ def open_split(
     Raises:
         StoreError: this store has no such split; the known ones are named.
     """
-    if split in (*TRAINING_SPLITS, "train"):
-        files = store.labelled(split).files
-    else:
-        files = (store.test(store.resolve_test(split, task=3)).file,)
+    files = store.sessions_files(split, task=3)
     with connected(memory_limit_gb=MEMORY_GB, spill=scratch) as con:
         titled = titled_products(con, store, fields)
         yield read_sessions(con, files), con.create_table("titled", titled, temp=True) if scratch else titled
