@@ -7,7 +7,7 @@ PIP_FLAGS ?=
 export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: help install demo test test-slow check format bench clean
+.PHONY: help install demo test test-slow attack check format bench clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ test: install ## Run the tests on two processes, the slow ones left out
 
 test-slow: install ## Run the slow tests alone
 	$(BIN)/python -m pytest -m slow
+
+attack: install ## Change files, kill commands, meddle with machines (hours; SEED=, MUTATIONS=, ARGS=)
+	$(BIN)/python scripts/attack.py $(ARGS)
 
 check: install ## Lint, formatting and types
 	$(BIN)/ruff check .

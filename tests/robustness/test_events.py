@@ -1,0 +1,41 @@
+"""Commands killed and failed at some events of the file system, and two writers of one output at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.robustness.attacked import attacked, failures
+
+DEEDS = ("rank", "rank save", "import", "evaluate")
+MEET = ("rank | rank of another", "index add | index add of another")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    words = [word for name in (*DEEDS, *MEET) for word in ("--family", name)]
+    parts = [word for part in ("kills", "faults", "pairs") for word in ("--part", part)]
+    return attacked(tmp_path_factory.mktemp("events"), *parts, "--every", 24, "--seed", 3, *words)
+
+
+@pytest.mark.parametrize("name", DEEDS)
+def test_a_killed_command_leaves_old_or_new_and_a_rerun_ends_as_if_nothing_had_been(
+    made: dict[str, dict[str, Any]], name: str
+) -> None:
+    assert made[f"kill {name}"]["counts"]
+    assert not failures(made[f"kill {name}"])
+
+
+@pytest.mark.parametrize("name", DEEDS)
+@pytest.mark.parametrize("mode", ["full", "fault"])
+def test_a_full_disk_or_a_failing_one_is_a_line_and_a_rerun_ends_as_if_nothing_had_been(
+    made: dict[str, dict[str, Any]], mode: str, name: str
+) -> None:
+    assert not failures(made[f"{mode} {name}"])
+
+
+@pytest.mark.parametrize("name", MEET)
+def test_two_writers_of_one_output_end_as_one_or_the_other_would(made: dict[str, dict[str, Any]], name: str) -> None:
+    assert made[name]["counts"]
+    assert not failures(made[name])
