@@ -22,7 +22,7 @@ from llmrec.text.encoders.base import encode_with_progress
 from llmrec.text.encoders.embeddings_folder import COLUMNS, INDEX, Embeddings, open_embeddings, refuse_odd_vectors
 from llmrec.text.encoders.texts import load_template, render_texts, template_columns
 from llmrec.text.search.index import build_index
-from llmrec.text.search.index_folder import SavedIndex, index_size, read_index, write_changes, write_index
+from llmrec.text.search.index_folder import SavedIndex, index_size, read_index, sweep_index, write_changes, write_index
 from llmrec.text.search.keys import key_rows
 from llmrec.text.search.recall import trade_off_table, tuned
 from llmrec.text.search.vectors import Vectors
@@ -128,6 +128,7 @@ def add_products(folder: Path, products: Path) -> int:
     if not new.all():
         notice(f"{int((~new).sum()):,} products are there already")
         if not new.any():
+            sweep_index(folder / INDEX, saved.record)
             return 0
         table, vectors, replaced = table.filter(pa.array(new)), vectors[new], replaced[new]
     locales, groups = _grouped(table.column("locale"), saved.locales)
@@ -148,10 +149,10 @@ def remove_products(folder: Path, products: Path) -> int:
         products: CSV or Parquet with ``id`` and ``locale``; without ``locale``, an id goes from all of them.
 
     Returns:
-        Number of products removed.
+        Number of products removed; 0 where they were removed before.
 
     Raises:
-        DataError: the file is missing or malformed, or names no product of the index.
+        DataError: the file is missing or malformed, or names no product that the index has or had.
         DiskError: the place cannot be written; the index is as it was.
         StoreError: there is no index, or not one of these vectors.
     """
@@ -165,7 +166,11 @@ def remove_products(folder: Path, products: Path) -> int:
         found = key_rows(before, locales, ids, there)
         rows = found[found >= 0]
     if not len(rows):
-        raise DataError(f"{products.name}: none of its {len(ids):,} products is in the index of {folder}")
+        if not pc.any(pc.is_in(before.column("id"), value_set=ids)).as_py():
+            raise DataError(f"{products.name}: none of its {len(ids):,} products is in the index of {folder}")
+        sweep_index(folder / INDEX, saved.record)
+        notice("they are removed already")
+        return 0
     write_changes(embeddings, saved, saved.index.without(rows), saved.locales, saved.products)
     notice(f"{len(rows):,} products removed")
     return len(rows)

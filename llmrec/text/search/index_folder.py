@@ -36,7 +36,7 @@ from llmrec.text.search.index import Index, Shard, read_structure, write_structu
 from llmrec.text.search.structure_file import check_structure
 from llmrec.text.search.vectors import Vectors
 
-__all__ = ["SavedIndex", "index_size", "made_of", "read_index", "write_changes", "write_index"]
+__all__ = ["SavedIndex", "index_size", "made_of", "read_index", "sweep_index", "write_changes", "write_index"]
 
 
 class MadeOf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -311,6 +311,11 @@ def _record(embeddings: Embeddings) -> IndexRecord:
 
 def _commit(folder: Path, record: IndexRecord) -> None:
     write_record(folder / _KIND.record, record)
+    sweep_index(folder, record)
+
+
+def sweep_index(folder: Path, record: IndexRecord) -> None:
+    """Remove the parts that a record does not name: earlier ones, and those of processes that died."""
     for path in folder.iterdir():
         if _PART.fullmatch(path.name) and path.name not in (record.main, record.changes):
             shutil.rmtree(path, ignore_errors=True)

@@ -176,6 +176,10 @@ def test_removed_products_are_not_found(folder: Path, tmp_path: Path) -> None:
     assert "Kettle || 1.7 L" in titles  # of another locale
     (tmp_path / "ids.csv").write_text("id\nX3\n", encoding="utf-8")
     assert remove_products(folder, tmp_path / "ids.csv") == 6
+    (folder / "index" / "changes-0123abcd").mkdir()  # of a run that died when its own change counted
+    assert remove_products(folder, tmp_path / "ids.csv") == 0
+    assert len(list((folder / "index").iterdir())) == 3
+    (tmp_path / "ids.csv").write_text("id\nnever-seen\n", encoding="utf-8")
     with pytest.raises(DataError, match="none of its 1 products is in the index"):
         remove_products(folder, tmp_path / "ids.csv")
 
