@@ -59,7 +59,7 @@ class Kind(Generic[R]):
         record: File of the record.
         format: What the record calls its form.
         holds: What a record holds.
-        make: How one is made; ``{folder}`` stands for the folder, here and in ``again``.
+        make: How one is made; ``{folder}`` stands for the folder.
         again: How one is made again.
         arrays: File of the arrays.
         version: Of the form; another one is not read.
@@ -132,8 +132,7 @@ class Kind(Generic[R]):
         file = folder / self.record
         if not file.is_file():
             raise self.error(f"{folder}: no {self.what} here (no {self.record}); {self.make.format(folder=folder)}")
-        again = self.again.format(folder=folder)
-        return read_record(file, self.holds, again, format=self.format, version=self.version, error=self.error)
+        return read_record(file, self.holds, self.again, format=self.format, version=self.version, error=self.error)
 
     def read_arrays(self, folder: Path, record: R) -> dict[str, NDArray[Any]]:
         """Read the arrays that belong to a record; one that states no checksum is taken at its word.
@@ -141,16 +140,16 @@ class Kind(Generic[R]):
         Raises:
             `error`: they are missing, or not those that were written.
         """
-        file, again = folder / self.arrays, self.again.format(folder=folder)
+        file = folder / self.arrays
         if not file.is_file() or record.arrays_sha256 not in (None, sha256_of(file)):
-            raise self.error(f"{file}: missing or damaged (its checksum is not {self.record}'s); {again}")
+            raise self.error(f"{file}: missing or damaged (its checksum is not {self.record}'s); {self.again}")
         try:
             with file.open("rb") as handle:
                 if int.from_bytes(handle.read(8), "little") > _HEADER_BYTES:  # which would be read whole
                     raise ValueError("its header is no header")
             return dict(load_file(file))
         except (OSError, SafetensorError, *_WRONG) as error:  # KeyError: a kind of number that numpy has not
-            raise self.error(f"{file}: missing or damaged; {again}") from error
+            raise self.error(f"{file}: missing or damaged; {self.again}") from error
 
     @contextmanager
     def understood(self, folder: Path) -> Iterator[None]:
@@ -163,4 +162,4 @@ class Kind(Generic[R]):
             yield
         except (ConfigError, OSError, *_WRONG) as error:
             reason = " ".join(str(error).split()).removeprefix(f"{folder}: ")
-            raise self.error(f"{folder}: damaged {self.what} ({reason}); {self.again.format(folder=folder)}") from error
+            raise self.error(f"{folder}: damaged {self.what} ({reason}); {self.again}") from error

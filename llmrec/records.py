@@ -17,6 +17,7 @@ from typing import IO, Annotated, Any, Final, TypeVar
 
 import msgspec
 
+from llmrec.display import shortened, visible
 from llmrec.errors import DataError, LlmrecError
 from llmrec.output import write_text
 
@@ -41,6 +42,8 @@ FileName = Annotated[str, msgspec.Meta(pattern=r"\A(?!\.{1,2}\Z)[^/\\\x00]+\Z", 
 
 LARGEST: Final = 1 << 24  # bytes of a record, or of a line of several
 _CHECKSUM: Final = "checksum"
+_LINE: Final = "line"
+_REASON: Final = 200  # characters
 
 
 def read_record(
@@ -76,9 +79,10 @@ def parse_record(
     *,
     format: str | None = None,
     version: int | None = None,
+    line: int | None = None,
     error: type[LlmrecError] = DataError,
 ) -> R:
-    """A record from its JSON; arguments and errors as `read_record`, and ``where`` begins the line of the error."""
+    """A record from its JSON, as `read_record`; ``where`` begins the error; ``line`` is its number among others."""
     try:
         record = parse_json(content)
         if isinstance(record, dict):
@@ -89,6 +93,8 @@ def parse_record(
                 raise error(f"{where}: of version {held}, this llmrec reads {version}; {again}")
             if stated not in (None, _checksum(record)):
                 raise ValueError("its checksum is not that of its content")
+            if line is not None and record.pop(_LINE, line) != line:  # of before: without
+                raise ValueError("it was another line")
         value: R = msgspec.convert(record, cls)
         if not isinstance(value, msgspec.Struct):
             for key in _unknown(record, msgspec.to_builtins(value, str_keys=True)):
@@ -130,23 +136,33 @@ def record_text(record: Any) -> str:
     return json.dumps(_stamped(record), indent=2, ensure_ascii=False) + "\n"
 
 
-def line_text(record: Any) -> str:
-    """`record_text` as one line, for a file that grows by appending."""
-    return json.dumps(_stamped(record), ensure_ascii=False) + "\n"
+def line_text(record: Any, line: int) -> str:
+    """`record_text` as one line of a file of several, which holds its number from 1: none goes or moves unseen."""
+    content = msgspec.to_builtins(record, str_keys=True, enc_hook=_builtin)
+    return json.dumps(_stamped({**content, _LINE: line}), ensure_ascii=False) + "\n"
 
 
-def read_lines(path: Path, cls: type[R], again: str, *, error: type[LlmrecError] = DataError) -> Iterator[R]:
-    """Records of a file that holds one a line; a last line that a killed process cut short is left out.
+def read_lines(
+    path: Path, cls: type[R], again: str, *, appended: bool = False, error: type[LlmrecError] = DataError
+) -> Iterator[R]:
+    """Records of a file that holds one a line.
+
+    Args:
+        path: The file.
+        cls: As for `read_record`; so are ``again`` and ``error``.
+        again: How the file is made again.
+        appended: Whether it grows by appending: a last line that a killed process cut short is left out.
+        error: What is raised.
 
     Raises:
-        `error`: the file cannot be read, or another line is damaged.
+        `error`: the file cannot be read, or a line is damaged, missing or in another place.
     """
     with _opened(path, again, error) as handle:
         for number, line in enumerate(iter(lambda: handle.readline(LARGEST), b""), 1):
             try:
-                yield parse_record(line, cls, f"{path}, line {number}", again, error=error)
+                yield parse_record(line, cls, f"{path}, line {number}", again, line=number, error=error)
             except error:
-                if line.endswith(b"\n") or len(line) == LARGEST:
+                if not appended or line.endswith(b"\n") or len(line) == LARGEST:
                     raise
 
 
@@ -235,4 +251,4 @@ def _reason(problem: Exception) -> str:
         return f"not JSON: {problem.msg}, line {problem.lineno}"
     text, _, place = " ".join(str(problem).split()).partition(" - at `$")
     found = f"{place.strip('.`')}: " if place else ""
-    return f"{found}{text[:1].lower()}{text[1:]}".replace("`", "")
+    return shortened(visible(f"{found}{text[:1].lower()}{text[1:]}".replace("`", "")), _REASON)

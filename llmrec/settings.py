@@ -59,6 +59,7 @@ _VERBS: Final[Mapping[str, str]] = {
 _SMALLEST: Final = 1e-12  # above nothing: what is divided by it stays finite
 _LARGEST: Final = {int: 2**31 - 1, float: 1e9}  # of a number that names no other; nothing overflows that counts by it
 _UNDECLARED: Final = "undeclared"
+_OLD: Final = "a saved model has settings of before, which are read as they were"
 _TYPE_NAMES: Final = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
 
 
@@ -253,7 +254,7 @@ def resolve(cls: type[C], flags: Mapping[str, Any], recipe: Recipe | None = None
         recipe.check_kind(getattr(cls, "RECIPE_KIND", "ranker"))
         values = _converted(cls, recipe.settings, str(recipe.path))
     given = {key: value for key, value in flags.items() if value is not None}
-    return cls(**{**values, **_converted(cls, given, str(origin or ""))})
+    return cls(**{**values, **_converted(cls, given, str(origin or ""), saved=origin is not None)})
 
 
 def build(cls: type[C], content: Any, where: str) -> C:
@@ -292,8 +293,8 @@ def deciding(settings: Any, *what: Decides) -> dict[str, Any]:
     return plain
 
 
-def _converted(cls: Any, content: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """Values by field, each of its type and in its range; ``origin`` is the file, or empty for flags."""
+def _converted(cls: Any, content: Mapping[str, Any], origin: str, saved: bool = False) -> dict[str, Any]:
+    """Values by field, each of its type and in its range; ``origin`` is the file or folder, or empty for flags."""
     hints, flags, former = _fields(cls)
     values: dict[str, Any] = {}
     for key, value in content.items():
@@ -303,7 +304,7 @@ def _converted(cls: Any, content: Mapping[str, Any], origin: str) -> dict[str, A
         where = f"{origin}: '{key}'" if origin else flags.get(key, f"--{key}".replace("_", "-"))
         if key not in hints:
             now = f"has a new name: {' and '.join(names)}" if names else "is no setting any more; leave it out"
-            notice_once(f"{where} {now}")
+            notice_once(_OLD if saved else f"{where} {now}")
         for name in names:
             if name in values or (name != key and name in content):
                 raise ConfigError(f"{where}: the old name of '{name}', which is given too; leave it out")

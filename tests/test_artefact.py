@@ -24,7 +24,7 @@ KIND = Kind(
     format="llmrec lamp",
     holds=Lamp,
     make="make one: llmrec lamp --out {folder}",
-    again="make it again: llmrec lamp --out {folder}",
+    again="make it again: llmrec lamp --out DIR",
 )
 ARRAYS = {"a": np.arange(6).reshape(2, 3)[:, ::-1], "empty": np.zeros((0, 2), dtype=np.float32)}
 

@@ -61,7 +61,7 @@ def read(content: str | bytes, cls: Any = Record) -> Any:
 def test_a_record_reads_back_as_it_was_written(tmp_path: Path) -> None:
     write_record(tmp_path / "r.json", WHOLE)
     assert read_record(tmp_path / "r.json", Record, "again", version=1) == WHOLE
-    (tmp_path / "lines").write_text(line_text(WHOLE) + line_text(Record(1)), encoding="utf-8")
+    (tmp_path / "lines").write_text(line_text(WHOLE, 1) + line_text(Record(1), 2), encoding="utf-8")
     assert list(read_lines(tmp_path / "lines", Record, "again")) == [WHOLE, Record(1)]
 
 
@@ -166,13 +166,21 @@ def test_numbers_that_are_none_and_lone_surrogates_are_written_as_what_can_be_re
 
 
 def test_a_last_line_cut_short_is_left_out_and_any_other_is_an_error(tmp_path: Path) -> None:
-    file, lines = tmp_path / "lines", [line_text(Record(number)) for number in range(3)]
+    file, lines = tmp_path / "lines", [line_text(Record(number), number + 1) for number in range(3)]
     whole = "".join(lines)
     for cut in range(len(lines[0]) + len(lines[1]), len(whole)):
         file.write_text(whole[:cut])
-        kept = list(read_lines(file, Record, "again"))
+        kept = list(read_lines(file, Record, "again", appended=True))
         assert kept[:2] == [Record(0), Record(1)]
         assert len(kept) == 2 + (cut == len(whole) - 1)  # the line's end alone is missing
-    file.write_text(lines[0][:-4] + "\n" + lines[1])
-    with pytest.raises(DataError, match="lines, line 1: damaged"):
+    file.write_text(whole[:-5])
+    with pytest.raises(DataError, match="lines, line 3: damaged"):  # a file that is written at once
         list(read_lines(file, Record, "again"))
+
+
+@pytest.mark.parametrize("change", [(0, 0, 1, 2), (0, 2), (1, 0, 2), (1, 2)])
+def test_a_line_that_was_doubled_left_out_or_moved_is_refused(tmp_path: Path, change: tuple[int, ...]) -> None:
+    lines = [line_text(Record(number), number + 1) for number in range(3)]
+    (tmp_path / "lines").write_text("".join(lines[number] for number in change))
+    with pytest.raises(DataError, match=r"line \d: damaged .it was another line"):
+        list(read_lines(tmp_path / "lines", Record, "again", appended=True))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from llmrec.console import notice_once
 from llmrec.errors import ConfigError
 from llmrec.rankers import RANKERS, ranker_class
 from llmrec.rankers.counting.covisit import CovisitSettings
@@ -180,10 +181,11 @@ def test_old_names_mean_what_they_meant(
     assert {name: getattr(settings, name) for name in new} == new
     assert settings == resolve(cls, old), "flags and saved models too"
     notices = capsys.readouterr().err
+    notice_once.cache_clear()
+    assert resolve(cls, old, origin=tmp_path) == settings
+    assert capsys.readouterr().err.count("settings of before") == 1, "of a saved thing one notice for all"
     for name in old:
         assert f"{file}: '{name}' has a new name: " in notices
-        resolve(cls, {name: old[name]}, origin=tmp_path)
-        assert f"{tmp_path}: '{name}' has a new name: " in capsys.readouterr().err, "a saved thing is named, no flag"
         (current, *_) = [field.name for field in dataclasses.fields(cls) if name in field.metadata["formerly"]]
         for both in ({name: old[name], current: old[name]}, {current: old[name], name: old[name]}):
             with pytest.raises(ConfigError, match=f"the old name of '{current}', which is given too; leave it out"):

@@ -48,7 +48,7 @@ RANKER: Final = Kind(
     format="llmrec ranker",
     holds=RankerRecord,
     make="make one: llmrec rank RANKER ... --save {folder}",
-    again="fit it again with --save {folder}",
+    again="fit it again with --save",
 )
 FORMER: Final = {"title_vectors": "text_knn"}  # rankers by the name they had
 CHUNK: Final = 1024  # sessions ranked at once, so that memory does not grow with their number
@@ -292,7 +292,7 @@ class Ranker(ABC, Generic[SettingsT]):
         """
         folder = Path(folder)
         record = RANKER.read(folder)
-        if (held := current_name(record.ranker)) != cls.name:
+        if (held := FORMER.get(record.ranker, record.ranker)) != cls.name:
             raise ModelError(
                 f"{folder}: holds the ranker '{held}', not '{cls.name}'; llmrec rank {held} --load {folder}"
             )

@@ -37,7 +37,7 @@ _KIND: Final = Kind(
     format="llmrec rankers by locale",
     holds=_Record,
     make="make them: llmrec rank RANKER ... --per-locale --save {folder}",
-    again="fit them again with --per-locale --save {folder}",
+    again="fit them again with --per-locale --save",
 )
 
 

@@ -139,6 +139,7 @@ def load_ranker(folder: Path) -> Ranker[Any]:
         ModelError: there is none, it is damaged, or it is one that nobody has registered.
     """
     name = RANKER.read(folder).ranker
+    name = FORMER.get(name, name)
     try:
         cls = ranker_class(name)
     except ConfigError as error:

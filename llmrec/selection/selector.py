@@ -54,7 +54,7 @@ SELECTOR: Final = Kind(
     format="llmrec selector",
     holds=_Record,
     make="make one: llmrec select ... --save {folder}",
-    again="make it again: llmrec select ... --save {folder}",
+    again="make it again: llmrec select ... --save",
 )
 RANKER: Final = "ranker"  # folder of the ranker of likely products
 

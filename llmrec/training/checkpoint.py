@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmrec.errors import ConfigError, ModelError
+from llmrec.errors import ConfigError, ModelError, shown
 from llmrec.output import disk_errors, sync
 from llmrec.records import Count, read_record, record_text, write_record
 
@@ -148,6 +148,6 @@ def _same_settings(where: Path, old: Mapping[str, Any], new: Mapping[str, Any]) 
             raise ConfigError(f"{where}: of an earlier version, which had no '{key}'; start over without --resume")
         if old.get(key) != now and (key in old or now):
             raise ConfigError(
-                f"{where}: made with {key} {old.get(key)!r}, now {now!r}; "
+                f"{where}: made with {key} {shown(old.get(key))}, now {shown(now)}; "
                 "--resume needs the same settings, or start over without it"
             )

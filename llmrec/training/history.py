@@ -35,4 +35,4 @@ def read_history(folder: Path, until: int | None = None) -> list[dict[str, Any]]
 
 def write_history(folder: Path, entries: Sequence[dict[str, Any]]) -> None:
     """Write all entries anew: a file that is whole at any time."""
-    write_text(folder / HISTORY, "".join(map(line_text, entries)))
+    write_text(folder / HISTORY, "".join(line_text(entry, line) for line, entry in enumerate(entries, 1)))

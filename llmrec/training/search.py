@@ -22,7 +22,6 @@ from llmrec.reporting.blocks import Table, to_terminal
 
 __all__ = ["Search", "Space", "names_in", "print_trials", "read_named", "readable", "write_recipe"]
 
-_NUMBER: Final = "number"
 TRIALS: Final = "trials.jsonl"  # Optuna's journal: JSON, one line an event
 
 
@@ -197,9 +196,9 @@ class _Journal:
         """Write events, in the place of a line that a kill cut short."""
         with disk_errors(self._file), self._file.open("a+b") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            first = len(list(self.read_logs(0)))
+            first = len(list(self.read_logs(0))) + 1
             handle.truncate(self._end)
-            handle.write("".join(line_text({**log, _NUMBER: first + place}) for place, log in enumerate(logs)).encode())
+            handle.write("".join(line_text(log, line) for line, log in enumerate(logs, first)).encode())
             handle.flush()
             os.fsync(handle.fileno())
 
@@ -209,10 +208,9 @@ class _Journal:
             with self._file.open("rb") as handle:
                 handle.seek(self._end)
                 for line in itertools.takewhile(lambda line: line.endswith(b"\n"), handle):
-                    where = f"{self._file}, line {len(self._events) + 1}"
-                    event = parse_record(line, dict[str, Any], where, self._again, error=ConfigError)
-                    if event.pop(_NUMBER, len(self._events)) != len(self._events):  # of before: without
-                        raise ConfigError(f"{where}: damaged (its number is another); {self._again}")
+                    number = len(self._events) + 1
+                    where = f"{self._file}, line {number}"
+                    event = parse_record(line, dict[str, Any], where, self._again, line=number, error=ConfigError)
                     self._events.append(event)
                     self._end += len(line)
         yield from self._events[log_number_from:]

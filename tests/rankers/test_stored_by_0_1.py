@@ -55,11 +55,11 @@ def test_rankers_by_locale_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({"version": 0}, "of version 0, this llmrec reads 1; fit it again with --save"),
-        ({"format": "llmrec encoder"}, "not a record of 'llmrec ranker'; fit it again with --save"),
+        ({"version": 0}, "of version 0, this llmrec reads 1; fit it again with"),
+        ({"format": "llmrec encoder"}, "not a record of 'llmrec ranker'; fit it again with"),
         ({"ranker": "own"}, "model: no ranker 'own'"),
-        ({"settings": {"paddings": 3}}, "damaged ranker .*unknown key 'paddings'.*; fit it again with --save"),
-        ({"locales": 3}, "damaged .locales: expected array.*; fit it again with --save"),
+        ({"settings": {"paddings": 3}}, "damaged ranker .*unknown key 'paddings'.*; fit it again with"),
+        ({"locales": 3}, "damaged .locales: expected array.*; fit it again with"),
         (
             {"arrays_sha256": "0" * 64},
             "missing or damaged .its checksum is not .*; fit it again",

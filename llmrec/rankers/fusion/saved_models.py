@@ -11,7 +11,7 @@ import msgspec
 from llmrec.artefact import ARRAYS
 from llmrec.errors import ModelError
 from llmrec.files import sha256_of
-from llmrec.rankers.base import Ranker
+from llmrec.rankers.base import RANKER, Ranker
 from llmrec.rankers.catalogue import Catalogue
 from llmrec.rankers.fusion.scorers import PairScorer
 from llmrec.rankers.registry import load_ranker
@@ -48,11 +48,11 @@ def read_sources(folder: Path, catalogue: Catalogue) -> dict[str, Ranker[Any]]:
         source = load_ranker(held)
         own = source.catalogue
         if own.locales != catalogue.locales or not own.vocabulary.ids.equals(catalogue.vocabulary.ids):
-            raise ModelError(f"{held}: '{name}' ranks other items than the fusion; fit it again with --save {folder}")
+            raise ModelError(f"{held}: '{name}' ranks other items than the fusion; fit it again with --save")
         source.catalogue = catalogue  # the same; one copy is enough
         sources[name] = source
     if not sources:
-        raise ModelError(f"{folder / SOURCES}.json: names no source; fit it again with --save {folder}")
+        raise ModelError(f"{folder / SOURCES}.json: names no source; fit it again with --save")
     return sources
 
 
@@ -69,20 +69,16 @@ def read_estimate(report: Path) -> dict[str, float]:
     """
     if not report.is_file():
         return {}
-    return read_record(
-        report, _Report, f"remove it, or fit it again with --save {report.parent}", error=ModelError
-    ).estimate
+    return read_record(report, _Report, f"remove it, or {RANKER.again}", error=ModelError).estimate
 
 
 def _parts(folder: Path, kind: str) -> Iterator[tuple[str, Path]]:
     what, file = kind.removesuffix("s"), folder / f"{kind}.json"
-    prints = read_record(file, dict[str, Digest], f"fit it again with --save {folder}", error=ModelError)
+    prints = read_record(file, dict[str, Digest], RANKER.again, error=ModelError)
     for place, (name, fingerprint) in enumerate(prints.items()):
         held = folder / kind / str(place)
         if not (held / ARRAYS).is_file():
-            raise ModelError(f"{held}: the model of the {what} '{name}' is missing; fit it again with --save {folder}")
+            raise ModelError(f"{held}: the model of the {what} '{name}' is missing; fit it again with --save")
         if sha256_of(held / ARRAYS) != fingerprint:
-            raise ModelError(
-                f"{held}: not the '{name}' that the trees were fitted with; fit it again with --save {folder}"
-            )
+            raise ModelError(f"{held}: not the '{name}' that the trees were fitted with; fit it again with --save")
         yield name, held

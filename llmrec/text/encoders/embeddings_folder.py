@@ -72,7 +72,7 @@ EMBEDDINGS: Final = Kind(
     format="llmrec embeddings",
     holds=Manifest,
     make="make them: llmrec embed PRODUCTS --out {folder}",
-    again="make it again: llmrec embed PRODUCTS --out {folder}",
+    again="make it again: llmrec embed PRODUCTS --out DIR",
     error=StoreError,
 )
 VECTORS: Final = "vectors.npy"
@@ -112,7 +112,7 @@ class Embeddings:
         if encoder.fingerprint() != self.manifest.encoder.fingerprint:
             raise ModelError(
                 f"{self.path / ENCODER}: another encoder ('{encoder.name}') than the one that made these vectors "
-                f"('{self.manifest.encoder.name}'); {_again(self.path)}"
+                f"('{self.manifest.encoder.name}'); {EMBEDDINGS.again}"
             )
         return encoder
 
@@ -127,15 +127,16 @@ def open_embeddings(path: Path) -> Embeddings:
     vectors, products = _vectors(path), _products(path)
     shape = (manifest.products.num, manifest.encoder.dim)
     if vectors.shape != shape:
-        raise StoreError(f"{path / VECTORS}: shape {vectors.shape}, where the manifest says {shape}; {_again(path)}")
+        held = f"shape {vectors.shape}, where the manifest says {shape}"
+        raise StoreError(f"{path / VECTORS}: {held}; {EMBEDDINGS.again}")
     for name in (VECTORS, PRODUCTS):
         if name in manifest.files and manifest.files[name] != known_sha256(path / name):
-            raise StoreError(f"{path / name}: damaged (its checksum is not the manifest's); {_again(path)}")
+            raise StoreError(f"{path / name}: damaged (its checksum is not the manifest's); {EMBEDDINGS.again}")
     with EMBEDDINGS.understood(path):
         once(path / VECTORS, "vectors of length 1 or 0", lambda: refuse_long_vectors(vectors, VECTORS))
     if len(products) != shape[0]:
         raise StoreError(
-            f"{path / PRODUCTS}: {len(products):,} products, where the manifest says {shape[0]:,}; {_again(path)}"
+            f"{path / PRODUCTS}: {len(products):,} products, where the manifest says {shape[0]:,}; {EMBEDDINGS.again}"
         )
     return Embeddings(path, vectors, products, manifest)
 
@@ -183,9 +184,9 @@ def _vectors(path: Path) -> Floats:
     try:
         vectors: Floats = open_npy(file)
     except (OSError, ValueError, ArithmeticError, TypeError) as error:
-        raise StoreError(f"{file}: missing or cut short; {_again(path)}") from error
+        raise StoreError(f"{file}: missing or cut short; {EMBEDDINGS.again}") from error
     if vectors.dtype != np.float32 or vectors.ndim != 2:
-        raise StoreError(f"{file}: {vectors.dtype} of shape {vectors.shape}, not float32 (N, D); {_again(path)}")
+        raise StoreError(f"{file}: {vectors.dtype} of shape {vectors.shape}, not float32 (N, D); {EMBEDDINGS.again}")
     return vectors
 
 
@@ -194,7 +195,7 @@ def _products(path: Path) -> Any:
     try:
         return read_products(file)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise StoreError(f"{file}: missing, cut short or without {', '.join(COLUMNS)}; {_again(path)}") from error
+        raise StoreError(f"{file}: missing, cut short or without {', '.join(COLUMNS)}; {EMBEDDINGS.again}") from error
 
 
 def read_products(file: Path) -> Any:
@@ -210,7 +211,3 @@ def read_products(file: Path) -> Any:
         raise ValueError(f"{file.name}: a product without an id or a locale")
     products.validate(full=True)
     return products
-
-
-def _again(path: Path) -> str:
-    return EMBEDDINGS.again.format(folder=path)

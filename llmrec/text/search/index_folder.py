@@ -87,8 +87,7 @@ _KIND: Final = Kind(
     format="llmrec index",
     holds=IndexRecord,
     make="build it: llmrec index {folder.parent}",
-    again="build it again: llmrec index {folder.parent} "
-    "(or make both again: llmrec embed PRODUCTS --out {folder.parent})",
+    again="build it again: llmrec index DIR (or make both again: llmrec embed PRODUCTS --out DIR)",
     error=StoreError,
 )
 SAMPLED_ROWS: Final = 64  # each is a page and its neighbours read from a cold disk
@@ -305,7 +304,7 @@ def _record(embeddings: Embeddings) -> IndexRecord:
     if record.made_of != ours:
         first = next(name for name in ours.__struct_fields__ if getattr(record.made_of, name) != getattr(ours, name))
         what = {"encoder": "another encoder", "products": "another catalogue"}.get(first, "other vectors")
-        raise StoreError(f"{folder}: made with {what} than the vectors beside it; {_KIND.again.format(folder=folder)}")
+        raise StoreError(f"{folder}: made with {what} than the vectors beside it; {_KIND.again}")
     return record
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import uuid
@@ -120,14 +121,15 @@ def write_titles(
     mine = batches[accelerator.process_index :: accelerator.num_processes]
     locales = sessions.data.column("locale")
     file = parts / f"{accelerator.process_index}-of-{accelerator.num_processes}-{uuid.uuid4().hex}.jsonl"
+    numbers = itertools.count(1)
     with disk_errors(file), file.open("a", encoding="utf-8") as handle, progress_bar() as bar:
         task = bar.add_task("write titles", total=sum(map(len, mine)), note="")
         for rows in mine:
             if not all(row in done for row in rows.tolist()):
                 tokens = read_tokens(sessions, rows)["input_ids"]
                 titles = decode(tokens, locales.take(pa.array(rows)).to_pylist())
-                lines = [line_text(_Part(key, row, some)) for row, some in zip(rows.tolist(), titles, strict=True)]
-                handle.write("".join(lines))
+                written = (_Part(key, row, some) for row, some in zip(rows.tolist(), titles, strict=True))
+                handle.write("".join(line_text(one, next(numbers)) for one in written))
                 handle.flush()
                 os.fsync(handle.fileno())
             bar.advance(task, len(rows))
@@ -155,5 +157,5 @@ def _batches(accelerator: Any, sessions: Dataset, size: int, takes: Callable[[in
 def _read_parts(parts: Path, key: str) -> dict[int, list[str]]:
     """Titles by row from all parts; the last line of a killed process may be torn and is then left out."""
     again = "remove it and give the same command again"
-    lines = (line for file in sorted(parts.glob("*.jsonl")) for line in read_lines(file, _Part, again))
+    lines = (line for file in sorted(parts.glob("*.jsonl")) for line in read_lines(file, _Part, again, appended=True))
     return {line.row: line.titles for line in lines if line.key == key}

@@ -18,7 +18,7 @@ from typing import Any, Final
 from llmrec.errors import DataError, DiskError
 from llmrec.files import digest_of
 from llmrec.output import check, disk_errors
-from llmrec.records import line_text, parse_record
+from llmrec.records import parse_record, record_text
 from llmrec.titles.lab.answers import Answer
 
 __all__ = ["AnswerCache", "cache_key", "open_cache"]
@@ -76,7 +76,7 @@ class AnswerCache:
         Raises:
             DiskError: the file cannot be written.
         """
-        rows = [(key, line_text({**asdict(answer), "key": key})) for key, answer in answers.items()]
+        rows = [(key, record_text({**asdict(answer), "key": key})) for key, answer in answers.items()]
         with _explained(self._path), self._lock, self._connection:
             self._connection.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", rows)
 
