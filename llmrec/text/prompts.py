@@ -19,18 +19,18 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from llmrec.console import Table, notice, table
 from llmrec.errors import ConfigError, nearest
 from llmrec.files import read_yaml, sha256_of, shipped_folder
 from llmrec.languages import VARIABLE, known_languages, locales, own_phrases, own_speech
 from llmrec.settings import build, checked
+from llmrec.text.sandbox.limited import FAULTS, LimitedEnvironment, compile_template, render
 
 __all__ = ["PRODUCT_FIELDS", "Prompt", "load_prompt", "one_line", "prompt_names", "prompt_table"]
 
@@ -38,18 +38,6 @@ PRODUCT_FIELDS: Final = ("title", "brand", "color", "size", "model", "material",
 
 DEFAULT_TASK = "next_title"
 FALLBACK = "en"
-
-# What Jinja lets through from the expressions of a template: 1 / 0, 'a' + 1, a macro that calls itself …
-_TEMPLATE_FAULTS = (
-    jinja2.TemplateError,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
 
 
 def one_line(text: str) -> str:
@@ -105,14 +93,12 @@ class Prompt:
         return self._compile("system", self.system)
 
     def _compile(self, key: str, source: str) -> jinja2.Template:
-        environment = ImmutableSandboxedEnvironment(
-            undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
-        )
-        environment.globals.clear()  # a prompt needs no `range` or `lipsum`
         try:
-            return environment.from_string(source)
+            return compile_template(_environment(), source)
         except jinja2.TemplateSyntaxError as error:
             raise ConfigError(f"{self.path}: the {key}, line {error.lineno}: {error.message}") from error
+        except FAULTS as error:  # nested too deep, a number of a thousand digits …
+            raise ConfigError(f"{self.path}: the {key} cannot be read: {error or type(error).__name__}") from error
 
     def words(self, locale: str) -> Mapping[str, str]:
         """Phrases for a locale; with one notice a locale, those of its fallback where the prompt lacks its language."""
@@ -182,10 +168,11 @@ class Prompt:
     ) -> str:
         shown = [{name: one_line(product.get(name, "")) for name in self.fields} for product in products]
         try:
-            return (template or self._compiled).render(products=shown, words=words, locale=locale).strip()
+            values = {"products": shown, "words": words, "locale": locale}
+            return render(template or self._compiled, values).strip()
         except jinja2.UndefinedError as error:
             raise ConfigError(f"{self.path}: {self._undefined(str(error.message))}") from error
-        except _TEMPLATE_FAULTS as error:
+        except FAULTS as error:
             raise ConfigError(f"{self.path}: the template fails: {error or type(error).__name__}") from error
 
     def _undefined(self, message: str) -> str:
@@ -198,6 +185,11 @@ class Prompt:
         phrases = set(self.wording.get(FALLBACK, {}))
         hint = f"; list it under 'variables' as product.{found[2]}" if found[2] in PRODUCT_FIELDS else ""
         return f"undefined variable '{found[2]}'{hint or nearest(found[2], phrases | set(self.fields))}"
+
+
+@cache
+def _environment() -> LimitedEnvironment:
+    return LimitedEnvironment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 def prompt_names() -> list[str]:

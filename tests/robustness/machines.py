@@ -200,6 +200,7 @@ def _judge(tally: Tally, machine: Machine, shop: Shop) -> None:
         words = [one.replace("@", str(folder)).replace("$", str(shop.root)) for one in machine.words.split(" ")]
 
         def act() -> None:
+            os.chdir(folder)
             machine.change(folder)
             if machine.stream is None:
                 command(*words)
