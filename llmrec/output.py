@@ -298,8 +298,14 @@ def _acquire(lock: Path, path: Path) -> int | None:
     Raises:
         DiskError: another process holds it.
     """
+    safely = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     while True:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        try:
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | safely, 0o666)
+        except PermissionError:
+            if not lock.exists():
+                raise
+            descriptor = os.open(lock, os.O_RDONLY | safely)  # another user's
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(descriptor), lock.stat(follow_symlinks=False)):
@@ -315,7 +321,8 @@ def _acquire(lock: Path, path: Path) -> int | None:
             pass
         except OSError:
             os.close(descriptor)
-            lock.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                lock.unlink()
             return None
         os.close(descriptor)
 
@@ -339,7 +346,8 @@ def _said_holder(descriptor: int) -> str:
 def _release(real: Path, lock: Path) -> None:
     held = _held.pop(real)
     if held.descriptor is not None:
-        lock.unlink(missing_ok=True)  # before it is open to others, so that nobody's but ours is removed
+        with contextlib.suppress(OSError):
+            lock.unlink()  # before it is open to others, so that nobody's but ours is removed
         os.close(held.descriptor)
 
 
@@ -354,7 +362,9 @@ def _sweep(real: Path) -> None:
     """Remove what dead processes left beside a place that is locked, of others' places too where nobody locks them."""
     if _held[real].descriptor is None:  # without locks nobody knows who is dead
         return
-    for path in list(real.parent.iterdir()):
+    with os.scandir(real.parent) as entries:
+        hidden = [real.with_name(entry.name) for entry in entries if entry.name.startswith(".")]
+    for path in hidden:
         found = _OURS.fullmatch(path.name) or _BEFORE.fullmatch(path.name)
         owner = real if found is None else path.with_name(found["name"])
         if found is None or (_BEFORE.fullmatch(path.name) and owner != real):
