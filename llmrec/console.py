@@ -40,6 +40,8 @@ __all__ = [
     "RenderableType",
     "Table",
     "busy",
+    "complain",
+    "heard",
     "notice",
     "notice_once",
     "out",
@@ -95,6 +97,8 @@ class _Beside(_Console):
         self.quiet = True
 
 
+_HEARD: Final[list[list[str]]] = []
+
 out = _Console(soft_wrap=True)
 stderr = _Beside(stderr=True)
 
@@ -109,7 +113,31 @@ class PlainFormatter(logging.Formatter):
 
 def notice(message: str) -> None:
     """Tell the user something on stderr, as one plain line without secrets (no markup is read from ``message``)."""
-    stderr.print(visible(shortened(without_secrets(message), LINE_CHARACTERS)), soft_wrap=True)
+    line = shortened(without_secrets(message), LINE_CHARACTERS)
+    for told in _HEARD:
+        told.append(line)
+    _say(line)
+
+
+@contextmanager
+def heard(told: list[str]) -> Iterator[None]:
+    """Note what is told while the block runs, in ``told``; progress is not."""
+    _HEARD.append(told)
+    try:
+        yield
+    finally:
+        _HEARD.remove(told)
+
+
+def complain(message: str) -> None:
+    """Tell the user what is wrong, as `notice`, also where less was asked to be told."""
+    quiet, stderr.quiet = stderr.quiet, False
+    _say(shortened(without_secrets(message), LINE_CHARACTERS))
+    stderr.quiet = quiet
+
+
+def _say(line: str) -> None:
+    stderr.print(visible(line), soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -153,7 +181,7 @@ class _Lines(Progress):
         while not over.wait(gap):
             for task in self.tasks:
                 if task.visible and not task.finished:
-                    notice(_line(task))
+                    _say(_line(task))
             gap = min(2 * gap, LINE_EVERY_S)
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "on_the_command_line",
     "option",
     "recipe_names",
+    "setting_types",
 ]
 __all__ += ["resolve"]
 
@@ -345,6 +346,12 @@ def _fields(cls: Any) -> tuple[dict[str, Any], dict[str, str], dict[str, list[st
             former.setdefault(old, []).append(field.name)
     kinds = {field.name: _bounded(hints[field.name], field.metadata) for field in fields}
     return kinds, {field.name: flag_of(field) for field in fields}, former
+
+
+def setting_types(cls: type[Any]) -> Mapping[str, Any]:
+    """Type of each field of a dataclass of settings, numbers with the bounds that `option` declares."""
+    kind: Any = cls
+    return _fields(kind)[0]
 
 
 def _bounded(hint: Any, metadata: Mapping[str, Any]) -> Any:

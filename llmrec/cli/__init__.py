@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from llmrec import __version__
+from llmrec.cli.document import Asked, asked_for, code_of, documented, tell_error, verb_of, write
 from llmrec.cli.flags import VerbCommand, VerbGroup
 from llmrec.cli.machine import on_this_machine
 from llmrec.cli.verbs import GROUPS, PANELS
-from llmrec.console import PlainFormatter, notice, take_any_encoding
+from llmrec.console import PlainFormatter, complain, take_any_encoding
 from llmrec.errors import LlmrecError
 from llmrec.settings import on_the_command_line
 
@@ -44,6 +46,7 @@ def _options(
     pass
 
 
+_verbs_by_name = {verb.words: verb for verbs in PANELS.values() for verb in verbs}
 app = typer.main.get_group(_root)
 _groups = {name: VerbGroup(name, text) for name, text in GROUPS.items()}
 for _panel, _verbs in PANELS.items():
@@ -62,21 +65,26 @@ def _guarded(command: Callable[[], Any]) -> int:
             take_any_encoding()
             status = command()
     except LlmrecError as error:
-        return _refused(str(error))
+        return _refused(code_of(error), str(error))
     except _UsageError as error:
         words = getattr(getattr(error, "ctx", None), "command_path", "")
         message = error.format_message()  # empty where the help was printed for want of arguments
-        return _refused(f"{message} See: {words} --help") if message else 2
+        return _refused("usage", f"{message} See: {words} --help") if message else 2
     except (KeyboardInterrupt, typer.Abort):
-        notice("stopped")
+        tell_error("interrupted", "stopped")
+        complain("stopped")
         return 130
     except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        if status:
+            tell_error("failed", f"ended with status {status}")
+        return status
     return status if isinstance(status, int) else 0
 
 
-def _refused(message: str) -> int:
-    notice(f"error: {' '.join(message.split())}")
+def _refused(code: str, message: str) -> int:
+    tell_error(code, message)
+    complain(f"error: {' '.join(message.split())}")
     return 2
 
 
@@ -94,4 +102,17 @@ def status_of(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING)
     for handler in logging.root.handlers:
         handler.setFormatter(PlainFormatter())
-    return _guarded(lambda: app(args=argv, standalone_mode=False))
+    words = list(sys.argv[1:] if argv is None else argv)
+    verb = verb_of(words, list(_verbs_by_name))
+    asked = asked_for(words, lambda: _verbs_by_name[verb].load()[0]) if verb else Asked(words)
+    with documented(verb, asked) as document:
+        status = 1
+        try:
+            status = _guarded(lambda: app(args=asked.words, standalone_mode=False))
+        except Exception as error:
+            tell_error("bug", f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            if asked.document:
+                write(document, status)
+    return status

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from llmrec.console import notice
 from llmrec.console import out as out_console
@@ -29,13 +29,15 @@ class ImportJob:
     validation_share: float = option(0.1, "Share of training sessions kept for validation.", below=1)
 
 
-def import_(job: ImportJob) -> None:
+def import_(job: ImportJob) -> Any:
     """Import, and print what was found; errors are those of `llmrec.data.importing.import_dataset`."""
     from llmrec.data.findings import render_summary
     from llmrec.data.importing import import_dataset
 
-    out_console.print(render_summary(import_dataset(**vars(job))))
+    summary = import_dataset(**vars(job))
+    out_console.print(render_summary(summary))
     notice(f"next: accelerate launch scripts/gen.py --data {job.out} --k 3")
+    return summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,16 +53,18 @@ class SynthJob:
     report: bool = option(False, "Set its figures beside the paper's.")
 
 
-def synth(job: SynthJob) -> None:
+def synth(job: SynthJob) -> Any:
     """Write synthetic data; errors are those of `llmrec.synth.synthesize`."""
     from llmrec.synth import measure_synthetic, render_report, synthesize, write_report
 
     synthesize(job.out, size=job.size, seed=job.seed)
+    figures = None
     if job.report:
         figures = measure_synthetic(job.out)
         write_report(figures, job.out)
         out_console.print(render_report(figures))
     notice(f"next: llmrec data import {job.out} STORE")
+    return figures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +85,14 @@ class HoldoutJob:
     cold: float = option(0.0, "Share of the targets that no session to learn from holds.")
 
 
-def holdout(job: HoldoutJob) -> None:
+def holdout(job: HoldoutJob) -> Any:
     """Hold out sessions; errors are those of `llmrec.data.holdout.hold_out`."""
     from llmrec.data.holdout import hold_out
 
     made = hold_out(**vars(job))
     notice(f"{made.num_train:,} sessions to learn from, {made.num_held_out:,} held out, in {job.out}")
     notice(f"next: llmrec rank covisit --train {made.train} --sessions {made.sessions} --out RUN")
+    return made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +107,10 @@ class PickJob:
     locales: Sequence[str] = option(..., "A locale to keep; may be repeated.", flag="--locale")
 
 
-def pick(job: PickJob) -> None:
+def pick(job: PickJob) -> dict[str, int]:
     """Write the sessions of some locales; errors are those of `llmrec.data.pick.pick_locales`."""
     from llmrec.data.pick import pick_locales
 
-    notice(f"{pick_locales(**vars(job)):,} sessions in {job.out}")
+    kept = pick_locales(**vars(job))
+    notice(f"{kept:,} sessions in {job.out}")
+    return {"n_sessions": kept}

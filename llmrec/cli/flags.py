@@ -14,11 +14,15 @@ from typing import Annotated, Any, Final, Literal, Union
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from llmrec.cli.document import tell_result, tell_settings
 from llmrec.errors import ConfigError
 from llmrec.settings import claiming, flag_of, load_recipe, resolve
 
 __all__ = ["Verb", "VerbCommand", "VerbGroup", "as_command", "assignments", "command_of", "spread"]
 
+EPILOG: Final = (
+    "Every command: --json writes one document for programs instead; --quiet leaves progress and notices out."
+)
 _SEQUENCES: Final = (tuple, list, Sequence)
 
 
@@ -31,12 +35,16 @@ class Verb:
         summary: What it does, in a line; the docstring of its dataclass goes on from there and gives the example.
         place: Module below ``llmrec``, dataclass and function, as ``module:Dataclass:function``.
         bare: Whether it does something without any argument, instead of showing its help.
+        needs: Extras whose packages it cannot do without; those of some of its settings are told when they are given.
+        asks_for: Extras that some of its settings need, and which.
     """
 
     words: str
     summary: str
     place: str
     bare: bool = False
+    needs: tuple[str, ...] = ()
+    asks_for: tuple[tuple[str, str], ...] = ()
 
     def load(self) -> tuple[type[Any], Callable[[Any], Any]]:
         """The dataclass and the function."""
@@ -82,7 +90,9 @@ def command_of(config_class: type[Any], function: Callable[[Any], Any], text: st
     """The click command of a dataclass and a function; ``text`` is its help."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
     same = {"token_normalize_func": lambda flag: flag.replace("_", "-")}  # --output_dir, as Hugging Face's scripts
-    app.command(help=text, no_args_is_help=not bare, context_settings=same)(as_command(config_class, function))
+    app.command(help=text, epilog=EPILOG, no_args_is_help=not bare, context_settings=same)(
+        as_command(config_class, function)
+    )
     return typer.main.get_command(app)
 
 
@@ -133,7 +143,11 @@ def as_command(config_class: type[Any], function: Callable[[Any], Any]) -> Calla
         recipe = None
         if hasattr(config_class, "default_recipe"):
             recipe = given["recipe"] = given.get("recipe") or config_class.default_recipe(given)
-        claiming(function)(resolve(config_class, given, load_recipe(recipe) if recipe else None))
+        settings = resolve(config_class, given, load_recipe(recipe) if recipe else None)
+        tell_settings(settings)
+        result = claiming(function)(settings)
+        if result is not None:
+            tell_result(result)
 
     for field in dataclasses.fields(config_class):
         if "help" in field.metadata:

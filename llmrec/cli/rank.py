@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from llmrec.console import out as out_console
 from llmrec.rankers.settings import RankJob
@@ -25,7 +26,7 @@ class Rank(RankJob):
     ablate: bool = option(False, "Of fusion: print what each source and feature group is worth, no more.")
 
 
-def rank(job: Rank) -> None:
+def rank(job: Rank) -> Any:
     """Rank, ablate or export; errors are those of `llmrec.rankers.rank.run_rank_job`."""
     from llmrec.rankers.rank import export_job, run_rank_job
 
@@ -33,8 +34,11 @@ def rank(job: Rank) -> None:
         from llmrec.rankers.fusion.ablation import ablate_job
         from llmrec.reporting.ablation import render_ablation
 
-        out_console.print(render_ablation(ablate_job(job)))
-    elif job.atomic is not None:
+        found = ablate_job(job)
+        out_console.print(render_ablation(found))
+        return found
+    if job.atomic is not None:
         export_job(job, job.atomic)
     else:
         run_rank_job(job)
+    return None

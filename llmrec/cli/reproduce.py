@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmrec.cli.document import tell_result
 from llmrec.console import notice
 from llmrec.console import out as out_console
 from llmrec.errors import ConfigError
 from llmrec.paper.reproduction.docs import write_docs_page
-from llmrec.paper.reproduction.report import reproduce_and_report
-from llmrec.paper.reproduction.reproduce import ReproduceJob
+from llmrec.paper.reproduction.report import cells_of, render_tables, reproduce_and_report
+from llmrec.paper.reproduction.reproduce import ReproduceJob, TableOutcome
 from llmrec.settings import option
 
 __all__ = ["Reproduce", "reproduce"]
@@ -41,14 +42,15 @@ def reproduce(job: Reproduce) -> None:
     """
     if not job.tables and job.write_docs is None:
         raise ConfigError("nothing to reproduce: name a table, for instance table10, or all")
-    failed = False
+    outcomes: list[TableOutcome] = []
     if job.tables:
-        text, failed, page = reproduce_and_report(job)
-        out_console.print(text)
+        outcomes, page = reproduce_and_report(job)
+        out_console.print(render_tables(outcomes))
         if page is not None:
             notice(f"the same as a page: {page}")
     if job.write_docs is not None:
         write_docs_page(job.write_docs, job.records)
         notice(f"wrote {job.write_docs}")
-    if failed:
+    tell_result(cells_of(outcomes))
+    if any(outcome.failed for outcome in outcomes):
         raise SystemExit(1)

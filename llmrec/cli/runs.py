@@ -6,10 +6,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmrec.console import notice, stderr
 from llmrec.console import out as out_console
 from llmrec.settings import option
+
+if TYPE_CHECKING:
+    from llmrec.evaluation.results import Result
 
 __all__ = ["BlendJob", "EvaluateJob", "ExplainJob", "ResultsJob", "blend", "evaluate", "explain", "results"]
 
@@ -43,7 +47,7 @@ class EvaluateJob:
     samples: int = option(1000, "Resampled test sets of intervals, swaps of p.", minimum=1, maximum=100_000)
 
 
-def evaluate(job: EvaluateJob) -> None:
+def evaluate(job: EvaluateJob) -> Result:
     """Score a run and print the result.
 
     Raises:
@@ -59,6 +63,7 @@ def evaluate(job: EvaluateJob) -> None:
         write_result(job.json, result)
     console = stderr if is_stdout(job.json) else out_console
     console.print(render_markdown(result))
+    return result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +82,7 @@ class ResultsJob:
     out: Path | None = option(None, "Write the Markdown here as well.", output="text")
 
 
-def results(job: ResultsJob) -> None:
+def results(job: ResultsJob) -> str:
     """Print results as Markdown tables.
 
     Raises:
@@ -92,6 +97,7 @@ def results(job: ResultsJob) -> None:
         write_text(job.out, text)
     if not is_stdout(job.out):
         out_console.print(text)
+    return text
 
 
 @dataclass(frozen=True, kw_only=True)

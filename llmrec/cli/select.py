@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from llmrec.console import out as out_console
 from llmrec.selection.settings import SelectJob
@@ -24,12 +25,14 @@ class Select(SelectJob):
     )
 
 
-def select(job: Select) -> None:
+def select(job: Select) -> Any:
     """Choose, or ablate; errors are those of `llmrec.selection.select_titles.run_select_job`."""
     from llmrec.reporting.ablation import render_ablation
     from llmrec.selection.select_titles import run_ablation_job, run_select_job
 
     if job.ablate:
-        out_console.print(render_ablation(run_ablation_job(job, job.ablate)))
-    else:
-        run_select_job(job)
+        found = run_ablation_job(job, job.ablate)
+        out_console.print(render_ablation(found))
+        return found
+    run_select_job(job)
+    return None

@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from json import dumps
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import to_builtins
 
-from llmrec.console import notice, print_json, stderr, table
+from llmrec.console import notice, stderr, table
 from llmrec.console import out as out_console
 from llmrec.errors import ConfigError, require
 from llmrec.settings import option
+
+if TYPE_CHECKING:
+    from llmrec.text.search.similar import Hit
 
 __all__ = [
     "AlignmentJob",
@@ -72,11 +75,10 @@ class SimilarJob:
     product: str | None = option(None, "Look for products like this one, by id.")
     session: str | None = option(None, "Look for products like these ids, the latest last.")
     recency: float = option(0.7, "Weight of a session's item against the one after it.", maximum=2)
-    json: bool = option(False, "JSON instead of a table.")
 
 
-def similar(job: SimilarJob) -> None:
-    """Print products; errors are those of `llmrec.text.search.similar.SimilarProducts`."""
+def similar(job: SimilarJob) -> list[Hit]:
+    """Print products, and give them; errors are those of `llmrec.text.search.similar.SimilarProducts`."""
     require("faiss", "text")
     from llmrec.text.search.similar import SimilarProducts
 
@@ -89,10 +91,8 @@ def similar(job: SimilarJob) -> None:
         hits = products.by_product([job.product], job.k, job.locale)[0]
     else:
         hits = products.by_session((job.session or "").split(), job.k, job.locale, job.recency)
-    if job.json:
-        print_json([asdict(hit) for hit in hits])
-    else:
-        out_console.print(_table(hits))
+    out_console.print(_table(hits))
+    return hits
 
 
 def _table(hits: Sequence[Any]) -> Any:
@@ -140,7 +140,7 @@ class AlignmentJob:
     seed: int = option(0, "Draws them.", minimum=0)
 
 
-def evaluate_alignment(job: AlignmentJob) -> None:
+def evaluate_alignment(job: AlignmentJob) -> list[dict[str, Any]]:
     """Print, write and draw the scores; errors are those of `llmrec.text.products.alignment.align_locales`."""
     from llmrec.output import is_stdout, write_text
     from llmrec.text.encoders.embeddings_folder import open_embeddings
@@ -149,8 +149,8 @@ def evaluate_alignment(job: AlignmentJob) -> None:
     embeddings = open_embeddings(job.folder)
     encoder = embeddings.manifest.encoder
     alignment = align_locales(embeddings.vectors, embeddings.products, job.queries, job.seed)
+    pairs = [{"asks": one, "answers": two, **asdict(scores)} for (one, two), scores in alignment.pairs.items()]
     if job.json is not None:
-        pairs = [{"asks": one, "answers": two, **asdict(scores)} for (one, two), scores in alignment.pairs.items()]
         record = {"encoder": to_builtins(encoder), "queries": job.queries, "seed": job.seed, "pairs": pairs}
         write_text(job.json, dumps(record, indent=2, ensure_ascii=False) + "\n")
     if job.plot is not None:
@@ -165,6 +165,7 @@ def evaluate_alignment(job: AlignmentJob) -> None:
         save_figure(figure, job.plot)
     console = stderr if is_stdout(job.json) else out_console
     console.print(render_alignment(alignment))
+    return pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +185,7 @@ class ImputeJob:
     seed: int = option(0, "Draws them.", minimum=0)
 
 
-def impute(job: ImputeJob) -> None:
+def impute(job: ImputeJob) -> Any:
     """Print the accuracy and write the values; errors are those of `llmrec.text.products.impute.impute_attributes`."""
     require("faiss", "text")
     import pyarrow.parquet as pq
@@ -203,3 +204,4 @@ def impute(job: ImputeJob) -> None:
             pq.write_table(made.values, temporary, compression="zstd")
         notice(f"{made.values.num_rows:,} values in {job.out}")
     out_console.print(render_accuracies(made.accuracies))
+    return made.accuracies

@@ -38,11 +38,12 @@ class ListJob:
     """
 
 
-def list_prompts(_: ListJob) -> None:
-    """Print the table of prompts."""
-    from llmrec.text.prompts import prompt_table
+def list_prompts(_: ListJob) -> list[str]:
+    """Print the table of prompts, and give their names."""
+    from llmrec.text.prompts import prompt_names, prompt_table
 
     out_console.print(prompt_table())
+    return prompt_names()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +62,8 @@ class RenderJob:
     seed: int = option(0, "Of the examples.", minimum=0)
 
 
-def render(job: RenderJob) -> None:
-    """Print a prompt; errors are those of `llmrec.titles.prompting.recent_products.render_session`."""
+def render(job: RenderJob) -> str:
+    """Print a prompt, and give it; errors are those of `llmrec.titles.prompting.recent_products.render_session`."""
     from llmrec.data.store import Store
     from llmrec.text.prompts import load_prompt
     from llmrec.titles.lab.messages import render_chat
@@ -74,6 +75,7 @@ def render(job: RenderJob) -> None:
     else:
         text = render_session(prompt, store, job.split, job.session, job.k)
     out_console.print(text)
+    return text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,13 +126,13 @@ class PlanJob:
     settings: Mapping[str, Any] = option({}, "A setting of the recipe, as name=value; may be repeated.", flag="--set")
 
 
-def plan(job: PlanJob) -> None:
-    """Print what fits; errors are those of `llmrec.titles.models.plan.run_plan`."""
+def plan(job: PlanJob) -> Any:
+    """Print what fits, and give it; errors are those of `llmrec.titles.models.plan.run_plan`."""
     for package in ("torch", "transformers"):
         require(package, "generate")
     from llmrec.titles.models.plan import run_plan
 
-    run_plan(job.recipe, job.settings, gpus=job.gpus, memory_gib=job.memory_gb, per_node=job.gpus_per_node)
+    return run_plan(job.recipe, job.settings, gpus=job.gpus, memory_gib=job.memory_gb, per_node=job.gpus_per_node)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,10 +204,11 @@ class LastTitleJob:
     split: str = option("validation", "validation, test, test_task3_phase2 …")
 
 
-def last_title(job: LastTitleJob) -> None:
+def last_title(job: LastTitleJob) -> dict[str, int]:
     """Write the run; errors are those of `llmrec.titles.last_title.write_last_titles`."""
     from llmrec.data.store import Store
     from llmrec.titles.last_title import write_last_titles
 
     number = write_last_titles(Store.load(job.store), job.split, job.out)
     notice(f"{number:,} titles in {job.out}; score them: llmrec evaluate {job.out} --targets FILE --products FILE")
+    return {"n_sessions": number}

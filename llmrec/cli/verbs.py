@@ -60,17 +60,24 @@ PANELS: Final = {
             "rank",
             "Rank the next products of sessions: learn from files, or load a kept ranker.",
             "cli.rank:Rank:rank",
+            asks_for=(
+                ("rank", "neural rankers and fusion"),
+                ("text", "text_knn, text features"),
+                ("spark", "--engine spark"),
+            ),
         ),
         Verb(
             "tune",
             "Search a ranker's settings (the ranges of the paper's Appendix A) and write the best ones as a recipe.",
             "rankers.tune:TuneJob:run_tune_job",
+            needs=("rank",),
         ),
         Verb("blend", "Blend runs of the same sessions by their ranks.", "cli.runs:BlendJob:blend"),
         Verb(
             "explain",
             "Say why products are where they are: their ranks at the sources, and what each feature adds to the score.",
             "cli.runs:ExplainJob:explain",
+            needs=("rank",),
         ),
     ),
     "The next title": (
@@ -79,6 +86,13 @@ PANELS: Final = {
             "Fine-tune a model or take a trained one, write the next title of every session, score it beside the last.",
             "selection.generated:GenerateConfig:generate_titles",
             bare=True,
+            needs=("generate",),
+            asks_for=(
+                ("lora", "--lora-rank, --quantize"),
+                ("fast", "--backend ctranslate2"),
+                ("rank", "--select"),
+                ("deepspeed", "accelerate_configs/zero*.yaml"),
+            ),
         ),
         Verb(
             "prompts list", "Show the prompts that come with the package.", "cli.titles:ListJob:list_prompts", bare=True
@@ -93,16 +107,19 @@ PANELS: Final = {
             "Run prompts × K × examples × models over the same sessions: "
             "BLEU with intervals, cost, titles side by side.",
             "titles.lab.compare:CompareSettings:compare_prompts",
+            asks_for=(("generate", "a model in a folder"), ("chat", "--server")),
         ),
         Verb(
             "prompts export",
             "Save prompt sessions as a dataset with a card, for `datasets.load_dataset`.",
             "cli.titles:ExportJob:export",
+            needs=("generate",),
         ),
         Verb(
             "select",
             "Choose the next title of every session among its own, those of likely products, and those of given runs.",
             "cli.select:Select:select",
+            needs=("rank",),
         ),
         Verb(
             "last-title",
@@ -113,22 +130,26 @@ PANELS: Final = {
             "plan",
             "Say what fits on some GPUs: weights, gradients, optimizer, activations; which batch, which ZeRO stage.",
             "cli.titles:PlanJob:plan",
+            needs=("generate",),
         ),
         Verb(
             "sweep",
             "Train every setting of a grid (the paper's Appendix A), score it on validation, "
             "write the best as a recipe.",
             "titles.sweep:SweepJob:run_sweep",
+            needs=("generate",),
         ),
         Verb(
             "merge-adapter",
             "Write a LoRA adapter and its base as one plain model, for any program that loads models.",
             "cli.titles:MergeJob:merge_adapter",
+            needs=("generate", "lora"),
         ),
         Verb(
             "trim",
             "Cut a model's vocabulary to the tokens of a catalogue and its prompts; or put it back.",
             "cli.titles:TrimJob:trim",
+            needs=("generate",),
         ),
     ),
     "Text": (
@@ -136,22 +157,32 @@ PANELS: Final = {
             "embed products",
             "Encode products and write vectors, keys, encoder, manifest and index; a killed run goes on where it was.",
             "cli.embed:Embed:embed",
+            needs=("text",),
+            asks_for=(("onnx", "--precision int8"),),
         ),
         Verb(
             "embed train",
             "Train an encoder on items seen together: a static one from nothing, or a transformer from its weights.",
             "cli.embed:TrainEncoderJob:train",
+            needs=("text",),
         ),
         Verb(
             "index",
             "Build and tune the index of an embeddings folder; or add and remove products without building it.",
             "cli.text:IndexJob:index",
+            needs=("text",),
         ),
-        Verb("similar", "Find products like a title, a product or a session.", "cli.text:SimilarJob:similar"),
+        Verb(
+            "similar",
+            "Find products like a title, a product or a session.",
+            "cli.text:SimilarJob:similar",
+            needs=("text",),
+        ),
         Verb(
             "ground",
             "Turn titles into ranked products that exist, of each session's locale.",
             "cli.text:GroundJob:ground",
+            needs=("text",),
         ),
         Verb(
             "evaluate-alignment",
@@ -162,6 +193,7 @@ PANELS: Final = {
             "impute",
             "Vote on brand, colour and material by the products with like texts; accuracy on hidden values by locale.",
             "cli.text:ImputeJob:impute",
+            needs=("text",),
         ),
     ),
     "Scores": (
@@ -180,6 +212,21 @@ PANELS: Final = {
             "reproduce",
             "Measure the paper's tables and figures beside what it says: paper, ours, difference, what differs.",
             "cli.reproduce:Reproduce:reproduce",
+            asks_for=(("rank", "neural rows and fusion"), ("generate", "rows of titles")),
+        ),
+    ),
+    "This machine": (
+        Verb(
+            "doctor",
+            "Say what this machine has and lacks: extras, versions, cores, memory, GPU, Java, models, caches; "
+            "and which verbs can run.",
+            "cli.doctor:DoctorJob:doctor",
+            bare=True,
+        ),
+        Verb(
+            "schema",
+            "Print the JSON Schema of recipes or prompts, for editors that complete and check YAML.",
+            "cli.schemas:SchemaJob:schema",
         ),
     ),
 }

@@ -46,7 +46,7 @@ def one_line(text: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _PromptFile:
+class PromptFile:
     summary: str
     variables: Mapping[str, str]
     template: str
@@ -232,7 +232,7 @@ def _read(path: Path, name: str) -> Prompt:
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: a prompt is a mapping with 'summary', 'variables' and 'template'")
-    given = build(_PromptFile, {key: value for key, value in content.items() if value is not None}, str(path))
+    given = build(PromptFile, {key: value for key, value in content.items() if value is not None}, str(path))
     for key in ("summary", "template"):
         if not getattr(given, key).strip():
             raise ConfigError(f"{path}: '{key}' is empty; write it")

@@ -40,7 +40,7 @@ class GetJob:
     write_sums: bool = option(False, "Write SHA256SUMS of the checked files, to compare with later.")
 
 
-def get(job: GetJob) -> None:
+def get(job: GetJob) -> list[Checked]:
     """Say where the files are, fetch what can be fetched without a login, check what was fetched.
 
     Raises:
@@ -50,8 +50,8 @@ def get(job: GetJob) -> None:
     if job.check is not None:
         if job.source not in (None, "aicrowd", "authors"):
             raise ConfigError(f"--from {job.source} and --check exclude each other: one copies, one looks")
-        _report(job.check, job.write_sums)
-    elif job.source is None:
+        return _report(job.check, job.write_sums)
+    if job.source is None:
         _show_sources()
     elif job.source == "aicrowd":
         _show_aicrowd(job.out)
@@ -60,7 +60,8 @@ def get(job: GetJob) -> None:
             clone(job.url or AUTHORS_URL, job.out)
         else:
             copy_folder(Path(job.source), job.out)
-        _report(job.out, job.write_sums)
+        return _report(job.out, job.write_sums)
+    return []
 
 
 def _show_sources() -> None:
@@ -85,7 +86,7 @@ def _show_aicrowd(out: Path) -> None:
     notice(f"next: llmrec data get --check {out}")
 
 
-def _report(folder: Path, sums: bool) -> None:
+def _report(folder: Path, sums: bool) -> list[Checked]:
     """Show every file with what is known of it, and end in an error where one is not what it should be."""
     checked = check_folder(folder)
     out_console.print(table(str(folder), ("file", "MB", "rows", "official", "SHA-256", "state"), map(_row, checked)))
@@ -103,6 +104,7 @@ def _report(folder: Path, sums: bool) -> None:
     if missing := missing_files(source):
         notice(f"not there: {', '.join(missing)}; from AIcrowd: llmrec data get --from aicrowd")
     notice(f"next: llmrec data import {folder} stores/m2")
+    return checked
 
 
 def _row(one: Checked) -> tuple[str, ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from llmrec.output import Kind, check, claimed, write_text
 from llmrec.paper.reproduction.recipe import settings_of
@@ -15,7 +16,7 @@ from llmrec.reporting import page
 from llmrec.reporting.blocks import Block, Code, Heading, Notes, Paragraph, Plot, Table, to_markdown
 from llmrec.reporting.plots import plot_beside
 
-__all__ = ["made_by", "render_tables", "reproduce_and_report", "shown_cell", "shown_number", "write_page"]
+__all__ = ["cells_of", "made_by", "render_tables", "reproduce_and_report", "shown_cell", "shown_number", "write_page"]
 
 HEADER = ("cell", "paper", "ours", "difference", "verdict", "what differs")
 NOTHING = "–"
@@ -37,11 +38,11 @@ class Doubts:
         return ", ".join(map(str, sorted(set(found))))
 
 
-def reproduce_and_report(job: ReproduceJob) -> tuple[str, bool, Path | None]:
+def reproduce_and_report(job: ReproduceJob) -> tuple[list[TableOutcome], Path | None]:
     """Reproduce, and write ``report.md`` and ``report.html`` into the output folder.
 
     Returns:
-        The Markdown, whether a cell failed, and the page; no page where there is no data.
+        What came of the tables, and the page; no page where there is no data.
     """
     folder = job.folder
     written: list[tuple[Path, Kind]] = [] if job.data is None else [(folder, "place")]
@@ -49,13 +50,29 @@ def reproduce_and_report(job: ReproduceJob) -> tuple[str, bool, Path | None]:
         for name in ("report.md", "report.html"):
             check(folder / name)
         outcomes = reproduce(job)
-        text = render_tables(outcomes)
-        failed = any(outcome.failed for outcome in outcomes)
         if job.data is None:
-            return text, failed, None
-        write_text(folder / "report.md", text)
+            return outcomes, None
+        write_text(folder / "report.md", render_tables(outcomes))
         write_page(folder / "report.html", outcomes)
-    return text, failed, folder / "report.html"
+    return outcomes, folder / "report.html"
+
+
+def cells_of(outcomes: Sequence[TableOutcome]) -> list[dict[str, Any]]:
+    """Every cell with its verdict, what was measured and what the paper says, as JSON holds it."""
+    return [
+        {
+            "table": outcome.recipe.name,
+            "row": row.row.name,
+            "column": column,
+            "verdict": cell.verdict,
+            "reason": cell.reason or row.message,
+            "paper": row.row.paper_value(column),
+            **(asdict(row.measured.cells[column]) if row.measured and column in row.measured.cells else {}),
+        }
+        for outcome in outcomes
+        for row in outcome.rows
+        for column, cell in row.cells.items()
+    ]
 
 
 def shown_number(value: float | None, sign: bool = False) -> str:

@@ -51,13 +51,14 @@ class StatisticsJob:
     seed: int = option(0, "Draws them.", minimum=0)
 
 
-def show_statistics(job: StatisticsJob) -> None:
-    """Count, and print what the terminal shows; errors are those of `run_statistics_job`."""
+def show_statistics(job: StatisticsJob) -> Numbers:
+    """Count, print what the terminal shows, and give it; errors are those of `run_statistics_job`."""
     numbers = run_statistics_job(job)
     out.print(render_numbers(job, numbers))
     if job.out is not None:
         notice(f"report: {job.out / 'report.html'}")
     notice(next_command(job, numbers))
+    return numbers
 
 
 @claiming

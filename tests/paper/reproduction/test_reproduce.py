@@ -18,7 +18,7 @@ from llmrec.evaluation.metrics import RANKING_METRICS, mrr_at_k
 from llmrec.paper.reproduction import steps
 from llmrec.paper.reproduction.recipe import FOLDER, load_table
 from llmrec.paper.reproduction.records import read_measurement
-from llmrec.paper.reproduction.report import reproduce_and_report
+from llmrec.paper.reproduction.report import render_tables, reproduce_and_report
 from llmrec.paper.reproduction.reproduce import ReproduceJob, reproduce
 from llmrec.paper.reproduction.source import DataFolder, differences, open_data
 from llmrec.paper.reproduction.verdict import Verdict
@@ -184,7 +184,8 @@ def test_a_failing_command_and_a_partial_run_are_errors_and_the_rest_goes_on(sto
         recorded=tmp_path / "no",
         recipes=recipes(tmp_path, methods),
     )
-    text, failed, _ = reproduce_and_report(job)
+    outcomes, _ = reproduce_and_report(job)
+    text, failed = render_tables(outcomes), any(outcome.failed for outcome in outcomes)
     assert failed
     assert "| broken, mrr@100 overall | 0.9000 | – | – | ERROR |" in text
     assert "k must be at least 1; got 0" in text
@@ -293,7 +294,8 @@ def test_examples_are_written_titles_beside_the_truth(store: Path, tmp_path: Pat
     )
     (folder / "table1.yaml").write_text(table, encoding="utf-8")
     job = ReproduceJob(tables=["table1"], data=store, out=tmp_path / "out", recorded=tmp_path / "no", recipes=folder)
-    _, failed, page = reproduce_and_report(job)
+    outcomes, page = reproduce_and_report(job)
+    failed = any(outcome.failed for outcome in outcomes)
     assert not failed
     (record,) = (tmp_path / "out" / "records").rglob("*.json")
     measured = read_measurement(record)

@@ -133,10 +133,12 @@ def test_the_verb_prints_a_table_or_json(folder: Path) -> None:
     assert shown.returncode == 0
     assert "Kettle || 1.7 L" in shown.stdout
     done = cli("similar", str(folder), "ライト【新】", "--k", "1", "--json")
-    hits = json.loads(done.stdout)
+    hits = json.loads(done.stdout)["result"]
     assert [(hit["rank"], hit["locale"], hit["title"]) for hit in hits] == [(1, "JP", "ライト【新】")]
-    assert len(json.loads(cli("similar", str(folder), "--product", "X0", "--k", "3", "--json").stdout)) == 3
-    assert len(json.loads(cli("similar", str(folder), "--session", "X0 X1", "--k", "3", "--json").stdout)) == 3
+    assert len(json.loads(cli("similar", str(folder), "--product", "X0", "--k", "3", "--json").stdout)["result"]) == 3
+    assert (
+        len(json.loads(cli("similar", str(folder), "--session", "X0 X1", "--k", "3", "--json").stdout)["result"]) == 3
+    )
 
 
 @pytest.mark.parametrize(
