@@ -199,7 +199,8 @@ def _explain(error: duckdb.Error, path: Path) -> LlmrecError | None:
     if line := re.search(r"CSV Error on Line: (\d+)", text):
         row = int(line.group(1)) - 1
         return DataError(f"{path.name}, {f'row {row}' if row else 'header'}: {_csv_reason(text)}")
-    if not path.is_file() or not isinstance(error, _OF_CONTENT):
+    # of no kind at all is what its reader of Parquet meets within a page
+    if not path.is_file() or not (isinstance(error, _OF_CONTENT) or type(error) is duckdb.Error):
         return None
     if kind != ".csv":
         return DataError(f"{path.name}: not a whole Parquet file; copy it again")

@@ -23,6 +23,7 @@ from typing import Any
 import msgspec
 
 from llmrec.errors import StoreError
+from llmrec.files import known_sha256
 from llmrec.records import Count, Digest, FileName, read_record
 from llmrec.schema import STORE_VERSION
 from llmrec.settings import in_python_words
@@ -131,6 +132,8 @@ class Store:
             size = held.stat().st_size if held.is_file() else 0
             if size != table.bytes:
                 raise StoreError(f"{held}: {size:,} of {table.bytes:,} bytes are there; {again}")
+            if known_sha256(held) != table.sha256:
+                raise StoreError(f"{held}: damaged (its checksum is not the manifest's); {again}")
         return cls(path, manifest)
 
     @property

@@ -158,6 +158,16 @@ def test_bad_input_leaves_the_previous_store_as_it_was(source, tmp_path, name, t
     assert sorted(path.name for path in tmp_path.iterdir()) == ["raw", "store"]
 
 
+def test_a_table_that_is_not_the_imported_one_is_refused(source, tmp_path):
+    import_dataset(source, tmp_path / "store")
+    file = tmp_path / "store" / "products.parquet"
+    whole = file.read_bytes()
+    for content, message in ((whole[:-1], "bytes are there"), (whole[:20] + b"x" + whole[21:], "checksum")):
+        file.write_bytes(content)
+        with pytest.raises(StoreError, match=rf"products\.parquet: .*{message}.*import again"):
+            Store.load(tmp_path / "store")
+
+
 def test_a_folder_that_is_no_store_is_left_alone(source, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")

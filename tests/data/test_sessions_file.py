@@ -110,6 +110,19 @@ def test_lists_of_parquet_are_cleaned_where_they_need_it(tmp_path, given, expect
     assert (found["prev_items"], found["repaired"]) == (expected, repaired)
 
 
+def test_a_parquet_file_with_a_changed_byte_is_one_line_or_is_read(tmp_path):
+    lists, locales = [[f"B{row}", "B7"] for row in range(60)], ["UK", "DE"] * 30
+    pq.write_table(pa.table({"prev_items": lists, "locale": locales}), tmp_path / "whole.parquet")
+    whole, refused = (tmp_path / "whole.parquet").read_bytes(), 0
+    for place in range(8, len(whole), len(whole) // 120):
+        changed = write(tmp_path, whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :], "x.parquet")
+        try:
+            rows(changed)
+        except DataError as error:
+            refused += str(error).startswith("x.parquet: ")
+    assert refused > 20
+
+
 def test_a_cut_parquet_file_is_refused(tmp_path):
     pq.write_table(pa.table({"prev_items": [["a"]], "locale": ["UK"]}), tmp_path / "x.parquet")
     cut = write(tmp_path, (tmp_path / "x.parquet").read_bytes()[:-20], "cut.parquet")
