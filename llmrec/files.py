@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import yaml
 
-from llmrec.errors import ConfigError
+from llmrec.errors import ConfigError, DiskError
 
 __all__ = [
     "digest_of",
@@ -24,6 +24,7 @@ __all__ = [
     "sha256_of",
     "sha256_of_all",
     "shipped_folder",
+    "user_cache",
 ]
 
 _CLOCK_STEP_NS: Final = 1_000_000_000
@@ -63,7 +64,9 @@ def once(path: Path, what: str, work: Callable[[], str]) -> str:
         what: What is asked of it; another question has another answer.
         work: Reads the file and gives a short text.
     """
-    before, folder = path.stat(), _seen_folder()
+    before, folder = path.stat(), None
+    with contextlib.suppress(DiskError):
+        folder = user_cache("seen")
     signature = (before.st_dev, before.st_ino, before.st_size, before.st_mtime_ns, before.st_ctime_ns)
     entry = None if folder is None else folder / digest_of([what, *signature])
     with contextlib.suppress(OSError, UnicodeDecodeError):
@@ -79,16 +82,21 @@ def once(path: Path, what: str, work: Callable[[], str]) -> str:
     return found
 
 
-def _seen_folder() -> Path | None:
-    """Where `once` keeps what it found, if nobody else can write there."""
+def user_cache(name: str) -> Path:
+    """This user's folder ``$XDG_CACHE_HOME/llmrec/NAME``, or under ``~/.cache``, which nobody else can read or write.
+
+    Raises:
+        DiskError: there is no place for it, or others can write there.
+    """
     try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "llmrec" / "seen"
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "llmrec" / name
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         held = folder.stat()
-    except (OSError, RuntimeError):  # there is no home
-        return None
-    foreign = hasattr(os, "getuid") and (held.st_uid != os.getuid() or held.st_mode & 0o022)
-    return None if foreign else folder
+    except (OSError, RuntimeError) as error:  # there is no home
+        raise DiskError(f"nothing can be kept for the next time ({error}); name a folder in XDG_CACHE_HOME") from error
+    if hasattr(os, "getuid") and (held.st_uid != os.getuid() or held.st_mode & 0o022):
+        raise DiskError(f"{folder}: others can write there; chmod 700 it, or name a folder in XDG_CACHE_HOME")
+    return folder
 
 
 def _keep(entry: Path, found: str) -> None:

@@ -118,6 +118,8 @@ def own_speech(prompt: str) -> dict[str, Any]:
 def languages_record() -> dict[str, str]:
     """Name and SHA-256 of the user's file, for provenance; empty without one."""
     own = _own_file()
+    if own is not None:
+        _read(own)
     return {} if own is None else {"file": Path(own).name, "sha256": sha256_of(Path(own))}
 
 

@@ -42,6 +42,7 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl"
         ("https://me:p@ss@host/v1", "https://host/v1"),
         ("https://me:pa/ss@host/v1", "https://host/v1"),
         ("'https://me:pa\"ss@host/v1'", "'https://host/v1'"),
+        (f"as a path: http:/me:secret@host/{KEY}/x", "as a path: http:/host/***/x"),
         ("http forgotten: me:secret@host:80", "http forgotten: host:80"),
         ("s3://me:secret@bucket/x.parquet", "s3://bucket/x.parquet"),
         ("https://host/x?key=1#access_token=2", "https://host/x?***#***"),

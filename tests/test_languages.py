@@ -9,7 +9,15 @@ import pytest
 from llmrec.errors import ConfigError
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.files import sha256_of
-from llmrec.languages import VARIABLE, bleu_tokenizer, known_languages, language_of, locale_of, locales
+from llmrec.languages import (
+    VARIABLE,
+    bleu_tokenizer,
+    known_languages,
+    language_of,
+    languages_record,
+    locale_of,
+    locales,
+)
 from llmrec.schema import LOCALES
 from llmrec.text.prompts import load_prompt
 
@@ -119,3 +127,9 @@ def test_a_missing_file_says_who_named_it(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv(VARIABLE, str(tmp_path / "absent.yaml"))
     with pytest.raises(ConfigError, match=r"absent\.yaml: cannot be read \(No such file.*\); mend LLMREC_LANGUAGES"):
         language_of("UK")
+
+
+def test_a_file_that_is_not_there_is_one_line_for_the_record_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "/nowhere.yaml")
+    with pytest.raises(ConfigError, match=rf"/nowhere\.yaml: cannot be read .*mend {VARIABLE}, or unset it"):
+        languages_record()

@@ -73,13 +73,24 @@ def load_space(name: str, ranker: str) -> Space:
             choices[key] = [json.dumps(value) if isinstance(value, list) else value for value in values]
             for value in choices[key]:
                 ranker_settings(ranker, None, {key: value})  # names a wrong key or value at once
-        elif isinstance(values, dict) and {"low", "high"} <= set(values) <= {"low", "high", "log"}:
+        elif _is_range(values):
             ranges[key] = (values["low"], values["high"], bool(values.get("log", False)))
             for value in ranges[key][:2]:
                 ranker_settings(ranker, None, {key: value})
         else:
             raise ConfigError(f"{path}: '{key}' must be a list of values, or low and high (and log: true)")
-    return Space(choices, ranges)
+    try:
+        return Space(choices, ranges)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _is_range(values: Any) -> bool:
+    """Whether they are ``low`` and ``high``, two numbers, and perhaps ``log``."""
+    if not isinstance(values, dict) or not {"low", "high"} <= set(values) <= {"low", "high", "log"}:
+        return False
+    ends = values["low"], values["high"]
+    return all(type(end) in (int, float) for end in ends) and type(values.get("log", False)) is bool
 
 
 def run_tune_job(job: TuneJob) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from llmrec.reporting.blocks import Table, to_terminal
 
 __all__ = ["Search", "Space", "names_in", "print_trials", "read_named", "readable", "write_recipe"]
 
+_MOST_POINTS: Final = 100_000  # each is listed before the first is tried
 TRIALS: Final = "trials.jsonl"  # Optuna's journal: JSON, one line an event
 
 
@@ -36,6 +37,17 @@ class Space:
 
     choices: Mapping[str, Sequence[Any]]
     ranges: Mapping[str, tuple[float, float, bool]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key, (low, high, logarithmic) in self.ranges.items():
+            if low > high or (logarithmic and low <= 0):
+                raise ConfigError(
+                    f"'{key}' goes from {low} to {high}; give a low end below the high one, above 0 for log"
+                )
+        if not self.ranges and self.num_points > _MOST_POINTS:
+            raise ConfigError(
+                f"a grid of {self.num_points:,} settings; leave values out, {_MOST_POINTS:,} are the most"
+            )
 
     @property
     def num_points(self) -> float:

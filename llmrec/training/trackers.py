@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from llmrec.errors import ConfigError, MissingExtraError, nearest
+from llmrec.errors import ConfigError, MissingExtraError, nearest, without_secrets
 
 __all__ = ["TRACKERS", "tracker_names", "tracking"]
 
@@ -79,7 +79,10 @@ def tracking(
         "mlflow": lambda: tracking.MLflowTracker(PROJECT, run_name=run_name),
         "trackio": lambda: tracking.TrackioTracker(PROJECT, name=run_name),
     }
-    plain = {key: value if isinstance(value, bool | int | float) else str(value) for key, value in settings.items()}
+    plain = {
+        key: value if isinstance(value, bool | int | float) else without_secrets(str(value))
+        for key, value in settings.items()
+    }
     names = tracker_names(log_to, folder)
     try:
         for name in names if accelerator.is_main_process else ():

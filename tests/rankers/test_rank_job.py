@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from llmrec.cli import main
+from llmrec.errors import ConfigError
 from llmrec.evaluation.runs import read_run
 from llmrec.rankers import RANKERS, load_ranker
 from llmrec.rankers.rank import ranker_settings
@@ -236,3 +237,13 @@ def test_under_accelerate_one_process_writes(folder: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, *command], env=environment, cwd=folder, check=False)
     assert done.returncode == 0
     assert not Path("run.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    "ends", ["{low: abc, high: 1}", "{low: '1', high: '2'}", "{low: 3, high: 1}", "{low: 0, high: 1, log: yes please}"]
+)
+def test_a_range_of_a_search_space_is_two_numbers_in_order(ends: str, tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(f"search:\n  neighbours: {ends}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="'neighbours' (must be a list of values, or low and high|goes from 3 to 1)"):
+        load_space(str(file), "covisit")

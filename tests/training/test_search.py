@@ -136,3 +136,16 @@ def test_trials_of_settings_that_are_not_searched_are_refused(tmp_path: Path) ->
     opened(tmp_path).run(lambda trial: float(GRID.suggest(trial)["layers"]), 2)
     with pytest.raises(ConfigError, match="holds trials of another space"):
         opened(tmp_path, Space({"rate": [0.5], "layers": [1, 2]}))
+
+
+@pytest.mark.parametrize(
+    ("choices", "ranges", "reason"),
+    [
+        ({}, {"rate": (2.0, 1.0, False)}, "'rate' goes from 2.0 to 1.0"),
+        ({}, {"rate": (0.0, 1.0, True)}, "'rate' goes from 0.0 to 1.0"),
+        ({str(number): range(10) for number in range(6)}, {}, "1,000,000 settings"),
+    ],
+)
+def test_a_space_that_cannot_be_searched_is_one_line(choices: Any, ranges: Any, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        Space(choices, ranges)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from llmrec.console import notice
 from llmrec.errors import ModelError
+from llmrec.files import user_cache
 from llmrec.output import atomic_file
 
 __all__ = ["QuantizedTransformer", "cache_folder", "quantized"]
@@ -50,7 +50,7 @@ class QuantizedTransformer(torch.nn.Module):
 
 def cache_folder() -> Path:
     """Where exported models are kept: ``$XDG_CACHE_HOME/llmrec/onnx``, or under ``~/.cache``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "llmrec" / "onnx"
+    return user_cache("onnx")
 
 
 def quantized(transformer: Any, digest: str) -> QuantizedTransformer:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from llmrec.errors import ConfigError, DataError, LlmrecError, ModelError, nearest, require
+from llmrec.errors import ConfigError, DataError, LlmrecError, ModelError, nearest, require, without_secrets
 from llmrec.plugins.named import Named
 from llmrec.records import read_record
 from llmrec.text.encoders.base import ENCODER, Encoder
@@ -290,5 +290,5 @@ def _not_fetched(name: str, error: Exception) -> LlmrecError:
 
 
 def _first_line(error: Any) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    lines = without_secrets(str(error)).strip().splitlines() or [type(error).__name__]
     return lines[0].strip().rstrip(".")[:120]
