@@ -245,5 +245,5 @@ def test_under_accelerate_one_process_writes(folder: Path) -> None:
 def test_a_range_of_a_search_space_is_two_numbers_in_order(ends: str, tmp_path: Path) -> None:
     file = tmp_path / "space.yaml"
     file.write_text(f"search:\n  neighbours: {ends}\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match="'neighbours' (must be a list of values, or low and high|goes from 3 to 1)"):
+    with pytest.raises(ConfigError, match=r"'neighbours' (must be a list of values, or low and high|goes from 3 to 1)"):
         load_space(str(file), "covisit")
