@@ -84,7 +84,7 @@ class NeuralSettings:
         "full", "Softmax over all items, the same in chunks that take little memory, or against drawn negatives."
     )
     padding_class: bool = option(False, "Count padding among the items of the full softmax, as RecBole does.")
-    num_negatives: int = option(4096, "Negatives drawn for a batch.", minimum=1, maximum=10_000_000)
+    num_negatives: int = option(4096, "Negatives drawn for a batch.", minimum=1, maximum=1_000_000)
     logq: float = option(
         1.0, "Strength of the correction for how often negatives are drawn: 1 is full.", minimum=0, maximum=10_000
     )
