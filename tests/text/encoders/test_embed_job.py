@@ -172,6 +172,24 @@ def test_a_folder_of_something_else_is_left_alone(products: Path, tmp_path: Path
         run_embed_job(EmbedJob(products=products, out=tmp_path / "mine"))
 
 
+def test_vectors_and_their_index_take_the_place_of_the_old_ones_together(products: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run_embed_job(EmbedJob(products=products, out=out, dim=8))
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+    def fails(folder: Path) -> None:
+        assert len(open_embeddings(folder).vectors) == NUM
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_embed_job(EmbedJob(products=products, out=out, dim=6), fails)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    made = run_embed_job(EmbedJob(products=products, out=out, dim=6), lambda folder: (folder / "index").mkdir())
+    assert made.vectors.shape == (NUM, 6)
+    assert (out / "index").is_dir()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
 def test_no_product_is_said(tmp_path: Path) -> None:
     (tmp_path / "none.csv").write_text("id,locale,title\n")
     with pytest.raises(DataError, match="no product"):
