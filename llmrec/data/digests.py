@@ -16,17 +16,31 @@ from typing import Any, Final
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from ibis.backends.duckdb import Backend
 
 from llmrec.data.connection import connected
+from llmrec.data.raw import parquet_file
 from llmrec.data.sessions import read_sessions_file
+from llmrec.errors import DataError
+from llmrec.records import parse_record, record_text
 
-__all__ = ["content_digest", "fingerprint_of", "rows_fingerprint", "sessions_files_fingerprint", "sessions_fingerprint"]
+__all__ = [
+    "MARK",
+    "content_digest",
+    "fingerprint_of",
+    "marked",
+    "marked_sessions",
+    "rows_fingerprint",
+    "sessions_files_fingerprint",
+    "sessions_fingerprint",
+]
 
 _FIELD, _ITEM, _NULL = "\x1f", "\x1e", "\x1d"  # control characters that no id or title holds
+MARK: Final = b"llmrec"  # key in a Parquet file's metadata
 _BATCH: Final = 1 << 16  # lengths at once: they stay in a processor's cache
 
 
@@ -87,11 +101,45 @@ def sessions_fingerprint(prev_items: Any, locales: Any) -> str:
     return rows_fingerprint(pc.fill_null(locales.cast(pa.string()), ""), prev_items)
 
 
+class _Mark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    sessions_fingerprint: str
+    rows_fingerprint: str
+
+
+def marked(targets: Any, sessions: str) -> Any:
+    """An Arrow table of targets with a mark in its metadata, which Parquet keeps: what its sessions are known by."""
+    mark = _Mark(sessions_fingerprint=sessions, rows_fingerprint=_rows_of(targets))
+    return targets.replace_schema_metadata({MARK: record_text(mark)})
+
+
+def marked_sessions(file: Path, targets: Any) -> str | None:
+    """What the sessions of a Parquet file of targets are known by; None where the file has no mark.
+
+    Raises:
+        DataError: the mark is damaged, or that of other rows.
+    """
+    held = (parquet_file(file).schema_arrow.metadata or {}).get(MARK)
+    if held is None:
+        return None
+    mark = parse_record(held, _Mark, file, "import or hold out the data again")
+    if mark.rows_fingerprint != _rows_of(targets):
+        raise DataError(
+            f"{file}: holds other rows than those that it was written with; write them without the metadata "
+            f"'{MARK.decode()}' if the change is meant"
+        )
+    return mark.sessions_fingerprint
+
+
+def _rows_of(targets: Any) -> str:
+    names = [name for name in ("locale", "next_item", "next_title") if name in targets.column_names]
+    return rows_fingerprint(*(targets[name].cast(pa.string()) for name in names))
+
+
 def rows_fingerprint(*columns: Any) -> str:
     """SHA-256 of rows in their order, in hexadecimal; Arrow's chunks, offsets and string types are no part of it.
 
     Args:
-        columns: Arrow columns of text or of lists of text, of one length, without nulls.
+        columns: Arrow columns of text or of lists of text, of one length; a null counts as an empty text.
     """
     digests = [part for column in columns for part in _parts(column)]
     return hashlib.sha256("".join(digests).encode()).hexdigest()
@@ -104,7 +152,7 @@ def _parts(column: Any) -> list[str]:
     for chunk in chunks:
         if is_list := pa.types.is_list(chunk.type) or pa.types.is_large_list(chunk.type):
             lists.update(pc.list_value_length(chunk).to_numpy(zero_copy_only=False).astype("<i4").data)
-        values = (chunk.flatten() if is_list else chunk).cast(pa.large_string())
+        values = pc.fill_null((chunk.flatten() if is_list else chunk).cast(pa.large_string()), "")
         _, offsets, content = values.buffers()
         if len(values) == 0 or offsets is None:
             continue

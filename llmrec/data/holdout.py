@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from llmrec.data.connection import connected
+from llmrec.data.digests import marked, sessions_fingerprint
 from llmrec.data.sessions import read_sessions_file
 from llmrec.errors import ConfigError, DataError
 from llmrec.output import atomic_folder, check
@@ -94,7 +95,8 @@ def hold_out(
     with atomic_folder(out) as folder:
         pq.write_table(table.take(pa.array(kept)), folder / FILES[0], compression="zstd")
         pq.write_table(prefixes, folder / FILES[1], compression="zstd")
-        pq.write_table(targets, folder / FILES[2], compression="zstd")
+        fingerprint = sessions_fingerprint(prefixes["prev_items"], prefixes["locale"])
+        pq.write_table(marked(targets, fingerprint), folder / FILES[2], compression="zstd")
     train, sessions, goals = (out / name for name in FILES)
     return Holdout(train, sessions, goals, len(kept), len(held))
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import ibis.expr.types as ir
+import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 
 from llmrec import __version__
 from llmrec.console import Progress, progress_bar
 from llmrec.data.connection import connected
-from llmrec.data.digests import content_digest, fingerprint_of
+from llmrec.data.digests import content_digest, fingerprint_of, marked, sessions_files_fingerprint
 from llmrec.data.findings import (
     Finding,
     ImportSummary,
@@ -152,7 +153,8 @@ def _write_test(work: _Import, test: TestSource, products: ir.Table | None) -> N
     _write(work, sessions.select(*_SESSION_COLUMNS).order_by("session_id"), f"sessions_{test.split}")
     targets = targets_table(sessions, products)
     if targets is not None:
-        _write(work, targets, f"targets_{test.split}")
+        sessions_file = work.folder / f"sessions_{test.split}.parquet"
+        _write_targets(work, targets, f"targets_{test.split}", sessions_files_fingerprint(sessions_file))
     name = test.sessions.name
     work.findings += file_findings(test.sessions) + session_findings(work.con, staged, name, training=False)
     if products is not None:
@@ -163,6 +165,17 @@ def _write(work: _Import, table: ir.Table, name: str) -> int:
     """Write one Parquet file in the table's order, note its rows by locale and return how many they are."""
     path = work.folder / f"{name}.parquet"
     work.con.to_parquet(table, path, compression="zstd", compression_level=1)  # 3, the default, saves 5 % of the bytes
+    return _noted(work, name, path)
+
+
+def _write_targets(work: _Import, table: ir.Table, name: str, sessions: str) -> None:
+    """`_write` of targets, which name the sessions that they are of."""
+    path = work.folder / f"{name}.parquet"
+    pq.write_table(marked(work.con.to_pyarrow(table), sessions), path, compression="zstd", compression_level=1)
+    _noted(work, name, path)
+
+
+def _noted(work: _Import, name: str, path: Path) -> int:
     written = from_parquet(work.con, path)
     work.digests[name], locales = content_digest(work.con, written)
     work.tables.append(TableSummary(name, sum(locales.values()), locales))

@@ -20,21 +20,26 @@ from llmrec.data.csv_form import header_of, refuse_loose_rows
 from llmrec.data.lists import excerpt
 from llmrec.errors import ConfigError, DataError, DiskError, LlmrecError, nearest
 
-__all__ = ["ends_whole", "explained", "from_parquet", "literal", "parquet_table", "read_raw", "refuse_controls"]
+__all__ = [
+    "ends_whole",
+    "explained",
+    "from_parquet",
+    "literal",
+    "parquet_file",
+    "parquet_table",
+    "read_raw",
+    "refuse_controls",
+]
 
 _MAGIC: Final = b"PAR1"
-# what DuckDB raises for a file's content; its other errors are bugs of a query
-_OF_CONTENT: Final = (
-    duckdb.ConversionException,
-    duckdb.FatalException,
-    duckdb.IOException,
-    duckdb.InternalException,
-    duckdb.InvalidInputException,
-    duckdb.InvalidTypeException,
-    duckdb.NotImplementedException,
-    duckdb.OutOfRangeException,
-    duckdb.SerializationException,
-    duckdb.TypeMismatchException,
+# what DuckDB raises for a query that is wrong; all else is of what it reads, which it calls by many names
+_OF_QUERY: Final = (
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.DependencyException,
+    duckdb.ParserException,
+    duckdb.PermissionException,
+    duckdb.SyntaxException,
 )
 
 
@@ -199,8 +204,7 @@ def _explain(error: duckdb.Error, path: Path) -> LlmrecError | None:
     if line := re.search(r"CSV Error on Line: (\d+)", text):
         row = int(line.group(1)) - 1
         return DataError(f"{path.name}, {f'row {row}' if row else 'header'}: {_csv_reason(text)}")
-    # of no kind at all is what its reader of Parquet meets within a page
-    if not path.is_file() or not (isinstance(error, _OF_CONTENT) or type(error) is duckdb.Error):
+    if not path.is_file() or isinstance(error, _OF_QUERY):
         return None
     if kind != ".csv":
         return DataError(f"{path.name}: not a whole Parquet file; copy it again")

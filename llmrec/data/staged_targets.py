@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import ibis
 import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
@@ -13,7 +16,7 @@ from llmrec.data.sessions import stage_sessions
 from llmrec.data.sources import TestSource
 from llmrec.errors import DataError
 
-__all__ = ["attach_targets", "targets_table"]
+__all__ = ["attach_targets", "stage_columns", "targets_table"]
 
 _ITEM_NAMES = ("next_item", "gt", "item", "item_id", "id")
 _TITLE_NAMES = ("next_title", "title")
@@ -61,22 +64,47 @@ def _stage_targets(con: Backend, test: TestSource) -> ir.Table:
             raise DataError(f"{path.name}: which column is the target? name it next_item or next_title")
         item, title = (None, others[0]) if test.titles else (others[0], None)
     ids = {"next_item": item, "locale": "locale" if "locale" in raw.columns else None}
-    columns: dict[str, ir.Value] = {} if title is None else {"next_title": raw[title].cast("string")}
-    repaired, control = ibis.literal(False), ibis.null("string")
-    for name, column in ids.items():
-        if column is not None:
-            text = raw[column].cast("string")
-            columns[name], changed, odd = stripped(text, is_usual(text))
-            repaired, control = repaired | changed, ibis.coalesce(control, odd)
-    with explained(path):
-        staged = con.create_table(gen_name("targets"), raw.select(**columns, repaired=repaired, control=control))
-        staged = staged.mutate(row=staged.rowid())
-        refuse_controls(con, staged, path)
-    staged = staged.drop("control")
+    staged = stage_columns(con, raw, path, ids, {"next_title": title})
     if "prev_items" not in raw.columns or "locale" not in raw.columns:
         return staged
     lists = stage_sessions(con, path).select("row", "prev_items")
     return staged.join(lists, "row")
+
+
+def stage_columns(
+    con: Backend, raw: ir.Table, path: Path, ids: Mapping[str, str | None], texts: Mapping[str, str | None]
+) -> ir.Table:
+    """Some columns of a file as a table of ``con``, rows in the file's order.
+
+    Args:
+        con: Where ``raw`` lives.
+        raw: From `llmrec.data.raw.read_raw`.
+        path: The file.
+        ids: New name to column, or None for none, of ids: by the rule of `llmrec.data.lists`.
+        texts: The same of other texts: as they are.
+
+    Returns:
+        ``row`` (from 0), the columns, and ``repaired``: an id had blanks around it or was none.
+
+    Raises:
+        DataError: a column holds no text, an id a control character, or the file cannot be read.
+    """
+    columns: dict[str, ir.Value] = {}
+    repaired, control = ibis.literal(False), ibis.null("string")
+    for name, column in {**ids, **texts}.items():
+        if column is None:
+            continue
+        if raw[column].type().is_nested():
+            raise DataError(f"{path.name}: column '{column}' holds {raw[column].type()}; it must hold text")
+        columns[name] = text = raw[column].cast("string")
+        if name in ids:
+            columns[name], changed, odd = stripped(text, is_usual(text))
+            repaired, control = repaired | changed, ibis.coalesce(control, odd)
+    with explained(path):
+        staged = con.create_table(gen_name("columns"), raw.select(**columns, repaired=repaired, control=control))
+        staged = staged.mutate(row=staged.rowid())
+        refuse_controls(con, staged, path)
+    return staged.drop("control")
 
 
 def targets_table(sessions: ir.Table, products: ir.Table | None) -> ir.Table | None:

@@ -55,7 +55,7 @@ class Manifest:
         validation_share: Their share.
         tables: By name.
         locales: For each table the rows of each locale.
-        summary: Findings and unused files, see `llmrec.data.summary`.
+        summary: Findings and unused files, see `llmrec.data.findings`.
         version: Of the form.
     """
 

@@ -22,16 +22,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from llmrec.console import notice_once
-from llmrec.data.digests import rows_fingerprint
+from llmrec.data.digests import MARK, rows_fingerprint
+from llmrec.data.lists import stripped_array
+from llmrec.data.raw import parquet_table
 from llmrec.errors import DataError
 from llmrec.output import atomic_file, check, claimed
+from llmrec.ragged import list_array, list_lengths, offsets_of, row_numbers
 from llmrec.records import Count, parse_record, record_text
 
 __all__ = ["PREDICTION", "Kind", "Run", "read_run", "run_of", "sidecar_of", "write_run"]
 
 PREDICTION: Final = "next_item_prediction"
 Kind = Literal["titles", "ranking"]
-_RECORD: Final = b"llmrec"  # key of the record in a Parquet file's metadata
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def write_run(
     record: dict[str, Any] = {"kind": kind, "rows": len(names), "rows_fingerprint": rows_fingerprint(names, values)}
     record |= {"partial": partial, "provenance": dict(provenance)}
     text = record_text(record)
-    table = pa.table({"locale": names, PREDICTION: values}).replace_schema_metadata({_RECORD: text})
+    table = pa.table({"locale": names, PREDICTION: values}).replace_schema_metadata({MARK: text})
     with claimed((real, "run")), contextlib.ExitStack() as after:  # a disk that fills up leaves the old pair
         for sidecar in {sidecar_of(real), sidecar_of(path)}:
             if sidecar == sidecar_of(real) or sidecar.is_file():  # beside a link there need be none
@@ -143,17 +145,44 @@ def read_run(path: Path) -> Run:
     kind = _kind_of(predictions, path)
     if made.kind not in (None, kind):
         raise DataError(f"{path}: holds {kind}, its record says {made.kind}; write the run again")
+    locales, predictions = _by_the_rule(path, locales, predictions)
     return Run(path, kind, locales, predictions, made.provenance, made.partial)
+
+
+def _by_the_rule(path: Path, locales: Any, predictions: Any) -> tuple[Any, Any]:
+    """Ids without blanks around them, see `llmrec.data.lists`; in a run, whose places count, none may be missing."""
+    locales, changed = stripped_array(locales)
+    if locales.null_count:
+        row = pc.index(pc.is_null(locales), True).as_py()
+        raise DataError(f"{path}, row {row + 1}: 'locale' is empty; a run has the locale of each session")
+    if pa.types.is_list(predictions.type):
+        lists = predictions.combine_chunks()
+        lists = pa.concat_arrays(lists.chunks) if isinstance(lists, pa.ChunkedArray) else lists
+        flat = lists.flatten()
+        ids, in_lists = stripped_array(flat)
+        if ids is not flat:
+            _refuse_no_ids(path, lists, ids)
+            predictions = pa.chunked_array([list_array(offsets_of(list_lengths(lists)), ids)])
+            changed += in_lists
+    if changed:
+        notice_once(f"{path}: blanks around {changed:,} ids; read without them")
+    return locales, predictions
+
+
+def _refuse_no_ids(path: Path, lists: Any, ids: Any) -> None:
+    for what, wrong in (
+        ("an empty or nan id", pc.and_(pc.is_null(ids), pc.is_valid(lists.flatten()))),
+        ("a control character inside an id", pc.fill_null(pc.match_substring_regex(ids, r"\p{Cc}"), False)),
+    ):
+        if (place := pc.index(wrong, True).as_py()) >= 0:
+            row = int(row_numbers(list_lengths(lists))[place])
+            raise DataError(f"{path}, row {row + 1}: {what} in a ranked list; write ids alone")
 
 
 def _read_table(path: Path) -> Any:
     if not path.is_file():
         raise DataError(f"{path}: no such run; `llmrec rank` and `scripts/gen.py` write them")
-    try:
-        return pq.ParquetFile(path).read()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path}: not a Parquet file ({reason}); it may be cut short: write the run again") from error
+    return parquet_table(path)
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -166,7 +195,7 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 def _read_record(path: Path, table: Any) -> _Record:
     """The record inside a run, or in the sidecar of one that has none inside."""
-    sidecar, held = sidecar_of(path), (table.schema.metadata or {}).get(_RECORD)
+    sidecar, held = sidecar_of(path), (table.schema.metadata or {}).get(MARK)
     beside = sidecar.read_bytes() if sidecar.is_file() else None
     text = beside if held is None else held
     if text is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +10,21 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
+from llmrec.console import notice_once
+from llmrec.data.connection import connected
+from llmrec.data.csv_form import header_of
+from llmrec.data.digests import marked_sessions, sessions_files_fingerprint, sessions_fingerprint
+from llmrec.data.raw import parquet_file, read_raw
+from llmrec.data.sessions import read_sessions_file
+from llmrec.data.staged_targets import stage_columns
 from llmrec.errors import DataError
 
 __all__ = ["Targets", "columns_of", "join_titles", "read_targets"]
 
 # ground truth from elsewhere: the authors' of Task 3, for instance, is a table of products
 _ALIASES: Final = {"next_item": ("gt", "item", "item_id"), "next_title": ("title",)}
+_TEXTS: Final = ("next_title", "title")
 _COLUMNS: Final = ("session_id", "locale", *_ALIASES, *(alias for names in _ALIASES.values() for alias in names))
 
 
@@ -51,31 +56,46 @@ def read_targets(path: Path) -> Targets:
     target, from ``sessions_SPLIT.parquet`` beside it, so that the rows are those of a run.
 
     Raises:
-        DataError: no such file, not Parquet or CSV, neither an item nor a title in it, or a store's targets that are
-            not those of its sessions.
+        DataError: no such file, not Parquet or CSV, neither an item nor a title in it, targets changed since they were
+            written, or a store's targets that are not those of its sessions.
     """
-    table = _in_session_order(path, _read_columns(path, _COLUMNS, "targets"))
+    table = _read_columns(path, _COLUMNS, "targets")
+    table, known = _in_session_order(path, table, _known_sessions(path, table))
     columns = {name: table[name] for name in table.column_names}
     for name, aliases in _ALIASES.items():
         columns.setdefault(name, next((columns[alias] for alias in aliases if alias in columns), None))
     if columns.get("next_item") is None and columns.get("next_title") is None:
         raise DataError(f"{path}: neither 'next_item' nor 'next_title' in it; it holds sessions without their targets")
-    return Targets(path, len(table), columns.get("locale"), columns.get("next_item"), columns.get("next_title"))
+    if columns.get("locale") is None and known is None:
+        notice_once(
+            f"{path}: has no 'locale'; its rows are taken in their order, and nothing tells whether it is right"
+        )
+    return Targets(path, len(table), columns.get("locale"), columns.get("next_item"), columns.get("next_title"), known)
 
 
-def _in_session_order(path: Path, table: Any) -> Any:
+def _known_sessions(path: Path, table: Any) -> str | None:
+    """What the sessions of some targets are known by: by themselves, where they are in the file, or by its mark."""
+    if "prev_items" in columns_of(path) and "locale" in table.column_names:
+        return sessions_files_fingerprint(path)
+    return None if path.suffix.lower() == ".csv" else marked_sessions(path, table)
+
+
+def _in_session_order(path: Path, table: Any, known: str | None) -> tuple[Any, str | None]:
     sessions = path.with_name(path.name.replace("targets_", "sessions_", 1))
-    keys = ("session_id", "locale")
-    if not path.name.startswith("targets_") or not {*keys} <= {*table.column_names} or not sessions.is_file():
-        return table
-    asked = _read_columns(sessions, keys, "sessions")
-    if len(asked.column_names) != len(keys):
-        return table
-    places = pc.index_in(asked["session_id"], value_set=table["session_id"].combine_chunks())
-    if len(places) - places.null_count != len(table):
+    if not path.name.startswith("targets_") or not sessions.is_file():
+        return table, known
+    if not {"session_id", "locale"} <= {*table.column_names, *columns_of(sessions)}:
+        return table, known
+    with connected() as con:
+        asked = con.to_pyarrow(read_sessions_file(con, sessions).select("session_id", "prev_items", "locale"))
+    ids = asked["session_id"].cast(pa.string())
+    places = pc.index_in(ids, value_set=table["session_id"].combine_chunks())
+    found = sessions_fingerprint(asked["prev_items"], asked["locale"])
+    if len(places) - places.null_count != len(table) or known not in (None, found):
         raise DataError(f"{path}: holds other sessions than {sessions.name} beside it; import the data again")
     ordered = table.take(places)
-    return ordered.set_column(ordered.column_names.index("locale"), "locale", asked["locale"])
+    locales = asked["locale"].cast(pa.string())
+    return ordered.set_column(ordered.column_names.index("locale"), "locale", locales), found
 
 
 def join_titles(locales: pa.ChunkedArray, items: pa.ChunkedArray, products: Path) -> pa.ChunkedArray:
@@ -109,42 +129,22 @@ def join_titles(locales: pa.ChunkedArray, items: pa.ChunkedArray, products: Path
 
 
 def _read_columns(path: Path, wanted: Sequence[str], what: str) -> Any:
-    """Those of ``wanted`` that a Parquet or CSV file has, as strings."""
+    """Those of ``wanted`` that a Parquet or CSV file has, as strings; ids by the rule."""
     if not path.is_file():
         raise DataError(f"{path}: no such {what} file; give a Parquet or CSV file")
-    try:
-        table = _read_csv(path, wanted) if path.suffix.lower() == ".csv" else _read_parquet(path, wanted)
-        return table.cast(pa.schema([(name, pa.string()) for name in table.column_names]))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError, csv.Error, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path}: cannot be read ({reason}); give a Parquet or CSV file of {what}") from error
-
-
-def _read_parquet(path: Path, wanted: Sequence[str]) -> Any:
-    file = pq.ParquetFile(path)
-    return file.read(columns=[name for name in wanted if name in file.schema_arrow.names])
+    with connected() as con:
+        raw = read_raw(con, path, ())
+        present = {name: name for name in wanted if name in raw.columns}
+        if not present:
+            raise DataError(f"{path}: none of the columns {', '.join(wanted)} in it; add the header")
+        ids = {name: name for name in present if name not in _TEXTS}
+        staged = stage_columns(con, raw, path, ids, {name: name for name in present if name in _TEXTS})
+        if repaired := con.to_pyarrow(staged.repaired.sum()).as_py():
+            notice_once(f"{path.name}: blanks around ids, or nan for one, in {repaired:,} rows; read without them")
+        table = con.to_pyarrow(staged.select(*present))
+    return table.cast(pa.schema([(name, pa.string()) for name in table.column_names]))
 
 
 def columns_of(path: Path) -> list[str]:
     """Names of the columns of a Parquet or CSV file that `read_targets` has read."""
-    return _csv_header(path) if path.suffix.lower() == ".csv" else list(pq.ParquetFile(path).schema_arrow.names)
-
-
-def _csv_header(path: Path) -> list[str]:
-    with path.open(encoding="utf-8-sig", newline="") as handle:
-        return next(csv.reader(handle), [])
-
-
-def _read_csv(path: Path, wanted: Sequence[str]) -> Any:
-    header = _csv_header(path)
-    present = [name for name in wanted if name in header]
-    if not present:
-        raise DataError(f"{path}: none of the columns {', '.join(wanted)} in its first line; add the header")
-    return pa_csv.read_csv(
-        path,
-        parse_options=pa_csv.ParseOptions(newlines_in_values=True),
-        # everything is text: an id may have leading zeros and a title may be the word NA
-        convert_options=pa_csv.ConvertOptions(
-            include_columns=present, column_types=dict.fromkeys(present, pa.string()), strings_can_be_null=False
-        ),
-    )
+    return header_of(path) if path.suffix.lower() == ".csv" else list(parquet_file(path).schema_arrow.names)

@@ -184,7 +184,7 @@ def test_what_cannot_be_scored_is_named(ranked):
     for name, message in [
         ("bare.parquet", "neither 'next_item' nor 'next_title'"),
         ("none.parquet", "no such targets file"),
-        ("broken.parquet", "cannot be read"),
+        ("broken.parquet", "not a whole Parquet file"),
         ("headless.csv", "add the header"),
         ("empty.csv", "no session has a target"),
     ]:
