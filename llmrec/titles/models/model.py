@@ -23,13 +23,16 @@ from transformers.utils import logging as transformers_logging
 from llmrec.console import busy
 from llmrec.errors import ConfigError, ModelError, require
 from llmrec.files import sha256_of_all
+from llmrec.memory import free_memory, require_memory
 from llmrec.output import atomic_folder
-from llmrec.processes import local_rank
+from llmrec.processes import local_processes, local_rank
 from llmrec.records import Count, read_record, record_text
+from llmrec.titles.models.architectures import Architecture, build_hollow
 
 __all__ = [
     "BASE",
     "ModelCard",
+    "ask_for_weights",
     "build_tiny_mt5",
     "check_length",
     "checkpoint_activations",
@@ -91,6 +94,7 @@ def build_tiny_mt5(vocab_size: int, width: int, layers: int, seed: int) -> Any:
         eos_token_id=1,
         decoder_start_token_id=0,
     )
+    ask_for_weights("the tiny model", config, torch.float32)
     torch.manual_seed(seed)
     model = MT5ForConditionalGeneration(config)
     with torch.no_grad():
@@ -130,17 +134,33 @@ def _loaded(name: str, folder: Path, dtype: torch.dtype, four_bit: bool) -> tupl
         kind = "sequence-to-sequence" if config.is_encoder_decoder else "causal"
         if config.architectures and not any(one.endswith(_WRITERS) for one in config.architectures):
             raise ValueError(f"{config.architectures[0]} writes no text")
+        if not four_bit:  # which go to the GPU, if there is one
+            ask_for_weights(name, config, dtype)
         tokenizer = load_tokenizer(name)
         family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         packed = _four_bit(dtype) if four_bit else {}
         model = family.from_pretrained(
             source, dtype=dtype, trust_remote_code=False, use_safetensors=_has_safetensors(folder), **packed
         )
+    except ConfigError:
+        raise
     except Exception as error:  # the libraries below raise a dozen kinds for a bad file
         reason = " ".join(str(error).split())[:200]
         hint = "the folder may be cut short; train it again" if folder.exists() else "check the name and the network"
         raise ModelError(f"{name}: cannot be loaded as a {kind} model ({reason}); {hint}") from error
     return model, tokenizer
+
+
+def ask_for_weights(name: str, config: Any, dtype: torch.dtype) -> None:
+    """Refuse a model whose weights alone are more than the memory that is there.
+
+    Raises:
+        ConfigError: they are.
+    """
+    hollow = build_hollow(Architecture(name, "", config), dtype)
+    needed = sum(weight.numel() * weight.element_size() for weight in hollow.parameters())
+    way_out = "take a smaller model, or --quantize 4bit with --lora-rank"
+    require_memory(f"{name}: holding its weights", needed, free_memory().shared(local_processes()), way_out)
 
 
 _WRITERS = ("ForConditionalGeneration", "ForCausalLM", "LMHeadModel")

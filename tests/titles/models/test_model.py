@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from llmrec.errors import ModelError
+from llmrec.errors import ConfigError, ModelError
+from llmrec.memory import Free
+from llmrec.titles.models import model as model_module
 from llmrec.titles.models.model import ModelCard, build_tiny_mt5, load_model, read_model_card, save_model
 from llmrec.titles.models.tokenizer import build_tokenizer
 
@@ -67,3 +69,11 @@ def test_a_foreign_card_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "llmrec.json").write_text(json.dumps({"prompt": "plain_v1", "k": 1.0}), encoding="utf-8")
     with pytest.raises(ModelError, match=r"llmrec\.json: damaged .*train the model again"):
         read_model_card(str(tmp_path))
+
+
+def test_weights_that_memory_cannot_hold_are_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_module, "free_memory", lambda: Free(1000, "a test"))
+    with pytest.raises(ConfigError, match=r": holding its weights needs about 1 MiB .*; take a smaller model"):
+        load_model(str(folder))
+    with pytest.raises(ConfigError, match=r"^the tiny model: holding its weights needs"):
+        build_tiny_mt5(400, 32, 1, 0)

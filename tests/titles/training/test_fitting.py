@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +22,7 @@ from llmrec.titles.models.lora import adapt
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.training import fitting
 from llmrec.titles.training.fitting import Cut, fit_training, micro_batches
+from tests.places import ROOT
 
 CONFIG = GenerateConfig(base_model="a folder", batch_size=16, generate_batch_size=24)
 PACKED = replace(CONFIG, pack=True, lora_rank=4)
@@ -112,3 +117,25 @@ def test_layers_that_are_added_up_take_what_they_take_together(
     whole = training.needed(parts, False)
     assert added.states == whole.states
     assert whole.step <= added.step <= 1.05 * whole.step
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "fits"), [(256, True), (1024, False), (1536, False)])
+def test_under_a_limit_it_trains_in_parts_or_ends_in_one_line(width: int, fits: bool, tmp_path: Path) -> None:
+    """A process with 3.5 GiB of addresses, most of which torch's libraries take."""
+    flags = (
+        f"--base-model tiny --tiny-width {width} --tiny-layers 4 --batch-size 256 --max-steps 2 --eval-every 2 "
+        "--validation-sample 50 --limit 20 --log-to none --output-dir out"
+    )
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -v 3700000; exec {sys.executable} {ROOT / 'scripts/gen.py'} {flags}"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == (0 if fits else 2), done.stderr[-2000:]
+    assert ("a step's 256 sessions are computed" in done.stderr) == fits
+    assert (" are free (ulimit -v); " in done.stderr.splitlines()[-1]) != fits
+    assert "Traceback" not in done.stderr
