@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from rich.console import Console, Group, RenderableType
 from rich.progress import (
@@ -42,6 +42,7 @@ __all__ = [
     "busy",
     "complain",
     "heard",
+    "never_silent",
     "notice",
     "notice_once",
     "out",
@@ -165,23 +166,40 @@ class _Words(ProgressColumn):
 
 
 class _Lines(Progress):
-    """Progress for a log file: a line after `FIRST_LINE_S` seconds, and more after gaps that grow to `LINE_EVERY_S`."""
+    """Progress for a log file: a line after ``first_s`` seconds, and more after gaps that grow to `LINE_EVERY_S`.
+
+    Of those inside each other the innermost that has anything to say speaks.
+    """
+
+    running: ClassVar[list[_Lines]] = []
+
+    def __init__(self, *columns: Any, first_s: float | None = None, **settings: Any) -> None:
+        super().__init__(*columns, **settings)
+        self.first_s = FIRST_LINE_S if first_s is None else first_s
 
     def start(self) -> None:
         """Start to write lines."""
         self._over = threading.Event()
+        self.running.append(self)
         threading.Thread(target=self._write, args=(self._over,), daemon=True).start()
 
     def stop(self) -> None:
         """Write no more lines."""
         self._over.set()
+        if self in self.running:
+            self.running.remove(self)
+
+    @property
+    def unfinished(self) -> list[Task]:
+        """Tasks that there is something to say of."""
+        return [task for task in self.tasks if task.visible and not task.finished]
 
     def _write(self, over: threading.Event) -> None:
-        gap = FIRST_LINE_S
+        gap = self.first_s
         while not over.wait(gap):
-            for task in self.tasks:
-                if task.visible and not task.finished:
-                    _say(_line(task))
+            speaking = [one for one in [*self.running] if one.unfinished]
+            for task in self.unfinished if speaking[-1:] == [self] else ():
+                _say(_line(task))
             gap = min(2 * gap, LINE_EVERY_S)
 
 
@@ -214,6 +232,17 @@ def progress_bar(*, transient: bool = False) -> Progress:
         transient=transient,
         disable=not (live and first),
     )
+
+
+@contextmanager
+def never_silent(description: str) -> Iterator[None]:
+    """Where stderr is no terminal, write a line every `LINE_EVERY_S` in which nothing inside shows how far it is."""
+    if stderr.is_terminal or not is_first_process():
+        yield
+        return
+    with _Lines(console=stderr, first_s=LINE_EVERY_S) as bar:
+        bar.add_task(description, total=None, note="")
+        yield
 
 
 @contextmanager

@@ -34,6 +34,27 @@ def test_a_long_wait_is_a_plain_line_every_so_often(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == ""
 
 
+def test_of_bars_inside_each_other_the_innermost_speaks(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.busy("outer"), console.busy("inner"):
+        time.sleep(0.3)
+    assert {line.split(":")[0] for line in capsys.readouterr().err.splitlines()} == {"inner"}
+    with console.busy("outer"), console.progress_bar() as bar:
+        bar.update(bar.add_task("inner", total=1, note=""), completed=1)
+        time.sleep(0.3)
+    assert {line.split(":")[0] for line in capsys.readouterr().err.splitlines()} == {"outer"}
+
+
+def test_a_command_is_never_silent_for_long(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "LINE_EVERY_S", 0.1)
+    with console.never_silent("rank"):
+        time.sleep(0.35)
+    lines = capsys.readouterr().err.splitlines()
+    assert 2 <= len(lines) <= 3
+    assert set(lines) == {"rank: 0:00:00"}
+
+
 def test_work_of_unknown_length_says_how_long_it_has_taken(capsys: pytest.CaptureFixture[str]) -> None:
     with console.progress_bar() as bar:
         bar.add_task("git clone", total=None, note="a repository")

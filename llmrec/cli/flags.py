@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from llmrec.cli.document import tell_result, tell_settings
+from llmrec.console import never_silent
 from llmrec.errors import ConfigError
 from llmrec.settings import claiming, flag_of, load_recipe, resolve
 
@@ -62,7 +63,12 @@ class VerbCommand(TyperCommand):
 
     def real(self) -> Any:
         """The command with its flags."""
-        job, function = self.verb.load()
+        job, run = self.verb.load()
+
+        def function(given: Any) -> Any:
+            with never_silent(self.verb.words):
+                return run(given)
+
         more = (inspect.getdoc(job) or "").partition("\n\n")[2]
         return command_of(job, function, f"{self.verb.summary}\n\n{more}", bare=self.verb.bare)
 
