@@ -26,7 +26,6 @@ __all__ = [
     "Digest",
     "FileName",
     "line_text",
-    "parse_json",
     "parse_record",
     "read_lines",
     "read_record",
@@ -84,14 +83,14 @@ def parse_record(
 ) -> R:
     """A record from its JSON, as `read_record`; ``where`` begins the error; ``line`` is its number among others."""
     try:
-        record = parse_json(content)
+        record = _parsed(content)
         if isinstance(record, dict):
             stated = record.pop(_CHECKSUM, None)
             if format is not None and record["format"] != format:
                 raise error(f"{where}: not a record of '{format}'; {again}")
             if version is not None and isinstance(held := record["version"], int) and held != version:
                 raise error(f"{where}: of version {held}, this llmrec reads {version}; {again}")
-            if stated not in (None, _checksum(record)):
+            if _checksum(record) != stated and stated is not None:  # refuses lone surrogates, too
                 raise ValueError("its checksum is not that of its content")
             if line is not None and record.pop(_LINE, line) != line:  # of before: without
                 raise ValueError("it was another line")
@@ -103,19 +102,6 @@ def parse_record(
         raise error(f"{where}: damaged ({_reason(problem)}); {again}") from problem
     except KeyError as problem:
         raise error(f"{where}: damaged (no {problem}); {again}") from problem
-    return value
-
-
-def parse_json(content: bytes | str) -> Any:
-    """What JSON holds, of ours or from elsewhere; a number that is none (NaN, Infinity) is None.
-
-    Raises:
-        ValueError: not JSON, not UTF-8, a key twice, a number beyond a double, or text that no file can hold.
-        RecursionError: it is nested too deeply.
-    """
-    text = content if isinstance(content, str) else content.decode("utf-8")
-    value = json.loads(text, object_pairs_hook=_mapping, parse_float=_finite, parse_constant=lambda _: None)
-    _canonical(value)
     return value
 
 
@@ -181,6 +167,12 @@ def _content(path: Path, again: str, error: type[LlmrecError]) -> bytes:
     if len(content) > LARGEST:
         raise error(f"{path}: larger than a record can be ({LARGEST >> 20} MiB); {again}")
     return content
+
+
+def _parsed(content: bytes | str) -> Any:
+    """What JSON holds; a number that is none (NaN, -Infinity, as they were written before) is None."""
+    text = content if isinstance(content, str) else content.decode("utf-8")
+    return json.loads(text, object_pairs_hook=_mapping, parse_float=_finite, parse_constant=lambda _: None)
 
 
 def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ the last rows that reached the disk; the target appears, or is replaced, when ev
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import time
@@ -24,11 +25,11 @@ from llmrec.console import notice, progress_bar
 from llmrec.data.connection import connected
 from llmrec.data.digests import content_digest
 from llmrec.data.products import read_products_file
-from llmrec.errors import DataError, StoreError
+from llmrec.errors import DataError, ModelError, StoreError
 from llmrec.evaluation.provenance import collect_provenance
-from llmrec.files import known_sha256
+from llmrec.files import known_sha256, sha256_of
 from llmrec.output import atomic_file, check, disk_errors, put_in_place
-from llmrec.records import Count, read_record, write_record
+from llmrec.records import Count, Digest, read_record, write_record
 from llmrec.settings import claiming
 from llmrec.text.encoders.base import Encoder
 from llmrec.text.encoders.embeddings_folder import (
@@ -73,8 +74,19 @@ class _Settings:
 
 
 @dataclass(frozen=True)
+class _Begun:
+    """What an unfinished run is of, and the checksum of the products that it reads."""
+
+    settings: _Settings
+    source_sha256: Digest
+
+
+@dataclass(frozen=True)
 class _Progress:
+    """Rows that are on the disk, and the checksum of the vectors' file up to there."""
+
     rows: Count
+    vectors_sha256: Digest
 
 
 _SCHEMA: Final = pa.schema([(name, pa.string()) for name in COLUMNS])
@@ -144,15 +156,15 @@ def _prepare(job: EmbedJob, work: Path, template: Prompt, encoder: Encoder | Non
             notice(f"{job.out} holds these embeddings already")
             return
         if work.is_dir():
-            if _read(work / SETTINGS, _Settings) == settings and (work / SOURCE).is_file():
+            if _is_whole(work, settings):
                 notice(f"going on at product {_rows_done(work):,} of {num:,}")
                 return
-            notice("an unfinished run with other settings, encoder or products is thrown away")
+            notice("an unfinished run with other settings, encoder or products, or a damaged one, is thrown away")
             shutil.rmtree(work)
         work.mkdir(parents=True)
         try:
             con.to_parquet(products.select(*dict.fromkeys((*COLUMNS, *template_columns(template)))), work / SOURCE)
-            write_record(work / SETTINGS, settings)
+            write_record(work / SETTINGS, _Begun(settings, sha256_of(work / SOURCE)))
         except BaseException:  # nothing yet that a run could go on with
             shutil.rmtree(work, ignore_errors=True)
             raise
@@ -173,13 +185,40 @@ def _read(file: Path, cls: type[R]) -> R | None:
         return None
 
 
+def _is_whole(work: Path, settings: _Settings) -> bool:
+    """Whether an unfinished run is of these settings and can be gone on with."""
+    begun, source = _read(work / SETTINGS, _Begun), work / SOURCE
+    if begun is None or begun.settings != settings or not source.is_file():
+        return False
+    try:
+        _ = load_saved_encoder(work / ENCODER) if (work / ENCODER).exists() else None
+    except ModelError:
+        return False
+    return begun.source_sha256 == sha256_of(source)
+
+
 def _settings(work: Path) -> _Settings:
-    return read_record(work / SETTINGS, _Settings, "give the same command again")
+    return read_record(work / SETTINGS, _Begun, "give the same command again").settings
 
 
 def _rows_done(work: Path) -> int:
-    done, file = _read(work / PROGRESS, _Progress), work / VECTORS
-    return done.rows if done is not None and file.is_file() and done.rows <= _settings(work).num else 0
+    done, file, num = _read(work / PROGRESS, _Progress), work / VECTORS, _settings(work).num
+    if done is None or not file.is_file() or done.rows > num:
+        return 0
+    return done.rows if _digest(file, done.rows, num).hexdigest() == done.vectors_sha256 else 0
+
+
+def _digest(file: Path, rows: int, num: int) -> Any:
+    """SHA-256 of the first bytes of a file of ``num`` vectors: its head and some rows."""
+    digest = hashlib.sha256()
+    with file.open("rb") as handle:
+        head = 10 + int.from_bytes(handle.read(10)[8:], "little")  # NPY 1.0: its length is in the last two of ten bytes
+        left = head + (file.stat().st_size - head) // num * rows
+        handle.seek(0)
+        while part := handle.read(min(left, 1 << 20)):
+            digest.update(part)
+            left -= len(part)
+    return digest
 
 
 def _fitted(job: EmbedJob, work: Path, template: Prompt, shares: ProcessGroup) -> Encoder:
@@ -219,14 +258,14 @@ def _encode(work: Path, encoder: Encoder, template: Prompt, shares: ProcessGroup
     num = _settings(work).num
     first = _rows_done(work)
     file = work / VECTORS
-    if shares.is_main and not file.is_file():
+    if shares.is_main and not first:
         _make_vectors(file, num, encoder.dim)
     shares.wait()
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(progress_bar())
         task = bar.add_task("products → vectors", total=num, completed=first, note="", visible=shares.is_main)
         handle = stack.enter_context(file.open("r+b")) if shares.is_main else None
-        saved = time.monotonic()
+        saved, digest = time.monotonic(), _digest(file, first, num)
         for start, batch in _batches(work, first, CHUNK * shares.num_processes):
             texts = render_texts(template, batch)
             distinct = list(dict.fromkeys(texts))  # a title that several products have is encoded once
@@ -234,13 +273,13 @@ def _encode(work: Path, encoder: Encoder, template: Prompt, shares: ProcessGroup
             vectors = shares.encode(encoder, distinct)
             refuse_odd_vectors(vectors, encoder.name)
             if handle is not None:
-                _write_rows(handle, vectors[[place[text] for text in texts]], start, num)
+                _write_rows(handle, vectors[[place[text] for text in texts]], start, num, digest)
                 if time.monotonic() - saved > SAVE_EVERY_S:
-                    _save_progress(work, handle, start + len(batch))
+                    _save_progress(work, handle, _Progress(start + len(batch), digest.hexdigest()))
                     saved = time.monotonic()
             bar.update(task, completed=start + len(batch))
         if handle is not None:
-            _save_progress(work, handle, num)
+            _save_progress(work, handle, _Progress(num, digest.hexdigest()))
 
 
 def _make_vectors(file: Path, num: int, dim: int) -> None:
@@ -250,17 +289,19 @@ def _make_vectors(file: Path, num: int, dim: int) -> None:
         handle.truncate(handle.tell() + num * dim * 4)
 
 
-def _write_rows(handle: IO[bytes], vectors: Floats, start: int, num: int) -> None:
+def _write_rows(handle: IO[bytes], vectors: Floats, start: int, num: int, digest: Any) -> None:
     """Write rows at their place: a memory map would count as memory of this process."""
     width = vectors.shape[1] * 4
     handle.seek(-(num - start) * width, os.SEEK_END)
-    handle.write(np.ascontiguousarray(vectors, dtype="<f4").data)
+    content = np.ascontiguousarray(vectors, dtype="<f4").data
+    handle.write(content)
+    digest.update(content)
 
 
-def _save_progress(work: Path, handle: IO[bytes], rows: int) -> None:
+def _save_progress(work: Path, handle: IO[bytes], done: _Progress) -> None:
     handle.flush()
     os.fsync(handle.fileno())
-    write_record(work / PROGRESS, _Progress(rows))
+    write_record(work / PROGRESS, done)
 
 
 def _finish(

@@ -102,6 +102,29 @@ job.run_embed_job(job.EmbedJob(products=Path(sys.argv[1]), out=Path(sys.argv[2])
     assert not progress.parent.exists()
 
 
+@pytest.mark.parametrize("damaged", ["source.parquet", "vectors.npy", "settings.json", "progress.json", "encoder"])
+def test_an_unfinished_run_that_was_damaged_is_not_gone_on_with(
+    products: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str
+) -> None:
+    whole = run_embed_job(EmbedJob(products=products, out=tmp_path / "whole", dim=8))
+    work = tmp_path / ".out.partial"
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(embed_job, "_finish", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run_embed_job(EmbedJob(products=products, out=tmp_path / "out", dim=8))
+    file = work / damaged if damaged != "encoder" else work / "encoder" / "arrays.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-40] ^= 1
+    file.write_bytes(content)
+    again = run_embed_job(EmbedJob(products=products, out=tmp_path / "out", dim=8))
+    np.testing.assert_array_equal(again.vectors, whole.vectors)
+    assert again.products == whole.products
+
+
 def test_what_is_there_is_not_made_again_and_other_settings_are_said(
     products: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
