@@ -66,15 +66,20 @@ def main(argv: list[str] | None = None) -> int:
             started = time.monotonic()
             tallies.append(work())
             seconds = time.monotonic() - started
+            _keep(asked, tallies)
             sys.stderr.write(f"{tallies[-1].family}: {dict(tallies[-1].counts)} in {seconds:.1f} s\n")
     finally:
         if asked.shop is None:
             shutil.rmtree(made, ignore_errors=True)
     sys.stdout.write(report(tallies) + "\n")
+    return int(any(tally.findings for tally in tallies))
+
+
+def _keep(asked: argparse.Namespace, tallies: list[Tally]) -> None:
+    """Write what there is so far: a long run may be stopped."""
     if asked.json is not None:
         record = {"seed": asked.seed, "mutations": asked.mutations, "parts": [tally.record() for tally in tallies]}
         asked.json.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return int(any(tally.findings for tally in tallies))
 
 
 def _start_again(argv: list[str] | None) -> None:
