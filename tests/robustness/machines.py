@@ -12,9 +12,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -146,7 +145,9 @@ def _machines() -> Iterator[Machine]:
         for encoding in ("ascii", "latin-1", "cp1252", "shift-jis"):
             yield Machine(f"stdout in {encoding}, {name}", words, expected=("answered",), stream=_in(encoding))
     for words in (*WRITERS, *FOLDERS):
-        verb = " ".join(words.split()[:2])
+        said = words.split()
+        flag = said[said.index("%") - 1]
+        verb = " ".join([one for one in said[:2] if one[0].isalpha()] + [flag] * flag.startswith("--"))
         yield from _outputs(verb, words, words in FOLDERS)
 
 
@@ -180,15 +181,21 @@ def _outputs(verb: str, words: str, folder: bool) -> Iterator[Machine]:
 MACHINES: Final = tuple(_machines())
 
 
-def machines(shop: Shop, name: str | None = None) -> Tally:
-    """Run the commands on odd machines."""
+def machines(shop: Shop, wanted: Collection[str] = ()) -> Tally:
+    """Run the commands on odd machines; those of some names, or all."""
     tally = Tally("machines", Counter(), [])
     for machine in MACHINES:
-        if name in (None, machine.name):
+        if not wanted or machine.name in wanted:
             _judge(tally, machine, shop)
-    if name is None:
-        for disk in (_disk_full, _disk_read_only, _links, _locale_c):
-            disk(tally, shop)
+    for what, names, try_one in (
+        ("disk full", _DISK_DEEDS, _disk_full),
+        ("disk read-only", _DISK_DEEDS, _disk_read_only),
+        ("through a link", _LINKED, _link),
+        ("LC_ALL=C", ("similar",), _locale_c),
+    ):
+        for name in names:
+            if not wanted or f"{what}, {name}" in wanted:
+                try_one(tally, f"{what}, {name}", name, shop)
     return tally
 
 
@@ -292,31 +299,28 @@ _DISK_DEEDS: Final = (
 )
 
 
-def _disk_full(tally: Tally, shop: Shop) -> None:
+def _disk_full(tally: Tally, what: str, name: str, shop: Shop) -> None:
     """A disk with room for the old output and a little more."""
-    for name in _DISK_DEEDS:
-        deed = DEEDS[name]
-        with _disk("size=32m") as disk:
-            if disk is None:
-                return
-            folder = disk / "work"
-            folder.mkdir()
-            forked(partial(deed.prepare, folder, shop, True), 120)
-            before = forked(partial(deed.look, folder, shop), 60)
-            _fill(disk / "filler", 1 << 12)
-            outcome = forked(partial(deed.act, folder, shop), 120)
-            (disk / "filler").unlink()
-            after = forked(partial(deed.look, folder, shop), 60)
-            wrong = (
-                None
-                if outcome.kind == "refused" and "full" in outcome.message
-                else f"{outcome.kind}: {outcome.message}"
-            )
-            if wrong is None and after != before:
-                wrong = "the old output is another"
-            if wrong is None and (left := leftovers(disk, set())):
-                wrong = f"left: {', '.join(left)}"
-            _count(tally, f"disk full, {name}", outcome, wrong)
+    deed = DEEDS[name]
+    with _disk("size=32m") as disk:
+        if disk is None:
+            return
+        folder = disk / "work"
+        folder.mkdir()
+        forked(partial(deed.prepare, folder, shop, True), 120)
+        before = forked(partial(deed.look, folder, shop), 60)
+        _fill(disk / "filler", 1 << 12)
+        outcome = forked(partial(deed.act, folder, shop), 120)
+        (disk / "filler").unlink()
+        after = forked(partial(deed.look, folder, shop), 60)
+        wrong = None
+        if outcome.kind != "refused" or "full" not in outcome.message:
+            wrong = f"{outcome.kind}: {outcome.message}"
+        elif after != before:
+            wrong = "the old output is another"
+        elif left := leftovers(disk, set()):
+            wrong = f"left: {', '.join(left)}"
+        _count(tally, what, outcome, wrong)
 
 
 def _fill(path: Path, leave: int) -> None:
@@ -329,54 +333,49 @@ def _fill(path: Path, leave: int) -> None:
     os.truncate(path, path.stat().st_size - leave)
 
 
-def _disk_read_only(tally: Tally, shop: Shop) -> None:
-    for name in _DISK_DEEDS:
-        deed = DEEDS[name]
-        with _disk("size=32m") as disk:
-            if disk is None:
-                return
-            folder = disk / "work"
-            folder.mkdir()
-            forked(partial(deed.prepare, folder, shop, True), 120)
-            subprocess.run(["mount", "-o", "remount,ro", disk], capture_output=True, check=False)
-            started = time.monotonic()
-            outcome = forked(partial(deed.act, folder, shop), 120)
-            wrong = (
-                None
-                if outcome.kind == "refused" and "full" not in outcome.message
-                else f"{outcome.kind}: {outcome.message}"
-            )
-            _count(
-                tally, f"disk read-only, {name}", outcome, wrong and f"{wrong} after {time.monotonic() - started:.1f} s"
-            )
+def _disk_read_only(tally: Tally, what: str, name: str, shop: Shop) -> None:
+    """A disk that cannot be written, which is not called full."""
+    deed = DEEDS[name]
+    with _disk("size=32m") as disk:
+        if disk is None:
+            return
+        folder = disk / "work"
+        folder.mkdir()
+        forked(partial(deed.prepare, folder, shop, True), 120)
+        subprocess.run(["mount", "-o", "remount,ro", disk], capture_output=True, check=False)
+        outcome = forked(partial(deed.act, folder, shop), 120)
+        fine = outcome.kind == "refused" and "full" not in outcome.message
+        _count(tally, what, outcome, None if fine else f"{outcome.kind}: {outcome.message}")
 
 
-def _links(tally: Tally, shop: Shop) -> None:
+_LINKED: Final = ("rank", "rank save", "import", "embed", "evaluate", "results", "holdout")
+
+
+def _link(tally: Tally, what: str, name: str, shop: Shop) -> None:
     """A symlink's target is what is replaced, in its own folder, and the link stays."""
-    for name in ("rank", "rank save", "import", "embed", "evaluate", "results", "holdout"):
-        deed = DEEDS[name]
-        with tempfile.TemporaryDirectory(prefix="attack-") as place:
-            there, here = Path(place) / "there", Path(place) / "here"
-            there.mkdir()
-            here.mkdir()
-            forked(partial(deed.prepare, there, shop, True), 120)
-            before = forked(partial(deed.look, there, shop), 60)
-            for output in deed.outputs:
-                if not output.endswith("run.json"):
-                    (here / output).symlink_to(there / output)
-            outcome = forked(partial(deed.act, here, shop), 120)
-            after = forked(partial(deed.look, there, shop), 60)
-            wrong = None
-            if outcome.kind != "answered":
-                wrong = f"{outcome.kind}: {outcome.message}"
-            elif not (here / deed.outputs[0]).is_symlink():
-                wrong = "the link is gone"
-            elif after == before or after.kind != "answered":
-                wrong = f"the target is not replaced: {after.kind} {after.message}"
-            _count(tally, f"through a link, {name}", outcome, wrong)
+    deed = DEEDS[name]
+    with tempfile.TemporaryDirectory(prefix="attack-") as place:
+        there, here = Path(place) / "there", Path(place) / "here"
+        there.mkdir()
+        here.mkdir()
+        forked(partial(deed.prepare, there, shop, True), 120)
+        before = forked(partial(deed.look, there, shop), 60)
+        for output in deed.outputs:
+            if output != "run.json":
+                (here / output).symlink_to(there / output)
+        outcome = forked(partial(deed.act, here, shop), 120)
+        after = forked(partial(deed.look, there, shop), 60)
+        wrong = None
+        if outcome.kind != "answered":
+            wrong = f"{outcome.kind}: {outcome.message}"
+        elif not (here / deed.outputs[0]).is_symlink():
+            wrong = "the link is gone"
+        elif after == before or after.kind != "answered":
+            wrong = f"the target is not replaced: {after.kind} {after.message}"
+        _count(tally, what, outcome, wrong)
 
 
-def _locale_c(tally: Tally, shop: Shop) -> None:
+def _locale_c(tally: Tally, what: str, name: str, shop: Shop) -> None:
     """The whole program under LC_ALL=C, in an interpreter of its own."""
     words = SIMILAR.replace("$", str(shop.root)).split()
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -385,4 +384,4 @@ def _locale_c(tally: Tally, shop: Shop) -> None:
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, env=environment, check=False)
     kind = "answered" if done.returncode == 0 else "traceback"
     wrong = None if done.returncode == 0 else done.stderr.decode(errors="replace").splitlines()[-1]
-    _count(tally, "LC_ALL=C, similar", Outcome(kind), wrong)
+    _count(tally, what, Outcome(kind), wrong)

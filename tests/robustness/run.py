@@ -113,7 +113,7 @@ def _works(asked: argparse.Namespace, shop: Shop) -> Iterator[Callable[[], Tally
         if "pairs" in asked.part and (not wanted or f"{one} | {two}" in wanted):
             yield partial(interleave, DEEDS[one], DEEDS[two], shop, False, which)
     if "machines" in asked.part:
-        yield lambda: machines(shop, wanted[0] if wanted else None)
+        yield lambda: machines(shop, wanted)
     if "bytes" in asked.part:
         yield lambda: guided(shop.root, asked.seconds, asked.seed)
 
