@@ -6,6 +6,7 @@ Hypothesis draws the bytes in the tests; Atheris, where it is installed, follows
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import os
 import subprocess
@@ -14,7 +15,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from tests.robustness.suite import Finding, Tally
 
@@ -152,8 +153,10 @@ def _atheris(name: str) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["llmrec"]):
-        pass
-    reader: Any = READERS[name]
+        for module in ("rankers.sessions", "reporting.standings", "paper.reproduction.records", "text.prompts"):
+            importlib.import_module(f"llmrec.{module}")
+        importlib.import_module("llmrec.titles.lab.answers")
+    reader = READERS[name]
     atheris.Setup([sys.argv[0], *sys.argv[2:]], lambda data: tried(reader, data))
     atheris.Fuzz()
 

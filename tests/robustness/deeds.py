@@ -153,10 +153,14 @@ def _tune(folder: Path, shop: Shop) -> object:
 
 
 def _recipe(folder: Path, shop: Shop) -> Any:
+    """A search that goes on draws other trials: how many there are counts, and that the recipe can be ranked with."""
     import yaml
 
     recipe = yaml.safe_load((folder / "tuned.yaml").read_text(encoding="utf-8"))
-    return [recipe["settings"], recipe["scores"]["trials"]]
+    store = shop / "store"
+    command("rank", "covisit", "--recipe", folder / "tuned.yaml", "--train", store / "sessions_development.parquet",
+            "--save", folder.parent / "tuned")  # fmt: skip
+    return [sorted(recipe["settings"]), recipe["scores"]["trials"]]
 
 
 def _evaluate(name: str) -> Act:
