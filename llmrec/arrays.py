@@ -64,8 +64,13 @@ def open_npy(path: Path) -> NDArray[Any]:
         OSError: there is none.
         ValueError: the file is cut short, longer than its array, or none of numbers.
     """
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not isinstance(array, np.memmap) or array.offset + array.nbytes != path.stat().st_size:
+    try:
+        array: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="r")
+    except OSError:
+        raise
+    except Exception as error:  # its header is Python's text, of which numpy makes what it can
+        raise ValueError(f"{path.name} has no header of an array") from error
+    if array.offset + array.nbytes != path.stat().st_size:
         raise ValueError(f"{path.name} is longer or shorter than its array")
     return array
 

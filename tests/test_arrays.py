@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from llmrec.arrays import checked
+from llmrec.arrays import checked, open_npy
 
 NAN, INF = float("nan"), float("inf")
 
@@ -57,3 +58,26 @@ def test_nan_may_stand_for_no_value_but_infinity_may_not() -> None:
 def test_a_name_that_is_not_there_is_no_array() -> None:
     with pytest.raises(KeyError):
         checked({}, "codes", "int32", (None,))
+
+
+def test_an_array_file_is_mapped_and_is_nothing_but_its_array(tmp_path: Path) -> None:
+    file = tmp_path / "groups.npy"
+    np.save(file, np.arange(6, dtype=np.int32))
+    whole = file.read_bytes()
+    assert open_npy(file).tolist() == [0, 1, 2, 3, 4, 5]
+    header = whole.index(b"{")
+    odd = [
+        whole[:-1],
+        whole + b"\0",
+        b"",
+        whole.replace(b"(6,)", b"(9,)"),
+        whole.replace(b"(6,), ", b"(6**9)"),
+        whole.replace(b"(6,)", b"(((("),  # the end of a text that never ends
+        whole[:header] + b"\xff" + whole[header + 1 :],
+        whole.replace(b"'<i4'", b"'|O' "),  # objects are pickled
+        b"PK\x03\x04" + whole,
+    ]
+    for content in odd:
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=r"groups\.npy"):
+            open_npy(file)

@@ -18,10 +18,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import torch
 from accelerate.utils import broadcast
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from llmrec.console import notice, progress_bar
+from llmrec.errors import ModelError
 from llmrec.output import atomic_file
 from llmrec.settings import deciding
 from llmrec.training import checkpoint
@@ -130,8 +132,13 @@ class Task:
 
     def restore(self, folder: Path | None) -> None:
         """Load the state that was kept; every process calls this."""
-        kept = self.best if folder is None else load_file(folder / WEIGHTS)
-        self.plain.load_state_dict(self.plain.state_dict() | kept)
+        if folder is None:
+            self.plain.load_state_dict(self.plain.state_dict() | self.best)
+            return
+        try:
+            self.plain.load_state_dict(self.plain.state_dict() | load_file(folder / WEIGHTS))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise ModelError(f"{folder / WEIGHTS}: cannot be read; start over without --resume") from error
 
 
 @dataclass

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
-from llmrec.errors import ConfigError
+from llmrec.errors import ConfigError, ModelError
 from llmrec.memory import Free
 from llmrec.rankers.neural import train
 from llmrec.rankers.neural.models_by_name import Gru4Rec
@@ -73,6 +73,16 @@ def test_resuming_with_other_settings_is_refused(tmp_path: Path) -> None:
     other = dataclasses.replace(SETTINGS, learning_rate=0.02)
     with pytest.raises(ConfigError, match=r"made with learning_rate 0\.01, now 0\.02"):
         Gru4Rec(other).fit(training_sessions(), folder=tmp_path, resume=True)
+
+
+def test_kept_weights_that_are_not_the_models_are_one_line(tmp_path: Path) -> None:
+    Gru4Rec(SETTINGS).fit(training_sessions(), folder=tmp_path)
+    file = tmp_path / "weights.safetensors"
+    kept = load_file(file)
+    for change in (b"cut short", {**kept, "another": torch.ones(2)}, {**kept, next(iter(kept)): torch.ones(2)}):
+        file.write_bytes(change if isinstance(change, bytes) else save(change))
+        with pytest.raises(ModelError, match=r"weights\.safetensors: cannot be read; start over without"):
+            Gru4Rec(SETTINGS).fit(training_sessions(), folder=tmp_path, resume=True)
 
 
 def told_of(free: float, ranker: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,12 +18,13 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # as everybody writes it
 
-from llmrec.arrays import Floats, Ints
-from llmrec.errors import ConfigError, DataError
+from llmrec.arrays import Floats, Ints, checked
+from llmrec.errors import ConfigError, DataError, ModelError
 from llmrec.output import atomic_file
 from llmrec.ragged import offsets_of
 from llmrec.text.encoders.learning.pairs import Pairs
@@ -182,7 +183,7 @@ class _PairTask(Task):
         if self.finder is None:
             raise ConfigError("hard_negatives needs an index; give train_encoder a finder")
         if not anew:  # resumed within an epoch
-            self.mined = load_file(self.folder / MINED)["negatives"].numpy()
+            self.mined = _mined(self.folder / MINED, self.plain.num_items)
             return
         vectors = self.plain.vectors()
         nearest, num = self.finder(vectors), min(self.settings.hard_negatives, len(vectors) - 1)
@@ -195,12 +196,20 @@ class _PairTask(Task):
             self.mined[rows[:, 0]] = np.take_along_axis(found, order, axis=1)
         if self.accelerator.is_main_process:
             with atomic_file(self.folder / MINED) as temporary:
-                save_file({"negatives": torch.from_numpy(self.mined)}, temporary)
+                save_file({"negatives": self.mined}, temporary)
 
     def weights(self) -> dict[str, Tensor]:
         """What is learnt: a frozen base stays out."""
         learnt = {name for name, value in self.plain.named_parameters() if value.requires_grad}
         return {name: one for name, one in self.plain.state_dict().items() if name in learnt}
+
+
+def _mined(file: Path, num_items: int) -> NDArray[np.int64]:
+    """Negatives that were mined before the training was killed."""
+    try:
+        return checked(load_file(file), "negatives", "int64", (num_items, None), least=0, most=num_items - 1)
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise ModelError(f"{file}: missing or damaged; start over without --resume") from error
 
 
 def contrastive_loss(
