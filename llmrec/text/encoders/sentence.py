@@ -19,6 +19,7 @@ from sentence_transformers import SentenceTransformer
 from llmrec.arrays import Floats
 from llmrec.console import busy
 from llmrec.errors import ConfigError, ModelError, require
+from llmrec.memory import free_memory, largest_fitting, require_memory
 from llmrec.text.encoders.base import ENCODER, EncoderRecord, encode_texts
 from llmrec.text.encoders.learning.trainable import TrainableEncoder
 from llmrec.text.encoders.settings import Precision
@@ -37,6 +38,8 @@ __all__ = [
 
 KIND: Final = "sentence-transformers"
 MODEL: Final = "model"
+MOST_TOKENS: Final = 512  # of a text, where a model does not say
+SMALL: Final = 1 << 26  # bytes that nobody is asked about
 
 
 class SentenceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -157,11 +160,36 @@ class SentenceEncoder:
     def _encode(self, texts: list[str], prefix: str) -> Floats:
         clean = [text.encode("utf-8", "replace").decode() for text in texts]  # a tokenizer refuses lone surrogates
         vectors = self.model.encode(
-            clean, prompt=prefix or None, batch_size=self.batch_size, convert_to_tensor=True, show_progress_bar=False
+            clean,
+            prompt=prefix or None,
+            batch_size=self._at_once(clean, prefix),
+            convert_to_tensor=True,
+            show_progress_bar=False,
         )
         # length 1 again in fp32: bf16 rounds lengths by as much as a hundredth
         whole: Floats = vectors.float().cpu().numpy()[:, : self.dim]
         return whole
+
+    def _at_once(self, texts: list[str], prefix: str) -> int:
+        """Texts of a batch: those asked for, or as many of the longest as fit in memory.
+
+        Raises:
+            ConfigError: not even one fits.
+        """
+        settings = getattr(getattr(self.model[0], "auto_model", None), "config", None)
+        if settings is None or not hasattr(settings, "intermediate_size"):
+            return self.batch_size  # no transformer of torch's
+        characters = max(map(len, texts), default=0) + len(prefix)
+        tokens = min(4 * characters + 2, self.model.max_seq_length or MOST_TOKENS)  # a character has at most 4 bytes
+        numbers = 3 * settings.intermediate_size + 8 * settings.hidden_size + 3 * settings.num_attention_heads * tokens
+        if 4 * min(len(texts), self.batch_size) * tokens * numbers < SMALL:
+            return self.batch_size
+        free = free_memory(self.model.device)
+        fitting = largest_fitting(self.batch_size, lambda size: 4 * size * tokens * numbers, free)
+        if fitting < 1:
+            what = f"a vector of a text of {characters:,} characters by {self.name}"
+            require_memory(what, 4 * tokens * numbers, free, "take a smaller --encoder, or free some")
+        return fitting
 
 
 class TrainableSentenceEncoder(TrainableEncoder):

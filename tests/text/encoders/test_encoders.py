@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from llmrec.errors import ModelError
+from llmrec.errors import ConfigError, ModelError
+from llmrec.memory import Free
+from llmrec.text.encoders import sentence
 from llmrec.text.encoders.base import ENCODER, Encoder, unit_rows
 from llmrec.text.encoders.registry import load_encoder, load_saved_encoder
 from llmrec.text.encoders.sentence import SentenceEncoder
@@ -124,6 +126,19 @@ def test_a_narrower_vector_is_the_first_numbers_of_the_whole(tmp_path: Path) -> 
     cut /= np.linalg.norm(cut, axis=1, keepdims=True)
     np.testing.assert_allclose(narrow.encode_documents(TITLES), cut, atol=1e-5)
     assert whole.fingerprint() != narrow.fingerprint()
+
+
+def test_texts_are_encoded_as_few_at_once_as_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = load_encoder(str(tiny_transformer(tmp_path / "tiny")), precision="fp32")
+    whole = encoder.encode_documents(TITLES)
+    monkeypatch.setattr(sentence, "SMALL", 0)
+    monkeypatch.setattr(sentence, "free_memory", lambda _: Free(1_000_000, "a test"))  # three texts of 64 tokens
+    assert isinstance(encoder, SentenceEncoder)
+    assert encoder._at_once(TITLES, "") == 3
+    np.testing.assert_allclose(encoder.encode_documents(TITLES), whole, atol=1e-5)
+    monkeypatch.setattr(sentence, "free_memory", lambda _: Free(1_000, "a test"))
+    with pytest.raises(ConfigError, match=r"^a vector of a text of 28 characters by .* needs about 1 MiB"):
+        encoder.encode_documents(TITLES)
 
 
 def test_a_row_of_nothing_stays_or_gets_a_direction() -> None:
