@@ -125,7 +125,8 @@ def _number_of(error: Exception, target: Path) -> int | None:
     """What the system said: DuckDB, Arrow, torch and safetensors each report a full disk in their own way."""
     number = getattr(error, "errno", None)
     if number is None:
-        named = [one for one in _TEXTS if os.strerror(one) in str(error)]
+        known = (*_TEXTS, *(_PLACE if str(_resolved(target).parent) in str(error) else ()))
+        named = [one for one in known if os.strerror(one) in str(error)]
         return named[0] if named else errno.ENOSPC if _is_full(target) else None
     if number == errno.ENOENT:  # of a file to be read it is no matter of the disk
         name, real = Path(os.fsdecode(getattr(error, "filename", None) or "")), _resolved(target)

@@ -116,6 +116,10 @@ def test_what_the_system_says_is_told_apart(tmp_path: Path, number: int, said: s
 def test_a_library_that_only_says_it_in_words_is_understood(tmp_path: Path) -> None:
     with pytest.raises(DiskError, match="quota"), disk_errors(tmp_path / "a"):
         raise RuntimeError("cannot write: Disk quota exceeded")
+    with pytest.raises(DiskError, match="Input/output error"), disk_errors(tmp_path / "a"):
+        raise RuntimeError(f"{tmp_path}/.a.partial/x: Input/output error")
+    with pytest.raises(RuntimeError, match="elsewhere"), disk_errors(tmp_path / "a"):
+        raise RuntimeError("elsewhere: Permission denied")
     with pytest.raises(RuntimeError, match="a bug"), disk_errors(tmp_path / "a"):
         raise RuntimeError("a bug")
 
