@@ -124,3 +124,16 @@ def test_an_ended_process_leaves_no_temporaries(number: signal.Signals, status: 
     assert process.returncode == status
     assert "Traceback" not in told
     assert [path.name for path in tmp_path.iterdir() if "lock" not in path.name] == []
+
+
+def test_an_interrupt_while_modules_load_is_quiet() -> None:
+    program = (
+        "import sys\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'llmrec.console': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        "from llmrec.cli import main"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")

@@ -219,3 +219,13 @@ def test_a_key_that_no_header_can_carry_is_one_line(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ConfigError, match="LLMREC_API_KEY holds a character") as caught:
         ChatServer("http://localhost/v1", timeout_s=1, retries=0)
     assert "geheim" not in str(caught.value)
+
+
+def test_a_redirect_to_another_host_gets_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMREC_API_KEY", "sk-very-secret")
+    with serving(ChatFaults()) as other:
+        away = lambda handler: handler.reply(307, "", location=f"{other.url}/chat/completions")  # noqa: E731
+        with serving(ChatFaults([away, away])) as server:
+            for url in (server.url, server.url.replace("//", "//user:pass-word@")):
+                assert ask(url, retries=0).text == "Mouse"
+        assert other.authorizations == {None}
