@@ -27,7 +27,7 @@ from llmrec.titles.models.card import DEFAULTS, ModelCard, decide_card
 from llmrec.titles.models.lora import open_model
 from llmrec.titles.models.model import check_length
 from llmrec.titles.settings import GenerateConfig
-from llmrec.training.devices import name_processor
+from llmrec.training.devices import launch_errors, name_processor
 from llmrec.training.trackers import tracker_names
 
 __all__ = ["LABELLED_SPLITS", "Job", "prepare_job", "refuse_fp16"]
@@ -160,11 +160,12 @@ def _accelerator(folder: Path) -> Any:
     handlers = [InitProcessGroupKwargs(backend="gloo")] if several and not torch.cuda.is_available() else []
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    return Accelerator(
-        kwargs_handlers=handlers,
-        project_config=ProjectConfiguration(project_dir=str(folder)),
-        step_scheduler_with_optimizer=False,
-    )
+    with launch_errors():
+        return Accelerator(
+            kwargs_handlers=handlers,
+            project_config=ProjectConfiguration(project_dir=str(folder)),
+            step_scheduler_with_optimizer=False,
+        )
 
 
 def refuse_fp16(accelerator: Any) -> None:

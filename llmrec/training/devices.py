@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-__all__ = ["name_processor", "new_accelerator"]
+from llmrec.errors import ConfigError
+
+__all__ = ["launch_errors", "name_processor", "new_accelerator"]
 
 
 def name_processor() -> None:
@@ -25,4 +29,21 @@ def new_accelerator() -> Any:
     from accelerate.utils import DistributedDataParallelKwargs
 
     name_processor()
-    return Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+    with launch_errors():
+        return Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+
+
+@contextmanager
+def launch_errors() -> Iterator[None]:
+    """Turn what accelerate or torch say of a launcher's settings that they cannot use into one line.
+
+    Raises:
+        ConfigError: the environment holds such a setting.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"the environment has a launcher's setting that cannot be used ({reason}); unset it, or use accelerate launch"
+        ) from error

@@ -38,7 +38,10 @@ class ProcessGroup:
         require("accelerate", "text")
         from accelerate import PartialState
 
-        state = PartialState()
+        from llmrec.training.devices import launch_errors
+
+        with launch_errors():
+            state = PartialState()
         return cls(state.process_index, state.num_processes, state)
 
     @property
