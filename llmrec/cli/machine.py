@@ -133,6 +133,8 @@ def _line(error: Exception) -> str:
         return "no memory is left for this; end other programs, raise the limit (ulimit -v), or give it less at once"
     if not isinstance(error, OSError) or number is None:
         return ""
+    if "temporary directory" in words:
+        return "no folder for temporary files can be written; name one in TMPDIR, or raise the limit (ulimit -f)"
     way = _WAYS.get(number)
     if way is None and errno.errorcode.get(number) in _PLACE:
         way = f"{os.strerror(number)}; choose another place, or mend this one"

@@ -45,5 +45,5 @@ def launch_errors() -> Iterator[None]:
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(
-            f"the environment has a launcher's setting that cannot be used ({reason}); unset it, or use accelerate launch"
+            f"the environment has a launcher's setting that cannot be used ({reason}); unset it, or accelerate launch"
         ) from error

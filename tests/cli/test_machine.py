@@ -74,6 +74,10 @@ def test_what_no_launcher_sets_is_one_line(name: str) -> None:
 @pytest.mark.parametrize(
     ("code", "words"),
     [
+        (
+            "import tempfile; tempfile._candidate_tempdir_list = lambda: ['/nowhere']\nwork = tempfile.gettempdir",
+            "no folder for temporary files can be written; name one in TMPDIR",
+        ),
         ("def work(): raise MemoryError", "no memory is left for this"),
         ("def work(): raise RuntimeError('can\\'t start new thread')", "no memory is left for this"),
         ("import errno\ndef work(): raise OSError(errno.EMFILE, 'x', 'f')", "f: too many files are open at once"),
