@@ -30,7 +30,7 @@ from llmrec.errors import ConfigError, nearest
 from llmrec.files import read_yaml, sha256_of, shipped_folder
 from llmrec.languages import VARIABLE, known_languages, locales, own_phrases, own_speech
 from llmrec.settings import build, checked
-from llmrec.text.sandbox.limited import FAULTS, LimitedEnvironment, compile_template, render
+from llmrec.text.sandbox.limited import LimitedEnvironment, compile_template, render
 
 __all__ = ["PRODUCT_FIELDS", "Prompt", "load_prompt", "one_line", "prompt_names", "prompt_table"]
 
@@ -97,7 +97,7 @@ class Prompt:
             return compile_template(_environment(), source)
         except jinja2.TemplateSyntaxError as error:
             raise ConfigError(f"{self.path}: the {key}, line {error.lineno}: {error.message}") from error
-        except FAULTS as error:  # nested too deep, a number of a thousand digits …
+        except Exception as error:  # nested too deep, a number of a thousand digits …
             raise ConfigError(f"{self.path}: the {key} cannot be read: {error or type(error).__name__}") from error
 
     def words(self, locale: str) -> Mapping[str, str]:
@@ -172,7 +172,7 @@ class Prompt:
             return render(template or self._compiled, values).strip()
         except jinja2.UndefinedError as error:
             raise ConfigError(f"{self.path}: {self._undefined(str(error.message))}") from error
-        except FAULTS as error:
+        except Exception as error:
             raise ConfigError(f"{self.path}: the template fails: {error or type(error).__name__}") from error
 
     def _undefined(self, message: str) -> str:

@@ -104,6 +104,7 @@ def test_unknown_name_gives_the_nearest() -> None:
         ({"template": "{{ words.next }}"}, "undefined variable 'next'"),
         ({"template": "{{ 1 / 0 }}"}, "the template fails: division by zero"),
         ({"template": "{{ 'a' + 1 }}"}, "the template fails"),
+        ({"template": "{{ 'abcdefgh' | truncate(1) }}"}, "the template fails"),  # an assertion of Jinja's
         ({"template": "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"}, "the template fails"),
         ({"template": "{% include '/etc/hostname' %}"}, "the template fails"),
         ({"wording": {"en": {"a": "x"}, "de": {}}}, "'a' must be worded both in 'en' and in 'de'"),

@@ -31,6 +31,10 @@ _PRODUCTS: Final = {
     *("round", "slice", "tojson", "translate", "wordwrap", "xmlattr", "zfill"),
 }
 _LISTS: Final = {"slice": 64, "batch": 64}  # whose numbers are numbers of lists, each of so many characters
+_LETTERS: Final = {  # which take a text apart: an object for each letter, twice where they sort
+    *("dictsort", "groupby", "items", "list", "map", "max", "min", "reject", "rejectattr", "select", "selectattr"),
+    *("sort", "sum", "unique"),
+}
 _SLOW: Final = {"striptags": 20_000, "pprint": 20_000, "wordwrap": 20_000, "urlize": 2_000}  # characters they may read
 _PERCENT: Final = re.compile(r"%(?:\(\w*\))?[-+ #0]*(\d*)(?:\.(\d*))?")
 _SPEC: Final = re.compile(r"\{[^{}]*:([^{}]*)")
@@ -149,6 +153,8 @@ class Account:
         if isinstance(first, Namespace):
             self.weigh([first])
         length = len(first) if isinstance(first, str | list | tuple) else 0
+        if isinstance(first, str) and name in _LETTERS and not self.fits(16 * length):
+            raise LimitError(f"'{name}' of a text of {length:,} characters")
         if length > _SLOW.get(name, length):
             raise LimitError(f"'{name}' of more than {_SLOW[name]:,} characters")
         if name in _PRODUCTS:

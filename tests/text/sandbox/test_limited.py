@@ -113,6 +113,8 @@ ENDLESS = {
     ).join(["{% set a0 = (1, 2) %}{% set b0 = (1, 2) %}", "{{ a19 == b19 }}"]),
     "slices kept": "{% set s = 'x' * 900000 %}" + "".join(f"{{% set a{n} = s[{n}:] %}}" for n in range(1000)),
     "lists of letters": "{% set s = 'é€' * 400000 %}" + "".join(f"{{% set a{n} = s | list %}}" for n in range(50)),
+    "letters sorted": "{{ ('€' * 900000) | sort }}",
+    "letters": "{{ ('€' * 900000) | unique | list }}",
     "a long source": "x" * 200_000,
     "many operators": "{{ " + " + ".join(["1"] * 20000) + " }}",
     "many brackets": "{{ " + "(" * 20000 + "1" + ")" * 20000 + " }}",
