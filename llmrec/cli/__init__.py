@@ -71,8 +71,8 @@ def _guarded(command: Callable[[], Any]) -> int:
         return _refused(code_of(error), str(error))
     except _UsageError as error:
         words = getattr(getattr(error, "ctx", None), "command_path", "")
-        message = error.format_message()  # empty where the help was printed for want of arguments
-        return _refused("usage", f"{message} See: {words} --help") if message else 2
+        message = error.format_message().rstrip(".")  # empty where the help was printed for want of arguments
+        return _refused("usage", f"{message}; see {words} --help") if message else 2
     except (KeyboardInterrupt, typer.Abort):
         tell_error("interrupted", "stopped")
         complain("stopped")

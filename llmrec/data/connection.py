@@ -16,7 +16,7 @@ from ibis.backends.duckdb import Backend
 from llmrec.errors import ConfigError
 from llmrec.memory import GIB, Free, free_memory, readable
 
-__all__ = ["connected"]
+__all__ = ["OutputName", "connected"]
 
 SHARE: Final = 0.8  # of the memory that is there; what a query gives goes to this process, which holds it beside
 LEAST: Final = 1 << 26
@@ -59,3 +59,15 @@ def _no_room(limit: int, free: Free, folder: Path) -> ConfigError:
         f"a query needs more than {readable(limit)} of memory, though it may spill to {folder}; {readable(free.size)} "
         f"were free ({free.source}): free some, or give the command a smaller file"
     )
+
+
+class OutputName(str):
+    """A path for ibis' ``to_parquet``, which writes its ``repr`` into SQL: quoted as SQL does, whatever it holds."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self
+
+    def __repr__(self) -> str:
+        return "'" + self.replace("'", "''") + "'"
