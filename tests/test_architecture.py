@@ -154,3 +154,15 @@ def test_duckdb_is_opened_where_a_block_closes_it() -> None:
         for node in nodes:
             opens = isinstance(node, ast.Call) and ast.unparse(node.func) in OPENERS and id(node) not in closed
             assert not opens or path == PACKAGE / "data" / "connection.py", f"{path}:{node.lineno}: not in a with"
+
+
+def test_parquet_is_read_without_columns_from_the_names_of_folders() -> None:
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            called = ast.unparse(node.func).rsplit(".", 1)[-1] if isinstance(node, ast.Call) else ""
+            given = {one.arg: ast.unparse(one.value) for one in node.keywords} if isinstance(node, ast.Call) else {}
+            if called == "read_parquet":
+                own = path.relative_to(PACKAGE).as_posix() == "rankers/counting/engine.py"  # a file it has just written
+                assert own or given.get("hive_partitioning") == "False", f"{path}:{node.lineno}"
+            if called == "read_table":
+                assert given.get("partitioning") == "None", f"{path}:{node.lineno}"

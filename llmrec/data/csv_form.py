@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterator
@@ -46,17 +47,28 @@ def header_of(path: Path) -> list[str]:
     return names
 
 
-def refuse_loose_rows(path: Path, num_columns: int) -> None:
+def refuse_loose_rows(path: Path, num_columns: int, text: bool = False) -> None:
     """Refuse a CSV whose rows are not all of as many columns, or that is none to a strict reader.
 
     A quote opens a value at its start, closes it at its end, or is doubled inside a quoted one; line breaks are of one
     kind; no byte is NUL. Blank lines are no rows. All of it is looked at once, at half a gigabyte a second.
 
+    Args:
+        path: The CSV.
+        num_columns: Names in its first row.
+        text: Whether to see that all of it is UTF-8, which takes as long again; DuckDB does for the columns it reads.
+
     Raises:
         DataError: it is not so; names file and row, counted from 1 without the header.
     """
-    state = _State()
+    state, decode = _State(), codecs.getincrementaldecoder("utf-8")().decode
     for read in _chunks(path):
+        if text:
+            try:
+                decode(read.tobytes())
+            except UnicodeDecodeError as error:
+                state, _ = _looked_at(read[: max(1, error.start)], num_columns, state)
+                raise DataError(f"{path.name}, row {state.row}: not UTF-8 text; save the file as UTF-8") from error
         state, wrong = _looked_at(read, num_columns, state)
         if wrong is not None:
             row, reason = wrong

@@ -19,8 +19,10 @@ from ibis.util import gen_name
 from llmrec.data.csv_form import header_of, refuse_loose_rows
 from llmrec.data.lists import excerpt
 from llmrec.errors import ConfigError, DataError, DiskError, LlmrecError, nearest
+from llmrec.schema import PRODUCT_COLUMNS
 
 __all__ = [
+    "arrow_explained",
     "ends_whole",
     "explained",
     "from_parquet",
@@ -31,6 +33,8 @@ __all__ = [
     "refuse_controls",
 ]
 
+# columns that are always read, so that DuckDB sees whether they are text
+_READ: Final = {*PRODUCT_COLUMNS, "prev_items", "next_item", "next_title"}
 _MAGIC: Final = b"PAR1"
 # what DuckDB raises for a query that is wrong; all else is of what it reads, which it calls by many names
 _OF_QUERY: Final = (
@@ -59,7 +63,7 @@ def read_raw(con: Backend, path: Path, required: Sequence[str]) -> ir.Table:
     if path.suffix.lower() == ".csv":
         names = header_of(path)
         _check_columns(path, names, required)
-        refuse_loose_rows(path, len(names))
+        refuse_loose_rows(path, len(names), text=not {*names} <= _READ)
         return _read_csv(con, path, names)
     if path.suffix.lower() == ".parquet" or _is_parquet(path):
         _check_columns(path, parquet_file(path).schema_arrow.names, required)
@@ -82,7 +86,8 @@ def parquet_file(path: Path) -> pq.ParquetFile:
     """
     with arrow_explained(path):
         file = pq.ParquetFile(path)
-        file.schema_arrow  # noqa: B018 (read here, where what is wrong with it is explained)
+        names = file.schema_arrow.names
+    _check_columns(path, names, ())
     return file
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llmrec.data.digests import sessions_files_fingerprint
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.breakdowns import check_groupings, group_sessions
 from llmrec.evaluation.identity import check_sessions, check_together
@@ -125,7 +126,10 @@ def _evaluated(
     """Scores of a run; arguments as of `evaluate_run`."""
     run = loaded.path
     _check_rows(loaded, goals)
-    check_sessions(loaded, goals.sessions_fingerprint, goals.path)
+    known = goals.sessions_fingerprint
+    if sessions is not None and known is None:
+        known = sessions_files_fingerprint(sessions)
+    check_sessions(loaded, known, goals.path)
     other = _fitting(compare, loaded) if compare is not None else None
     locales = loaded.locales.to_pylist()
     ranking = loaded.kind == "ranking"

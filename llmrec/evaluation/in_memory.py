@@ -76,7 +76,9 @@ def targets_in_memory(targets: Any, titles: bool) -> Targets:
     if hasattr(targets, "next_items"):
         if targets.next_items is None:
             raise DataError("targets: sessions without next items; give those with a 'next_item' column")
-        return Targets(_TARGETS, len(targets), _column(targets.locales), _column(targets.next_items), None)
+        return Targets(
+            _TARGETS, len(targets), _column(targets.locales), _column(targets.next_items), None, targets.fingerprint
+        )
     names = [str(name) for name in getattr(targets, "column_names", getattr(targets, "columns", []))]
     if names:
         return _of_table(targets, names)

@@ -193,7 +193,8 @@ class Ranker(ABC, Generic[SettingsT]):
             scores.append(list_array(offsets, pa.array(values[ranked != UNKNOWN])))
         if not ids:
             ids, scores = [pa.array([], pa.list_(pa.string()))], [pa.array([], pa.list_(pa.float32()))]
-        return Rankings(pa.concat_arrays(ids), pa.concat_arrays(scores), sessions.locales, self.made_by(k, seen))
+        made_by = self.made_by(k, seen) | {"sessions_fingerprint": sessions.fingerprint}
+        return Rankings(pa.concat_arrays(ids), pa.concat_arrays(scores), sessions.locales, made_by)
 
     def made_by(self, k: int, seen: Seen) -> dict[str, Any]:
         """What a run says of the ranker that made it."""

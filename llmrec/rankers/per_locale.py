@@ -116,6 +116,7 @@ class PerLocale:
             places.append(rows)
         back = pa.array(np.argsort(np.concatenate(places), kind="stable"))
         made_by = self.rankers[fallback].made_by(k, seen) | {"per_locale": True} | self.learnt
+        made_by["sessions_fingerprint"] = sessions.fingerprint
         return Rankings(
             pa.concat_arrays(ids).take(back), pa.concat_arrays(scores).take(back), sessions.locales, made_by
         )

@@ -9,8 +9,11 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llmrec.console import notice_once
+from llmrec.data.lists import stripped_array
 from llmrec.data.store import LabelledSessions, TestSessions
 from llmrec.errors import DataError
+from llmrec.ragged import list_array, list_lengths, offsets_of, row_numbers
 from llmrec.rankers.sessions import Sessions, TrainingSessions, read_labelled_files, read_session_files
 from llmrec.schema import ONE_LOCALE
 
@@ -183,10 +186,19 @@ def _locales(locale: str | Sequence[str] | None, count: int, argument: str) -> A
 def _checked(lists: Any, locales: Any, next_items: Any, argument: str) -> Sessions:
     """Sessions without an empty place: a missing list is an empty one, a missing id is refused."""
     lists = pc.fill_null(lists, pa.scalar([], _LISTS)) if lists.null_count else lists
-    inner = lists.flatten()
-    if inner.null_count or pc.any(pc.equal(inner, "")).as_py():
-        row = next(row for row, ids in enumerate(lists.to_pylist()) if not all(ids))
+    given = lists.flatten()
+    inner, changed = stripped_array(given)
+    if inner.null_count:
+        row = int(row_numbers(list_lengths(lists))[pc.index(pc.is_null(inner), True).as_py()])
         raise DataError(f"{argument}, row {row + 1}: an id is missing (None, NaN or empty); leave it out of its list")
+    if inner is not given:
+        lists = list_array(offsets_of(list_lengths(lists)), inner)
+    locales, others = stripped_array(locales)
+    if next_items is not None:
+        next_items, more = stripped_array(next_items)
+        others += more
+    if changed + others:
+        notice_once(f"{argument}: blanks around {changed + others:,} ids; read without them")
     if locales.null_count:
         row = pc.index(pc.is_null(locales), True).as_py()
         raise DataError(f"{argument}, row {row + 1}: 'locale' is missing; give every session its locale")

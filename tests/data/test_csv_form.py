@@ -40,6 +40,7 @@ def read(path):
         (HEADER + GOOD + " \"['B0A']\",B0C,UK\n", "row 2: a quote inside a value"),
         (HEADER + GOOD + "['B0A'],B0C,U\"K\n", "row 2: a quote inside a value"),
         (HEADER + GOOD + "['B0A'],B0C,UK\r\n", "line breaks of several kinds"),
+        (HEADER + GOOD * 2 + "['B0A'],B0C,\udcff\n", "row 3: not UTF-8"),
         (HEADER + GOOD + "['B0A'],B0C\n", "row 2: 2 columns where the header has 3"),
         (HEADER + "\n\n" + GOOD + "\n['B0A'],B0C\n", "row 2: 2 columns"),
         (HEADER + GOOD + "['B0A'],B0C,\"UK", "row 2: a quoted value is not closed"),
@@ -47,11 +48,11 @@ def read(path):
 )
 def test_what_is_no_csv_to_a_strict_reader_is_one_line_with_file_and_row(tmp_path, monkeypatch, text, message):
     path = tmp_path / "x.csv"
-    path.write_bytes(text.encode())
+    path.write_bytes(text.encode(errors="surrogateescape"))
     for size in (1, 7, 1 << 16):  # a mark may stand at the end of a part, and what is beside it in the next one
         monkeypatch.setattr(csv_form, "_CHUNK", size)
         with pytest.raises(DataError, match=message) as caught:
-            refuse_loose_rows(path, 3)
+            refuse_loose_rows(path, 3, text=True)
         assert "\n" not in str(caught.value)
 
 
@@ -104,3 +105,17 @@ def test_the_names_of_folders_are_no_columns(tmp_path, folder):
         {"id": "a", "locale": "UK", "title": "cup"}
     ]
     assert parquet_table(place / "s.parquet").column_names == ["session_id", *sessions]
+
+
+def test_bytes_that_are_no_text_are_refused_in_a_column_that_nobody_reads(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"prev_items,locale,note\n['a'],UK,x\n['b'],UK,\xff\n")
+    with connected() as con, pytest.raises(DataError, match=r"x\.csv, row 2: not UTF-8"):
+        read_sessions_file(con, path)
+
+
+def test_a_parquet_column_that_stands_there_twice_is_refused(tmp_path):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"])] * 2, ["locale", "locale"]), path)
+    with pytest.raises(DataError, match="column 'locale' stands there twice"):
+        parquet_table(path)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from llmrec.data.digests import sessions_files_fingerprint
 from llmrec.errors import DataError
 from llmrec.rankers.session_data import sessions
 from llmrec.schema import ONE_LOCALE
@@ -92,3 +93,18 @@ def test_a_locale_too_many_or_too_few_is_refused() -> None:
         sessions(frame(), locale="UK")
     with pytest.raises(DataError, match="locale: 1 for the 2 sessions of data"):
         sessions([["a"], ["b"]], locale=["UK"])
+
+
+def test_blanks_around_ids_go_and_nan_is_no_id(capsys):
+    told = sessions([["a\u200b", "\xa0b"], ["c"]], locale=["UK ", "DE"])
+    assert told.prev_items.to_pylist() == [["a", "b"], ["c"]]
+    assert told.locales.to_pylist() == ["UK", "DE"]
+    assert "blanks around 3 ids" in capsys.readouterr().err
+    with pytest.raises(DataError, match="row 2: an id is missing"):
+        sessions([["a"], ["b", "nan"]])
+
+
+def test_sessions_of_a_file_and_of_a_table_are_known_by_the_same(tmp_path):
+    table = pa.table({"prev_items": [["a", "b"], ["c"]], "locale": ["UK", "DE"]})
+    pq.write_table(table, tmp_path / "x.parquet")
+    assert sessions(table).fingerprint == sessions_files_fingerprint(tmp_path / "x.parquet")

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from llmrec.console import track
 from llmrec.data.connection import connected
 from llmrec.data.download.official import Known, known_files
-from llmrec.data.raw import ends_whole, explained, read_raw
+from llmrec.data.raw import ends_whole, explained, parquet_file, read_raw
 from llmrec.data.sources import SYNTHETIC, find_source
 from llmrec.errors import DataError, LlmrecError
 from llmrec.files import sha256_of
@@ -132,8 +129,8 @@ def _read(path: Path) -> tuple[int, list[str]]:
     """Rows and columns; the whole of a CSV is read."""
     if path.suffix.lower() == ".parquet":
         try:
-            metadata = pq.ParquetFile(path)
-        except (pa.ArrowInvalid, OSError) as error:
+            metadata = parquet_file(path)
+        except DataError as error:
             raise DataError("no whole Parquet file; the download is cut short, repeat it") from error
         return metadata.metadata.num_rows, list(metadata.schema_arrow.names)
     with connected() as con, explained(path):

@@ -25,6 +25,7 @@ from llmrec.console import notice, progress_bar
 from llmrec.data.connection import OutputName, connected
 from llmrec.data.digests import content_digest
 from llmrec.data.products import read_products_file
+from llmrec.data.raw import arrow_explained, parquet_file
 from llmrec.errors import DataError, ModelError, StoreError
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.files import known_sha256, sha256_of
@@ -246,12 +247,16 @@ def _sample(work: Path, template: Prompt, seed: int) -> list[str]:
 
 def _batches(work: Path, first: int, size: int) -> Iterator[tuple[int, Any]]:
     """Products from row ``first`` on, ``size`` or fewer at once, with the row of the first of them."""
-    start = 0
-    for batch in pq.ParquetFile(work / SOURCE).iter_batches(size):
-        skipped = min(max(0, first - start), len(batch))
-        if skipped < len(batch):
-            yield start + skipped, batch.slice(skipped)
-        start += len(batch)
+    start, file = 0, work / SOURCE
+    with arrow_explained(file):
+        parts = parquet_file(file)
+        if missing := {*COLUMNS} - {*parts.schema_arrow.names}:
+            raise DataError(f"{file}: no column {', '.join(sorted(missing))}; start over with --overwrite")
+        for batch in parts.iter_batches(size):
+            skipped = min(max(0, first - start), len(batch))
+            if skipped < len(batch):
+                yield start + skipped, batch.slice(skipped)
+            start += len(batch)
 
 
 def _encode(work: Path, encoder: Encoder, template: Prompt, shares: ProcessGroup) -> None:
