@@ -123,8 +123,8 @@ def require(module: str, extra: str) -> ModuleType:
 
 
 def shown(value: Any) -> str:
-    """A wrong value as an error repeats it, cut where it is long."""
-    text = repr(value)
+    """A wrong value as an error repeats it, without secrets, and cut where it is long."""
+    text = without_secrets(repr(value))  # before it is cut: half a secret looks like none
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 

@@ -11,6 +11,7 @@ from llmrec.errors import (
     nearest,
     require,
     secrets_of,
+    shown,
     without_secret_arguments,
     without_secrets,
 )
@@ -84,6 +85,11 @@ def test_a_command_line_loses_what_follows_the_flag_of_a_key() -> None:
     words = ["x", "--api-key", "a", "--hf_token=b", "--max-tokens", "96", "--set", "password=c", "https://u:p@h"]
     kept = ["x", "--api-key", "***", "--hf_token=***", "--max-tokens", "96", "--set", "password=***", "https://h"]
     assert without_secret_arguments(words) == kept
+
+
+def test_a_value_that_is_cut_has_lost_its_secret_before() -> None:
+    assert shown(f"http://me:{'hunter' * 20}@host/x") == "'http://host/x'"
+    assert shown("x" * 100) == f"'{'x' * 79}…"
 
 
 def test_the_secrets_of_a_url_are_known_wherever_they_come_back() -> None:

@@ -14,12 +14,13 @@ import ibis
 from ibis.backends.duckdb import Backend
 
 from llmrec.errors import ConfigError
-from llmrec.memory import GIB, Free, free_memory, readable
+from llmrec.memory import GIB, Free, free_memory, readable, require_memory
 
 __all__ = ["OutputName", "connected"]
 
 SHARE: Final = 0.8  # of the memory that is there; what a query gives goes to this process, which holds it beside
 LEAST: Final = 1 << 26
+THREADS: Final = 1 << 28
 
 
 @contextmanager
@@ -37,6 +38,8 @@ def connected(
         ConfigError: a query inside needs more memory than that, even spilling.
     """
     free = free_memory()
+    if free.source == "ulimit -v":  # DuckDB's threads, begun without room for their stacks, would end the process
+        require_memory("a query", THREADS, free, "raise that limit")
     limit = max(LEAST, round(min(memory_limit_gb * GIB, SHARE * free.size)))
     folder = spill or Path(tempfile.gettempdir()) / f"llmrec-{os.getpid()}"
     con = ibis.duckdb.connect(

@@ -20,6 +20,15 @@ def test_the_limit_is_what_is_asked_for_or_what_is_there(
         assert con.con.execute("select current_setting('memory_limit')").fetchone() == (expected,)
 
 
+def test_a_limit_of_addresses_that_threads_do_not_fit_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "free_memory", lambda: Free(GIB // 10, "ulimit -v"))
+    with (
+        pytest.raises(ConfigError, match=r"a query needs about .*\(ulimit -v\); raise that limit"),
+        connection.connected(),
+    ):
+        pass
+
+
 def test_a_query_that_cannot_even_spill_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "free_memory", lambda: Free(0, "a test"))
     with (
