@@ -259,6 +259,10 @@ def claimed(*outputs: tuple[Path, Kind]) -> Iterator[None]:
         for real, path in places.items():
             if not is_stdout(path):
                 stack.enter_context(_locked(real, path))
+        for place in [_resolved(path) for path, kind in outputs if kind == "place"]:
+            if place in _held and place.is_dir():
+                for folder in (place, *(one for one in place.iterdir() if one.is_dir() and not one.is_symlink())):
+                    _sweep(folder, place)
         yield
 
 
@@ -286,8 +290,7 @@ def _locked(real: Path, path: Path) -> Iterator[None]:
                 lock = real / ".llmrec.lock"
             _held[real] = _Held(_acquire(lock, path))
             stack.callback(_release, real, lock)
-            with contextlib.suppress(OSError):  # a folder that may not be listed
-                _sweep(real)
+            _sweep(real.parent, real)
             waiting = stack.pop_all()
         with waiting:
             yield
@@ -359,19 +362,21 @@ def _remove_empty(folders: list[Path]) -> None:
             folder.rmdir()
 
 
-def _sweep(real: Path) -> None:
-    """Remove what dead processes left beside a place that is locked, of others' places too where nobody locks them."""
+def _sweep(folder: Path, real: Path) -> None:
+    """Remove what dead processes left in a folder, of ``real``, which is locked, and what else nobody locks."""
     if _held[real].descriptor is None:  # without locks nobody knows who is dead
         return
-    with os.scandir(real.parent) as entries:
-        hidden = [real.with_name(entry.name) for entry in entries if entry.name.startswith(".")]
+    hidden = []
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        hidden = [folder / entry.name for entry in entries if entry.name.startswith(".")]
     for path in hidden:
         found = _OURS.fullmatch(path.name) or _BEFORE.fullmatch(path.name)
         owner = real if found is None else path.with_name(found["name"])
         if found is None or (_BEFORE.fullmatch(path.name) and owner != real):
             continue
         if owner == real:
-            _remove(path, real)
+            with contextlib.suppress(OSError):
+                _remove(path, real)
         elif owner not in _held:
             with contextlib.suppress(OSError, DiskError):  # a living process holds it, or it is another user's
                 lock = path.with_name(f".{owner.name}.llmrec.lock")

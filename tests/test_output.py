@@ -277,6 +277,17 @@ def test_a_file_system_without_locks_is_written_all_the_same(tmp_path: Path, mon
     assert sorted(path.name for path in tmp_path.iterdir()) == [".out.12345678.llmrec.tmp", "out"]
 
 
+def test_a_folder_that_is_written_into_is_swept_inside(tmp_path: Path) -> None:
+    inside = tmp_path / "runs" / "checkpoints"
+    inside.mkdir(parents=True)
+    for folder in (inside, inside.parent):
+        (folder / ".a.json.llmrec.lock").touch()
+        (folder / ".a.json.12345678.llmrec.tmp").touch()
+    with claimed((tmp_path / "runs", "place")):
+        pass
+    assert list(tmp_path.rglob("*")) == [inside.parent, inside]
+
+
 def test_temporaries_of_the_version_before_are_swept_where_they_are_ours(tmp_path: Path) -> None:
     (tmp_path / ".out.12345678.tmp").mkdir()
     (tmp_path / ".foreign.12345678.tmp").touch()
