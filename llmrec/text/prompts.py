@@ -169,7 +169,9 @@ class Prompt:
         shown = [{name: one_line(product.get(name, "")) for name in self.fields} for product in products]
         try:
             values = {"products": shown, "words": words, "locale": locale}
-            return render(template or self._compiled, values).strip()
+            text = render(template or self._compiled, values).strip()
+            text.encode()  # half a pair is no text
+            return text
         except jinja2.UndefinedError as error:
             raise ConfigError(f"{self.path}: {self._undefined(str(error.message))}") from error
         except Exception as error:

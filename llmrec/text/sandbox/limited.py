@@ -136,6 +136,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
     """A sandbox whose templates are compiled and rendered by the functions below.
 
     Args:
+        like: Whose extensions, filters and globals it has, but `lipsum`; nobody's globals if not given.
         settings: Jinja's.
 
     Attributes:
@@ -145,16 +146,16 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
     context_class = _LimitedContext
     intercepted_binops = frozenset(("+", "*", "%", "**"))
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, like: jinja2.Environment | None = None, **settings: Any) -> None:
+        settings |= {"extensions": [type(one) for one in like.extensions.values()] if like else []}
         settings |= {"optimized": False}  # its time grows with the cube of the depth of an expression
         super().__init__(finalize=_shown, **settings)
         self.plain = ImmutableSandboxedEnvironment(**settings)
         for environment in (self, self.plain):
             environment.globals.clear()  # a prompt needs no `range` or `lipsum`
-        self.limit_functions()
-
-    def limit_functions(self) -> None:
-        """Have the filters and tests that are known now pay."""
+            if like is not None:
+                environment.globals |= {name: one for name, one in like.globals.items() if name != "lipsum"}
+                environment.filters |= like.filters
         self.filters = {name: _limited(name, one) for name, one in self.filters.items() if name not in _OWN} | _OWN
         self.tests |= {name: _limited("test", one) for name, one in self.tests.items() if name in _READING_TESTS}
 

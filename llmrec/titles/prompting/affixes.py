@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from llmrec.errors import ConfigError
+from llmrec.text.sandbox.limited import LimitedEnvironment, compile_template, render
 
 __all__ = ["PromptAffixes", "build_affixes"]
 
@@ -42,16 +43,32 @@ def build_affixes(tokenizer: Any, *, chat: bool) -> PromptAffixes:
         )
     if not getattr(tokenizer, "chat_template", None):
         raise ConfigError("--chat: this model's tokenizer has no chat template; leave --chat out, or name a chat model")
-    rendered = tokenizer.apply_chat_template(
-        [{"role": "user", "content": MARK}],
-        tokenize=False,
-        add_generation_prompt=True,
-        enable_thinking=False,  # a title needs none; templates without the switch ignore it
-    )
+    try:
+        rendered = _in_chat(tokenizer)
+    except Exception as error:  # a template is a model's own, and whatever it does is its error
+        reason = " ".join(f"{error or type(error).__name__}".split())
+        raise ConfigError(f"--chat: this model's chat template fails ({reason}); leave --chat out") from error
     before, mark, after = rendered.partition(MARK)
     if not mark or MARK in after:
         raise ConfigError("--chat: this model's chat template does not hold the prompt once; leave --chat out")
     return PromptAffixes(tuple(_ids(tokenizer, before)), tuple(_ids(tokenizer, after)))
+
+
+def _in_chat(tokenizer: Any) -> str:
+    """The mark as one turn of a tokenizer's chat template, rendered as transformers does, but within limits."""
+    from transformers.utils.chat_template_utils import _compile_jinja_template  # its filters, `raise_exception` …
+
+    like = _compile_jinja_template("").environment
+    environment = LimitedEnvironment(like, trim_blocks=True, lstrip_blocks=True)
+    values = {
+        **tokenizer.special_tokens_map,
+        "messages": [{"role": "user", "content": MARK}],
+        "tools": None,
+        "documents": None,
+        "add_generation_prompt": True,
+        "enable_thinking": False,  # a title needs none; templates without the switch ignore it
+    }
+    return render(compile_template(environment, tokenizer.get_chat_template()), values)
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
