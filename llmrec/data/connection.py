@@ -18,7 +18,7 @@ from llmrec.memory import GIB, Free, free_memory, readable, require_memory
 
 __all__ = ["OutputName", "connected"]
 
-SHARE: Final = 0.8  # of the memory that is there; what a query gives goes to this process, which holds it beside
+SHARE: Final = 0.5  # of the memory that is there; what a query gives goes to this process, which holds it beside
 LEAST: Final = 1 << 26
 THREADS: Final = 1 << 28
 

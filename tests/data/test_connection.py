@@ -11,7 +11,7 @@ from llmrec.errors import ConfigError
 from llmrec.memory import GIB, Free
 
 
-@pytest.mark.parametrize(("free", "expected"), [(100 * GIB, "1.0 GiB"), (GIB // 2, "409.0 MiB"), (0, "64.0 MiB")])
+@pytest.mark.parametrize(("free", "expected"), [(100 * GIB, "1.0 GiB"), (GIB // 2, "256.0 MiB"), (0, "64.0 MiB")])
 def test_the_limit_is_what_is_asked_for_or_what_is_there(
     free: int, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
