@@ -205,7 +205,8 @@ def read_products(file: Path) -> Any:
         OSError: there is none.
         ValueError: a product has no id, or it is no such table; so does `pyarrow.ArrowException`.
     """
-    table = pq.read_table(file, columns=list(COLUMNS), partitioning=None)
+    with pq.ParquetFile(file) as held:  # read_table would import pandas, which takes longer than all the rest
+        table = held.read(columns=list(COLUMNS))
     products = table.cast(pa.schema([(name, pa.string()) for name in COLUMNS]))
     if products.column("id").null_count or products.column("locale").null_count:
         raise ValueError(f"{file.name}: a product without an id or a locale")
