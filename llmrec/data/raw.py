@@ -19,6 +19,7 @@ from ibis.util import gen_name
 from llmrec.data.csv_form import header_of, refuse_loose_rows
 from llmrec.data.lists import excerpt
 from llmrec.errors import ConfigError, DataError, DiskError, LlmrecError, nearest
+from llmrec.memory import free_memory
 from llmrec.schema import PRODUCT_COLUMNS
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
 
 # columns that are always read, so that DuckDB sees whether they are text
 _READ: Final = {*PRODUCT_COLUMNS, "prev_items", "next_item", "next_title"}
+_BATCH: Final = 1 << 13  # rows
 _MAGIC: Final = b"PAR1"
 # what DuckDB raises for a query that is wrong; all else is of what it reads, which it calls by many names
 _OF_QUERY: Final = (
@@ -98,7 +100,17 @@ def parquet_table(path: Path, columns: Sequence[str] | None = None) -> Any:
         DataError: it is no Parquet file, or not whole.
     """
     with arrow_explained(path):
-        return parquet_file(path).read(columns=columns)
+        file, parts, size = parquet_file(path), [], 0
+        schema = file.schema_arrow if columns is None else pa.schema([file.schema_arrow.field(one) for one in columns])
+        most = free_memory().size // 3  # it is cast and copied later
+        for batch in file.iter_batches(_BATCH, columns=columns):  # a small file may say that it holds a billion rows
+            parts.append(batch)
+            size += batch.nbytes
+            if size > most:
+                raise MemoryError
+        table = pa.Table.from_batches([one.replace_schema_metadata(None) for one in parts], schema.remove_metadata())
+        table.validate(full=True)  # offsets within their buffers, text that is UTF-8
+    return table.replace_schema_metadata(file.schema_arrow.metadata)
 
 
 def _read_csv(con: Backend, path: Path, names: Sequence[str]) -> ir.Table:

@@ -135,14 +135,15 @@ def read_run(path: Path) -> Run:
             raise DataError(f"{path}: no column '{column}'; a run has 'locale' and '{PREDICTION}'")
         _refuse_null(table[column], column, path)
     predictions = _plain(table[PREDICTION])
-    locales = table["locale"].cast(pa.string())
+    locales, kind = _plain(table["locale"]), _kind_of(predictions, path)
+    if not pa.types.is_string(locales.type):
+        raise DataError(f"{path}: column 'locale' is {locales.type}; it must hold text")
     made = _read_record(path, table)
     if made.rows_fingerprint not in (None, rows_fingerprint(locales, predictions)):
         raise DataError(
             f"{path}: holds other rows than those that its record tells of; write the run again, or without the record "
             f"(metadata 'llmrec', {sidecar_of(path).name}) if the change is meant"
         )
-    kind = _kind_of(predictions, path)
     if made.kind not in (None, kind):
         raise DataError(f"{path}: holds {kind}, its record says {made.kind}; write the run again")
     locales, predictions = _by_the_rule(path, locales, predictions)

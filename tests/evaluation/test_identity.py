@@ -1,12 +1,14 @@
 """A run is scored, blended and grounded with its own sessions alone."""
 
+from types import SimpleNamespace
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from llmrec.data.digests import sessions_files_fingerprint
 from llmrec.data.holdout import hold_out
-from llmrec.errors import DataError
+from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.blend import blend_runs
 from llmrec.evaluation.evaluate import evaluate_run
 from llmrec.evaluation.runs import read_run, sidecar_of, write_run
@@ -107,4 +109,28 @@ def test_what_is_no_id_is_refused_in_a_run(tmp_path, lists, message):
     run = tmp_path / "run.parquet"
     pq.write_table(pa.table({"locale": ["UK", "UK"], "next_item_prediction": lists}), run)
     with pytest.raises(DataError, match=message):
+        read_run(run)
+
+
+@pytest.mark.parametrize("text", [pa.binary(), pa.int64()])
+def test_a_run_that_holds_no_text_is_one_line(tmp_path, text):
+    run = tmp_path / "run.parquet"
+    lists = pa.array([[b"\xff"], [b"a"]] if text == pa.binary() else [[1], [2]], pa.list_(text))
+    write_run(run, ["UK"] * 2, [["a"], ["b"]], {})
+    held = pq.ParquetFile(run).schema_arrow.metadata
+    for name, column in (("next_item_prediction", lists), ("locale", lists.flatten())):
+        table = pa.table({"locale": ["UK"] * 2, "next_item_prediction": [["a"], ["b"]]})
+        place = table.column_names.index(name)
+        pq.write_table(table.set_column(place, name, column).replace_schema_metadata(held), run)
+        with pytest.raises(DataError, match=f"column '{name}' is"):
+            read_run(run)
+
+
+def test_a_small_file_that_says_it_holds_a_billion_rows_takes_no_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("llmrec.data.raw.free_memory", lambda: SimpleNamespace(size=1 << 22))
+    run = tmp_path / "run.parquet"
+    text = pa.array(["t" * 100] * 100_000)
+    pq.write_table(pa.table({"locale": text, "next_item_prediction": text}), run, compression="zstd")
+    assert run.stat().st_size < 10_000
+    with pytest.raises(ConfigError, match="not enough memory for what it says it holds"):
         read_run(run)
