@@ -10,7 +10,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
@@ -95,6 +94,8 @@ def map_in_threads(function: Callable[[Part], Result], parts: Sequence[Part], th
     with library_threads_off():
         if threads <= 1 or len(parts) <= 1:
             return [function(part) for part in parts]
+        from concurrent.futures import ThreadPoolExecutor  # which the command line's start need not wait for
+
         with ThreadPoolExecutor(threads, initializer=_torch_alone) as pool:
             return list(pool.map(function, parts))
 
