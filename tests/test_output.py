@@ -91,7 +91,7 @@ def test_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
 def test_a_read_only_image_without_a_free_byte_is_not_called_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llmrec.output._is_full", lambda target: True)
+    monkeypatch.setattr("llmrec.output.disk._is_full", lambda target: True)
     with pytest.raises(DiskError, match="cannot be written \\(Read-only"), disk_errors(tmp_path / "a"):
         raise OSError(errno.EROFS, "")
 
@@ -271,7 +271,7 @@ def test_a_file_system_without_locks_is_written_all_the_same(tmp_path: Path, mon
     def refused(*_: object) -> None:
         raise OSError(errno.ENOLCK, "")
 
-    monkeypatch.setattr(output.fcntl, "flock", refused)
+    monkeypatch.setattr(output.locks.fcntl, "flock", refused)
     (tmp_path / ".out.12345678.llmrec.tmp").touch()  # who knows whether it is used
     write_text(tmp_path / "out", "x")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".out.12345678.llmrec.tmp", "out"]
