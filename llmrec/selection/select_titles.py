@@ -11,21 +11,20 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from llmrec.console import notice, track
 from llmrec.data.overlap import Overlap, find_overlap, refuse_overlap, stamped
 from llmrec.data.products import load_products
-from llmrec.data.raw import parquet_table
 from llmrec.data.store import Store
-from llmrec.errors import ConfigError
+from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.evaluation.runs import Run, write_run
 from llmrec.files import digest_of, sha256_of_all
-from llmrec.output import atomic_file, disk_errors
+from llmrec.output import disk_errors
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.recipes import yaml_value
 from llmrec.rankers.sessions import Sessions, TrainingSessions, read_session_files, read_training_files
+from llmrec.records import read_record, write_record
 from llmrec.reporting.ablation import Ablation
 from llmrec.selection.ablation import ablate_selector
 from llmrec.selection.given import given_titles, read_given
@@ -39,7 +38,7 @@ __all__ = ["SelectJob", "run_ablation_job", "run_select_job", "select_settings"]
 
 CHUNK: Final = 1024  # sessions chosen for at once, so that memory does not grow with their number
 RECIPE: Final = "select"
-_PART: Final = re.compile(r"[0-9a-f]{16}-[0-9]{9,}\.parquet")
+_PART: Final = re.compile(r"[0-9a-f]{16}-[0-9]{9,}\.(json|parquet)")
 
 
 @dataclass(frozen=True)
@@ -173,6 +172,11 @@ def describe_estimate(estimate: Mapping[str, Any]) -> str:
     ) + "".join(others)
 
 
+@dataclass(frozen=True)
+class _Chunk:
+    titles: list[str]
+
+
 def _titles(
     job: SelectJob, selector: Selector, sessions: Sessions, table: TitleTable, given: Sequence[Run], key: str
 ) -> list[str]:
@@ -186,12 +190,13 @@ def _titles(
         parts.mkdir(parents=True, exist_ok=True)
     titles: list[str] = []
     for start in track(range(0, len(sessions), CHUNK), "select", -(-len(sessions) // CHUNK)):
-        part = parts / f"{key}-{start:09d}.parquet"
-        if not part.is_file():
+        part = parts / f"{key}-{start:09d}.json"
+        try:
+            chosen = read_record(part, _Chunk, "").titles
+        except DataError:  # not there, or damaged
             chosen = _chunk_titles(selector, sessions, table, given, start)
-            with atomic_file(part) as temporary:
-                pq.write_table(pa.table({"title": pa.array(chosen, pa.string())}), temporary)
-        titles += parquet_table(part)["title"].to_pylist()
+            write_record(part, _Chunk(chosen))
+        titles += chosen
     return titles
 
 
@@ -219,7 +224,7 @@ def _parts(out: Path) -> Path:
 
 def _clear(parts: Path) -> None:
     """Remove finished chunks, and their folder if it holds nothing else."""
-    for part in parts.glob("*.parquet"):
+    for part in parts.glob("*"):
         if _PART.fullmatch(part.name):
             part.unlink()
     with contextlib.suppress(OSError):

@@ -60,10 +60,10 @@ class AnswerCache:
                 part = wanted[start : start + _READ_AT_ONCE]
                 marks = ",".join("?" * len(part))
                 rows = self._connection.execute(f"SELECT key, answer FROM answers WHERE key IN ({marks})", part)
-                found.update((key, self._answer(key, held)) for key, held in rows)
+                found.update((key.decode(), self._answer(key.decode(), held)) for key, held in rows)
         return found
 
-    def _answer(self, key: str, held: str) -> Answer:
+    def _answer(self, key: str, held: bytes) -> Answer:
         again = "delete it or name another with --cache"
         kept = parse_record(held, _Kept, self._path, again)
         if kept.key not in (None, key):
@@ -97,6 +97,7 @@ def open_cache(path: Path) -> Iterator[AnswerCache]:
             path.chmod(0o600)
     with _explained(path):
         connection = sqlite3.connect(path, timeout=_WAIT_S, check_same_thread=False)
+        connection.text_factory = bytes  # which may be no text in a damaged file
     try:
         with _explained(path), connection:
             # a write-ahead log needs no wait for the disk after each answer, and a crash of the machine leaves it whole
@@ -114,6 +115,8 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:  # a folder in its place, a read-only or a full disk
-        raise DiskError(f"{path}: answers cannot be kept there ({error}); name another file with --cache") from error
+        raise DiskError(
+            f"{path}: answers cannot be kept there ({' '.join(str(error).split())}); name another file with --cache"
+        ) from error
     except (sqlite3.DatabaseError, ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{path}: holds no answers of this program; delete it or name another with --cache") from error
