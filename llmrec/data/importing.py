@@ -16,7 +16,7 @@ from ibis.backends.duckdb import Backend
 from llmrec import __version__
 from llmrec.console import Progress, progress_bar
 from llmrec.data.connection import OutputName, connected
-from llmrec.data.digests import content_digest, fingerprint_of, marked, sessions_files_fingerprint
+from llmrec.data.digests import content_digest, fingerprint_of, marked, sessions_fingerprint
 from llmrec.data.findings import (
     Finding,
     ImportSummary,
@@ -28,7 +28,7 @@ from llmrec.data.findings import (
     usable_sessions,
 )
 from llmrec.data.products import no_products, stage_products, unique_products
-from llmrec.data.raw import explained, from_parquet
+from llmrec.data.raw import explained, from_parquet, parquet_table
 from llmrec.data.sessions import stage_sessions
 from llmrec.data.sources import SYNTHETIC, Source, TestSource, find_source, is_store
 from llmrec.data.splits import in_validation, validation_limits
@@ -153,8 +153,9 @@ def _write_test(work: _Import, test: TestSource, products: ir.Table | None) -> N
     _write(work, sessions.select(*_SESSION_COLUMNS).order_by("session_id"), f"sessions_{test.split}")
     targets = targets_table(sessions, products)
     if targets is not None:
-        sessions_file = work.folder / f"sessions_{test.split}.parquet"
-        _write_targets(work, targets, f"targets_{test.split}", sessions_files_fingerprint(sessions_file))
+        written = parquet_table(work.folder / f"sessions_{test.split}.parquet", ["prev_items", "locale"])
+        fingerprint = sessions_fingerprint(written["prev_items"], written["locale"])
+        _write_targets(work, targets, f"targets_{test.split}", fingerprint)
     name = test.sessions.name
     work.findings += file_findings(test.sessions) + session_findings(work.con, staged, name, training=False)
     if products is not None:
