@@ -229,6 +229,7 @@ def render(template: jinja2.Template, values: Mapping[str, Any]) -> str:
         Exception: what Jinja lets through from expressions: 1 / 0, 'a' + 1, a macro that calls itself …
     """
     context: Any = template.new_context(dict(values))
-    if isinstance(context, _LimitedContext):
-        context.account = Account(values.values())
+    if not isinstance(context, _LimitedContext):  # what is tame writes little; a list of it is what takes time here
+        return "".join(template.root_render_func(context))
+    context.account = Account(values.values())
     return LimitedEnvironment.concat(template.root_render_func(context))

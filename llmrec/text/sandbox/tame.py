@@ -12,6 +12,7 @@ __all__ = ["is_tame"]
 
 SOURCE_CHARACTERS: Final = 8_000
 READS: Final = 8  # of one variable as a whole
+WRITES: Final = 100  # texts and values
 LITERALS: Final = 50  # in a list
 _KNOWN: Final = (
     *(nodes.Output, nodes.TemplateData, nodes.Name, nodes.Getattr, nodes.Getitem, nodes.Const, nodes.For, nodes.If),
@@ -31,7 +32,8 @@ def is_tame(environment: jinja2.Environment, source: str) -> bool:
     found = list(template.find_all(nodes.Node))
     parts = {id(node.node) for node in found if isinstance(node, nodes.Getattr | nodes.Getitem)}
     reads = Counter(node.name for node in found if isinstance(node, nodes.Name) and id(node) not in parts)
-    few = max(reads.values(), default=0) <= READS
+    written = sum(len(node.nodes) for node in found if isinstance(node, nodes.Output))
+    few = max(reads.values(), default=0) <= READS and written <= WRITES
     return few and all(isinstance(node, _KNOWN) and _only_reads(node) for node in found)
 
 
