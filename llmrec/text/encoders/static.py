@@ -52,6 +52,10 @@ class StaticEncoder:
             text = checked(arrays, "tokenizer", "uint8", (None,)).tobytes().decode()
             table = checked(arrays, "table", "float32", (None, None))
             encoder = cls(str(settings["name"]), text, table, settings["max_tokens"])
+            try:
+                _ = encoder.tokenizer
+            except Exception as error:  # which is all that the tokenizers package says of a bad text
+                raise ValueError(f"its tokenizer is none: {error}") from error
             highest = max(encoder.tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
             if highest >= len(table):
                 raise ValueError(f"its tokenizer has a token {highest}, its table {len(table)} rows")
