@@ -123,7 +123,7 @@ def _draw(table: Any, share: float, seed: int, groups: NDArray[np.int64]) -> Any
     lengths = pc.list_value_length(table["prev_items"]).to_numpy()
     labelled = table["next_item"].is_valid().to_numpy()
     usable = (labelled & (lengths > 0)) | (lengths >= _MIN_ITEMS)
-    names = np.array(table["locale"].to_pylist(), dtype=object)
+    names = np.array(pc.fill_null(table["locale"], "").to_pylist(), dtype=object)
     rng = np.random.default_rng(seed)
     held = [
         _first_groups(rows, groups, round(share * len(rows)), rng)

@@ -137,3 +137,9 @@ def test_a_share_of_cold_targets_that_leaves_nothing_is_one_line(tmp_path: Path)
         hold_out(file, tmp_path / "out", cold=1.0)
     with pytest.raises(ConfigError, match="--cold must lie between 0 and 1; got 2"):
         hold_out(file, tmp_path / "out", cold=2.0)
+
+
+def test_a_session_without_a_locale_is_held_out_among_its_like(tmp_path):
+    table = pa.table({"prev_items": [["a", "b", "c"]] * 20, "locale": pa.array(["UK"] * 10 + [None] * 10)})
+    pq.write_table(table, tmp_path / "x.parquet")
+    assert hold_out(tmp_path / "x.parquet", tmp_path / "held", share=0.5).num_held_out == 10
