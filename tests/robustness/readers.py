@@ -111,7 +111,8 @@ def similar(*asked: object) -> Reader:
 
     def read(folder: Path, out: Path, shop: Shop) -> Any:
         shops.structured()
-        hits = json.loads(command("similar", folder, *asked, "--json", "--k", 7))
+        said = json.loads(command("similar", folder, *asked, "--json", "--k", 7))
+        hits = said["result"] if isinstance(said, dict) else said  # the list alone, of versions before
         return [(hit["locale"], hit["id"], hit["title"], round(hit["score"], 4)) for hit in hits]
 
     return read
