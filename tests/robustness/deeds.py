@@ -153,14 +153,14 @@ def _tune(folder: Path, shop: Shop) -> object:
 
 
 def _recipe(folder: Path, shop: Shop) -> Any:
-    """A search that goes on draws other trials: how many there are counts, and that the recipe can be ranked with."""
+    """A search that goes on, or is shared, draws others: what counts is that it has its trials and ranks."""
     import yaml
 
     recipe = yaml.safe_load((folder / "tuned.yaml").read_text(encoding="utf-8"))
     store = shop / "store"
     command("rank", "covisit", "--recipe", folder / "tuned.yaml", "--train", store / "sessions_development.parquet",
             "--save", folder.parent / "tuned")  # fmt: skip
-    return [sorted(recipe["settings"]), recipe["scores"]["trials"]]
+    return [sorted(recipe["settings"]), recipe["scores"]["trials"] >= shops.TRIALS]
 
 
 def _evaluate(name: str) -> Act:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,7 @@ __all__ = ["PAIRS", "Which", "fail_at_events", "interleave", "kill_at_events", "
 Mode = Literal["count", "kill", "stop", "full", "fault"]
 MODES: Final[dict[Mode, int]] = {"count": 0, "kill": 1, "stop": 2, "full": 3, "fault": 4}
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+PATIENCE: Final = 20.0  # seconds of the second writer while the first stands still
 _AUDITED: Final = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate")
 
 
@@ -291,6 +293,10 @@ def _beside(setting: _Setting, second: Deed, folder: Path, number: int, shop: Sh
     _, status = os.waitpid(running.pid, os.WUNTRACED)
     if not os.WIFSTOPPED(status):  # it ended before
         return Outcome("answered"), forked(lambda: second.act(folder, shop), 120)
-    other = forked(lambda: second.act(folder, shop), 30)
+    other = child(lambda: second.act(folder, shop))
+    if not select.select([other.pipe], [], [], PATIENCE)[0]:
+        os.kill(running.pid, signal.SIGCONT)  # the second waits its turn: as long as the first takes, not for ever
+        return finish(running, 120), finish(other, 120)
+    ended = finish(other, 120)
     os.kill(running.pid, signal.SIGCONT)
-    return finish(running, 120), other
+    return finish(running, 120), ended

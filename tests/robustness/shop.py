@@ -28,6 +28,7 @@ SELECT: Final = (
     *("sources=[covisit_near, title_vectors]", "folds=2", "rounds=3", "choice_rounds=4", "min_leaf=3", "products=20"),
     *("titles=8", "threads=1"),
 )
+TRIALS: Final = 3
 NEURAL: Final = ("embedding_size=8", "max_epochs=1", "batch_size=64")
 PROMPT: Final = """summary: The last titles, one a line.
 variables:
@@ -277,7 +278,18 @@ def _tuned(shop: Shop, folder: Path) -> None:
 def tune_words(shop: Shop, folder: Path) -> list[object]:
     """The command whose search `Shop` keeps; given again it finds all its trials done."""
     learn = shop / "store/sessions_development.parquet"
-    return ["tune", "covisit", "--train", learn, "--out", folder / "tuned.yaml", "--trials", 3, "--space", SPACE(shop)]
+    return [
+        "tune",
+        "covisit",
+        "--train",
+        learn,
+        "--out",
+        folder / "tuned.yaml",
+        "--trials",
+        TRIALS,
+        "--space",
+        SPACE(shop),
+    ]
 
 
 def SPACE(shop: Shop) -> Path:  # noqa: N802
