@@ -48,8 +48,8 @@ def strict_csv(path: Path) -> list[dict[str, str]]:
     if re.search(r"\r(?!\n)", text):
         raise Broken("a carriage return alone")
     rows = _rows(text)
-    if len(rows) < 2:
-        raise Broken("no rows")
+    if not rows:
+        raise Broken("no header")
     header = [name.strip() for name in rows[0]]
     if len(set(header)) < len(header):
         raise Broken("a column twice")
@@ -95,7 +95,7 @@ def _session_rows(path: Path, form: str) -> Any:
     if form == "parquet":
         return parquet(path)
     rows = strict_csv(path)
-    wanted = [name for name in ("prev_items", "next_item", "locale") if name in rows[0]]
+    wanted = [name for name in ("prev_items", "next_item", "locale") if rows and name in rows[0]]
     return [{name: _list(row[name]) if name == "prev_items" else _tidy(row[name]) for name in wanted} for row in rows]
 
 
