@@ -118,6 +118,8 @@ def test_a_library_that_only_says_it_in_words_is_understood(tmp_path: Path) -> N
         raise RuntimeError("cannot write: Disk quota exceeded")
     with pytest.raises(DiskError, match="Input/output error"), disk_errors(tmp_path / "a"):
         raise RuntimeError(f"{tmp_path}/.a.partial/x: Input/output error")
+    with pytest.raises(DiskError, match="Input/output error"), disk_errors(tmp_path / "a"):
+        raise RuntimeError("Error while serializing: I/O error: Input/output error (os error 5)")
     with pytest.raises(RuntimeError, match="elsewhere"), disk_errors(tmp_path / "a"):
         raise RuntimeError("elsewhere: Permission denied")
     with pytest.raises(RuntimeError, match="a bug"), disk_errors(tmp_path / "a"):

@@ -63,7 +63,8 @@ def _number_of(error: Exception, target: Path) -> int | None:
     """What the system said: DuckDB, Arrow, torch and safetensors each report a full disk in their own way."""
     number = getattr(error, "errno", None)
     if number is None:
-        known = (*_TEXTS, *(_PLACE if str(resolved(target).parent) in str(error) else ()))
+        ours = str(resolved(target).parent) in str(error) or "while serializing" in str(error)  # safetensors' words
+        known = (*_TEXTS, *(_PLACE if ours else ()))
         named = [one for one in known if os.strerror(one) in str(error)]
         return named[0] if named else errno.ENOSPC if _is_full(target) else None
     if number == errno.ENOENT:  # of a file to be read it is no matter of the disk
