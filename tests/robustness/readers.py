@@ -179,7 +179,8 @@ def tuned(folder: Path, out: Path, shop: Shop) -> Any:
 
     command(*shops.tune_words(shop, folder))
     recipe = yaml.safe_load((folder / "tuned.yaml").read_text(encoding="utf-8"))
-    return [recipe["settings"], recipe["scores"]["validation mrr@100"], recipe["scores"]["trials"]]
+    scores = recipe["scores"]  # of equal ones the first counts: which that is may change where a lost one is made again
+    return [sorted(recipe["settings"]), scores["validation mrr@100"], scores["trials"]]
 
 
 def resumed(folder: Path, out: Path, shop: Shop) -> Any:

@@ -28,7 +28,7 @@ SELECT: Final = (
     *("sources=[covisit_near, title_vectors]", "folds=2", "rounds=3", "choice_rounds=4", "min_leaf=3", "products=20"),
     *("titles=8", "threads=1"),
 )
-TRIALS: Final = 3
+TRIALS: Final = 4  # all points of `SPACE`, so that a lost one is made again alike
 NEURAL: Final = ("embedding_size=8", "max_epochs=1", "batch_size=64")
 PROMPT: Final = """summary: The last titles, one a line.
 variables:
@@ -293,10 +293,10 @@ def tune_words(shop: Shop, folder: Path) -> list[object]:
 
 
 def SPACE(shop: Shop) -> Path:  # noqa: N802
-    """A search space with a choice and a range."""
+    """A search space of four points."""
     path = shop / "space.yaml"
     if not path.exists():
-        path.write_text("search:\n  neighbours: [20, 40]\n  recency: {low: 0.3, high: 0.9}\n", encoding="utf-8")
+        path.write_text("search:\n  neighbours: [20, 40]\n  history: [3, 5]\n", encoding="utf-8")
     return path
 
 
