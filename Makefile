@@ -23,9 +23,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt --no-deps recbole
 	@touch $@
 
-demo: install ## From raw files to generated titles on built-in data; leaves runs/demo/report.html
-	$(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml scripts/gen.py --recipe demo --output-dir runs/demo --overwrite
-	@echo "open runs/demo/report.html"
+demo: install ## From nothing to ranked products, titles and one page in minutes; leaves runs/demo/report.html
+	$(BIN)/llmrec demo
 
 test: install ## Run the tests on two processes, the slow ones left out
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope

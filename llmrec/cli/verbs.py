@@ -20,6 +20,15 @@ GROUPS: Final = {
     """,
 }
 PANELS: Final = {
+    "Start here": (
+        Verb(
+            "demo",
+            "Show it all in minutes: made-up data, ranked products, titles, similar products, one page.",
+            "demo.demo:DemoJob:run_demo",
+            bare=True,
+            needs=("generate", "rank", "text"),
+        ),
+    ),
     "Data": (
         Verb(
             "data get",

@@ -1,0 +1,1 @@
+"""What llmrec does, in minutes, on made-up data: ``llmrec demo``."""
