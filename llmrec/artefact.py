@@ -57,7 +57,6 @@ class Kind(Generic[R]):
     Attributes:
         what: What it is called.
         record: File of the record.
-        format: What the record calls its form.
         holds: What a record holds.
         make: How one is made; ``{folder}`` stands for the folder.
         again: How one is made again.
@@ -68,13 +67,17 @@ class Kind(Generic[R]):
 
     what: str
     record: str
-    format: str
     holds: type[R]
     make: str
     again: str
     arrays: str = ARRAYS
     version: int = 1
     error: type[LlmrecError] = ModelError
+
+    @property
+    def format(self) -> str:
+        """What the record calls its form."""
+        return f"llmrec {self.what}"
 
     def is_at(self, folder: Path) -> bool:
         """Whether a folder holds one, readable or not: one that was cut short may be made again in its place."""

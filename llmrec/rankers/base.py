@@ -45,7 +45,6 @@ class RankerRecord(Stamp, frozen=True, kw_only=True):
 RANKER: Final = Kind(
     what="ranker",
     record="ranker.json",
-    format="llmrec ranker",
     holds=RankerRecord,
     make="make one: llmrec rank RANKER ... --save {folder}",
     again="fit it again with --save",

@@ -34,7 +34,6 @@ class _Record(Stamp, frozen=True, kw_only=True):
 _KIND: Final = Kind(
     what="rankers by locale",
     record="per_locale.json",
-    format="llmrec rankers by locale",
     holds=_Record,
     make="make them: llmrec rank RANKER ... --per-locale --save {folder}",
     again="fit them again with --per-locale --save",

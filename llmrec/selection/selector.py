@@ -51,7 +51,6 @@ SELECTOR: Final = Kind(
     what="selector",
     record="selector.json",
     arrays="selector.safetensors",
-    format="llmrec selector",
     holds=_Record,
     make="make one: llmrec select ... --save {folder}",
     again="make it again: llmrec select ... --save",

@@ -53,15 +53,7 @@ class Titles(Sequence[str]):
         return pa.table({"locale": list(self.locales), "title": list(self.texts)}).to_pandas()
 
     def save(self, path: Path | str, *, partial: bool = False) -> None:
-        """Write them as a run (Parquet, the KDD Cup's form) with its sidecar.
-
-        Args:
-            path: The Parquet file.
-            partial: Whether these are only the first sessions of a split.
-
-        Raises:
-            DiskError: the place cannot be written.
-        """
+        """Write them as a run with its sidecar; arguments and errors as of `llmrec.Rankings.save`."""
         write_run(Path(path), self.locales, self.texts, self.provenance, partial)
 
     def as_run(self) -> Run:

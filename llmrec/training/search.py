@@ -71,10 +71,12 @@ class Search:
     Attributes:
         study: Optuna's study.
         space: What is varied.
+        journal: The study's events on disk.
     """
 
     study: Any
     space: Space
+    journal: _Journal
 
     @classmethod
     def open(
@@ -109,10 +111,11 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
+        journal = _Journal(folder / TRIALS, flag)
         try:
             with disk_errors(folder):
                 study = optuna.create_study(
-                    storage=optuna.storages.JournalStorage(_Journal(folder / TRIALS, flag)),
+                    storage=optuna.storages.JournalStorage(journal),
                     study_name=name,
                     direction="maximize",
                     pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
@@ -139,7 +142,7 @@ class Search:
             study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
         else:
             study.sampler = optuna.samplers.GridSampler({key: [*values] for key, values in space.choices.items()}, seed)
-        return cls(study, space)
+        return cls(study, space, journal)
 
     @property
     def num_done(self) -> int:
@@ -162,7 +165,7 @@ class Search:
                 held.add(failed.system_attrs["grid_id"])
         left = int(max(0, min(trials, self.space.num_points) - self.num_done))
         for _ in track(range(left), "trials", left):
-            self.study.optimize(objective, n_trials=1)
+            self._optimize(objective)
 
     def run_grid(self, objective: Callable[[int], float], again: Collection[int] = ()) -> None:
         """Make a trial of every point of a grid, in its order, that has none yet.
@@ -185,7 +188,20 @@ class Search:
             if number not in waiting:
                 fixed = dict(zip(choices, points[number], strict=True))
                 self._add({"fixed_params": fixed, "grid_id": number, "search_space": dict(sorted(choices.items()))})
-            self.study.optimize(scored, n_trials=1)
+            self._optimize(scored)
+
+    def _optimize(self, objective: Callable[[Any], float]) -> None:
+        """Make one trial.
+
+        Raises:
+            DiskError: the journal could not be written, which Optuna takes for an error of its own.
+        """
+        try:
+            self.study.optimize(objective, n_trials=1)
+        except Exception as error:
+            if self.journal.failed is None or error is self.journal.failed:
+                raise
+            raise self.journal.failed from error
 
     def _in(self, *states: str) -> list[Any]:
         return [trial for trial in self.study.trials if trial.state.name in states]
@@ -203,9 +219,17 @@ class _Journal:
         self._file, self._again = file, f"give another {flag}, or remove it"
         self._events: list[dict[str, Any]] = []
         self._end = 0  # of the lines that were read
+        self.failed: LlmrecError | None = None
 
     def append_logs(self, logs: Sequence[dict[str, Any]]) -> None:
         """Write events, in the place of a line that a kill cut short."""
+        try:
+            self._append(logs)
+        except LlmrecError as error:
+            self.failed = error
+            raise
+
+    def _append(self, logs: Sequence[dict[str, Any]]) -> None:
         with disk_errors(self._file), self._file.open("a+b") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             first = len(list(self.read_logs(0))) + 1

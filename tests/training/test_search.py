@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llmrec.errors import ConfigError
+from llmrec.errors import ConfigError, DiskError
+from llmrec.training import search as search_module
 from llmrec.training.search import Search, Space
 
 GRID = Space({"rate": [0.1, 0.2], "layers": [1, 2]})
@@ -38,6 +41,27 @@ def test_a_grids_failed_point_is_tried_again(tmp_path: Path) -> None:
     assert (search.num_done, search.best_first()[0].params["layers"]) == (4, 2)
     opened(tmp_path).run(objective, 9)
     assert len(seen) == 5, "nothing is left to try"
+
+
+@pytest.mark.parametrize("fails_at", range(3, 9))
+def test_a_disk_that_fails_at_an_event_is_one_line_and_the_search_goes_on(
+    fails_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Optuna takes an event that it could not write for an error of its own."""
+    calls: list[Any] = []
+
+    def flock(descriptor: Any, _: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == fails_at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(search_module.fcntl, "flock", flock)
+        with pytest.raises(DiskError, match="the disk is full"):
+            opened(tmp_path).run(lambda trial: GRID.suggest(trial)["layers"], 9)
+    again = opened(tmp_path)
+    again.run(lambda trial: GRID.suggest(trial)["layers"], 9)
+    assert again.num_done == 4
 
 
 def test_trials_end_at_their_number(tmp_path: Path) -> None:

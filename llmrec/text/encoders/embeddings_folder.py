@@ -69,7 +69,6 @@ class Manifest(Stamp, frozen=True, kw_only=True, forbid_unknown_fields=False):
 EMBEDDINGS: Final = Kind(
     what="embeddings",
     record="manifest.json",
-    format="llmrec embeddings",
     holds=Manifest,
     make="make them: llmrec embed PRODUCTS --out {folder}",
     again="make it again: llmrec embed PRODUCTS --out DIR",
