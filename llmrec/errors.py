@@ -61,7 +61,7 @@ _LOGIN: Final = re.compile(
     r"(?:(?<=://)|(?<=:/))[^/\s]*@|(?<![\w/@.:%+-])[^\s/@:\"'=]+:[^\s/@\"'()]+@(?=[\w\[])"
 )  # or without http://
 _URL: Final = re.compile(
-    r"(?i)(\b[a-z][a-z0-9+.-]+:/{1,2}(?!/)|\burl: (?=/))([^\s\"'<>`|]*)"
+    r"(?i)(\b[a-z][a-z0-9+.-]+:/(?:/|(?!/))|\burl: (?=/))([^\s\"'<>`|]*)"
 )  # `url: /path`: as urllib3 says it
 _TOLD: Final = re.compile(r"(?i)(/(?:token|key|api[_-]?key|secret|auth)/)[^/?#]{4,}")
 _WORD: Final = re.compile(r"[\w%~+=.-]{16,}")

@@ -142,6 +142,8 @@ def learning_material(job: RankJob, sessions: Sessions | None, *, finetune: bool
         ConfigError: the settings do not fit together.
         DataError: a file is missing or malformed, or its rows repeat the sessions to rank with their labels.
     """
+    if job.transductive and sessions is None:
+        raise ConfigError("--transductive learns from the sessions to rank for; give --sessions FILE")
     products = product_table(job.products, ranker_class(job.ranker).product_columns)
     told = _read_learning(job, job.train, sessions, products, finetune)
     return told.with_prefixes(sessions) if job.transductive and sessions is not None else told

@@ -32,8 +32,7 @@ def ranker_settings(
     Raises:
         ConfigError: an unknown recipe or key, or a value out of range.
     """
-    cls = ranker_class(name) if isinstance(name, str) else name
-    name = cls.name
+    cls, name = (ranker_class(name), name) if isinstance(name, str) else (name, name.name)
     chosen = recipe or (name if name in recipe_names() else None)
     loaded = load_recipe(chosen) if chosen else None
     if loaded is not None and loaded.kind == "ranker" and current_name(str(loaded.ranker)) != cls.name:

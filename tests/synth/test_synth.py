@@ -223,7 +223,7 @@ def test_report_marks_what_is_off(tmp_path: Path) -> None:
     figures = [Figure("a", 0.5, 0.4, 0.3, 0.6, "Fig. 1"), Figure("b", float("nan"), None, 0, 1, "Fig. 2")]
     shown = render_report(figures)
     assert shown.row_count == 2
-    assert shown.title == "2 figures, 1 off"
+    assert str(shown.title) == "2 figures, 1 off"
     assert [column.header for column in shown.columns] == [
         column.header for column in table("", ("figure", "measured", "paper", "accepted", "", "source"), []).columns
     ]

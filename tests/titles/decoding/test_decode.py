@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from accelerate import Accelerator
 from datasets import Dataset
 
 from llmrec.evaluation.bleu import own_bleu
 from llmrec.titles.decoding import decode
+from llmrec.titles.models.model import build_tiny_mt5
 from llmrec.titles.settings import GenerateConfig
 
 
@@ -18,7 +18,7 @@ def test_validation_counts_a_title_as_its_locales_language_does(monkeypatch: pyt
         {"input_ids": tokens, "labels": tokens, "locale": ["JP", "UK", "DE"], "target_title": wanted}
     )
     monkeypatch.setattr(decode, "decode_batch", lambda *args, **_: [written[row[0]] for row in args[2]])
-    model, config = torch.nn.Identity(), GenerateConfig()
+    model, config = build_tiny_mt5(300, 32, 1, 0), GenerateConfig()
     score = decode.validation_bleu(Accelerator(cpu=True), model, None, sessions, config=config, max_tokens=9)
     expected = own_bleu(["青い丸い傘", "a b c d e"], ["青い丸い空", "a b c d f"], ["JP", "UK"])
     # 13a would find 4, 3, 2 and 1 n-grams of 6, 4, 3 and 2
