@@ -24,7 +24,7 @@ class EvaluateJob:
 
     With --compare, differences have a paired bootstrap interval and a p by approximate randomisation.
 
-    Example: llmrec evaluate runs/demo/titles_validation.parquet --targets STORE/sessions_validation.parquet
+    Example: llmrec evaluate runs/mt5_small_k3/titles_validation.parquet --targets STORE/sessions_validation.parquet
     """
 
     run: Path = option(..., "Run file: ranked lists or titles.", argument=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,7 +52,7 @@ class DemoJob:
 
     out: Path = option(Path("runs/demo"), "Folder for data, runs, results and the page.", output="place")
     size: str = option("tiny", "Size of the made-up data: tiny or small.")
-    steps: int = option(80, "Steps that the tiny mT5 learns for.", minimum=1, maximum=1_000_000)
+    steps: int = option(400, "Steps that the tiny mT5 learns for.", minimum=1, maximum=1_000_000)
     seed: int = option(0, "Of all that draws.", minimum=0)
 
 
@@ -88,7 +88,7 @@ def run_demo(job: DemoJob) -> dict[str, Any]:
     titles = _score_table(titled, "bleu")
     out_console.print(to_terminal(titles))
     page = job.out / "report.html"
-    write_page(page, "llmrec in a few minutes", _page(store, job, (data, rankings, similar, titles), titled))
+    write_page(page, "llmrec in a few minutes", _page(job, (data, rankings, similar, titles), titled))
     notice(f"{time.monotonic() - started:.0f} s; all of it as a page: {page}")
     notice("your own data next, a folder with sessions_train and products_train, CSV or Parquet:")
     for line in NEXT:
@@ -151,7 +151,7 @@ def _similar_table(questions: Sequence[Question]) -> Table:
     )
 
 
-def _page(store: Store, job: DemoJob, tables: tuple[Table, ...], titled: Mapping[str, Result]) -> list[Block]:
+def _page(job: DemoJob, tables: tuple[Table, ...], titled: Mapping[str, Result]) -> list[Block]:
     data, rankings, similar, titles = tables
     gain = titled["select"].breakdowns["locale"][ALL_SESSIONS].differences["bleu"]
     lost = titled["tiny_mt5"].breakdowns["locale"][ALL_SESSIONS].differences["bleu"]
@@ -180,14 +180,20 @@ def _page(store: Store, job: DemoJob, tables: tuple[Table, ...], titled: Mapping
             f"{number('bleu', gain.difference, '+')}, {sure}."
         ),
         titles,
-        *comparison_plot(titled["select"]),
-        _examples(store, job.out / "titles"),
+        *comparison_plot(_named(titled["select"])),
+        _examples(job.out / "titles"),
         Heading("Your own data"),
         Code("\n".join(NEXT), "bash"),
     ]
 
 
-def _examples(store: Store, folder: Path) -> Table:
+def _named(result: Result) -> Result:
+    """The selector's result with names for people instead of those of files."""
+    compared = result.comparison and replace(result.comparison, baseline="Last Product Title")
+    return replace(result, run=NAMES["select"], comparison=compared)
+
+
+def _examples(folder: Path) -> Table:
     """Titles of some sessions side by side."""
     runs = {name: read_run(folder / f"{name}.parquet") for name in ("last_title", "select", "tiny_mt5")}
     locales = runs["select"].locales.to_pylist()
@@ -199,6 +205,6 @@ def _examples(store: Store, folder: Path) -> Table:
     return Table(
         ("locale", *(NAMES[name] for name in runs)),
         rows,
-        f"Titles for the first session of each locale; {store.path.name}",
+        "Titles for the first session of each locale",
         "l",
     )
