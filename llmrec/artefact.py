@@ -56,7 +56,7 @@ class Kind(Generic[R]):
 
     Attributes:
         what: What it is called.
-        record: File of the record.
+        record: File of the record; ``WHAT.json`` if not given.
         holds: What a record holds.
         make: How one is made; ``{folder}`` stands for the folder.
         again: How one is made again.
@@ -66,13 +66,16 @@ class Kind(Generic[R]):
     """
 
     what: str
-    record: str
     holds: type[R]
     make: str
     again: str
+    record: str = ""
     arrays: str = ARRAYS
     version: int = 1
     error: type[LlmrecError] = ModelError
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "record", self.record or f"{self.what}.json")
 
     @property
     def format(self) -> str:

@@ -20,7 +20,6 @@ class Lamp(Stamp, frozen=True, kw_only=True):
 
 KIND = Kind(
     what="lamp",
-    record="lamp.json",
     holds=Lamp,
     make="make one: llmrec lamp --out {folder}",
     again="make it again: llmrec lamp --out DIR",

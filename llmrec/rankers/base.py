@@ -44,7 +44,6 @@ class RankerRecord(Stamp, frozen=True, kw_only=True):
 
 RANKER: Final = Kind(
     what="ranker",
-    record="ranker.json",
     holds=RankerRecord,
     make="make one: llmrec rank RANKER ... --save {folder}",
     again="fit it again with --save",

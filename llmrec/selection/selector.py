@@ -49,7 +49,6 @@ class _Record(Stamp, frozen=True, kw_only=True):
 
 SELECTOR: Final = Kind(
     what="selector",
-    record="selector.json",
     arrays="selector.safetensors",
     holds=_Record,
     make="make one: llmrec select ... --save {folder}",

@@ -43,7 +43,6 @@ class EncoderRecord(Stamp, frozen=True, kw_only=True):
 
 ENCODER: Final = Kind(
     what="encoder",
-    record="encoder.json",
     holds=EncoderRecord,
     make="make it: llmrec embed PRODUCTS --out DIR, or llmrec embed train",
     again="make it again: llmrec embed PRODUCTS --out DIR",

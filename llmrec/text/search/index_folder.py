@@ -83,7 +83,6 @@ class IndexRecord(Stamp, frozen=True, kw_only=True):
 
 _KIND: Final = Kind(
     what="index",
-    record="index.json",
     holds=IndexRecord,
     make="build it: llmrec index {folder.parent}",
     again="build it again: llmrec index DIR (or make both again: llmrec embed PRODUCTS --out DIR)",

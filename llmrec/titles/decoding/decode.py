@@ -17,6 +17,7 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 
 from llmrec.console import notice, progress_bar
+from llmrec.errors import ModelError
 from llmrec.evaluation.bleu import own_bleu
 from llmrec.memory import readable
 from llmrec.output import disk_errors
@@ -52,7 +53,15 @@ def decode_batch(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], *
         tokenizer: Its tokenizer.
         prompts: Token ids of ``B`` prompts, each ended by the end token, or in the frame of a causal model.
         settings: ``max_tokens``, ``num_beams`` and ``synced`` of `llmrec.titles.models.causal.generate_tokens`.
+
+    Raises:
+        ModelError: the tokenizer knows tokens that the model does not.
     """
+    known, largest = model.get_input_embeddings().weight.shape[0], max((max(row) for row in prompts if row), default=0)
+    if largest >= known > 0:  # ZeRO-3 holds none of it here
+        raise ModelError(
+            f"the tokenizer has a token {largest}, the model's weights end at {known - 1}; copy both again"
+        )
     if is_causal(model):
         return continue_prompts(model, tokenizer, prompts, **settings)
     tokens = generate_tokens(model, *pad_prompts(prompts, model.device), **settings)

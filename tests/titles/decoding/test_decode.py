@@ -4,6 +4,7 @@ import pytest
 from accelerate import Accelerator
 from datasets import Dataset
 
+from llmrec.errors import ModelError
 from llmrec.evaluation.bleu import own_bleu
 from llmrec.titles.decoding import decode
 from llmrec.titles.models.model import build_tiny_mt5
@@ -23,3 +24,9 @@ def test_validation_counts_a_title_as_its_locales_language_does(monkeypatch: pyt
     expected = own_bleu(["青い丸い傘", "a b c d e"], ["青い丸い空", "a b c d f"], ["JP", "UK"])
     # 13a would find 4, 3, 2 and 1 n-grams of 6, 4, 3 and 2
     assert score == pytest.approx(expected) != pytest.approx(100 * (4 / 6 * 3 / 4 * 2 / 3 * 1 / 2) ** (1 / 4))
+
+
+def test_a_tokenizer_that_knows_more_than_the_model_is_one_line() -> None:
+    model = build_tiny_mt5(300, 32, 1, 0)
+    with pytest.raises(ModelError, match="a token 300, the model's weights end at 299; copy both again"):
+        decode.decode_batch(model, None, [[5, 300, 1], []], max_tokens=4)
