@@ -90,8 +90,8 @@ def bleu_tokenizer(locale: str) -> str:
 
 
 def known_languages() -> tuple[str, ...]:
-    """Languages of the known locales, each once, in their order."""
-    return tuple(dict.fromkeys(one.language for one in locales().values()))
+    """Languages of the package's locales and of the user's, each once, in their order."""
+    return tuple(dict.fromkeys(one.language for one in (*_merged(None).values(), *locales().values())))
 
 
 def own_phrases() -> tuple[Path | None, Phrases]:

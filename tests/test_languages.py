@@ -70,6 +70,15 @@ def test_prompts_speak_the_added_language_or_its_fallback(capfd: pytest.CaptureF
     assert "no wording for locale 'NL'; it speaks 'de' there" in capfd.readouterr().err
 
 
+def test_a_locale_of_another_language_leaves_the_shipped_prompts_as_they_are(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own.with_name("swiss.yaml").write_text("locales: {DE: {language: gsw, wording: de}}", encoding="utf-8")
+    monkeypatch.setenv(VARIABLE, str(own.with_name("swiss.yaml")))
+    assert "de" in known_languages()
+    assert load_prompt("instruct_v1").render(PRODUCTS, "DE").startswith("Ein Kunde")
+
+
 def test_a_prompt_that_speaks_otherwise_is_another_one(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is trained or cached with a prompt is found by its hash."""
     changed, plain = load_prompt("instruct_v1").hash, load_prompt("plain_v1").hash
