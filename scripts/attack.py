@@ -22,6 +22,8 @@ if __name__ == "__main__":
     status = 3
     try:
         status = main()
+    except SystemExit as stop:  # --help, or a wrong flag
+        status = stop.code if isinstance(stop.code, int) else 2
     except BaseException:
         traceback.print_exc()
         raise

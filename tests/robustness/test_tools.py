@@ -7,6 +7,8 @@ import hashlib
 import io
 import json
 import sqlite3
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from random import Random
@@ -18,6 +20,7 @@ import pytest
 from safetensors.numpy import save
 
 from llmrec.records import parse_record, record_text
+from tests.places import ROOT
 from tests.robustness.mutate import FORMS, mutated
 from tests.robustness.seal import reseal
 from tests.robustness.truth import Broken, strict_csv
@@ -111,3 +114,12 @@ def test_a_strict_reader_of_csv_reads_what_is_one(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_bytes('\ufeffa,b\r\n"x ""y"", z",\r\n\r\n"two\nlines",2'.encode())
     assert strict_csv(path) == [{"a": 'x "y", z', "b": ""}, {"a": "two\nlines", "b": "2"}]
+
+
+@pytest.mark.parametrize(("flag", "status"), [("--help", 0), ("--nonsense", 2)])
+def test_the_script_tells_its_flags_without_a_traceback(flag: str, status: int) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "attack.py", flag], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr
