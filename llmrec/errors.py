@@ -19,7 +19,8 @@ import importlib
 import os
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -37,6 +38,7 @@ __all__ = [
     "require",
     "secrets_of",
     "shown",
+    "without_panic",
     "without_secret_arguments",
     "without_secrets",
 ]
@@ -120,6 +122,21 @@ def require(module: str, extra: str) -> ModuleType:
         if (error.name or "").split(".")[0] != module.split(".")[0]:
             raise
         raise MissingExtraError(f"{module} is not installed; pip install 'llmrec[{extra}]'") from error
+
+
+@contextmanager
+def without_panic() -> Iterator[None]:
+    """Turn the panic of a library in Rust, which is no `Exception`, into one: nothing is wrong but what it was given.
+
+    Raises:
+        ValueError: the block panicked.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ValueError(str(error)) from error
 
 
 def shown(value: Any) -> str:

@@ -120,8 +120,7 @@ def fit(
         finetune=start is not None,
         changes=settings,
     )
-    if transductive and known is not None:
-        told = told.with_prefixes(known)
+    told = told.with_prefixes(known) if transductive and known is not None else told
     place = None if folder is None else Path(folder)
     return fitted(cls, told, start=start, per_locale=per_locale, folder=place, resume=resume)
 

@@ -112,31 +112,14 @@ class Search:
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         journal = _Journal(folder / TRIALS, flag)
-        try:
-            with disk_errors(folder):
-                study = optuna.create_study(
-                    storage=optuna.storages.JournalStorage(journal),
-                    study_name=name,
-                    direction="maximize",
-                    pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
-                    load_if_exists=True,
-                )
-                trials = study.trials
-        except LlmrecError:
-            raise
-        except Exception as error:  # Optuna takes each line at its word
-            raise ConfigError(f"{folder / TRIALS}: cannot be read; give another {flag}, or remove it") from error
+        study = _study(optuna, name, journal, folder, flag)
         found = study.user_attrs if record is None else _recorded(record, made_with, flag)
         for key, value in made_with.items():
             if found.get(key, value) != value:
                 raise ConfigError(f"{folder}: holds a {what} with another {key}; give another {flag}, or remove it")
             if record is None:
                 study.set_user_attr(key, value)
-        try:
-            damaged = not all(_fits(trial, space) for trial in trials)
-        except (LookupError, TypeError, AttributeError):
-            damaged = True
-        if damaged:
+        if not _all_fit(study.trials, space):
             raise ConfigError(f"{folder / TRIALS}: holds trials of another space; give another {flag}, or remove it")
         if space.ranges:  # the seed alone would draw the first trials once more where a search goes on
             study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
@@ -250,6 +233,33 @@ class _Journal:
                     self._events.append(event)
                     self._end += len(line)
         yield from self._events[log_number_from:]
+
+
+def _study(optuna: Any, name: str, journal: _Journal, folder: Path, flag: str) -> Any:
+    """The study of a folder, new or with its trials."""
+    try:
+        with disk_errors(folder):
+            study = optuna.create_study(
+                storage=optuna.storages.JournalStorage(journal),
+                study_name=name,
+                direction="maximize",
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
+                load_if_exists=True,
+            )
+            _ = study.trials  # read them, and see whether they can be
+    except LlmrecError:
+        raise
+    except Exception as error:  # Optuna takes each line at its word
+        raise ConfigError(f"{folder / TRIALS}: cannot be read; give another {flag}, or remove it") from error
+    return study
+
+
+def _all_fit(trials: Iterable[Any], space: Space) -> bool:
+    """Whether trials are the space's; damaged ones are not."""
+    try:
+        return all(_fits(trial, space) for trial in trials)
+    except (LookupError, TypeError, AttributeError):
+        return False
 
 
 def _fits(trial: Any, space: Space) -> bool:

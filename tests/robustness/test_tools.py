@@ -112,8 +112,8 @@ def test_a_strict_reader_of_csv_refuses_what_is_none(tmp_path: Path, text: str) 
 
 def test_a_strict_reader_of_csv_reads_what_is_one(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
-    path.write_bytes('\ufeffa,b\r\n"x ""y"", z",\r\n\r\n"two\nlines",2'.encode())
-    assert strict_csv(path) == [{"a": 'x "y", z', "b": ""}, {"a": "two\nlines", "b": "2"}]
+    path.write_bytes('\ufeffa,b\r\n"x ""y"", z",\r\n\r\n"two\nlines","2\r"'.encode())
+    assert strict_csv(path) == [{"a": 'x "y", z', "b": ""}, {"a": "two\nlines", "b": "2\r"}]
 
 
 @pytest.mark.parametrize(("flag", "status"), [("--help", 0), ("--nonsense", 2)])

@@ -14,6 +14,7 @@ from scipy import sparse
 from tokenizers import Tokenizer
 
 from llmrec.arrays import Floats, checked
+from llmrec.errors import without_panic
 from llmrec.ragged import offsets_of
 from llmrec.text.encoders.base import ENCODER, content_fingerprint, encode_texts, read_encoder, write_encoder
 
@@ -53,7 +54,8 @@ class StaticEncoder:
             table = checked(arrays, "table", "float32", (None, None))
             encoder = cls(str(settings["name"]), text, table, settings["max_tokens"])
             try:
-                _ = encoder.tokenizer
+                with without_panic():
+                    _ = encoder.tokenizer
             except Exception as error:  # which is all that the tokenizers package says of a bad text
                 raise ValueError(f"its tokenizer is none: {error}") from error
             highest = max(encoder.tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)

@@ -9,12 +9,13 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
+from msgspec import Meta
 
 from llmrec.console import notice, progress_bar
 from llmrec.errors import ModelError
@@ -36,7 +37,7 @@ class _Part:
 
     key: str
     row: Count
-    titles: list[str]
+    titles: Annotated[list[str], Meta(min_length=1)]
 
 
 def pad_prompts(prompts: Sequence[Sequence[int]], device: Any) -> tuple[torch.Tensor, torch.Tensor]:

@@ -21,7 +21,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from llmrec.console import busy
-from llmrec.errors import ConfigError, ModelError, require
+from llmrec.errors import ConfigError, ModelError, require, without_panic
 from llmrec.files import sha256_of_all
 from llmrec.memory import free_memory, require_memory
 from llmrec.output import atomic_folder
@@ -168,7 +168,8 @@ _WRITERS = ("ForConditionalGeneration", "ForCausalLM", "LMHeadModel")
 
 def load_tokenizer(name: str) -> Any:
     """Tokenizer of a model or an adapter; one without a padding token pads with its end token."""
-    tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    with without_panic():
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from accelerate import Accelerator
 from datasets import Dataset
 
-from llmrec.errors import ModelError
+from llmrec.errors import DataError, ModelError
 from llmrec.evaluation.bleu import own_bleu
+from llmrec.records import line_text
 from llmrec.titles.decoding import decode
 from llmrec.titles.models.model import build_tiny_mt5
 from llmrec.titles.settings import GenerateConfig
@@ -30,3 +33,10 @@ def test_a_tokenizer_that_knows_more_than_the_model_is_one_line() -> None:
     model = build_tiny_mt5(300, 32, 1, 0)
     with pytest.raises(ModelError, match="a token 300, the model's weights end at 299; copy both again"):
         decode.decode_batch(model, None, [[5, 300, 1], []], max_tokens=4)
+
+
+def test_a_half_written_title_of_none_is_one_line(tmp_path: Path) -> None:
+    line = line_text({"key": "k", "row": 0, "titles": []}, 1)
+    (tmp_path / "0-of-1-x.jsonl").write_text(line, encoding="utf-8")
+    with pytest.raises(DataError, match="remove it and give the same command again"):
+        decode._read_parts(tmp_path, "k")

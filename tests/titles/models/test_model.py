@@ -56,6 +56,19 @@ def test_cut_weights_are_one_line(folder: Path, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_tokenizer_on_which_its_library_panics_is_one_line(folder: Path, tmp_path: Path) -> None:
+    """A panic of Rust code is no `Exception`."""
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    text = (tmp_path / "tokenizer.json").read_text(encoding="utf-8")
+    content = json.loads(text)
+    content["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "abc=d"}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ModelError, match="cannot be loaded as a sequence-to-sequence model") as caught:
+        load_model(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
 def test_pickled_weights_in_a_folder_are_refused(folder: Path, tmp_path: Path) -> None:
     for file in folder.iterdir():
         if file.suffix != ".safetensors":
