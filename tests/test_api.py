@@ -8,8 +8,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import TITLES
@@ -112,6 +114,13 @@ def test_a_ranker_is_fitted_on_a_data_frame_and_says_what_it_learnt_from() -> No
     assert lists.to_pandas()[["session", "rank", "id"]].to_numpy().tolist() == [[0, 1, "cup"], [1, 1, "pot"]]
     ids, scores = lists
     assert len(ids) == len(scores) == 2
+
+
+@pytest.mark.parametrize("given", [lambda frame: frame, pa.table], ids=["data frame", "Arrow table"])
+def test_products_are_a_data_frame_or_an_arrow_table(given: Any) -> None:
+    rows = {"id": ["a", "b", "c"], "locale": ["UK", "UK", "DE"], "title": ["x", "y", "z"], "brand": [None] * 3}
+    ranker = llmrec.fit("covisit", [["a", "b"], ["a", "c"]], given(pd.DataFrame(rows)), locale="UK")
+    assert ranker.rank([["a"]], locale="UK").to_list() == [["b"]], "the UK sells no c"
 
 
 def test_what_a_notebook_shows_is_escaped() -> None:

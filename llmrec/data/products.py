@@ -65,8 +65,11 @@ def table_of_products(products: Any, columns: Sequence[str]) -> Any:
             raise DataError(f"products: no column '{name}' among {', '.join(products.column_names[:8])}")
     if "title" not in products.column_names:
         products = products.append_column("title", pa.nulls(len(products), pa.string()))
+    known = products.select([name for name in PRODUCT_COLUMNS if name in products.column_names])
+    kinds = [one.with_type(pa.string()) if pa.types.is_null(one.type) else one for one in known.schema]
+    given = ibis.memtable(known.cast(pa.schema(kinds)))  # DuckDB has no column of nulls alone
     with connected() as con:
-        raw = con.create_table(gen_name("given"), products)
+        raw = con.create_table(gen_name("given"), given)
         return con.to_pyarrow(unique_products(con, _staged(con, raw, Path("products"))).select(*columns))
 
 
