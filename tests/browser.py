@@ -25,15 +25,15 @@ class Page:
     png: Path
 
 
-def open_page(page: Path, folder: Path, width: int = 1100, height: int = 2400) -> Page:
-    """Open an HTML file and take its picture; ``folder`` gets ``page.png``."""
+def open_page(page: Path, folder: Path, width: int = 1100, height: int = 2400, query: str = "") -> Page:
+    """Open an HTML file, with what stands behind its `?`, and take its picture; ``folder`` gets ``page.png``."""
     assert CHROMIUM is not None
     png = folder / "page.png"
     with tempfile.TemporaryDirectory() as profile:
         command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         command += [f"--user-data-dir={profile}", "--enable-logging=stderr", "--v=0", "--hide-scrollbars"]
         command += [f"--window-size={width},{height}", "--virtual-time-budget=2000"]
-        url = page.resolve().as_uri()
+        url = page.resolve().as_uri() + query
         shown = _run([*command, "--dump-dom", url])
         pictured = _run([*command, f"--screenshot={png}", url])
     return Page(shown.stdout, _CONSOLE.findall(shown.stderr) + _CONSOLE.findall(pictured.stderr), png)
