@@ -133,7 +133,7 @@ def test_a_store_of_another_version_is_one_line(tiny_store: Store) -> None:
 
 def documented() -> list[str]:
     """Every `llmrec …` and `scripts/gen.py …` line in the documents and docstrings."""
-    docs = set((ROOT / "docs").glob("*.md")) - {ROOT / "docs" / "extending.md"}  # of verbs that its test adds
+    docs = set((ROOT / "docs").rglob("*.md")) - {ROOT / "docs" / "extending.md"}  # of verbs that its test adds
     files = [ROOT / "README.md", *sorted(docs), *sorted((ROOT / "scripts").glob("*.py"))]
     commands = []
     for file in files:
@@ -170,6 +170,6 @@ def test_documented_commands_parse(command: str) -> None:
 
 
 def test_documented_paths_exist() -> None:
-    for file in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+    for file in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
         for path in re.findall(r"\]\((?!http)([^)#]+)\)", file.read_text(encoding="utf-8")):
             assert (file.parent / path).exists(), f"{file.name}: {path}"
