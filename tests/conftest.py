@@ -79,3 +79,18 @@ def tiny_store(tmp_path: Path) -> Store:
     manifest = {"version": STORE_VERSION, "fingerprint": "f" * 64}
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return Store.load(folder)
+
+
+@pytest.fixture(scope="session")
+def title_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny mT5 that writes something, with its tokenizer and its card: K is 2."""
+    from llmrec.text.prompts import load_prompt
+    from llmrec.titles.models.model import ModelCard, build_tiny_mt5, save_model
+    from llmrec.titles.models.tokenizer import build_tokenizer
+
+    folder = tmp_path_factory.mktemp("api") / "model"
+    tokenizer = build_tokenizer([f"{title} {n}" for titles in TITLES.values() for title in titles for n in (1, 2)], 400)
+    prompt = load_prompt("plain_v1")
+    card = ModelCard(prompt.name, prompt.hash, 2, 48, 12)
+    save_model(folder, build_tiny_mt5(len(tokenizer), 32, 1, 0), tokenizer, card)
+    return folder

@@ -14,28 +14,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import TITLES
 
 import llmrec
 from llmrec.cli import main
 from llmrec.errors import ConfigError, DataError, LlmrecError, ModelError, StoreError
 from llmrec.evaluation.runs import read_run
-from llmrec.text.prompts import load_prompt
-from llmrec.titles.models.model import ModelCard, build_tiny_mt5, save_model
-from llmrec.titles.models.tokenizer import build_tokenizer
 
 HEAVY = {"torch", "pandas", "transformers", "pyarrow", "duckdb", "numpy"}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("api") / "model"
-    tokenizer = build_tokenizer([f"{title} {n}" for titles in TITLES.values() for title in titles for n in (1, 2)], 400)
-    prompt = load_prompt("plain_v1")
-    save_model(
-        folder, build_tiny_mt5(len(tokenizer), 32, 1, 0), tokenizer, ModelCard(prompt.name, prompt.hash, 2, 48, 12)
-    )
-    return folder
 
 
 def command(*arguments: str | Path) -> int | str | None:
@@ -81,9 +66,20 @@ def test_lists_and_scores_are_those_of_the_command_line(tiny_store: llmrec.Store
     assert llmrec.load_ranker(str(tmp_path / "saved")).rank(asked, k=7).to_list() == lists.to_list()
 
 
-def test_titles_are_those_of_the_command_line(tiny_store: llmrec.Store, model: Path, tmp_path: Path) -> None:
+def test_titles_are_those_of_the_command_line(tiny_store: llmrec.Store, title_model: Path, tmp_path: Path) -> None:
     run, limit = tmp_path / "titles.parquet", 9
-    flags = ("--model", model, "--data", tiny_store.path, "--split", "validation", "--limit", str(limit), "--out", run)
+    flags = (
+        "--model",
+        title_model,
+        "--data",
+        tiny_store.path,
+        "--split",
+        "validation",
+        "--limit",
+        str(limit),
+        "--out",
+        run,
+    )
     done = [sys.executable, "-m", "llmrec.cli", "generate", *map(str, flags), "--output-dir", str(tmp_path / "out")]
     subprocess.run(done, check=True, capture_output=True)
     sessions = pq.read_table(tiny_store.sessions("validation").file).slice(0, limit).to_pylist()
@@ -91,7 +87,7 @@ def test_titles_are_those_of_the_command_line(tiny_store: llmrec.Store, model: P
     histories = [
         [title for item in row["prev_items"] if (title := titles.get((row["locale"], item)))] for row in sessions
     ]
-    writer = llmrec.TitleWriter.load(str(model))
+    writer = llmrec.TitleWriter.load(str(title_model))
     assert writer.card.k == 2
     written = writer.write(histories, [row["locale"] for row in sessions], batch_size=4)
     assert list(written) == read_run(run).predictions.to_pylist()
@@ -170,8 +166,8 @@ def test_errors_are_the_librarys_and_speak_of_arguments(
     assert "--" not in str(raised.value).split("llmrec ")[0]
 
 
-def test_histories_that_are_none_are_refused(model: Path) -> None:
-    writer = llmrec.TitleWriter.load(model)
+def test_histories_that_are_none_are_refused(title_model: Path) -> None:
+    writer = llmrec.TitleWriter.load(title_model)
     for histories, line in (
         ("Tea", "for one session write"),
         (["Tea"], "row 1: a session is a list of titles; got 'Tea'"),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
+import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 from ibis.util import gen_name
 
@@ -16,12 +19,15 @@ from llmrec.console import notice_once
 from llmrec.data.connection import connected
 from llmrec.data.lists import is_usual, stripped
 from llmrec.data.raw import explained, read_raw, refuse_controls
+from llmrec.data.store import Store
 from llmrec.errors import DataError
 from llmrec.schema import PRICE_SENTINEL, PRODUCT_COLUMNS, TEXT_COLUMNS
 
 __all__ = [
+    "given_products",
     "load_products",
     "no_products",
+    "product_file",
     "read_products_file",
     "stage_products",
     "table_of_products",
@@ -71,6 +77,39 @@ def table_of_products(products: Any, columns: Sequence[str]) -> Any:
     with connected() as con:
         raw = con.create_table(gen_name("given"), given)
         return con.to_pyarrow(unique_products(con, _staged(con, raw, Path("products"))).select(*columns))
+
+
+@contextmanager
+def product_file(products: Any, columns: Sequence[str]) -> Iterator[Path]:
+    """A file of products, whatever they are: a store's, one that is named, or a table's for the time of the block.
+
+    Args:
+        products: A `Store`, a path, a data frame or an Arrow table.
+        columns: Those wanted of a table.
+
+    Raises:
+        DataError: they are something else, or a table has no ``id`` or ``locale``.
+    """
+    if isinstance(products, Store):
+        yield products.products
+    elif isinstance(products, str | Path):
+        yield Path(products)
+    else:
+        with TemporaryDirectory(prefix="llmrec-") as folder:
+            file = Path(folder) / "products.parquet"
+            pq.write_table(given_products(products, tuple(dict.fromkeys(columns))), file)
+            yield file
+
+
+def given_products(products: Any, columns: Sequence[str]) -> Any:
+    """`load_products` of a data frame or an Arrow table.
+
+    Raises:
+        DataError: it is something else, or ``id`` or ``locale`` is missing.
+    """
+    if not hasattr(products, "__arrow_c_stream__"):
+        raise DataError(f"products: a data frame, an Arrow table, a file or a store is wanted; got {products!r:.60}")
+    return table_of_products(pa.table(products), columns)
 
 
 def no_products() -> ir.Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
@@ -28,7 +29,7 @@ from llmrec.settings import resolve
 from llmrec.vocabulary import UNKNOWN
 from llmrec.within import fill_up, is_among, top_k_candidates
 
-__all__ = ["FORMER", "RANKER", "Ranker", "RankerRecord", "Seen", "current_name"]
+__all__ = ["FORMER", "RANKER", "NoSettings", "Ranker", "RankerRecord", "Seen", "current_name"]
 
 SettingsT = TypeVar("SettingsT")
 
@@ -50,13 +51,20 @@ RANKER: Final = Kind(
 )
 FORMER: Final = {"title_vectors": "text_knn"}  # rankers by the name they had
 CHUNK: Final = 1024  # sessions ranked at once, so that memory does not grow with their number
+_OWN: Final = frozenset({"settings", "learnt", "catalogue", "watch"})  # what is on a ranker beside what it learnt
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """Settings of a ranker that has none."""
 
 
 class Ranker(ABC, Generic[SettingsT]):
     """Session → at most k distinct items, best first.
 
-    A subclass says how it learns (`_fit`), how it ranks codes (`_rank_coded`) and what it is made of (`_state`,
-    `_restore`). Ids, locales, short lists, chunks and files are dealt with here, the same for all.
+    A subclass says how it learns (`_fit`) and how it ranks codes (`_rank_coded`), and where it is made of more than the
+    arrays that `_fit` leaves on it, how it is stored (`_state`, `_restore`). Ids, locales, short lists, chunks and
+    files are dealt with here, the same for all.
 
     Attributes:
         name: What the command line calls it.
@@ -73,7 +81,7 @@ class Ranker(ABC, Generic[SettingsT]):
     """
 
     name: ClassVar[str]
-    settings_class: ClassVar[type[Any]]
+    settings_class: ClassVar[type[Any]] = NoSettings
     product_columns: ClassVar[tuple[str, ...]] = ("id", "locale")
     fills_up: ClassVar[bool] = True
     needs_products: ClassVar[bool] = False
@@ -323,13 +331,21 @@ class Ranker(ABC, Generic[SettingsT]):
         ``catalogue.sold`` is for the subclass to apply, before it cuts at k.
         """
 
-    @abstractmethod
     def _state(self) -> Mapping[str, NDArray[Any]]:
-        """What was learnt, as arrays."""
+        """What was learnt, as arrays: all that `_fit` left on the ranker, where a subclass does not say otherwise."""
+        learnt = {name: value for name, value in vars(self).items() if name not in _OWN}
+        for name, value in learnt.items():
+            if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
+                raise ConfigError(f"{type(self).__name__}.{name} is no array of numbers; write _state and _restore")
+        return learnt
 
-    @abstractmethod
     def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take back what `_state` gave; KeyError or ValueError where it is not that."""
+        for name, array in arrays.items():
+            if "." not in name:  # those are the catalogue's
+                if name in _OWN or hasattr(type(self), name):
+                    raise ValueError(f"{name} is no array that a ranker learns")
+                setattr(self, name, array)
 
 
 def current_name(name: str) -> str:

@@ -7,12 +7,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from llmrec.data.overlap import Overlap, find_overlap, refuse_overlap, stamped
-from llmrec.data.products import load_products, table_of_products
+from llmrec.data.products import given_products, load_products
 from llmrec.data.store import Store
-from llmrec.errors import ConfigError, DataError
+from llmrec.errors import ConfigError
 from llmrec.rankers.base import Ranker
 from llmrec.rankers.per_locale import PerLocale
 from llmrec.rankers.recipes import ranker_settings
@@ -227,6 +225,4 @@ def product_table(products: Any, columns: Sequence[str]) -> Any:
         return load_products(products.products, columns)
     if isinstance(products, str | Path):
         return load_products(Path(products), columns)
-    if hasattr(products, "__arrow_c_stream__"):
-        return table_of_products(pa.table(products), columns)
-    raise DataError(f"products: a data frame, an Arrow table, a file or a store is wanted; got {products!r:.60}")
+    return given_products(products, columns)

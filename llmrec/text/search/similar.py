@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import pyarrow as pa
 
 from llmrec.arrays import Floats, Ints
-from llmrec.errors import ConfigError, DataError, nearest
+from llmrec.data.products import product_file
+from llmrec.errors import ConfigError, DataError, nearest, require
 from llmrec.ragged import Ragged
+from llmrec.settings import in_python_words, resolve
 from llmrec.text.encoders.base import Encoder
 from llmrec.text.encoders.embeddings_folder import Embeddings, open_embeddings
 from llmrec.text.search.index_folder import SavedIndex, read_index
@@ -67,6 +69,62 @@ class SimilarProducts:
         """
         embeddings = open_embeddings(Path(folder))
         return cls(embeddings, read_index(embeddings))
+
+    @classmethod
+    @in_python_words
+    def build(
+        cls,
+        products: Any,
+        folder: Path | str,
+        *,
+        encoder: str = "tfidf-svd",
+        template: str = "title",
+        dim: int | None = None,
+        kind: str = "auto",
+        recall: float = 0.95,
+        seed: int = 0,
+    ) -> Self:
+        """Encode a catalogue and index it, as ``llmrec embed`` does, and open it; what is there is not made again.
+
+        Args:
+            products: A data frame or Arrow table with ``id``, ``locale`` and ``title``, a CSV or Parquet file, or a
+                `Store`.
+            folder: Where vectors, encoder and index go.
+            encoder: ``tfidf-svd`` (nothing to download), an encoder's folder, or a hub name.
+            template: What of a product is read: ``title``, ``brand``, ``attributes``, or a file.
+            dim: Width of the vectors; the encoder's own if not given.
+            kind: Kind of the index: ``auto``, ``exact``, ``hnsw``, ``ivf`` or ``pq``.
+            recall: Share of the exact ten nearest that a search is to find.
+            seed: Of all that draws.
+
+        Raises:
+            ConfigError: a setting is wrong, or ``folder`` holds something else.
+            DataError: the products cannot be read, or are none.
+            DiskError: the place cannot be written.
+            MissingExtraError: the packages of the ``text`` extra are not installed.
+            ModelError: the encoder cannot be read.
+
+        Example:
+            >>> import pandas as pd, tempfile
+            >>> titles = ["USB-C cable 2 m", "Desk lamp, LED", "USB-C charger 65 W"]
+            >>> shop = pd.DataFrame({"id": ["B01", "B02", "B03"], "locale": "UK", "title": titles})
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     [hit.id for hit in SimilarProducts.build(shop, folder + "/titles").search(["usb cable"])[0]][0]
+            'B01'
+        """
+        require("faiss", "text")
+        from llmrec.text.encoders.embed import run_embed_job
+        from llmrec.text.encoders.settings import EmbedJob
+        from llmrec.text.encoders.texts import load_template, template_columns
+        from llmrec.text.search.build import build_for_folder
+
+        place, columns = Path(folder), template_columns(load_template(template))
+        with product_file(products, ("locale", "id", "title", *columns)) as file:
+            given = {"products": file, "out": place, "encoder": encoder, "template": template, "dim": dim, "seed": seed}
+            run_embed_job(
+                resolve(EmbedJob, given), lambda made: build_for_folder(made, kind, None, recall, seed, called=place)
+            )
+        return cls.load(place)
 
     @cached_property
     def encoder(self) -> Encoder:
