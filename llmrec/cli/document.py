@@ -120,10 +120,11 @@ class Document:
 _DOCUMENT: Final[ContextVar[Document | None]] = ContextVar("document", default=None)
 
 
-def verb_of(argv: Sequence[str], verbs: Sequence[str]) -> str:
-    """The verb that a command line names; empty where it names none."""
+def verb_of(argv: Sequence[str], verbs: Sequence[str], default: str = "") -> str:
+    """The verb that a command line names; empty where it names none. A group's verb ``default`` may be left out."""
     words = [word for word in argv if not word.startswith("-")]
-    return next((name for name in (" ".join(words[:2]), *words[:1]) if name in verbs), "")
+    names = (" ".join(words[:2]), *words[:1], f"{words[0]} {default}") if words else ()
+    return next((name for name in names if name in verbs), "")
 
 
 def asked_for(argv: Sequence[str], job: Callable[[], type[Any]]) -> Asked:

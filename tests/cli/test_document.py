@@ -69,6 +69,13 @@ def test_a_file_of_its_own_stays_one_and_the_document_stands_without_it(
     assert document["artefacts"] == {"json": str(result)}
 
 
+def test_a_verb_that_a_group_implies_has_them_too(
+    tiny_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document, _ = called(capsys, "embed", tiny_store.products, "--out", tmp_path / "titles", "--quiet")
+    assert (document["verb"], document["status"]) == ("embed products", 0)
+
+
 def test_quiet_leaves_out_what_is_told_but_no_error(
     tiny_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
