@@ -1,4 +1,4 @@
-"""What the README claims: every figure of its table is the record's, and what it says of Python runs."""
+"""What README and results claim: figures of rankers are the records', and the README's Python runs."""
 
 from __future__ import annotations
 
@@ -12,20 +12,30 @@ import pytest
 from tests.places import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-ROWS = re.findall(r"^\| `(\w+)`[^|]*\| (\S+ \[.+?\]) \| (\S+ \[.+?\]) \| ([\d,]+) \|$", README, re.MULTILINE)
+RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+PUBLIC, _, SHOP = RESULTS.partition("## Another shop")
 
 
-def test_the_table_has_rows() -> None:
-    assert len(ROWS) >= 5
+def rows_of(text: str) -> list[tuple[str, str, str, str]]:
+    """Ranker, MRR@100, Recall@100 and seconds of each row of a table."""
+    return re.findall(r"^\| `(\w+)`[^|]*\| (\S+ \[.+?\]) \| (\S+ \[.+?\]) \| ([\d,]+) \|$", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize(("name", "mrr", "recall", "seconds"), ROWS)
-def test_a_row_is_what_was_recorded(name: str, mrr: str, recall: str, seconds: str) -> None:
-    record = json.loads((ROOT / f"docs/measured/public/{name}.task2_public.json").read_text(encoding="utf-8"))
+def test_the_tables_have_rows() -> None:
+    assert [len(rows_of(text)) for text in (README, PUBLIC, SHOP)] == [5, 11, 3]
+
+
+@pytest.mark.parametrize(
+    ("place", "sessions", "name", "mrr", "recall", "seconds"),
+    [("public/{}.task2_public", 3469, *row) for row in rows_of(README) + rows_of(PUBLIC)]
+    + [("industrial/{}.industrial_cold", 452, *row) for row in rows_of(SHOP)],
+)
+def test_a_row_is_what_was_recorded(place: str, sessions: int, name: str, mrr: str, recall: str, seconds: str) -> None:
+    record = json.loads((ROOT / f"docs/measured/{place.format(name)}.json").read_text(encoding="utf-8"))
     for shown, metric in ((mrr, "mrr@100"), (recall, "recall@100")):
         cell = record["cells"][f"{metric}/overall"]
         assert shown == f"{cell['value']:.3f} [{cell['low']:.3f}, {cell['high']:.3f}]"
-        assert cell["n"] == 3469
+        assert cell["n"] == sessions
     assert seconds == f"{record['seconds']:,.0f}"
 
 

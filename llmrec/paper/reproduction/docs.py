@@ -16,9 +16,16 @@ __all__ = ["render_docs_page", "write_docs_page"]
 
 _INTRODUCTION = """# Reproduction: what was measured
 
-Generated from the records in [docs/measured](../docs/measured) by `llmrec reproduce`;
-nothing here is typed, and a test holds that the page is what the records give. To measure again, and to add what is
-missing:
+`llmrec reproduce` writes this page from the records in [docs/measured](../docs/measured). No number is typed. A test
+compares page and records.
+
+| | |
+|---|---|
+| Figures | fractions, as the paper prints them (BLEU too); brackets hold 95 % bootstrap intervals over sessions |
+| Seconds | of machines that did other things at the same time |
+| Another protocol than the paper's | its figures are compared with our own record, never with the paper |
+
+To measure again, and to add what is missing:
 
 ```bash
 llmrec reproduce public --data ../shared/data/amazon-m2 --resume --record --write-docs docs/reproduction.md
@@ -26,12 +33,12 @@ llmrec reproduce industrial --data ../shared/data/industrial --resume --record -
 llmrec reproduce all --data stores/m2 --resume --record --write-docs docs/reproduction.md
 ```
 
-Each goes on where it was stopped, runs one row alone with `--only ROW`, trains on several devices with `--launch
-accelerate_configs/a6000x8.yaml`, and ends in status 1 if a number left its band. Fractions, as the paper prints them
-(BLEU too); brackets are 95 % bootstrap intervals over sessions. A number of another protocol than the paper's is held
-against our own record of it, never against the paper. Seconds are of machines that did other things beside. Which
-files a table needs, and where they are got, is said by `llmrec reproduce TABLE` without data.
+Each command goes on where it was stopped. `--only ROW` runs one row. `--launch accelerate_configs/a6000x8.yaml`
+trains on several devices. The exit status is 1 if a number left its band. `llmrec reproduce TABLE` without data says
+which files a table needs, and where to get them.
 """
+_OPEN = Markdown('<details markdown="1"><summary>Commands, seconds and commits</summary>')
+_CLOSE = Markdown("</details>")
 
 
 def write_docs_page(path: Path, recorded: Path) -> None:
@@ -70,7 +77,7 @@ def _keys(recipe: TableRecipe, row: Row) -> list[tuple[str, str, str]]:
 
 
 def _section(recipe: TableRecipe, rows: Sequence[tuple[Row, Measurement]]) -> list[Block]:
-    blocks: list[Block] = [Heading(recipe.title), Paragraph(f"{recipe.place}.")]
+    blocks: list[Block] = [Heading(recipe.title), Paragraph(f"{recipe.place[:1].upper()}{recipe.place[1:]}.")]
     blocks += [Paragraph(recipe.note.strip())] if recipe.note else []
     groups: dict[tuple[str, tuple[str, ...]], list[tuple[Row, Measurement]]] = {}
     for row, one in rows:
@@ -112,7 +119,7 @@ def _lines(row: Row, measured: Measurement, columns: Sequence[str]) -> list[list
 
 
 def _how(members: Sequence[tuple[Row, Measurement]], said: set[str]) -> list[Block]:
-    """Commands: those that every row shares once, then each row's own, with how it was made."""
+    """Commands, folded: those that every row shares once, then each row's own, with how it was made."""
     shared = [command for command in members[0][1].commands if all(command in one.commands for _, one in members)]
     lines = _new(shared, said) if len(members) > 1 else []
     for row, one in members:
@@ -121,4 +128,4 @@ def _how(members: Sequence[tuple[Row, Measurement]], said: set[str]) -> list[Blo
             lines += [f"# {row.label}: {made_by(one)}", *own]
     if len(members) > 1 and lines == shared:  # counted at once
         lines.append(f"# {made_by(max((one for _, one in members), key=lambda one: one.seconds))}")
-    return [Code("\n".join(lines), language="bash")] if lines else []
+    return [Paragraph(_OPEN), Code("\n".join(lines), language="bash"), Paragraph(_CLOSE)] if lines else []
