@@ -54,6 +54,11 @@ def test_the_log_is_whole_and_its_index_current() -> None:
     assert [f"{name}.md" for name in sorted(path.stem for path in PAGES[1:])] == sorted(pages_of(log))
 
 
+def test_entries_are_on_the_pages_of_topics_alone() -> None:
+    headings = re.findall(r"^## (.+)$", without_blocks(LOG), re.MULTILINE)
+    assert headings == ["How to read it", "How to add an entry", "Machines", "Index"]
+
+
 def test_a_whole_entry_and_the_one_it_supersedes_have_no_fault() -> None:
     assert faults_of(GOOD, OLD) == []
 
