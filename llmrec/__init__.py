@@ -66,7 +66,10 @@ __all__ = ["__version__", *_HOMES]
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'llmrec' has no attribute '{name}'")
-    found = globals()[name] = getattr(import_module(f"llmrec.{_HOMES[name]}"), name)
+    home, extras = _HOMES[name], {"text": "search", "titles": "generate"}
+    needing = import_module("llmrec.errors").needing
+    with needing(extras.get(home.partition(".")[0], "")):
+        found = globals()[name] = getattr(import_module(f"llmrec.{home}"), name)
     return found
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "ModelError",
     "StoreError",
     "nearest",
+    "needing",
     "require",
     "secrets_of",
     "shown",
@@ -116,12 +117,25 @@ def require(module: str, extra: str) -> ModuleType:
     Raises:
         MissingExtraError: the package is not installed.
     """
+    with needing(extra):
+        found = importlib.import_module(module)
+    return found
+
+
+@contextmanager
+def needing(extra: str) -> Iterator[None]:
+    """Say which extra brings a package that is not installed, where the block imports one; no extra, no word.
+
+    Raises:
+        MissingExtraError: a package of somebody else is not installed.
+    """
     try:
-        return importlib.import_module(module)
+        yield
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] != module.split(".")[0]:
+        package = (error.name or "llmrec").split(".")[0]
+        if not extra or package == "llmrec":
             raise
-        raise MissingExtraError(f"{module} is not installed; pip install 'llmrec[{extra}]'") from error
+        raise MissingExtraError(f"{package} is not installed; pip install 'llmrec[{extra}]'") from error
 
 
 @contextmanager

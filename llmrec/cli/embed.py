@@ -29,7 +29,7 @@ def embed(job: Embed) -> None:
     if not job.index:
         run_embed_job(job)
         return
-    require("faiss", "text")  # before hours of encoding, not after
+    require("faiss", "search")  # before hours of encoding, not after
     from llmrec.text.search.build import build_for_folder
 
     run_embed_job(job, lambda folder: build_for_folder(folder, called=job.out))
@@ -44,7 +44,7 @@ def train(job: TrainEncoderJob) -> None:
 
 def _finder(vectors: Any) -> Any:
     """An index of vectors, loaded when a training asks for one."""
-    require("faiss", "text")
+    require("faiss", "search")
     from llmrec.text.search.index import nearest_rows
 
     return nearest_rows(vectors)

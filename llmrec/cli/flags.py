@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from llmrec.cli.document import tell_result, tell_settings
 from llmrec.console import never_silent
-from llmrec.errors import ConfigError
+from llmrec.errors import ConfigError, needing
 from llmrec.settings import claiming, flag_of, load_recipe, resolve
 
 __all__ = ["Verb", "VerbCommand", "VerbGroup", "as_command", "assignments", "command_of", "spread"]
@@ -66,7 +66,7 @@ class VerbCommand(TyperCommand):
         job, run = self.verb.load()
 
         def function(given: Any) -> Any:
-            with never_silent(self.verb.words):
+            with never_silent(self.verb.words), needing(",".join(self.verb.needs)):
                 return run(given)
 
         more = (inspect.getdoc(job) or "").partition("\n\n")[2]

@@ -50,7 +50,7 @@ class IndexJob:
 
 def index(job: IndexJob) -> None:
     """Build, add or remove; errors are those of `llmrec.text.search.build`."""
-    require("faiss", "text")
+    require("faiss", "search")
     from llmrec.text.search.build import add_products, build_for_folder, remove_products
 
     if job.remove is not None:
@@ -79,7 +79,7 @@ class SimilarJob:
 
 def similar(job: SimilarJob) -> list[Hit]:
     """Print products, and give them; errors are those of `llmrec.text.search.similar.SimilarProducts`."""
-    require("faiss", "text")
+    require("faiss", "search")
     from llmrec.text.search.similar import SimilarProducts
 
     if sum(given is not None for given in (job.title, job.product, job.session)) != 1:
@@ -119,7 +119,7 @@ class GroundJob:
 
 def ground(job: GroundJob) -> None:
     """Write the run; errors are those of `llmrec.text.products.ground.ground_run`."""
-    require("faiss", "text")
+    require("faiss", "search")
     from llmrec.text.products.ground import ground_run
 
     ground_run(**vars(job))
@@ -187,7 +187,7 @@ class ImputeJob:
 
 def impute(job: ImputeJob) -> Any:
     """Print the accuracy and write the values; errors are those of `llmrec.text.products.impute.impute_attributes`."""
-    require("faiss", "text")
+    require("faiss", "search")
     import pyarrow.parquet as pq
 
     from llmrec.output import atomic_file

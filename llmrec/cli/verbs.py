@@ -26,7 +26,7 @@ PANELS: Final = {
             "Show it all in minutes: made-up data, ranked products, titles, similar products, one page.",
             "demo.demo:DemoJob:run_demo",
             bare=True,
-            needs=("generate", "rank", "text"),
+            needs=("generate", "rank", "search"),
         ),
     ),
     "Data": (
@@ -166,8 +166,8 @@ PANELS: Final = {
             "embed products",
             "Encode products and write vectors, keys, encoder, manifest and index; a killed run goes on where it was.",
             "cli.embed:Embed:embed",
-            needs=("text",),
-            asks_for=(("onnx", "--precision int8"),),
+            needs=("search",),
+            asks_for=(("text", "models of others"), ("onnx", "--precision int8")),
         ),
         Verb(
             "embed train",
@@ -179,19 +179,19 @@ PANELS: Final = {
             "index",
             "Build and tune the index of an embeddings folder; or add and remove products without building it.",
             "cli.text:IndexJob:index",
-            needs=("text",),
+            needs=("search",),
         ),
         Verb(
             "similar",
             "Find products like a title, a product or a session.",
             "cli.text:SimilarJob:similar",
-            needs=("text",),
+            needs=("search",),
         ),
         Verb(
             "ground",
             "Turn titles into ranked products that exist, of each session's locale.",
             "cli.text:GroundJob:ground",
-            needs=("text",),
+            needs=("search",),
         ),
         Verb(
             "evaluate-alignment",
@@ -202,7 +202,7 @@ PANELS: Final = {
             "impute",
             "Vote on brand, colour and material by the products with like texts; accuracy on hidden values by locale.",
             "cli.text:ImputeJob:impute",
-            needs=("text",),
+            needs=("search",),
         ),
     ),
     "Scores": (

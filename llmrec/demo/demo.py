@@ -71,7 +71,7 @@ def run_demo(job: DemoJob) -> dict[str, Any]:
         ("lightgbm", "rank"),
         ("torch", "generate"),
         ("transformers", "generate"),
-        ("faiss", "text"),
+        ("faiss", "search"),
     ):
         require(package, extra)
     started = time.monotonic()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from llmrec.errors import ConfigError, ModelError, nearest
+from llmrec.errors import ConfigError, ModelError, nearest, needing
 from llmrec.plugins.named import Named
 from llmrec.rankers.base import FORMER, RANKER, Ranker, current_name
 from llmrec.settings import recipe_names
@@ -128,7 +128,8 @@ def ranker_class(name: str) -> type[Ranker[Any]]:
     if name not in RANKERS:
         raise ConfigError(f"no ranker '{name}'{nearest(name, [*RANKERS, *_ADDED.names()])}")
     module, _, attribute = RANKERS[name].partition(":")
-    found: type[Ranker[Any]] = getattr(importlib.import_module(f"llmrec.rankers.{module}"), attribute)
+    with needing("rank"):
+        found: type[Ranker[Any]] = getattr(importlib.import_module(f"llmrec.rankers.{module}"), attribute)
     return found
 
 

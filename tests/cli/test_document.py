@@ -153,7 +153,7 @@ def test_doctor_tells_what_is_missing_and_the_command_that_mends_it(
     document, _ = called(capsys, "doctor")
     found = {verb["verb"]: verb for verb in document["result"]["verbs"]}
     assert set(found) == {verb.words for verbs in PANELS.values() for verb in verbs}
-    assert found["similar"] == {"verb": "similar", "can_run": "no", "to_mend": "pip install 'llmrec[text]'"}
+    assert found["similar"] == {"verb": "similar", "can_run": "no", "to_mend": "pip install 'llmrec[search]'"}
     assert found["prompts compare"]["can_run"] == "yes, but for --server"
     assert found["rank"]["to_mend"] == "pip install 'llmrec[text]'"
     assert found["evaluate"]["can_run"] == "yes"
