@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from llmrec.console import notice
 from llmrec.data.importing import import_dataset
@@ -14,16 +14,14 @@ from llmrec.errors import StoreError
 from llmrec.evaluation.evaluate import evaluate_run
 from llmrec.evaluation.results import Result, read_result
 from llmrec.rankers.fitting import fit
-from llmrec.selection.select_titles import run_select_job
 from llmrec.selection.settings import SelectJob
 from llmrec.synth import synthesize
-from llmrec.text.encoders.embed import run_embed_job
-from llmrec.text.encoders.settings import EmbedJob
-from llmrec.text.search.build import build_for_folder
-from llmrec.text.search.similar import Hit, SimilarProducts
 from llmrec.titles import generate_titles
 from llmrec.titles.last_title import write_last_titles
 from llmrec.titles.settings import GenerateConfig
+
+if TYPE_CHECKING:
+    from llmrec.text.search.similar import Hit
 
 __all__ = ["Question", "make_store", "rank_products", "search_abroad", "write_titles"]
 
@@ -104,6 +102,8 @@ def write_titles(store: Store, folder: Path, seed: int, steps: int) -> dict[str,
         }
         generate_titles(GenerateConfig(**place, **MODEL, max_steps=steps, epochs=1e3, seed=seed, resume=True))
     if not runs["select"].is_file():
+        from llmrec.selection.select_titles import run_select_job  # here: --help needs no extra
+
         run_select_job(
             SelectJob(data=store.path, split=SPLIT, out=runs["select"], settings=SELECTOR, seed=seed, resume=True)
         )
@@ -121,11 +121,9 @@ def search_abroad(store: Store, folder: Path, titles: Sequence[tuple[str, str]],
         titles: Locale and title of each.
         k: Most products of a locale.
     """
-    try:
-        products = SimilarProducts.load(folder)
-    except StoreError:
-        run_embed_job(EmbedJob(products=store.products, out=folder), lambda made: build_for_folder(made, called=folder))
-        products = SimilarProducts.load(folder)
+    from llmrec.text.search.similar import SimilarProducts
+
+    products = SimilarProducts.build(store, folder)
     return [
         Question(locale, title, {one: products.search([title], k, one)[0] for one in products.locales if one != locale})
         for locale, title in titles

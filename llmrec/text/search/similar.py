@@ -101,7 +101,7 @@ class SimilarProducts:
             ConfigError: a setting is wrong, or ``folder`` holds something else.
             DataError: the products cannot be read, or are none.
             DiskError: the place cannot be written.
-            MissingExtraError: the packages of the ``text`` extra are not installed.
+            MissingExtraError: the packages of the ``search`` extra are not installed.
             ModelError: the encoder cannot be read.
 
         Example:
@@ -112,7 +112,7 @@ class SimilarProducts:
             ...     [hit.id for hit in SimilarProducts.build(shop, folder + "/titles").search(["usb cable"])[0]][0]
             'B01'
         """
-        require("faiss", "text")
+        require("faiss", "search")
         from llmrec.text.encoders.embed import run_embed_job
         from llmrec.text.encoders.settings import EmbedJob
         from llmrec.text.encoders.texts import load_template, template_columns
