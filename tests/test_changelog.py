@@ -18,7 +18,3 @@ def test_a_version_has_each_section_once_and_in_order(version: str, text: str) -
     assert version == "Unreleased" or re.fullmatch(r"\d+\.\d+\.\d+ - \d{4}-\d\d-\d\d", version)
     found = re.findall(r"^### (.+)$", text, re.MULTILINE)
     assert found == [name for name in SECTIONS if name in found]
-
-
-def test_lines_are_short() -> None:
-    assert [line for line in TEXT.splitlines() if len(line) > 120] == []
