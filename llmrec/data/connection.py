@@ -11,12 +11,14 @@ from typing import Final
 
 import duckdb
 import ibis
+import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
+from ibis.util import gen_name
 
 from llmrec.errors import ConfigError
 from llmrec.memory import GIB, Free, free_memory, readable, require_memory
 
-__all__ = ["OutputName", "connected"]
+__all__ = ["SqlText", "connected", "stored"]
 
 SHARE: Final = 0.5  # of the memory that is there; what a query gives goes to this process, which holds it beside
 LEAST: Final = 1 << 26
@@ -57,6 +59,13 @@ def connected(
         con.disconnect()
 
 
+def stored(con: Backend, kind: str, rows: ir.Table) -> ir.Table:
+    """Rows as a table of ``con``, by a new name of some kind: ibis' ``create_table`` in less than half its 20 ms."""
+    name = gen_name(kind)
+    con.raw_sql(f'CREATE TABLE "{name}" AS {con.compile(rows)}')
+    return con.table(name)
+
+
 def _no_room(limit: int, free: Free, folder: Path) -> ConfigError:
     return ConfigError(
         f"a query needs more than {readable(limit)} of memory, though it may spill to {folder}; {readable(free.size)} "
@@ -64,8 +73,8 @@ def _no_room(limit: int, free: Free, folder: Path) -> ConfigError:
     )
 
 
-class OutputName(str):
-    """A path for ibis' ``to_parquet``, which writes its ``repr`` into SQL: quoted as SQL does, whatever it holds."""
+class SqlText(str):
+    """A path, or other text, for ibis' ``to_parquet``, which writes its ``repr`` into SQL: quoted as SQL does it."""
 
     __slots__ = ()
 

@@ -32,6 +32,7 @@ __all__ = [
     "MARK",
     "content_digest",
     "fingerprint_of",
+    "mark_of",
     "marked",
     "marked_sessions",
     "rows_fingerprint",
@@ -106,10 +107,14 @@ class _Mark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     rows_fingerprint: str
 
 
+def mark_of(targets: Any, sessions: str) -> str:
+    """What goes under `MARK` into a Parquet file of an Arrow table's targets: what its sessions are known by."""
+    return record_text(_Mark(sessions_fingerprint=sessions, rows_fingerprint=_rows_of(targets)))
+
+
 def marked(targets: Any, sessions: str) -> Any:
-    """An Arrow table of targets with a mark in its metadata, which Parquet keeps: what its sessions are known by."""
-    mark = _Mark(sessions_fingerprint=sessions, rows_fingerprint=_rows_of(targets))
-    return targets.replace_schema_metadata({MARK: record_text(mark)})
+    """An Arrow table of targets with `mark_of` in its metadata, which Parquet keeps."""
+    return targets.replace_schema_metadata({MARK: mark_of(targets, sessions)})
 
 
 def marked_sessions(file: Path, targets: Any) -> str | None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import ibis
 import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
-from ibis.util import gen_name
 
 from llmrec.console import Group, Table, table
+from llmrec.data.connection import stored
 from llmrec.data.raw import ends_whole
 from llmrec.schema import LOCALES
 
@@ -28,6 +28,10 @@ __all__ = [
     "usable_sessions",
 ]
 
+_KEYLESS: Final = "product without id or locale"
+_Kind = Literal["repaired", "refused", "noted"]
+_Wanted = list[tuple[_Kind, str, ir.BooleanValue]]  # kind, what, and where it is so
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -40,7 +44,7 @@ class Finding:
         count: How many rows, sessions or items.
     """
 
-    kind: Literal["repaired", "refused", "noted"]
+    kind: _Kind
     file: str
     what: str
     count: int
@@ -104,7 +108,7 @@ def session_findings(con: Backend, staged: ir.Table, name: str, *, training: boo
     """Count what `llmrec.data.sessions.stage_sessions` found in the file ``name``."""
     empty = staged.prev_items.length() == 0
     placeless = ~empty & staged.locale.isnull()
-    wanted: list[tuple[str, str, ir.BooleanValue]] = [
+    wanted: _Wanted = [
         ("repaired", "blanks, empty or nan ids in a session's ids or locale", staged.repaired),
         ("refused", "session without items", empty),
         ("refused", "session without a locale", placeless),
@@ -112,29 +116,31 @@ def session_findings(con: Backend, staged: ir.Table, name: str, *, training: boo
     if "next_item" in staged.columns:
         usable = ~empty & staged.locale.notnull()
         unlabelled = usable & staged.next_item.isnull()
-        kind = ("refused", "training session without next_item") if training else ("noted", "session without a target")
-        wanted.append((*kind, unlabelled))
+        missing = "training session without next_item" if training else "session without a target"
+        wanted.append(("refused" if training else "noted", missing, unlabelled))
         wanted.append(("noted", "next_item is in prev_items", usable & staged.prev_items.contains(staged.next_item)))
-    return _counted(con, staged, name, wanted) + _foreign_locales(con, staged, name, "sessions")
+    parts = _by_locale(con, staged, wanted)
+    return _counted(parts, name, wanted) + _foreign_locales(parts, name, "sessions")
 
 
 def product_findings(con: Backend, staged: ir.Table, name: str, num_kept: int) -> list[Finding]:
     """Count what `llmrec.data.products.stage_products` found in the file ``name``; ``num_kept`` rows are kept."""
     keyless = staged.id.isnull() | staged.locale.isnull()
-    wanted: list[tuple[str, str, ir.BooleanValue]] = [
+    wanted: _Wanted = [
         ("repaired", "price sentinel, now null", staged.sentinel),
         ("repaired", "price that is no number, now null", staged.odd_price),
         ("repaired", "empty title, kept as empty text", staged.untitled),
         ("repaired", "blanks around id or locale", staged.trimmed),
-        ("refused", "product without id or locale", keyless),
+        ("refused", _KEYLESS, keyless),
     ]
-    found = _counted(con, staged, name, wanted)
-    keyed = con.to_pyarrow(staged.filter(~keyless).count()).as_py()
+    parts = _by_locale(con, staged, wanted)
+    found = _counted(parts, name, wanted)
+    keyed = sum(part["num_rows"] - part[_KEYLESS] for part in parts)
     if keyed > num_kept:
         found.append(
             Finding("refused", name, "second row of the same (locale, id); the first is kept", keyed - num_kept)
         )
-    return found + _foreign_locales(con, staged, name, "products")
+    return found + _foreign_locales(parts, name, "products")
 
 
 def coverage_findings(
@@ -147,7 +153,7 @@ def coverage_findings(
     seen = sessions.select("row", "locale", id=items).unnest("id")
     # Each item is looked up once, not once for every session that holds it.
     unknown = seen.select("locale", "id").distinct().anti_join(products, ["locale", "id"])
-    missing = con.create_table(gen_name("missing"), unknown)
+    missing = stored(con, "missing", unknown)
     num_items = con.to_pyarrow(missing.count()).as_py()
     if not num_items:
         return []
@@ -158,19 +164,21 @@ def coverage_findings(
     ]
 
 
-def _counted(
-    con: Backend, staged: ir.Table, name: str, wanted: list[tuple[str, str, ir.BooleanValue]]
-) -> list[Finding]:
-    sums = {f"n{position}": condition.sum() for position, (_, _, condition) in enumerate(wanted)}
-    counts = con.to_pyarrow(staged.aggregate(**sums)).to_pylist()[0]
-    found = zip(wanted, counts.values(), strict=True)
-    return [Finding(kind, name, what, count) for (kind, what, _), count in found if count]  # type: ignore[arg-type]
+def _by_locale(con: Backend, staged: ir.Table, wanted: _Wanted) -> list[dict[str, Any]]:
+    """Rows of each locale, and those for which each condition holds, in one look at ``staged``."""
+    sums = {what: condition.sum() for _, what, condition in wanted}
+    grouped = staged.group_by("locale").aggregate(num_rows=staged.count(), **sums).order_by("locale")
+    return con.to_pyarrow(grouped).to_pylist()  # type: ignore[no-any-return]
 
 
-def _foreign_locales(con: Backend, staged: ir.Table, name: str, of: str) -> list[Finding]:
-    foreign = staged.filter(staged.locale.notin(LOCALES))
-    counted = foreign.group_by("locale").aggregate(num_rows=foreign.count()).order_by("locale")
+def _counted(parts: list[dict[str, Any]], name: str, wanted: _Wanted) -> list[Finding]:
+    counts = [(kind, what, sum(part[what] or 0 for part in parts)) for kind, what, _ in wanted]
+    return [Finding(kind, name, what, count) for kind, what, count in counts if count]
+
+
+def _foreign_locales(parts: list[dict[str, Any]], name: str, of: str) -> list[Finding]:
     return [
-        Finding("noted", name, f"{of} of locale {row['locale']}, outside the paper's six", row["num_rows"])
-        for row in con.to_pyarrow(counted).to_pylist()
+        Finding("noted", name, f"{of} of locale {part['locale']}, outside the paper's six", part["num_rows"])
+        for part in parts
+        if part["locale"] not in (None, *LOCALES)
     ]

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import ibis.expr.types as ir
-import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 
 from llmrec import __version__
 from llmrec.console import Progress, progress_bar
-from llmrec.data.connection import OutputName, connected
-from llmrec.data.digests import content_digest, fingerprint_of, marked, sessions_fingerprint
+from llmrec.data.connection import SqlText, connected, stored
+from llmrec.data.digests import MARK, content_digest, fingerprint_of, mark_of, sessions_fingerprint
 from llmrec.data.findings import (
     Finding,
     ImportSummary,
@@ -28,7 +27,7 @@ from llmrec.data.findings import (
     usable_sessions,
 )
 from llmrec.data.products import no_products, stage_products, unique_products
-from llmrec.data.raw import explained, from_parquet, parquet_table
+from llmrec.data.raw import explained, from_parquet
 from llmrec.data.sessions import stage_sessions
 from llmrec.data.sources import SYNTHETIC, Source, TestSource, find_source, is_store
 from llmrec.data.splits import in_validation, validation_limits
@@ -153,31 +152,25 @@ def _write_test(work: _Import, test: TestSource, products: ir.Table | None) -> N
     _write(work, sessions.select(*_SESSION_COLUMNS).order_by("session_id"), f"sessions_{test.split}")
     targets = targets_table(sessions, products)
     if targets is not None:
-        written = parquet_table(work.folder / f"sessions_{test.split}.parquet", ["prev_items", "locale"])
+        file = from_parquet(work.con, work.folder / f"sessions_{test.split}.parquet")
+        written = work.con.to_pyarrow(file.select("prev_items", "locale"))
         fingerprint = sessions_fingerprint(written["prev_items"], written["locale"])
-        _write_targets(work, targets, f"targets_{test.split}", fingerprint)
+        staged_targets = stored(work.con, "targets", targets)
+        mark = mark_of(work.con.to_pyarrow(staged_targets), fingerprint)
+        # Arrow's own writer, or reader into DuckDB, would load 20 MB more
+        metadata = {SqlText(MARK.decode()): SqlText(mark)}
+        _write(work, staged_targets, f"targets_{test.split}", kv_metadata=metadata)
     name = test.sessions.name
     work.findings += file_findings(test.sessions) + session_findings(work.con, staged, name, training=False)
     if products is not None:
         work.findings += coverage_findings(work.con, sessions, products, name, training=False)
 
 
-def _write(work: _Import, table: ir.Table, name: str) -> int:
+def _write(work: _Import, table: ir.Table, name: str, **options: Any) -> int:
     """Write one Parquet file in the table's order, note its rows by locale and return how many they are."""
     path = work.folder / f"{name}.parquet"
-    options = {"compression": "zstd", "compression_level": 1}  # 3, the default, saves 5 % of the bytes
-    work.con.to_parquet(table, OutputName(path), **options)
-    return _noted(work, name, path)
-
-
-def _write_targets(work: _Import, table: ir.Table, name: str, sessions: str) -> None:
-    """`_write` of targets, which name the sessions that they are of."""
-    path = work.folder / f"{name}.parquet"
-    pq.write_table(marked(work.con.to_pyarrow(table), sessions), path, compression="zstd", compression_level=1)
-    _noted(work, name, path)
-
-
-def _noted(work: _Import, name: str, path: Path) -> int:
+    options |= {"compression": "zstd", "compression_level": 1}  # 3, the default, saves 5 % of the bytes
+    work.con.to_parquet(table, SqlText(path), **options)
     written = from_parquet(work.con, path)
     work.digests[name], locales = content_digest(work.con, written)
     work.tables.append(TableSummary(name, sum(locales.values()), locales))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from llmrec.data.connection import OutputName, connected
+from llmrec.data.connection import SqlText, connected
 from llmrec.data.sessions import read_sessions_file
 from llmrec.errors import ConfigError, DataError
 from llmrec.output import atomic_file
@@ -41,5 +41,5 @@ def pick_locales(file: Path, out: Path, locales: Sequence[str]) -> int:
                 raise DataError(f"{file.name}: no session of locale '{name}'; it has {', '.join(sorted(found))}")
         picked = sessions.filter(sessions.locale.isin(list(locales))).order_by("session_id")
         with atomic_file(out) as temporary:
-            con.to_parquet(picked, OutputName(temporary), compression="zstd")
+            con.to_parquet(picked, SqlText(temporary), compression="zstd")
         return int(picked.count().execute())

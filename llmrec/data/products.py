@@ -16,9 +16,9 @@ from ibis.backends.duckdb import Backend
 from ibis.util import gen_name
 
 from llmrec.console import notice_once
-from llmrec.data.connection import connected
+from llmrec.data.connection import connected, stored
 from llmrec.data.lists import is_usual, stripped
-from llmrec.data.raw import explained, read_raw, refuse_controls
+from llmrec.data.raw import explained, first_rows, read_raw, refuse_controls
 from llmrec.data.store import Store
 from llmrec.errors import DataError
 from llmrec.schema import PRICE_SENTINEL, PRODUCT_COLUMNS, TEXT_COLUMNS
@@ -136,9 +136,9 @@ def stage_products(con: Backend, path: Path) -> ir.Table:
 
 
 def _staged(con: Backend, raw: ir.Table, path: Path) -> ir.Table:
-    staged = con.create_table(gen_name("products"), _cleaned(con, raw))
+    staged = stored(con, "products", _cleaned(con, raw))
     staged = staged.mutate(row=staged.rowid())
-    refuse_controls(con, staged, path)
+    refuse_controls(con, staged, path, first_rows(con, staged, control=staged.control.notnull())["control"])
     return staged.drop("control")
 
 

@@ -12,6 +12,7 @@ from ibis.backends.duckdb import Backend
 from ibis.util import gen_name
 
 from llmrec.console import notice_once
+from llmrec.data.connection import stored
 from llmrec.data.lists import (
     are_clean,
     clean_ids,
@@ -26,7 +27,7 @@ from llmrec.data.lists import (
     printed_ids,
     stripped,
 )
-from llmrec.data.raw import ends_whole, explained, from_parquet, read_raw, refuse_controls
+from llmrec.data.raw import ends_whole, explained, first_rows, from_parquet, read_raw, refuse_controls, value_at
 from llmrec.errors import DataError
 from llmrec.schema import PRODUCT_COLUMNS
 
@@ -80,8 +81,14 @@ def read_sessions_file(con: Backend, path: Path) -> ir.Table:
     return staged.select("session_id", "prev_items", *targets, "locale")
 
 
-def stage_sessions(con: Backend, path: Path, required: Sequence[str] = ()) -> ir.Table:
+def stage_sessions(con: Backend, path: Path, required: Sequence[str] = (), *, raw: ir.Table | None = None) -> ir.Table:
     """Parse a sessions file into a table of ``con``, rows in the file's order.
+
+    Args:
+        con: Where to.
+        path: The file.
+        required: Columns that it must have beside ``prev_items`` and ``locale``.
+        raw: Its columns (`llmrec.data.raw.read_raw`), where they were looked at already.
 
     Returns:
         ``row`` (from 0), ``session_id``, ``prev_items`` (list of text, never null), ``next_item`` and ``next_title``
@@ -91,15 +98,13 @@ def stage_sessions(con: Backend, path: Path, required: Sequence[str] = ()) -> ir
         DataError: a column is missing, the CSV is ragged or cut, a list cannot be read, an id holds a control
             character, or a ``session_id`` is no whole number; names file and row.
     """
-    raw = read_raw(con, path, ("prev_items", "locale", *required))
+    raw = read_raw(con, path, ("prev_items", "locale", *required)) if raw is None else raw
     if not (raw.prev_items.type().is_string() or raw.prev_items.type().is_array()):
         raise DataError(f"{path.name}: column 'prev_items' holds {raw.prev_items.type()}; it must be lists of ids")
     with explained(path):
-        staged = con.create_table(gen_name("staged"), _parsed(con, raw))
+        staged = stored(con, "staged", _parsed(con, raw))
         staged = staged.mutate(row=staged.rowid())
-        _refuse_malformed(con, staged, path)
-        refuse_controls(con, staged, path)
-        _refuse_odd_session_ids(con, staged, path)
+        _refuse_odd_rows(con, staged, path)
         _refuse_cut_locale(con, staged, path)
     staged = staged.drop("malformed", "control")
     return staged if "session_id" in staged.columns else staged.mutate(session_id=staged.row)
@@ -155,22 +160,17 @@ def _clean_lists(column: ir.ArrayValue, kind: ir.IntegerValue) -> _Lists:
     )
 
 
-def _refuse_malformed(con: Backend, staged: ir.Table, path: Path) -> None:
-    first = staged.filter(staged.malformed.notnull()).order_by("row").limit(1).select("row", "malformed")
-    for found in con.to_pyarrow(first).to_pylist():
-        shortened = "..." in found["malformed"]
-        way_out = "numpy shortened it; print the lists whole" if shortened else "the file may be cut short"
-        raise DataError(
-            f"{path.name}, row {found['row'] + 1}: prev_items is not a list of ids: "
-            f'"{excerpt(found["malformed"])}"; {way_out}'
-        )
-
-
-def _refuse_odd_session_ids(con: Backend, staged: ir.Table, path: Path) -> None:
-    if "session_id" not in staged.columns:
-        return
-    row = con.to_pyarrow(staged.filter(staged.session_id.isnull()).row.min()).as_py()
-    if row is not None:
+def _refuse_odd_rows(con: Backend, staged: ir.Table, path: Path) -> None:
+    odd = {"malformed": staged.malformed.notnull(), "control": staged.control.notnull()}
+    if "session_id" in staged.columns:
+        odd["session_id"] = staged.session_id.isnull()
+    rows = first_rows(con, staged, **odd)
+    if (row := rows["malformed"]) is not None:
+        text = value_at(con, staged, row, "malformed")
+        way_out = "numpy shortened it; print the lists whole" if "..." in text else "the file may be cut short"
+        raise DataError(f'{path.name}, row {row + 1}: prev_items is not a list of ids: "{excerpt(text)}"; {way_out}')
+    refuse_controls(con, staged, path, rows["control"])
+    if (row := rows.get("session_id")) is not None:
         raise DataError(
             f"{path.name}, row {row + 1}: session_id is no whole number; leave the column out to count rows from 0"
         )

@@ -8,10 +8,10 @@ from pathlib import Path
 import ibis
 import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
-from ibis.util import gen_name
 
+from llmrec.data.connection import stored
 from llmrec.data.lists import is_usual, stripped
-from llmrec.data.raw import explained, read_raw, refuse_controls
+from llmrec.data.raw import explained, first_rows, read_raw, refuse_controls
 from llmrec.data.sessions import stage_sessions
 from llmrec.data.sources import TestSource
 from llmrec.errors import DataError
@@ -40,12 +40,11 @@ def attach_targets(con: Backend, test: TestSource, sessions: ir.Table) -> ir.Tab
     both = sessions.drop([name for name in ("next_item", "next_title") if name in sessions.columns]).join(
         targets, "row", rname="{name}_targets"
     )
-    for column in ("locale", "prev_items"):
-        if column in targets.columns:
-            other = both.filter(both[column] != both[f"{column}_targets"]).row.min()
-            row = con.to_pyarrow(other).as_py()
-            if row is not None:
-                raise DataError(f"{name}, row {row + 1}: another {column} than in {test.sessions.name}; {order}")
+    shared = [column for column in ("locale", "prev_items") if column in targets.columns]
+    others = {column: both[column] != both[f"{column}_targets"] for column in shared}
+    for column, row in first_rows(con, both, **others).items() if shared else ():
+        if row is not None:
+            raise DataError(f"{name}, row {row + 1}: another {column} than in {test.sessions.name}; {order}")
     both = both.mutate(repaired=both.repaired | both.repaired_targets)
     return both.drop([column for column in both.columns if column.endswith("_targets")])
 
@@ -63,12 +62,13 @@ def _stage_targets(con: Backend, test: TestSource) -> ir.Table:
         if len(others) != 1:
             raise DataError(f"{path.name}: which column is the target? name it next_item or next_title")
         item, title = (None, others[0]) if test.titles else (others[0], None)
+    whole = "prev_items" in raw.columns and "locale" in raw.columns
+    if whole and item in ("next_item", None) and title in ("next_title", None):
+        names = [name for name in (item, title) if name is not None]
+        return stage_sessions(con, path, raw=raw).select("row", "prev_items", "locale", "repaired", *names)
     ids = {"next_item": item, "locale": "locale" if "locale" in raw.columns else None}
     staged = stage_columns(con, raw, path, ids, {"next_title": title})
-    if "prev_items" not in raw.columns or "locale" not in raw.columns:
-        return staged
-    lists = stage_sessions(con, path).select("row", "prev_items")
-    return staged.join(lists, "row")
+    return staged.join(stage_sessions(con, path, raw=raw).select("row", "prev_items"), "row") if whole else staged
 
 
 def stage_columns(
@@ -101,9 +101,9 @@ def stage_columns(
             columns[name], changed, odd = stripped(text, is_usual(text))
             repaired, control = repaired | changed, ibis.coalesce(control, odd)
     with explained(path):
-        staged = con.create_table(gen_name("columns"), raw.select(**columns, repaired=repaired, control=control))
+        staged = stored(con, "columns", raw.select(**columns, repaired=repaired, control=control))
         staged = staged.mutate(row=staged.rowid())
-        refuse_controls(con, staged, path)
+        refuse_controls(con, staged, path, first_rows(con, staged, control=staged.control.notnull())["control"])
     return staged.drop("control")
 
 

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from llmrec.arrays import Floats
 from llmrec.console import notice, progress_bar
-from llmrec.data.connection import OutputName, connected
+from llmrec.data.connection import SqlText, connected
 from llmrec.data.digests import content_digest
 from llmrec.data.products import read_products_file
 from llmrec.data.raw import arrow_explained, parquet_file
@@ -165,7 +165,7 @@ def _prepare(job: EmbedJob, work: Path, template: Prompt, encoder: Encoder | Non
         work.mkdir(parents=True)
         try:
             columns = dict.fromkeys((*COLUMNS, *template_columns(template)))
-            con.to_parquet(products.select(*columns), OutputName(work / SOURCE))
+            con.to_parquet(products.select(*columns), SqlText(work / SOURCE))
             write_record(work / SETTINGS, _Begun(settings, sha256_of(work / SOURCE)))
         except BaseException:  # nothing yet that a run could go on with
             shutil.rmtree(work, ignore_errors=True)
