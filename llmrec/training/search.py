@@ -258,18 +258,23 @@ def _all_fit(trials: Iterable[Any], space: Space) -> bool:
     """Whether trials are the space's; damaged ones are not."""
     try:
         return all(_fits(trial, space) for trial in trials)
-    except (LookupError, TypeError, AttributeError):
+    except (LookupError, TypeError, AttributeError, ValueError):
         return False
 
 
 def _fits(trial: Any, space: Space) -> bool:
-    """Whether a trial is one of the space's; one that has ended has all of its settings."""
+    """Whether a trial is one of the space's; one that has ended well has all of its settings and one score."""
     known = {**space.choices, **space.ranges}
     held = all(
         space.ranges[key][0] <= value <= space.ranges[key][1] if key in space.ranges else value in space.choices[key]
         for key, value in trial.params.items()
     )
-    return held and (trial.state.name != "COMPLETE" or trial.params.keys() == known.keys())
+    point = trial.system_attrs.get("grid_id")
+    held = held and (point is None or (isinstance(point, int) and "search_space" in trial.system_attrs))
+    if trial.state.name != "COMPLETE":
+        return held
+    (score,) = trial.values
+    return held and trial.params.keys() == known.keys() and math.isfinite(score)
 
 
 def _recorded(record: Path, made_with: Mapping[str, Any], flag: str) -> dict[str, Any]:

@@ -162,6 +162,19 @@ def test_trials_of_settings_that_are_not_searched_are_refused(tmp_path: Path) ->
         opened(tmp_path, Space({"rate": [0.5], "layers": [1, 2]}))
 
 
+@pytest.mark.parametrize("scores", [[], [1.0, 2.0], ["high"], [float("nan")]])
+def test_a_trial_that_ended_without_its_one_score_is_refused(tmp_path: Path, scores: list[Any]) -> None:
+    opened(tmp_path).run(lambda trial: float(GRID.suggest(trial)["layers"]), 2)
+    file = tmp_path / "trials.jsonl"
+    events = [json.loads(line) for line in file.read_text().splitlines()]
+    bare = [{key: value for key, value in event.items() if key not in ("checksum", "line")} for event in events]
+    changed = [event | {"values": scores} if event.get("values") else event for event in bare]
+    assert changed != bare
+    file.write_text("".join(json.dumps(event, separators=(",", ":")) + "\n" for event in changed))
+    with pytest.raises(ConfigError, match=r"trials\.jsonl"):
+        opened(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("choices", "ranges", "reason"),
     [
