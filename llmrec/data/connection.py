@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from ibis.util import gen_name
 
 from llmrec.errors import ConfigError
 from llmrec.memory import GIB, Free, free_memory, readable, require_memory
+from llmrec.output import spill_folder
 
 __all__ = ["SqlText", "connected", "stored"]
 
@@ -34,7 +34,7 @@ def connected(
     Args:
         memory_limit_gb: Memory that queries may hold before they spill to disk, in GiB; less where less is there.
         database: File to keep tables in; in memory where not given.
-        spill: Folder that spilled data goes to; one under the system's temporary folder where not given.
+        spill: Folder that spilled data goes to; `llmrec.output.spill_folder` where not given.
 
     Raises:
         ConfigError: a query inside needs more memory than that, even spilling.
@@ -43,7 +43,7 @@ def connected(
     if free.source == "ulimit -v":  # DuckDB's threads, begun without room for their stacks, would end the process
         require_memory("a query", THREADS, free, "raise that limit")
     limit = max(LEAST, round(min(memory_limit_gb * GIB, SHARE * free.size)))
-    folder = spill or Path(tempfile.gettempdir()) / f"llmrec-{os.getpid()}"
+    folder = spill or spill_folder()
     con = ibis.duckdb.connect(
         ":memory:" if database is None else database,
         memory_limit=f"{limit >> 20}MiB",
@@ -51,6 +51,7 @@ def connected(
         threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         autoinstall_known_extensions=False,
     )
+    con.raw_sql("SET enable_progress_bar = false")  # after two seconds it goes to the standard output, and into pipes
     try:
         yield con
     except duckdb.OutOfMemoryException as error:

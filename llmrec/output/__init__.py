@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import glob
 import os
 import shutil
 import stat
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +24,7 @@ from typing import Final, Literal
 
 from llmrec.errors import ConfigError, DiskError
 from llmrec.output.disk import cannot, disk_errors, is_stdout, resolved, sync
-from llmrec.output.locks import locked, sweep_inside
+from llmrec.output.locks import held_place, locked, sweep_inside
 
 __all__ = [
     "Kind",
@@ -34,6 +36,7 @@ __all__ = [
     "is_stdout",
     "put_in_place",
     "scratch_folder",
+    "spill_folder",
     "sync",
     "write_text",
 ]
@@ -191,6 +194,28 @@ def scratch_folder(target: Path) -> Iterator[Path]:
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def spill_folder() -> Path:
+    """Name for a folder of what does not fit into memory, made by whoever needs it; of a killed process it is swept.
+
+    It is beside what is being written, where there is room for that; under the system's temporary folder where nothing
+    is.
+    """
+    place = held_place()
+    if place is not None:
+        beside = os.access(place.parent, os.W_OK)  # not so: a folder of one's own in another's
+        return _temporary_name(place if beside else place / "spill")
+    numbers = Path("/proc/self/ns/pid")  # whose processes' numbers they are: another container has others
+    machine = f"{os.uname().nodename}-{numbers.stat().st_ino if numbers.exists() else 0}"
+    start = Path(tempfile.gettempdir(), f"llmrec-spill-{machine}-")
+    for old in start.parent.glob(f"{glob.escape(start.name)}*"):
+        with contextlib.suppress(ValueError, PermissionError):
+            try:
+                os.kill(int(old.name.removeprefix(start.name)), 0)
+            except ProcessLookupError:
+                shutil.rmtree(old, ignore_errors=True)
+    return start.with_name(f"{start.name}{os.getpid()}")
 
 
 def put_in_place(folder: Path, target: Path) -> None:

@@ -23,7 +23,7 @@ from llmrec.errors import DiskError
 from llmrec.output.disk import OURS, disk_errors
 from llmrec.processes import is_first_process
 
-__all__ = ["locked", "sweep_inside"]
+__all__ = ["held_place", "locked", "sweep_inside"]
 
 _BEFORE: Final = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.tmp", re.DOTALL)  # of llmrec 0.1, which had no locks
 
@@ -37,6 +37,11 @@ class _Held:
 
 
 _held: dict[Path, _Held] = {}
+
+
+def held_place() -> Path | None:
+    """The first of the places that this process keeps others from, where something is being written; None if none."""
+    return next(iter(_held), None)
 
 
 def _leave_to_parent() -> None:
