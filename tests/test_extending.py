@@ -100,7 +100,7 @@ def run(commands: str, shop: Path, copy: Path) -> str:
     path = f"{shop}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PYTHONPATH": str(copy), "PATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     printed = ""
-    for command in commands.strip().splitlines():
+    for command in commands.replace("\\\n", " ").strip().splitlines():
         place = copy if "pytest" in command else shop
         done = subprocess.run(["sh", "-c", command], cwd=place, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
