@@ -43,6 +43,11 @@ PANELS: Final = {
             "cli.data:ImportJob:import_",
         ),
         Verb(
+            "data events",
+            "Make a store of a shop's own log: events to sessions, cut by time into what is learnt and what is tested.",
+            "data.events.making:EventsJob:run_events_job",
+        ),
+        Verb(
             "data synth",
             "Write synthetic Amazon-M2 sessions and products, in six languages.",
             "cli.data:SynthJob:synth",

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import codecs
 import csv
+import functools
+import gzip
 import io
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,28 +19,43 @@ from numpy.typing import NDArray
 from llmrec.arrays import Bools, Ints
 from llmrec.errors import DataError
 
-__all__ = ["header_of", "refuse_loose_rows"]
+__all__ = ["header_of", "opened", "refuse_loose_rows"]
 
 _HEADER_BYTES: Final = 1 << 16
 _CHUNK: Final = 1 << 16  # what numpy makes of it stays in a processor's cache
 _MARK: Final = b"\xef\xbb\xbf"
-_QUOTE, _COMMA, _NEWLINE, _RETURN = b'",\n\r'
-_BESIDE: Final = np.isin(np.arange(256), [_QUOTE, _COMMA, _NEWLINE, _RETURN])  # what may stand outside of a quote
+_QUOTE, _NEWLINE, _RETURN = b'"\n\r'
 _CUT: Final = "the file may be cut short"
 
 Bytes = NDArray[np.uint8]
 
 
-def header_of(path: Path) -> list[str]:
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """A file's bytes, unpacked where its name ends in ``.gz``.
+
+    Raises:
+        DataError: it is no whole gzip file.
+    """
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb", buffering=0) as handle:
+            made: Any = handle
+            yield made
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path.name}: not a whole gzip file ({error}); copy or pack it again") from error
+
+
+def header_of(path: Path, delimiter: str = ",") -> list[str]:
     """Names in a CSV's first row, without blanks around them.
 
     Raises:
         DataError: it is empty, no CSV row, or not UTF-8.
     """
-    with path.open("rb") as handle:
+    with opened(path) as handle:
         start = handle.read(_HEADER_BYTES).decode("utf-8-sig", errors="surrogateescape")
     try:
-        names = [name.strip() for name in next(csv.reader(io.StringIO(start, newline=""), strict=True), [])]
+        rows = csv.reader(io.StringIO(start, newline=""), delimiter=delimiter, strict=True)
+        names = [name.strip() for name in next(rows, [])]
         "".join(names).encode()
     except csv.Error as error:
         raise DataError(f"{path.name}: its first row is no CSV header ({error})") from error
@@ -47,7 +66,7 @@ def header_of(path: Path) -> list[str]:
     return names
 
 
-def refuse_loose_rows(path: Path, num_columns: int, text: bool = False) -> None:
+def refuse_loose_rows(path: Path, num_columns: int, text: bool = False, delimiter: str = ",") -> None:
     """Refuse a CSV whose rows are not all of as many columns, or that is none to a strict reader.
 
     A quote opens a value at its start, closes it at its end, or is doubled inside a quoted one; line breaks are of one
@@ -57,11 +76,12 @@ def refuse_loose_rows(path: Path, num_columns: int, text: bool = False) -> None:
         path: The CSV.
         num_columns: Names in its first row.
         text: Whether to see that all of it is UTF-8, which takes as long again; DuckDB does for the columns it reads.
+        delimiter: What parts its columns, of ASCII.
 
     Raises:
         DataError: it is not so; names file and row, counted from 1 without the header.
     """
-    state, decode = _State(), codecs.getincrementaldecoder("utf-8")().decode
+    state, decode = _State(comma=ord(delimiter)), codecs.getincrementaldecoder("utf-8")().decode
     for read in _chunks(path):
         if text:
             try:
@@ -84,7 +104,7 @@ def refuse_loose_rows(path: Path, num_columns: int, text: bool = False) -> None:
 
 class _State(NamedTuple):
     """Where a chunk ends: its last byte, whether inside quotes, the row begun (0: the header), its commas and bytes,
-    and `_breaks`.
+    and `_breaks`; and what a comma is.
     """
 
     last: int = _NEWLINE
@@ -93,15 +113,16 @@ class _State(NamedTuple):
     commas: int = 0
     since: int = 0
     breaks: tuple[int, int, int] = (0, 0, 0)
+    comma: int = ord(",")
 
 
 def _looked_at(read: Bytes, num_columns: int, state: _State) -> tuple[_State, tuple[int, str] | None]:
     """Go through a chunk: where it ends, and the first row that is wrong, with the reason, or None."""
-    at = np.flatnonzero((read == _QUOTE) | (read == _COMMA) | (read == _NEWLINE) | (read == _RETURN))
+    at = np.flatnonzero((read == _QUOTE) | (read == state.comma) | (read == _NEWLINE) | (read == _RETURN))
     marks = read[at]
     quotes = marks == _QUOTE
     quoted = (np.cumsum(quotes) + state.inside) % 2 == 1
-    counted = np.cumsum((marks == _COMMA) & ~quoted)
+    counted = np.cumsum((marks == state.comma) & ~quoted)
     ends = np.flatnonzero(((marks == _NEWLINE) | (marks == _RETURN)) & ~quoted)
     filled = np.diff(at[ends], prepend=-1 - state.since) > 1
     rows = state.row + np.cumsum(filled)  # the row that begins behind each end
@@ -122,6 +143,7 @@ def _looked_at(read: Bytes, num_columns: int, state: _State) -> tuple[_State, tu
         commas=total - int(counted[ends[-1]]) if len(ends) else state.commas + total,
         since=len(read) - 1 - int(at[ends[-1]]) if len(ends) else state.since + len(read),
         breaks=_breaks(read, at[ends], state),
+        comma=state.comma,
     )
     return after, min(wrong, key=lambda one: one[0], default=None)
 
@@ -134,15 +156,22 @@ def _row_at(place: int, ends: Ints, rows: Ints, state: _State) -> int:
 
 def _loose_quote(read: Bytes, quotes: Ints, opens: Bools, state: _State) -> int | None:
     """Place of the first quote that has something else than a comma, a line break or a quote outside of it."""
-    if state.last == _QUOTE and not state.inside and not _BESIDE[read[0]]:
+    beside = _beside(state.comma)
+    if state.last == _QUOTE and not state.inside and not beside[read[0]]:
         return 0
     if not len(quotes):
         return None
     left, right = read[quotes - 1], read[np.minimum(quotes + 1, len(read) - 1)]
     if quotes[0] == 0:
         left[0] = state.last
-    loose = np.flatnonzero(~_BESIDE[np.where(opens, left, right)])
+    loose = np.flatnonzero(~beside[np.where(opens, left, right)])
     return int(quotes[loose[0]]) if len(loose) else None
+
+
+@functools.cache
+def _beside(comma: int) -> Bools:
+    """Bytes that may be outside of a quote."""
+    return np.isin(np.arange(256), [_QUOTE, comma, _NEWLINE, _RETURN])
 
 
 def _breaks(read: Bytes, ends: Ints, state: _State) -> tuple[int, int, int]:
@@ -163,8 +192,8 @@ def _other_width(width: int, num_columns: int) -> str:
 def _chunks(path: Path) -> Iterator[Bytes]:
     """A file's bytes, a part at a time that stays in a processor's cache; the next one takes the place of the last."""
     held = np.empty(_CHUNK, dtype=np.uint8)
-    with path.open("rb", buffering=0) as handle:
+    with opened(path) as handle:
         if handle.read(len(_MARK)) != _MARK:
             handle.seek(0)
-        while size := handle.readinto(held.data):
+        while size := handle.readinto(held.data):  # type: ignore[attr-defined]
             yield held[:size]

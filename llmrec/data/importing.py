@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,7 +40,7 @@ from llmrec.output import atomic_folder
 from llmrec.records import record_text
 from llmrec.schema import PRODUCT_COLUMNS, STORE_VERSION
 
-__all__ = ["import_dataset"]
+__all__ = ["StoreWork", "import_dataset", "opened_store", "write_manifest", "write_table", "write_targets"]
 
 _MEMORY_GB = 4
 _SCRATCH = "scratch"
@@ -47,8 +49,8 @@ _LABELLED_COLUMNS = ("session_id", "prev_items", "next_item", "locale")
 
 
 @dataclass
-class _Import:
-    """An import under way: where it writes, and what it has written and found so far."""
+class StoreWork:
+    """A store under way: where it is written, and what was written and found so far."""
 
     con: Backend
     folder: Path
@@ -76,14 +78,8 @@ def import_dataset(source: Path, out: Path, *, seed: int = 0, validation_share: 
         raise ConfigError(f"the validation share must be above 0 and below 1; got {validation_share:g}")
     started = time.monotonic()
     found = find_source(source)
-    _check_out(out)
-    with atomic_folder(out) as folder, progress_bar() as bar:
-        scratch = folder / _SCRATCH
-        scratch.mkdir()
-        with explained(out), connected(_MEMORY_GB, spill=scratch) as con:
-            work = _Import(con, folder, bar)
-            _write_tables(work, found, seed, validation_share)
-        shutil.rmtree(scratch)
+    with opened_store(out) as work:
+        _write_tables(work, found, seed, validation_share)
         summary = ImportSummary(
             store=out,
             fingerprint=fingerprint_of(work.digests),
@@ -92,9 +88,32 @@ def import_dataset(source: Path, out: Path, *, seed: int = 0, validation_share: 
             unused=tuple(str(file.relative_to(found.folder)) for file in found.unused),
             seconds=time.monotonic() - started,
         )
-        manifest = _manifest(folder, found, summary, {"seed": seed, "validation_share": validation_share})
-        (folder / "manifest.json").write_text(record_text(manifest), encoding="utf-8")
+        synthetic = (found.folder / SYNTHETIC).is_file()
+        settings = {"synthetic": synthetic, "seed": seed, "validation_share": validation_share}
+        write_manifest(work.folder, summary, found.folder.resolve().name, settings)
     return summary
+
+
+@contextmanager
+def opened_store(out: Path, *, on_disk: bool = False) -> Iterator[StoreWork]:
+    """Give a store to write; it takes its place when the block ends without an error.
+
+    Args:
+        out: Its folder.
+        on_disk: Whether tables under way are kept in a file, since they may be larger than memory.
+
+    Raises:
+        ConfigError: ``out`` holds something else than a store.
+        DiskError: the disk is full or ``out`` cannot be written. What was at ``out`` is then untouched.
+    """
+    _check_out(out)
+    with atomic_folder(out) as folder, progress_bar() as bar:
+        scratch = folder / _SCRATCH
+        scratch.mkdir()
+        tables = scratch / "tables.duckdb" if on_disk else None
+        with explained(out), connected(_MEMORY_GB, spill=scratch, database=tables) as con:
+            yield StoreWork(con, folder, bar)
+        shutil.rmtree(scratch)
 
 
 def _check_out(out: Path) -> None:
@@ -104,7 +123,7 @@ def _check_out(out: Path) -> None:
         raise ConfigError(f"{out}: exists and is no store; choose another place or remove it")
 
 
-def _write_tables(work: _Import, found: Source, seed: int, share: float) -> None:
+def _write_tables(work: StoreWork, found: Source, seed: int, share: float) -> None:
     total = len(found.tests) + (found.train is not None) + 1
     task = work.bar.add_task("import", total=total, note=found.products.name if found.products else "")
     products = _write_products(work, found.products)
@@ -121,52 +140,45 @@ def _write_tables(work: _Import, found: Source, seed: int, share: float) -> None
         work.findings.append(Finding("noted", found.folder.name, "no products file: titles are not known", 1))
 
 
-def _write_products(work: _Import, path: Path | None) -> ir.Table | None:
+def _write_products(work: StoreWork, path: Path | None) -> ir.Table | None:
     """Write products.parquet, empty where there is no file; give the table to join with, or None."""
     if path is None:
-        _write(work, no_products(), "products")
+        write_table(work, no_products(), "products")
         return None
     staged = stage_products(work.con, path)
     products = unique_products(work.con, staged)
-    num_kept = _write(work, products.select(*PRODUCT_COLUMNS), "products")
+    num_kept = write_table(work, products.select(*PRODUCT_COLUMNS), "products")
     work.findings += file_findings(path) + product_findings(work.con, staged, path.name, num_kept)
     return products.select("locale", "id", "title")
 
 
-def _write_training(work: _Import, path: Path, products: ir.Table | None, seed: int, share: float) -> None:
+def _write_training(work: StoreWork, path: Path, products: ir.Table | None, seed: int, share: float) -> None:
     staged = stage_sessions(work.con, path, ("next_item",))
     sessions = usable_sessions(staged, training=True).mutate(session_id=staged.row)
     limits = validation_limits(work.con, sessions, seed=seed, share=share)
     chosen = in_validation(sessions, limits, seed=seed)
     for name, rows in (("development", sessions.filter(~chosen)), ("validation", sessions.filter(chosen))):
-        _write(work, rows.select(*_LABELLED_COLUMNS), f"sessions_{name}")
+        write_table(work, rows.select(*_LABELLED_COLUMNS), f"sessions_{name}")
     work.findings += file_findings(path) + session_findings(work.con, staged, path.name, training=True)
     if products is not None:
         work.findings += coverage_findings(work.con, sessions, products, path.name, training=True)
 
 
-def _write_test(work: _Import, test: TestSource, products: ir.Table | None) -> None:
+def _write_test(work: StoreWork, test: TestSource, products: ir.Table | None) -> None:
     staged = stage_sessions(work.con, test.sessions)
     staged = attach_targets(work.con, test, staged.mutate(session_id=staged.row))
     sessions = usable_sessions(staged, training=False)
-    _write(work, sessions.select(*_SESSION_COLUMNS).order_by("session_id"), f"sessions_{test.split}")
+    write_table(work, sessions.select(*_SESSION_COLUMNS).order_by("session_id"), f"sessions_{test.split}")
     targets = targets_table(sessions, products)
     if targets is not None:
-        file = from_parquet(work.con, work.folder / f"sessions_{test.split}.parquet")
-        written = work.con.to_pyarrow(file.select("prev_items", "locale"))
-        fingerprint = sessions_fingerprint(written["prev_items"], written["locale"])
-        staged_targets = stored(work.con, "targets", targets)
-        mark = mark_of(work.con.to_pyarrow(staged_targets), fingerprint)
-        # Arrow's own writer, or reader into DuckDB, would load 20 MB more
-        metadata = {SqlText(MARK.decode()): SqlText(mark)}
-        _write(work, staged_targets, f"targets_{test.split}", kv_metadata=metadata)
+        write_targets(work, targets, test.split)
     name = test.sessions.name
     work.findings += file_findings(test.sessions) + session_findings(work.con, staged, name, training=False)
     if products is not None:
         work.findings += coverage_findings(work.con, sessions, products, name, training=False)
 
 
-def _write(work: _Import, table: ir.Table, name: str, **options: Any) -> int:
+def write_table(work: StoreWork, table: ir.Table, name: str, **options: Any) -> int:
     """Write one Parquet file in the table's order, note its rows by locale and return how many they are."""
     path = work.folder / f"{name}.parquet"
     options |= {"compression": "zstd", "compression_level": 1}  # 3, the default, saves 5 % of the bytes
@@ -177,14 +189,25 @@ def _write(work: _Import, table: ir.Table, name: str, **options: Any) -> int:
     return sum(locales.values())
 
 
-def _manifest(folder: Path, found: Source, summary: ImportSummary, settings: dict[str, Any]) -> dict[str, Any]:
+def write_targets(work: StoreWork, table: ir.Table, split: str) -> None:
+    """`write_table` of a test split's targets, which name its sessions: those are written already."""
+    file = from_parquet(work.con, work.folder / f"sessions_{split}.parquet")
+    written = work.con.to_pyarrow(file.select("prev_items", "locale"))
+    fingerprint = sessions_fingerprint(written["prev_items"], written["locale"])
+    targets = stored(work.con, "targets", table)
+    mark = mark_of(work.con.to_pyarrow(targets), fingerprint)
+    # Arrow's own writer, or reader into DuckDB, would load 20 MB more
+    write_table(work, targets, f"targets_{split}", kv_metadata={SqlText(MARK.decode()): SqlText(mark)})
+
+
+def write_manifest(folder: Path, summary: ImportSummary, source: str, settings: Mapping[str, Any]) -> None:
+    """Write ``manifest.json`` of a store whose tables are written; ``settings`` are further keys of it."""
     files = {one.name: folder / f"{one.name}.parquet" for one in summary.tables}
-    return {
+    manifest = {
         "version": STORE_VERSION,
         "llmrec": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "source": found.folder.resolve().name,
-        "synthetic": (found.folder / SYNTHETIC).is_file(),
+        "source": source,
         **settings,
         "tables": {
             one.name: {
@@ -198,3 +221,4 @@ def _manifest(folder: Path, found: Source, summary: ImportSummary, settings: dic
         "summary": summary.manifest_part(),
         "fingerprint": summary.fingerprint,
     }
+    (folder / "manifest.json").write_text(record_text(manifest), encoding="utf-8")

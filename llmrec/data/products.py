@@ -30,6 +30,7 @@ __all__ = [
     "product_file",
     "read_products_file",
     "stage_products",
+    "staged_products",
     "table_of_products",
     "unique_products",
 ]
@@ -76,7 +77,7 @@ def table_of_products(products: Any, columns: Sequence[str]) -> Any:
     given = ibis.memtable(known.cast(pa.schema(kinds)))  # DuckDB has no column of nulls alone
     with connected() as con:
         raw = con.create_table(gen_name("given"), given)
-        return con.to_pyarrow(unique_products(con, _staged(con, raw, Path("products"))).select(*columns))
+        return con.to_pyarrow(unique_products(con, staged_products(con, raw, Path("products"))).select(*columns))
 
 
 @contextmanager
@@ -132,10 +133,11 @@ def stage_products(con: Backend, path: Path) -> ir.Table:
     """
     raw = read_raw(con, path, ("id", "locale", "title"))
     with explained(path):
-        return _staged(con, raw, path)
+        return staged_products(con, raw, path)
 
 
-def _staged(con: Backend, raw: ir.Table, path: Path) -> ir.Table:
+def staged_products(con: Backend, raw: ir.Table, path: Path) -> ir.Table:
+    """`stage_products` of a file's rows, whose columns are already called as those of products, or missing."""
     staged = stored(con, "products", _cleaned(con, raw))
     staged = staged.mutate(row=staged.rowid())
     refuse_controls(con, staged, path, first_rows(con, staged, control=staged.control.notnull())["control"])

@@ -30,9 +30,11 @@ __all__ = [
     "explained",
     "first_rows",
     "from_parquet",
+    "is_parquet",
     "literal",
     "parquet_file",
     "parquet_table",
+    "read_csv",
     "read_raw",
     "refuse_controls",
     "value_at",
@@ -70,8 +72,8 @@ def read_raw(con: Backend, path: Path, required: Sequence[str]) -> ir.Table:
         names = header_of(path)
         _check_columns(path, names, required)
         refuse_loose_rows(path, len(names), text=not {*names} <= _READ)
-        return _read_csv(con, path, names)
-    if path.suffix.lower() == ".parquet" or _is_parquet(path):
+        return read_csv(con, path, names)
+    if path.suffix.lower() == ".parquet" or is_parquet(path):
         _check_columns(path, parquet_file(path).schema_arrow.names, required)
         with explained(path):
             return from_parquet(con, path)
@@ -119,7 +121,8 @@ def parquet_table(path: Path, columns: Sequence[str] | None = None) -> Any:
     return table.replace_schema_metadata(file.schema_arrow.metadata)
 
 
-def _read_csv(con: Backend, path: Path, names: Sequence[str]) -> ir.Table:
+def read_csv(con: Backend, path: Path, names: Sequence[str], delimiter: str = ",") -> ir.Table:
+    """Columns of a CSV that have a name, all of them text; gzipped where its name ends in ``.gz``."""
     # Numbered columns keep odd header texts out of the query; fixed types and quotes leave nothing to be sniffed.
     numbered = {f"c{position}": "VARCHAR" for position in range(len(names))}
     with explained(path):
@@ -129,16 +132,18 @@ def _read_csv(con: Backend, path: Path, names: Sequence[str]) -> ir.Table:
             columns=numbered,
             auto_detect=False,
             header=True,
-            delim=",",
+            delim=delimiter,
             quote='"',
             escape='"',
             nullstr="",
             hive_partitioning=False,
+            compression="gzip" if path.suffix.lower() == ".gz" else "none",
         )
     return table.select(**{name: table[column] for name, column in zip(names, numbered, strict=True) if name})
 
 
-def _is_parquet(path: Path) -> bool:
+def is_parquet(path: Path) -> bool:
+    """Whether a file begins as Parquet does."""
     with path.open("rb") as handle:
         return handle.read(len(_MAGIC)) == _MAGIC
 
@@ -230,7 +235,7 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def _explain(error: duckdb.Error, path: Path) -> LlmrecError | None:
-    text, kind = str(error), path.suffix.lower()
+    text, kind = str(error), (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
     if "No space left" in text or "Disk quota exceeded" in text:
         return DiskError(f"{path}: the disk is full; free some space and run the same command again")
     if isinstance(error, duckdb.OutOfMemoryException):
@@ -240,7 +245,7 @@ def _explain(error: duckdb.Error, path: Path) -> LlmrecError | None:
         return DataError(f"{path.name}, {f'row {row}' if row else 'header'}: {_csv_reason(text)}")
     if not path.is_file() or isinstance(error, _OF_QUERY):
         return None
-    if kind != ".csv":
+    if kind not in (".csv", ".tsv", ".tab"):
         return DataError(f"{path.name}: not a whole Parquet file; copy it again")
     return DataError(f"{path.name}: {_csv_reason(text)}")
 

@@ -1,4 +1,4 @@
-"""The store: a folder of checked Parquet files and one manifest, written by ``llmrec data import``.
+"""The store: a folder of checked Parquet files and one manifest, written by ``llmrec data import`` or ``data events``.
 
 ::
 
@@ -10,7 +10,8 @@
       sessions_SPLIT.parquet          session_id, prev_items, locale; SPLIT as test, test_task1, test_task3_phase2 …
       targets_SPLIT.parquet           session_id, locale, next_item and/or next_title, where a test file had them
 
-``session_id`` is the row of the source file from 0, so a run can be put back in the test file's order.
+``session_id`` is the row of the source file from 0, so a run can be put back in the test file's order; in a store of a
+log of events it is the place of the target by time.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -28,7 +29,7 @@ from llmrec.records import Count, Digest, FileName, read_record
 from llmrec.schema import STORE_VERSION
 from llmrec.settings import in_python_words
 
-__all__ = ["LabelledSessions", "Manifest", "Store", "TestSessions", "TestTargets", "open_store"]
+__all__ = ["LabelledSessions", "Manifest", "Store", "TestSessions", "TestTargets", "TimeSplit", "open_store"]
 
 TRAINING_SPLITS = ("development", "validation")
 
@@ -39,6 +40,32 @@ class TableRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rows: Count
     bytes: Count
     sha256: Digest
+
+
+class TimeSplit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How time cut a log of events into what is learnt from and what is tested; times are ISO 8601, in UTC.
+
+    Attributes:
+        first: Of the log's events.
+        test: Where the test begins: no event from here on is in a training split.
+        last: Of the log's events.
+        validation: Where validation begins; None where it was drawn from the training sessions.
+        new_targets: Share of the test targets whose item no training session holds.
+    """
+
+    first: str
+    test: str
+    last: str
+    validation: str | None = None
+    new_targets: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+
+    def told(self) -> str:
+        """The cut, for people, in one line."""
+        validated = f", validated from {self.validation}" if self.validation else ""
+        return (
+            f"cut by time: learnt from {self.first} on{validated}, tested from {self.test} to {self.last}; "
+            f"{self.new_targets:.1%} of the test targets are items that no training session holds"
+        )
 
 
 @dataclass(frozen=True)
@@ -56,6 +83,7 @@ class Manifest:
         tables: By name.
         locales: For each table the rows of each locale.
         summary: Findings and unused files, see `llmrec.data.findings`.
+        time_split: Where time cut it; None where the source was cut already.
         version: Of the form.
     """
 
@@ -69,6 +97,7 @@ class Manifest:
     tables: Mapping[FileName, TableRecord] = field(default_factory=dict)
     locales: Mapping[str, Mapping[str, Count]] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
+    time_split: TimeSplit | None = None
     version: int = STORE_VERSION
 
     def __post_init__(self) -> None:

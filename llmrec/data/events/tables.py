@@ -1,0 +1,139 @@
+"""A shop's files as tables of text: CSV with any usual delimiter, TSV, JSON Lines, Parquet; gzipped or not."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import duckdb
+import ibis.expr.types as ir
+from ibis.backends.duckdb import Backend
+from ibis.util import gen_name
+
+from llmrec.data.csv_form import header_of, opened, refuse_loose_rows
+from llmrec.data.lists import excerpt
+from llmrec.data.raw import explained, from_parquet, is_parquet, literal, parquet_file, read_csv
+from llmrec.errors import DataError
+
+__all__ = ["ShopTable", "open_table", "reading"]
+
+_JSON: Final = (".jsonl", ".ndjson", ".json")
+_DELIMITERS: Final = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+_OTHERS: Final = (",", "\t", ";", "|")
+_LINES: Final = 1_000  # of JSON whose keys are columns
+_LINE_BYTES: Final = 1 << 20
+
+
+class ShopTable(NamedTuple):
+    """A file as it is.
+
+    Attributes:
+        path: The file.
+        columns: Names of its columns, in their order.
+        rows: All rows in the file's order, every value text but in Parquet; read when it is used, within `reading`.
+        note: What was taken for granted, for people; empty where nothing was.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: ir.Table
+    note: str = ""
+
+
+def open_table(con: Backend, path: Path) -> ShopTable:
+    """Open a file of whatever kind, told by its ending.
+
+    Raises:
+        DataError: no such file, an unknown kind, an empty file, or one that a strict reader refuses.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; give CSV, TSV, JSON Lines or Parquet")
+    zipped = path.suffix.lower() == ".gz"
+    kind = (path.with_suffix("") if zipped else path).suffix.lower()
+    if not zipped and (kind == ".parquet" or is_parquet(path)):
+        names = parquet_file(path).schema_arrow.names
+        with reading(path):
+            return ShopTable(path, tuple(names), from_parquet(con, path))
+    if kind in _JSON:
+        return _open_json(con, path)
+    if kind in _DELIMITERS:
+        return _open_csv(con, path, _DELIMITERS[kind])
+    raise DataError(f"{path.name}: none of .csv, .tsv, .jsonl (all also with .gz) or .parquet; convert it to one")
+
+
+def _open_csv(con: Backend, path: Path, delimiter: str) -> ShopTable:
+    names = header_of(path, delimiter)
+    note = ""
+    if len(names) == 1:  # `a;b;c` of a spreadsheet in Europe
+        widths = {one: len(header_of(path, one)) for one in _OTHERS}
+        delimiter = max(widths, key=lambda one: (widths[one], one == delimiter))
+        if widths[delimiter] > 1:
+            names, note = header_of(path, delimiter), f"columns parted by {delimiter!r}"
+    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{path.name}: column '{twice}' stands there twice; rename or remove one")
+    refuse_loose_rows(path, len(names), delimiter=delimiter)
+    return ShopTable(path, tuple(name for name in names if name), read_csv(con, path, names, delimiter), note)
+
+
+def _open_json(con: Backend, path: Path) -> ShopTable:
+    names: dict[str, Any] = {}
+    with opened(path) as handle:
+        for number in range(1, _LINES + 1):
+            line = handle.readline(_LINE_BYTES)
+            if not line:
+                break
+            if line.strip():
+                for name, value in _json_object(line, f"{path.name}, row {number}").items():
+                    names[name] = names.get(name) or isinstance(value, dict | list)
+    if not names:
+        raise DataError(f"{path.name}: the file is empty; it needs a line of JSON for each row")
+    columns = [name for name, nested in names.items() if not nested]
+    zipped = {"compression": "gzip"} if path.suffix.lower() == ".gz" else {}
+    with reading(path):
+        rows = con.read_json(
+            literal(path),
+            table_name=gen_name("json"),
+            columns=dict.fromkeys(columns, "VARCHAR"),
+            format="newline_delimited",
+            hive_partitioning=False,
+            **zipped,
+        )
+    return ShopTable(path, tuple(columns), rows)
+
+
+def _json_object(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        made = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        hint = "save it as UTF-8 without a byte-order mark" if line.startswith(b"\xef\xbb\xbf") else "one line a row"
+        raise DataError(f"{where}: no JSON ({excerpt(str(error))}); {hint}") from error
+    if not isinstance(made, dict):
+        raise DataError(f'{where}: no object with names, as {{"item": "B0A"}} is: {excerpt(str(made))}')
+    return made
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """`llmrec.data.raw.explained`, which also knows what DuckDB says of JSON and gzip.
+
+    Raises:
+        DataError: the file's content is wrong; names the row where it can.
+        DiskError: the disk is full.
+        ConfigError: the query does not fit into memory.
+    """
+    try:
+        with explained(path):
+            yield
+    except (duckdb.Error, DataError) as error:
+        text = str(error.__cause__ if isinstance(error, DataError) else error)
+        if "GZIP" in text:
+            raise DataError(f"{path.name}: not a whole gzip file; copy or pack it again") from error
+        if "JSON" in text and (line := re.search(r"in line (\d+)", text)):
+            reason = excerpt(text.partition(": ")[2].splitlines()[0], 100)
+            raise DataError(f"{path.name}, near row {line[1]}: not a line of JSON ({reason})") from error
+        raise
