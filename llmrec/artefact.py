@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from llmrec.errors import ConfigError, LlmrecError, ModelError
-from llmrec.files import sha256_of
+from llmrec.files import held_in, sha256_of
 from llmrec.output import atomic_folder
 from llmrec.records import Digest, read_record, record_text
 
@@ -136,8 +136,10 @@ class Kind(Generic[R]):
             `error`: there is none, it is of another version, or it is damaged.
         """
         file = folder / self.record
-        if not file.is_file():
-            raise self.error(f"{folder}: no {self.what} here (no {self.record}); {self.make.format(folder=folder)}")
+        other = held_in(folder)
+        if not file.is_file() or (other.endswith("a store") and not self.is_at(folder)):  # whose record has that name
+            make = self.make.format(folder=folder)
+            raise self.error(f"{folder}: no {self.what} here{other} (no {self.record}); {make}")
         return read_record(file, self.holds, self.again, format=self.format, version=self.version, error=self.error)
 
     def read_arrays(self, folder: Path, record: R) -> dict[str, NDArray[Any]]:

@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 _LONGEST: Final = 80  # characters of a wrong value
+_WRITTEN: Final = ("builtins", "datetime", "pathlib", "decimal", "numpy")  # whose values are shown as they are
 HIDDEN: Final = "***"
 SHORTEST_SECRET: Final = 6  # to cut a shorter secret out of a text would tear words and hide nothing
 _NAME: Final = (  # of what holds a secret: `api_key`, `HF_TOKEN`, `--password`, but not `max_tokens` or `tokenizer`
@@ -154,8 +155,14 @@ def without_panic() -> Iterator[None]:
 
 
 def shown(value: Any) -> str:
-    """A wrong value as an error repeats it, without secrets, and cut where it is long."""
-    text = without_secrets(repr(value))  # before it is cut: half a secret looks like none
+    """A wrong value as an error repeats it: one line, without secrets, cut where it is long; of an object its kind."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    text = repr(value)
+    if text.startswith("<") or "\n" in text or type(value).__module__.split(".")[0] not in _WRITTEN:
+        kind = type(value).__name__
+        return f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}"
+    text = without_secrets(text)  # before it is cut: half a secret looks like none
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 

@@ -8,15 +8,18 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
-from llmrec.errors import ConfigError, DiskError
+from llmrec.errors import ConfigError, DataError, DiskError, shown
 
 __all__ = [
     "digest_of",
+    "given_file",
+    "held_in",
     "known_sha256",
     "once",
     "parse_yaml",
@@ -37,6 +40,20 @@ _REFUSED: Final = (  # PyYAML's, and what its readers of numbers, dates and tags
     *(IndexError, KeyError, AttributeError, TypeError, OverflowError),
 )
 
+_HELD: Final = {  # a file, and what a folder with it holds
+    "ranker.json": "a ranker",
+    "per_locale.json": "rankers by locale",
+    "selector.json": "a title selector",
+    "encoder.json": "an encoder",
+    "vectors.npy": "vectors of titles",
+    "index.json": "an index",
+    "adapter_config.json": "an adapter of a language model",
+    "config.json": "a language model",
+    "dataset_info.json": "a dataset",
+    "products.parquet": "a store",
+    "sessions_train.csv": "raw files",
+}
+
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -44,6 +61,33 @@ def shipped_folder(name: str) -> Path:
     """Folder ``prompts`` or ``accelerate_configs``: inside an installed wheel, else beside a checkout's package."""
     installed = _PACKAGE / "shipped" / name
     return installed if installed.is_dir() else _PACKAGE.parent / name
+
+
+def given_file(path: Path | str, argument: str, instead: str) -> Path:
+    """A file that an argument of the Python API names.
+
+    Args:
+        path: Of the file.
+        argument: What an error calls it.
+        instead: What to give where there is none, for the error.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    with suppress(OSError, ValueError):  # too long a name, or one that no file can have
+        if Path(path).is_file():
+            return Path(path)
+        if Path(path).is_dir():
+            raise DataError(f"{argument}: no file{held_in(Path(path)) or ' but a folder'} is at '{path}'; {instead}")
+    raise DataError(f"{argument}: no file {shown(str(path))}; {instead}")
+
+
+def held_in(folder: Path) -> str:
+    """What a folder holds instead, of the things that this package writes: `` but a ranker``; empty for others."""
+    with suppress(OSError, ValueError):  # no name that a file can have
+        found = (what for name, what in _HELD.items() if (folder / name).is_file())
+        return next((f" but {what}" for what in found), "")
+    return ""
 
 
 def sha256_of(path: Path) -> str:

@@ -7,16 +7,15 @@ import functools
 import re
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Concatenate, Final, Literal, ParamSpec, TypeVar, Union
 
 import msgspec
 
+from llmrec.api.public import public as in_python_words
 from llmrec.console import notice_once
-from llmrec.errors import ConfigError, LlmrecError, nearest, shown
+from llmrec.errors import ConfigError, nearest, shown
 from llmrec.files import read_yaml
 from llmrec.output import Kind, claimed
 
@@ -32,7 +31,6 @@ __all__ = [
     "flag_of",
     "in_python_words",
     "load_recipe",
-    "on_the_command_line",
     "option",
     "recipe_names",
     "setting_types",
@@ -43,8 +41,6 @@ C = TypeVar("C")
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-_TYPED: Final = ContextVar("typed", default=False)  # whether what runs was typed as a command
-_COMMAND: Final = re.compile(r"(?:llmrec|accelerate|pip) [^;`]*|--(no-)?([a-z][a-z0-9-]*)(?: (?:[A-Z]{2,}|DIR)\b)?")
 Decides = Literal["weights", "titles", "validation", "lists"]
 """What a setting decides: what is learnt, the titles that are written, those and the validation's score, or the lists
 of a ranker whose fitting no command goes on with."""
@@ -62,37 +58,6 @@ _LARGEST: Final = {int: 2**31 - 1, float: 1e9}  # of a number that names no othe
 _UNDECLARED: Final = "undeclared"
 _OLD: Final = "a saved model has settings of before, which are read as they were"
 _TYPE_NAMES: Final = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
-
-
-@contextmanager
-def on_the_command_line() -> Iterator[None]:
-    """Within it errors speak of flags, as the user typed them."""
-    token = _TYPED.set(True)
-    try:
-        yield
-    finally:
-        _TYPED.reset(token)
-
-
-def in_python_words(function: Callable[P, T]) -> Callable[P, T]:
-    """Have a function's errors speak of arguments where it was called from Python: ``k`` in place of ``--k``."""
-
-    @functools.wraps(function)
-    def called(*args: P.args, **keywords: P.kwargs) -> T:
-        try:
-            return function(*args, **keywords)
-        except LlmrecError as error:
-            if _TYPED.get() or (plain := _COMMAND.sub(_argument, str(error))) == str(error):
-                raise
-            raise type(error)(plain) from error
-
-    return called
-
-
-def _argument(flag: re.Match[str]) -> str:
-    if flag[2] is None:
-        return flag[0]  # a command to type stays one
-    return flag[2].replace("-", "_") + ("=False" if flag[1] else "")
 
 
 def option(
@@ -215,9 +180,9 @@ def load_recipe(name: str) -> Recipe:
         ConfigError: there is no such recipe, or it is not a mapping with the known keys.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else RECIPES / f"{name}.yaml"
-    if not path.is_file():
+    if len(path.name) > 250 or not path.is_file():  # no name that a file can have
         hint = "" if path.parent != RECIPES else nearest(name, recipe_names())
-        raise ConfigError(f"no recipe '{name}'{hint}")
+        raise ConfigError(f"no recipe {shown(name)}{hint}")
     content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
         raise ConfigError(f"{path}: a recipe is a mapping with 'kind' and 'settings'")

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "llmrec"
 LAYERS = [
     {"__init__"},
     {"errors", "arrays", "display"},
-    {"schema"},
+    {"schema", "api"},
     {"processes"},
     {"files", "console"},
     {"output"},

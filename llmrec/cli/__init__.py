@@ -11,13 +11,13 @@ try:
     import typer
 
     from llmrec import __version__
+    from llmrec.api.public import on_the_command_line
     from llmrec.cli.document import Asked, asked_for, code_of, documented, tell_error, verb_of, write
     from llmrec.cli.flags import VerbCommand, VerbGroup
     from llmrec.cli.machine import on_this_machine
     from llmrec.cli.verbs import GROUPS, PANELS
     from llmrec.console import PlainFormatter, complain, take_any_encoding
     from llmrec.errors import LlmrecError
-    from llmrec.settings import on_the_command_line
 except KeyboardInterrupt:  # while modules load, which takes longer than they work for --help
     raise SystemExit(130) from None
 

@@ -70,7 +70,7 @@ class SimilarJob:
 
     folder: Path = option(..., "What `llmrec embed` wrote.", argument=True, metavar="INDEX")
     title: str | None = option(None, "Title to look for.", argument=True)
-    k: int = option(10, "Most products.")
+    k: int = option(10, "Most products.", minimum=1)
     locale: str | None = option(None, "Only products of this locale.")
     product: str | None = option(None, "Look for products like this one, by id.")
     session: str | None = option(None, "Look for products like these ids, the latest last.")

@@ -32,6 +32,7 @@ __all__ = [
     "is_list",
     "is_one_line",
     "is_plain",
+    "is_text",
     "is_usual",
     "one_line_ids",
     "plain_ids",
@@ -170,6 +171,13 @@ def stripped(text: ir.StringValue, usual: ir.BooleanValue) -> Stripped:
 def control_of(text: ir.StringValue) -> ir.StringValue:
     """A text where it holds a control character, else null."""
     return ibis.cases((regexp_matches(text, _CONTROL), text))
+
+
+def is_text(kind: Any) -> bool:
+    """Whether an Arrow type is text, however it is held, or nothing at all."""
+    inner = kind.value_type if pa.types.is_dictionary(kind) else kind
+    is_ = pa.types
+    return bool(is_.is_string(inner) or is_.is_large_string(inner) or is_.is_string_view(inner) or is_.is_null(inner))
 
 
 def stripped_array(texts: Any) -> tuple[Any, int]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Final
 
 import ibis
 import ibis.expr.types as ir
@@ -17,13 +17,15 @@ from ibis.util import gen_name
 
 from llmrec.console import notice_once
 from llmrec.data.connection import connected, stored
-from llmrec.data.lists import is_usual, stripped
+from llmrec.data.lists import is_text, is_usual, stripped
 from llmrec.data.raw import explained, first_rows, read_raw, refuse_controls
 from llmrec.data.store import Store
-from llmrec.errors import DataError
+from llmrec.errors import DataError, shown
+from llmrec.files import given_file
 from llmrec.schema import PRICE_SENTINEL, PRODUCT_COLUMNS, TEXT_COLUMNS
 
 __all__ = [
+    "PRODUCTS_WANTED",
     "given_products",
     "load_products",
     "no_products",
@@ -35,6 +37,7 @@ __all__ = [
     "unique_products",
 ]
 
+PRODUCTS_WANTED: Final = "give a data frame, an Arrow table, a CSV or Parquet file, or a store"
 _PRODUCT_TYPES = {name: "float64" if name == "price" else "string" for name in PRODUCT_COLUMNS}
 
 
@@ -94,7 +97,7 @@ def product_file(products: Any, columns: Sequence[str]) -> Iterator[Path]:
     if isinstance(products, Store):
         yield products.products
     elif isinstance(products, str | Path):
-        yield Path(products)
+        yield given_file(products, "products", PRODUCTS_WANTED)
     else:
         with TemporaryDirectory(prefix="llmrec-") as folder:
             file = Path(folder) / "products.parquet"
@@ -103,14 +106,22 @@ def product_file(products: Any, columns: Sequence[str]) -> Iterator[Path]:
 
 
 def given_products(products: Any, columns: Sequence[str]) -> Any:
-    """`load_products` of a data frame or an Arrow table.
+    """`load_products` of a data frame, an Arrow table or a mapping of columns.
 
     Raises:
-        DataError: it is something else, or ``id`` or ``locale`` is missing.
+        DataError: it is something else, ``id`` or ``locale`` is missing, or a column holds no text.
     """
-    if not hasattr(products, "__arrow_c_stream__"):
-        raise DataError(f"products: a data frame, an Arrow table, a file or a store is wanted; got {products!r:.60}")
-    return table_of_products(pa.table(products), columns)
+    try:
+        given = pa.table(products)
+    except (TypeError, ValueError, pa.ArrowException) as error:  # Arrow's are of each kind
+        if not isinstance(products, Mapping) and not hasattr(products, "columns"):
+            raise DataError(f"products: {PRODUCTS_WANTED}; got {shown(products)}") from error
+        reason = " ".join(" ".join(map(str, error.args)).split())
+        raise DataError(f"products: {reason}; give each column a name of its own, and values of one kind") from error
+    for name in ("id", "locale", "title"):
+        if name in given.column_names and not is_text(given.schema.field(name).type):
+            raise DataError(f"products: column '{name}' must hold text; got {shown(given[name][0].as_py())}")
+    return table_of_products(given, columns)
 
 
 def no_products() -> ir.Table:

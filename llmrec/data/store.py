@@ -23,11 +23,11 @@ from typing import Annotated, Any
 
 import msgspec
 
+from llmrec.api.public import public
 from llmrec.errors import StoreError
-from llmrec.files import known_sha256
+from llmrec.files import held_in, known_sha256
 from llmrec.records import Count, Digest, FileName, read_record
 from llmrec.schema import STORE_VERSION
-from llmrec.settings import in_python_words
 
 __all__ = ["LabelledSessions", "Manifest", "Store", "TestSessions", "TestTargets", "TimeSplit", "open_store"]
 
@@ -144,6 +144,7 @@ class Store:
     manifest: Manifest
 
     @classmethod
+    @public
     def load(cls, path: Path | str) -> Store:
         """Open a store.
 
@@ -152,8 +153,9 @@ class Store:
         """
         path = Path(path)
         file = path / "manifest.json"
-        if not file.is_file():
-            raise StoreError(f"{path}: no store here; make one: llmrec data import SRC {path}")
+        other = held_in(path)
+        if not file.is_file() or not other.endswith("a store"):
+            raise StoreError(f"{path}: no store here{other}; make one: llmrec data import SRC {path}")
         again = f"import again: llmrec data import SRC {path}"
         manifest = read_record(file, Manifest, again, version=STORE_VERSION, error=StoreError)
         for name, table in manifest.tables.items():
@@ -181,6 +183,7 @@ class Store:
         names = (file.stem.removeprefix("sessions_") for file in self.path.glob("sessions_test*.parquet"))
         return sorted(names)
 
+    @public
     def labelled(self, split: str) -> LabelledSessions:
         """``development``, ``validation`` or ``train`` (both) as sessions that may be trained on.
 
@@ -192,10 +195,13 @@ class Store:
         names = TRAINING_SPLITS if split == "train" else (split,)
         files = tuple(self.path / f"sessions_{name}.parquet" for name in names)
         missing = [file for file in files if not file.is_file()]
+        if missing and missing[0].stem in self.manifest.tables:
+            raise StoreError(f"{missing[0]}: gone since the store was opened; import again and open it again")
         if missing:
             raise StoreError(f"{self.path}: no {missing[0].name}; the source had no sessions_train file")
         return LabelledSessions(files)
 
+    @public
     def training(self, split: str = "development") -> LabelledSessions:
         """Sessions to learn from: ``development``, and where nothing is validated ``train`` (with ``validation``).
 
@@ -204,6 +210,7 @@ class Store:
         """
         return self.labelled(split)
 
+    @public
     def sessions(self, split: str) -> TestSessions:
         """Sessions of any split to rank or to write titles for; their next items stay unread.
 
@@ -237,10 +244,12 @@ class Store:
             return self.labelled(split).files
         return (self.test(self.resolve_test(split, task)).file,)
 
+    @public
     def test(self, split: str) -> TestSessions:
         """Sessions of a test split, by full name."""
         return TestSessions(self.path / f"sessions_{self.resolve_test(split)}.parquet")
 
+    @public
     def targets(self, split: str) -> TestTargets | None:
         """Targets of a split by full name, or None where the source had none."""
         if split in TRAINING_SPLITS:
@@ -249,7 +258,7 @@ class Store:
         return TestTargets(file) if file.is_file() else None
 
 
-@in_python_words
+@public
 def open_store(path: Path | str) -> Store:
     """Open a store that ``llmrec data import`` wrote.
 

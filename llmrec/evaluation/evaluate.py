@@ -10,16 +10,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llmrec.api.public import public
 from llmrec.data.digests import sessions_files_fingerprint
+from llmrec.data.products import product_file
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.breakdowns import check_groupings, group_sessions
 from llmrec.evaluation.identity import check_sessions, check_together
-from llmrec.evaluation.in_memory import holds_titles, run_in_memory, targets_in_memory
+from llmrec.evaluation.in_memory import files_of, given_predictions, holds_titles, run_in_memory, targets_in_memory
 from llmrec.evaluation.results import Result
 from llmrec.evaluation.runs import Run, read_run
 from llmrec.evaluation.scoring import score_rankings, score_titles
 from llmrec.evaluation.targets import Targets, join_titles, read_targets
-from llmrec.settings import in_python_words
 
 __all__ = ["evaluate", "evaluate_run"]
 
@@ -62,16 +63,16 @@ def evaluate_run(
     return _evaluated(read_run(run), read_targets(targets), products, compare, train, samples, seed, hits, by, sessions)
 
 
-@in_python_words
+@public
 def evaluate(
     predictions: Any,
     targets: Any,
     *,
-    products: Path | str | None = None,
+    products: Any = None,
     compare: Any = None,
-    train: Sequence[Path] = (),
+    train: Any = (),
     by: Sequence[str] = (),
-    sessions: Path | None = None,
+    sessions: Any = None,
     hits: Sequence[int] = (),
     samples: int = 1000,
     seed: int = 0,
@@ -82,11 +83,12 @@ def evaluate(
         predictions: `Rankings`, `Titles`, a run's path, or ``S`` plain lists of ids or titles.
         targets: What is right: targets of a `Store`, `Sessions` with next items, a file, a data frame with
             ``next_item`` or ``next_title`` (and ``locale``), or ``S`` ids or titles, None where unknown.
-        products: Where titles are looked up if targets are ids alone.
+        products: Where titles are looked up if targets are ids alone: a `Store`, a file, a data frame, an Arrow table.
         compare: Other predictions for the same sessions; adds the difference with its paired bootstrap interval.
-        train: Files that the ranker learnt from, to tell warm from cold targets.
+        train: Files that the ranker learnt from, or ``store.training()``: tells warm from cold targets.
         by: ``locale``, ``length``, ``repeats``, ``popularity`` or ``novelty``: groups to score apart.
-        sessions: File of the sessions, where groups need it and it does not stand beside the targets.
+        sessions: File of the sessions, or ``store.sessions(split)``, where groups need it and it is not beside the
+            targets.
         hits: More cutoffs K to report Hit@K of ranked lists at.
         samples: Resampled test sets of an interval.
         seed: Of the resampling.
@@ -102,13 +104,19 @@ def evaluate(
         >>> evaluate([["cup", "pot"], ["tea"]], ["pot", "tea"], samples=100).overall.metrics["mrr@100"]
         0.75
     """
-    check_groupings(by, bool(train))
-    titles = holds_titles(predictions)
-    goals = targets_in_memory(targets, titles)
-    run = run_in_memory(predictions, goals, "predictions")
-    other = None if compare is None else run_in_memory(compare, goals, "compare")
-    place = None if products is None else Path(products)
-    return _evaluated(run, goals, place, other, train, samples, seed, hits, by, sessions)
+    learnt_from = files_of(train, "train")
+    asked = next(iter(files_of(sessions, "sessions")), None)
+    check_groupings(by, bool(learnt_from))
+    given = given_predictions(predictions, "predictions")
+    goals = targets_in_memory(targets, holds_titles(given))
+    run = run_in_memory(given, goals, "predictions")
+    other = None if compare is None else run_in_memory(given_predictions(compare, "compare"), goals, "compare")
+    if samples < 1:
+        raise ConfigError(f"samples must be at least 1; got {samples}")
+    if products is None:
+        return _evaluated(run, goals, None, other, learnt_from, samples, seed, hits, by, asked)
+    with product_file(products, ("locale", "id", "title")) as place:
+        return _evaluated(run, goals, place, other, learnt_from, samples, seed, hits, by, asked)
 
 
 def _evaluated(

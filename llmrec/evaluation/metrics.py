@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from llmrec.api.public import public
 from llmrec.console import track
 from llmrec.errors import ConfigError, DataError
 from llmrec.plugins.named import Named
@@ -172,6 +173,7 @@ def _metric(name: str, thing: Any) -> Metric:
 _ADDED: Final = Named("metric", "llmrec.metrics", {*RANKING_METRICS, "hit"}, _metric)
 
 
+@public
 def register_metric(name: str, metric: Metric) -> None:
     """Have a metric of ranked lists stand in every result, beside MRR, Recall and NDCG.
 
@@ -207,4 +209,8 @@ def metric_by_rank(metric: str) -> NDArray[np.float64]:
     known = {**ranking_metrics(), "hit": recall_at_k}
     if name not in known or not cutoff.isdecimal() or not 1 <= int(cutoff) <= MAX_RANKED:
         raise ConfigError(f"no metric '{metric}'; write one of {', '.join(known)} and a cutoff of 1 to {MAX_RANKED}")
-    return np.array([known[name](np.array([rank]), int(cutoff)) for rank in range(MAX_RANKED + 1)])
+    try:
+        return np.array([float(known[name](np.array([rank]), int(cutoff))) for rank in range(MAX_RANKED + 1)])
+    except Exception as error:  # whatever somebody else's function does
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"metric '{name}' failed ({reason}); mend what was registered") from error

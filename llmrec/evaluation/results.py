@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from msgspec import Meta
 
+from llmrec.api.public import public
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.bootstrap import Interval
 from llmrec.evaluation.runs import Kind
@@ -132,6 +133,7 @@ class Result:
             index=pd.Index(rows, name="locale"),
         )
 
+    @public
     def save(self, path: Path | str) -> None:
         """Write it as JSON; `read_result` and ``llmrec results`` read it.
 

@@ -25,7 +25,7 @@ from llmrec.console import notice_once
 from llmrec.data.digests import MARK, rows_fingerprint
 from llmrec.data.lists import stripped_array
 from llmrec.data.raw import parquet_table
-from llmrec.errors import DataError
+from llmrec.errors import DataError, shown
 from llmrec.output import atomic_file, check, claimed
 from llmrec.ragged import list_array, list_lengths, offsets_of, row_numbers
 from llmrec.records import Count, parse_record, record_text
@@ -114,7 +114,10 @@ def run_of(path: Path, locales: Any, predictions: Any) -> Run:
     Raises:
         DataError: the numbers of rows differ, a value is null, or predictions are neither titles nor lists.
     """
-    names, values = (_column(values) for values in (locales, predictions))
+    try:
+        names, values = (_column(values) for values in (locales, predictions))
+    except UnicodeEncodeError as error:
+        raise DataError(f"{path}: holds half a character, which no file can: {shown(error.object)}") from error
     if len(names) != len(values):
         raise DataError(f"{path}: {len(names)} locales for {len(values)} predictions; give one prediction a session")
     kind = _kind_of(values, path)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Generic, TypeVar
 
 from llmrec.console import notice_once
-from llmrec.errors import ConfigError
+from llmrec.errors import ConfigError, shown
 
 __all__ = ["Named"]
 
 T = TypeVar("T")
+_NAME: Final = re.compile(r"\w[\w.-]{0,99}")
 
 
 class Named(Generic[T]):
@@ -40,6 +42,8 @@ class Named(Generic[T]):
         Raises:
             ConfigError: another thing has that name, or it is none of this kind.
         """
+        if not _NAME.fullmatch(name):
+            raise ConfigError(f"{self.kind} {shown(name)}: a name has letters, digits, '_', '-' and '.'; name it so")
         checked = self._check(name, thing)
         there = self._registered.get(name, checked)
         if name in self._taken or not _is_again(there, checked):

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from llmrec.api.public import public
 from llmrec.arrays import Floats, Ints
 from llmrec.artefact import Kind, Stamp
 from llmrec.console import notice_once, track
@@ -93,6 +94,7 @@ class Ranker(ABC, Generic[SettingsT]):
         self.settings = settings
         self.learnt: dict[str, Any] = {}
 
+    @public
     def fit(
         self, training: SessionData, products: Any = None, *, folder: Path | None = None, resume: bool = False
     ) -> Self:
@@ -162,6 +164,7 @@ class Ranker(ABC, Generic[SettingsT]):
         training = training_sessions(training)
         return self._go_on(type(self)(settings), training, products, folder, resume)
 
+    @public
     def rank(
         self,
         sessions: SessionData,
@@ -186,8 +189,11 @@ class Ranker(ABC, Generic[SettingsT]):
             ConfigError: ``k`` is below 1, or ``seen`` is neither drop nor keep.
             DataError: ``sessions`` is nothing that `llmrec.sessions` takes.
         """
-        _check(k, seen)
+        _check(k)
         sessions = sessions_of(sessions, locale, argument="sessions")
+        known = {*self.catalogue.locales}
+        if new := [name for name in sessions.locales.unique().to_pylist() if name not in known]:
+            notice_once(f"sessions: no training session is of locale {', '.join(sorted(new))}; ranked by all locales'")
         ids, scores = [], []
         coded = self.catalogue.encode(sessions)
         starts = range(0, len(sessions), CHUNK)
@@ -211,6 +217,7 @@ class Ranker(ABC, Generic[SettingsT]):
         """The settings by name, as JSON holds them."""
         return {key: str(value) if isinstance(value, Path) else value for key, value in vars(self.settings).items()}
 
+    @public
     def rank_session(
         self, items: Sequence[str], locale: str, k: int = 100, seen: Seen = "drop"
     ) -> tuple[list[str], list[float]]:
@@ -222,7 +229,7 @@ class Ranker(ABC, Generic[SettingsT]):
         Raises:
             ConfigError: as `rank`.
         """
-        _check(k, seen)
+        _check(k)
         catalogue = self.catalogue
         place = catalogue.locales.index(locale) if locale in catalogue.locales else len(catalogue.locales)
         codes = catalogue.vocabulary.encode_list(list(items))
@@ -275,6 +282,7 @@ class Ranker(ABC, Generic[SettingsT]):
             allowed &= ~is_among(rows, codes, sessions.rows, sessions.items, len(self.catalogue.vocabulary))
         return allowed
 
+    @public
     def save(self, folder: Path | str) -> None:
         """Write the fitted ranker: ``ranker.json`` and ``arrays.safetensors``.
 
@@ -291,6 +299,7 @@ class Ranker(ABC, Generic[SettingsT]):
         return RANKER.written(folder, record, {**self.catalogue.arrays(), **self._state()})
 
     @classmethod
+    @public
     def load(cls, folder: Path | str) -> Self:
         """Read a fitted ranker that `save` wrote.
 
@@ -356,8 +365,6 @@ def current_name(name: str) -> str:
     return FORMER[name]
 
 
-def _check(k: int, seen: str) -> None:
+def _check(k: int) -> None:
     if k < 1:
         raise ConfigError(f"k must be at least 1; got {k}")
-    if seen not in ("drop", "keep"):
-        raise ConfigError(f"seen must be drop or keep; got '{seen}'")

@@ -7,10 +7,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from llmrec.api.public import public
 from llmrec.data.overlap import Overlap, find_overlap, refuse_overlap, stamped
-from llmrec.data.products import given_products, load_products
+from llmrec.data.products import PRODUCTS_WANTED, given_products, load_products
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError
+from llmrec.files import given_file
 from llmrec.rankers.base import Ranker
 from llmrec.rankers.per_locale import PerLocale
 from llmrec.rankers.recipes import ranker_settings
@@ -19,7 +21,6 @@ from llmrec.rankers.registry import ranker_class
 from llmrec.rankers.session_data import SessionData, training_sessions
 from llmrec.rankers.session_data import sessions as sessions_of
 from llmrec.rankers.sessions import Sessions, TrainingSessions
-from llmrec.settings import in_python_words
 
 __all__ = ["AnyRanker", "Learning", "fit", "fitted", "learning", "load_ranker", "product_table"]
 
@@ -54,7 +55,7 @@ class Learning:
         return {"transductive": self.transductive, **stamped(self.overlap)}
 
 
-@in_python_words
+@public
 def fit(
     ranker: str | type[Ranker[Any]],
     training: SessionData,
@@ -202,7 +203,7 @@ def fitted(
     return fresh
 
 
-@in_python_words
+@public
 def load_ranker(folder: Path | str) -> AnyRanker:
     """Read a ranker that ``ranker.save(folder)`` or ``llmrec rank --save`` wrote, whichever it is.
 
@@ -224,5 +225,5 @@ def product_table(products: Any, columns: Sequence[str]) -> Any:
     if isinstance(products, Store):
         return load_products(products.products, columns)
     if isinstance(products, str | Path):
-        return load_products(Path(products), columns)
+        return load_products(given_file(products, "products", PRODUCTS_WANTED), columns)
     return given_products(products, columns)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llmrec.api.public import public
 from llmrec.artefact import Kind, Stamp
 from llmrec.console import notice
 from llmrec.errors import ModelError
@@ -56,6 +57,7 @@ class PerLocale:
         self.rankers: dict[str, Ranker[Any]] = {}
         self.learnt: dict[str, Any] = {}
 
+    @public
     def fit(
         self, training: TrainingSessions, products: Any = None, *, folder: Path | None = None, resume: bool = False
     ) -> Self:
@@ -98,6 +100,7 @@ class PerLocale:
             self.rankers[name] = learn(training.take(rows), None if folder is None else folder / str(place))
         return self
 
+    @public
     def rank(
         self, sessions: SessionData, k: int = 100, seen: Seen = "drop", *, locale: str | Sequence[str] | None = None
     ) -> Rankings:
@@ -120,6 +123,7 @@ class PerLocale:
             pa.concat_arrays(ids).take(back), pa.concat_arrays(scores).take(back), sessions.locales, made_by
         )
 
+    @public
     def rank_session(
         self, items: Sequence[str], locale: str, k: int = 100, seen: Seen = "drop"
     ) -> tuple[list[str], list[float]]:
@@ -127,6 +131,7 @@ class PerLocale:
         ranker = self.rankers.get(locale) or next(iter(self.rankers.values()))
         return ranker.rank_session(items, locale, k, seen)
 
+    @public
     def save(self, folder: Path | str) -> None:
         """Write a folder for each ranker and ``per_locale.json``.
 

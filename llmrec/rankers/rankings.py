@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
+from llmrec.api.public import public
 from llmrec.evaluation.runs import Run, write_run
 from llmrec.ragged import list_lengths
 
@@ -70,6 +71,7 @@ class Rankings:
         }
         return pa.table(columns).to_pandas()
 
+    @public
     def save(self, path: Path | str, *, partial: bool = False) -> None:
         """Write them as a run (Parquet, the KDD Cup's form) with its sidecar.
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from llmrec.errors import ConfigError, ModelError, nearest, needing
+from llmrec.api.public import public
+from llmrec.errors import ConfigError, ModelError, nearest, needing, shown
 from llmrec.plugins.named import Named
 from llmrec.rankers.base import FORMER, RANKER, Ranker, current_name
 from llmrec.settings import recipe_names
@@ -47,7 +48,7 @@ RankerT = TypeVar("RankerT", bound=type[Ranker[Any]])
 
 def _ranker(name: str, thing: Any) -> type[Ranker[Any]]:
     if not (isinstance(thing, type) and issubclass(thing, Ranker)):
-        raise ConfigError(f"ranker '{name}': a subclass of llmrec.Ranker is wanted; got {thing!r:.60}")
+        raise ConfigError(f"ranker '{name}': a subclass of llmrec.Ranker is wanted; got {shown(thing)}")
     if getattr(thing, "name", None) != name:
         raise ConfigError(f"ranker '{name}': its class calls itself '{getattr(thing, 'name', '')}'; give both one name")
     return thing
@@ -71,7 +72,7 @@ def register_ranker(cls: RankerT) -> RankerT:
 def _source(name: str, thing: Any) -> Callable[[], Ranker[Any]]:
     if not callable(thing):
         raise ConfigError(
-            f"candidate source '{name}': a ranker's class, or what makes one, is wanted; got {thing!r:.60}"
+            f"candidate source '{name}': a ranker's class, or what makes one, is wanted; got {shown(thing)}"
         )
     made: Any = thing
     make: Callable[[], Ranker[Any]] = (lambda: made(made.settings_class())) if isinstance(thing, type) else made
@@ -81,6 +82,7 @@ def _source(name: str, thing: Any) -> Callable[[], Ranker[Any]]:
 _SOURCES: Final = Named("candidate source", "llmrec.candidate_sources", recipe_names(), _source)
 
 
+@public
 def register_candidate_source(name: str, make: Callable[[], Ranker[Any]] | type[Ranker[Any]]) -> None:
     """Make a source of candidates known, which `fusion`'s ``sources`` can then name.
 
@@ -106,7 +108,7 @@ def candidate_source(name: str) -> Ranker[Any] | None:
     make = _SOURCES.find(name)
     made = None if make is None else make()
     if made is not None and not isinstance(made, Ranker):
-        raise ConfigError(f"candidate source '{name}': made no ranker; got {made!r:.60}")
+        raise ConfigError(f"candidate source '{name}': made no ranker; got {shown(made)}")
     return made
 
 

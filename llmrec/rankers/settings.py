@@ -25,7 +25,7 @@ class RankJob:
     sessions: Path | None = option(None, "Sessions to rank for: Parquet or CSV.")
     out: Path | None = option(None, "Run to write (Parquet).", output="run")
     products: Path | None = option(None, "Products: lists hold what the locale sells.")
-    k: int = option(100, "Most items of a list.")
+    k: int = option(100, "Most items of a list.", minimum=1)
     seen: Seen = option("drop", "The session's own items in its list.")
     transductive: bool = option(False, "Learn from the sessions' own prefixes too.", flag="--transductive/--inductive")
     save: Path | None = option(None, "Keep the ranker in this folder.", output="folder")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 import pyarrow as pa
 
-from llmrec.errors import ConfigError, DataError, require
+from llmrec.api.public import public
+from llmrec.errors import ConfigError, DataError, require, shown
 from llmrec.evaluation.runs import Run, run_of, write_run
-from llmrec.settings import in_python_words
 from llmrec.text.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Titles(Sequence[str]):
         """One row a session: ``locale`` and ``title``."""
         return pa.table({"locale": list(self.locales), "title": list(self.texts)}).to_pandas()
 
+    @public
     def save(self, path: Path | str, *, partial: bool = False) -> None:
         """Write them as a run with its sidecar; arguments and errors as of `llmrec.Rankings.save`."""
         write_run(Path(path), self.locales, self.texts, self.provenance, partial)
@@ -94,7 +95,7 @@ class TitleWriter:
         self._encoder = TitleTokenizer(tokenizer, affixes)
 
     @classmethod
-    @in_python_words
+    @public
     def load(
         cls,
         model: str | Path,
@@ -138,13 +139,20 @@ class TitleWriter:
         for argument, value in given.items():
             if value is not None and value < 1:
                 raise ConfigError(f"{argument} must be at least 1; got {value}")
+        if base is not None and Path(model).is_dir() and not (Path(model) / "adapter_config.json").is_file():
+            raise ConfigError(f"base: {model} is no adapter, which alone has a base; leave it out")
         card, chosen = decide_card(str(model), prompt, chat, given)
         loaded, tokenizer = open_model(str(model), base=base)
         check_length(loaded, card)
-        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(loaded.eval().to(place), tokenizer, card, chosen, Path(model).name)
+        try:
+            placed = loaded.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        except (RuntimeError, AssertionError) as error:  # torch's, for a device that is not there or no device
+            raise ConfigError(
+                f"device {shown(device)} cannot be used; give cpu, cuda or cuda:0, or leave it out"
+            ) from error
+        return cls(placed, tokenizer, card, chosen, Path(model).name)
 
-    @in_python_words
+    @public
     def write(
         self,
         histories: Sequence[History],
@@ -189,7 +197,7 @@ class TitleWriter:
         made_by = {"model": self._name, "settings": {**asdict(self.card), "num_beams": num_beams}}
         return Titles(titles, locales, made_by)
 
-    @in_python_words
+    @public
     def stream(self, history: History, locale: str) -> Iterator[str]:
         """Write one title piece by piece, greedily; the pieces joined are what `write` gives.
 
@@ -225,7 +233,10 @@ class TitleWriter:
 
         if isinstance(histories, str):
             raise DataError(f"histories: a list of lists of titles is wanted; for one session write [[{histories!r}]]")
-        products = [_products(history, row) for row, history in enumerate(histories)]
+        table = hasattr(histories, "columns") or hasattr(histories, "column_names")
+        if not isinstance(histories, Iterable) or isinstance(histories, bytes | Mapping | Set) or table:
+            raise DataError(f"histories: a list of lists of titles is wanted; got {shown(histories)}")
+        products = [_products(history, row) for row, history in enumerate(_plain(histories))]
         locales = [locale] * len(products) if isinstance(locale, str) else list(locale)
         if len(locales) != len(products):
             raise DataError(f"locale: {len(locales):,} for {len(products):,} histories; give one each, or one for all")
@@ -233,14 +244,21 @@ class TitleWriter:
         return locales, encode_prompts(self.prompt, self._encoder, sessions, self.card.max_source_tokens)[1]
 
 
+def _plain(values: Any) -> Any:
+    """Values of an Arrow or NumPy array or a column as Python's own; others as they are."""
+    plain = getattr(values, "to_pylist", getattr(values, "tolist", None))
+    return plain() if callable(plain) else values
+
+
 def _products(history: Any, row: int) -> list[Mapping[str, str]]:
     """Products with a title, of titles or products."""
-    if isinstance(history, str) or not isinstance(history, Sequence):
-        raise DataError(f"histories, row {row + 1}: a session is a list of titles; got {history!r:.60}")
+    history = _plain(history)
+    if not isinstance(history, Sequence) or isinstance(history, str | bytes):
+        raise DataError(f"histories, row {row + 1}: a session is a list of titles; got {shown(history)}")
     products = [{"title": one} if isinstance(one, str) else one for one in history]
     for one in products:
-        if not isinstance(one, Mapping) or not isinstance(one.get("title", ""), str | None):
+        if not isinstance(one, Mapping) or "title" not in one or not isinstance(one["title"], str | None):
             raise DataError(
-                f"histories, row {row + 1}: a product is a title, or a mapping with 'title'; got {one!r:.60}"
+                f"histories, row {row + 1}: a product is a title, or a mapping with 'title'; got {shown(one)}"
             )
     return [one for one in products if (one.get("title") or "").strip()]

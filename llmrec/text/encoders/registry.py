@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from llmrec.errors import ConfigError, DataError, LlmrecError, ModelError, nearest, require, without_secrets
+from llmrec.api.public import public
+from llmrec.errors import ConfigError, DataError, LlmrecError, ModelError, nearest, require, shown, without_secrets
 from llmrec.plugins.named import Named
 from llmrec.records import read_record
 from llmrec.text.encoders.base import ENCODER, Encoder
@@ -24,6 +25,9 @@ DEFAULT_DIM: Final = 256
 
 class _Config(msgspec.Struct):  # of transformers or model2vec, which says more
     model_type: str | None = None
+
+
+_LONGEST_NAME: Final = 255  # characters
 
 
 def load_encoder(
@@ -60,6 +64,8 @@ def load_encoder(
             raise ConfigError(f"{name} learns from product texts; give products, or a folder where it was saved")
         return TfidfEncoder.fit(texts() if callable(texts) else texts, dim or DEFAULT_DIM, seed)
     folder = Path(name).expanduser()
+    if len(name) > _LONGEST_NAME:
+        raise ConfigError(f"--encoder {shown(name)}: no such folder, and no hub name is as long")
     if not folder.is_dir() and (added := _ADDED.find(name)) is not None:
         return _made(added, name, texts, dim, precision, seed)
     kind = _kind_of_folder(folder) if folder.is_dir() else _kind_of_hub_name(name)
@@ -141,13 +147,14 @@ def _encoder(name: str, thing: Any) -> type[Encoder]:
     wanted = ("encode_documents", "encode_queries", "fingerprint", "save", "load")
     lacks = [method for method in wanted if not callable(getattr(thing, method, None))]
     if not isinstance(thing, type) or lacks:
-        raise ConfigError(f"encoder '{name}': a class with {', '.join(lacks or wanted)} is wanted; got {thing!r:.60}")
+        raise ConfigError(f"encoder '{name}': a class with {', '.join(lacks or wanted)} is wanted; got {shown(thing)}")
     return thing
 
 
 _ADDED: Final = Named("encoder", "llmrec.encoders", _SAVED, _encoder)
 
 
+@public
 def register_encoder(name: str, cls: type[Encoder]) -> None:
     """Make an encoder known by its name, for ``--encoder`` and folders that hold one.
 
@@ -209,6 +216,8 @@ def _refuse_precision(name: str, precision: str) -> None:
 
 def _kind_of_folder(folder: Path) -> str:
     """What a folder holds: ``saved``, ``model2vec`` or ``sentence-transformers``."""
+    if (folder / "llmrec.json").is_file():
+        raise ModelError(f"{folder}: no encoder here but a model that writes titles; use --encoder {DEFAULT_ENCODER}")
     if ENCODER.is_at(folder) or ENCODER.is_at(folder / "encoder"):
         return "saved"
     if (folder / "modules.json").is_file() and not _is_model2vec(folder / "config.json"):

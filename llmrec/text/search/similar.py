@@ -11,11 +11,12 @@ from typing import Any, Final, Self
 import numpy as np
 import pyarrow as pa
 
+from llmrec.api.public import public
 from llmrec.arrays import Floats, Ints
 from llmrec.data.products import product_file
 from llmrec.errors import ConfigError, DataError, nearest, require
 from llmrec.ragged import Ragged
-from llmrec.settings import in_python_words, resolve
+from llmrec.settings import resolve
 from llmrec.text.encoders.base import Encoder
 from llmrec.text.encoders.embeddings_folder import Embeddings, open_embeddings
 from llmrec.text.search.index_folder import SavedIndex, read_index
@@ -61,6 +62,7 @@ class SimilarProducts:
         self.products = pa.concat_tables([embeddings.products, saved.products.cast(embeddings.products.schema)])
 
     @classmethod
+    @public
     def load(cls, folder: Path | str) -> Self:
         """Open what `llmrec embed` wrote.
 
@@ -71,7 +73,7 @@ class SimilarProducts:
         return cls(embeddings, read_index(embeddings))
 
     @classmethod
-    @in_python_words
+    @public
     def build(
         cls,
         products: Any,
@@ -131,6 +133,7 @@ class SimilarProducts:
         """The encoder that made the vectors, for queries."""
         return self._embeddings.encoder()
 
+    @public
     def search(self, titles: Sequence[str], k: int = 10, locale: str | None = None) -> list[list[Hit]]:
         """Products like each title.
 
@@ -150,6 +153,7 @@ class SimilarProducts:
         self.group_of(locale)
         return self._lists(self.encoder.encode_queries(list(titles)), k, locale, [np.zeros(0, np.int64)] * len(titles))
 
+    @public
     def by_product(self, ids: Sequence[str], k: int = 10, locale: str | None = None) -> list[list[Hit]]:
         """Products like each of some products, which are not in their own lists.
 
@@ -170,6 +174,7 @@ class SimilarProducts:
         own = np.array([self._preferred(rows[item], locale) for item in ids], dtype=np.int64)
         return self._lists(self.index.vectors.take(own), k, locale, [rows[item] for item in ids])
 
+    @public
     def by_session(
         self, items: Sequence[str], k: int = 10, locale: str | None = None, recency: float = RECENCY
     ) -> list[Hit]:

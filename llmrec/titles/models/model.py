@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from llmrec.console import busy
 from llmrec.errors import ConfigError, ModelError, require, without_panic
-from llmrec.files import sha256_of_all
+from llmrec.files import held_in, sha256_of_all
 from llmrec.memory import free_memory, require_memory
 from llmrec.output import atomic_folder
 from llmrec.processes import local_processes, local_rank
@@ -119,7 +119,9 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32, four_bit: bool 
     """
     folder = Path(name)
     if folder.exists() and not (folder / "config.json").is_file():
-        raise ModelError(f"{name}: no config.json in this folder, so it holds no model; train one with scripts/gen.py")
+        raise ModelError(
+            f"{name}: no model here{held_in(folder)} (no config.json in this folder); train one: llmrec generate"
+        )
     if four_bit:
         require("bitsandbytes", "lora")
     with busy(f"load {name}"):
