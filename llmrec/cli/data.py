@@ -23,10 +23,13 @@ class ImportJob:
 
     source: Path = option(..., "Folder with the raw files, or the authors' repository.", argument=True)
     out: Path = option(
-        ..., "The store to write; an older store there is replaced at the end.", argument=True, output="folder"
+        ...,
+        "Store to write. An older store there is replaced when this one is complete.",
+        argument=True,
+        output="folder",
     )
-    seed: int = option(0, "Draws the validation sessions.", minimum=0)
-    validation_share: float = option(0.1, "Share of training sessions kept for validation.", below=1)
+    seed: int = option(0, "Random seed for drawing validation sessions.", minimum=0)
+    validation_share: float = option(0.1, "Share of the training sessions to keep for validation.", below=1)
 
 
 def import_(job: ImportJob) -> Any:
@@ -47,10 +50,10 @@ class SynthJob:
     Example: llmrec data synth raw/small --size small --report
     """
 
-    out: Path = option(..., "Folder for the official CSV layout.", argument=True, output="folder")
-    size: Literal["tiny", "small", "full"] = option("tiny", "small is 1/50 of full, which has 3.6 M sessions.")
-    seed: int = option(0, "The same seed and size give the same bytes.", minimum=0)
-    report: bool = option(False, "Set its figures beside the paper's.")
+    out: Path = option(..., "Folder for the files, in the official CSV form.", argument=True, output="folder")
+    size: Literal["tiny", "small", "full"] = option("tiny", "How many: full has 3.6 M sessions, small 1/50 of that.")
+    seed: int = option(0, "Random seed. The same seed and size give the same bytes.", minimum=0)
+    report: bool = option(False, "Compare the made-up data with the paper's figures.")
 
 
 def synth(job: SynthJob) -> Any:
@@ -71,18 +74,20 @@ def synth(job: SynthJob) -> Any:
 class HoldoutJob:
     """What to hold out.
 
-    A session without next_item gives its last item, if two others stay.
+    A session without next_item gives its last item as target, if two others remain.
 
     Example: llmrec data holdout sessions.parquet runs/holdout --share 0.1
     """
 
-    file: Path = option(..., "Sessions, labelled or bare: Parquet or CSV.", argument=True)
-    out: Path = option(..., "Folder for train, sessions and targets (.parquet).", argument=True, output="folder")
-    share: float = option(0.1, "Share of each locale's sessions.")
-    seed: int = option(0, "Draws them.", minimum=0)
-    locales: Sequence[str] | None = option(None, "Only this locale; may be repeated.", flag="--locale")
-    grouped: bool = option(False, "Keep sessions that go on from one another on one side.")
-    cold: float = option(0.0, "Share of the targets that no session to learn from holds.")
+    file: Path = option(..., "Sessions: CSV or Parquet, with or without next_item.", argument=True)
+    out: Path = option(
+        ..., "Folder for train.parquet, sessions.parquet and targets.parquet.", argument=True, output="folder"
+    )
+    share: float = option(0.1, "Share of each locale's sessions to hold out.")
+    seed: int = option(0, "Random seed.", minimum=0)
+    locales: Sequence[str] | None = option(None, "Keep only this locale. Can be repeated.", flag="--locale")
+    grouped: bool = option(False, "Keep sessions that continue one another on the same side.")
+    cold: float = option(0.0, "Share of targets that no session to learn from may hold.")
 
 
 def holdout(job: HoldoutJob) -> Any:
@@ -99,12 +104,14 @@ def holdout(job: HoldoutJob) -> Any:
 class PickJob:
     """What to keep.
 
+    Task 1 of the paper uses UK, DE and JP; Task 2 uses ES, FR and IT.
+
     Example: llmrec data pick stores/m2/sessions_development.parquet runs/small.parquet --locale ES --locale IT
     """
 
-    file: Path = option(..., "Sessions, labelled or bare: Parquet or CSV.", argument=True)
-    out: Path = option(..., "The file to write (Parquet).", argument=True, output="file")
-    locales: Sequence[str] = option(..., "A locale to keep; may be repeated.", flag="--locale")
+    file: Path = option(..., "Sessions: CSV or Parquet, with or without next_item.", argument=True)
+    out: Path = option(..., "File to write (Parquet).", argument=True, output="file")
+    locales: Sequence[str] = option(..., "Locale to keep. Can be repeated.", flag="--locale")
 
 
 def pick(job: PickJob) -> dict[str, int]:

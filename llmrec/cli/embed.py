@@ -16,10 +16,12 @@ __all__ = ["Embed", "TrainEncoderJob", "embed", "train"]
 class Embed(EmbedJob):
     """What to encode, and whether to build the index of it.
 
+    An interrupted run continues: give the same command again.
+
     Example: llmrec embed products.parquet --out runs/titles --encoder intfloat/multilingual-e5-small
     """
 
-    index: bool = option(True, "Build the index, too; `llmrec index` builds other kinds.", flag="--index/--no-index")
+    index: bool = option(True, "Build the index too. `llmrec index` builds other kinds.", flag="--index/--no-index")
 
 
 def embed(job: Embed) -> None:

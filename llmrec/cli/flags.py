@@ -21,9 +21,8 @@ from llmrec.settings import claiming, flag_of, load_recipe, resolve
 
 __all__ = ["Verb", "VerbCommand", "VerbGroup", "as_command", "assignments", "command_of", "spread"]
 
-EPILOG: Final = (
-    "Every command: --json writes one document for programs instead; --quiet leaves progress and notices out."
-)
+EPILOG: Final = "Every command takes --json (one document for programs) and --quiet (no progress, no notices)."
+_METAVARS: Final = {Path: "PATH", int: "INT", float: "NUMBER", bool: None}
 _SEQUENCES: Final = (tuple, list, Sequence)
 
 
@@ -155,22 +154,30 @@ def as_command(config_class: type[Any], function: Callable[[Any], Any]) -> Calla
         if result is not None:
             tell_result(result)
 
+    panels = _panels(config_class)
     for field in dataclasses.fields(config_class):
         if "help" in field.metadata:
-            parameters += _parameters(field, hints[field.name])
+            parameters += _parameters(field, hints[field.name], panels.get(field.name))
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command
 
 
-def _parameters(field: dataclasses.Field[Any], hint: Any) -> list[inspect.Parameter]:
+def _panels(config_class: type[Any]) -> dict[str, str]:
+    """Panel of the help that a field is shown in, by the ``HELP_PANELS`` of the class and of those that it extends."""
+    stated = [vars(one).get("HELP_PANELS", {}) for one in reversed(config_class.__mro__)]
+    return {name: panel for panels in stated for panel, names in panels.items() for name in names.split()}
+
+
+def _parameters(field: dataclasses.Field[Any], hint: Any, panel: str | None) -> list[inspect.Parameter]:
     """The parameter of a field, and a hidden one that switches it off again where it can only be switched on."""
     annotated: Any = Annotated  # built from values, which a type checker takes for a wrong alias
     kind = _flag_type(hint)
     keywords: dict[str, Any] = {
-        "help": _help(field, hint),
+        "help": _help(field),
         "show_default": False,
-        "metavar": field.metadata.get("metavar"),
+        "metavar": field.metadata.get("metavar") or _metavar(field, hint),
+        "rich_help_panel": panel,
     }
     if field.metadata.get("argument"):
         annotation = annotated[kind, typer.Argument(**keywords)]
@@ -192,13 +199,10 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
-def _help(field: dataclasses.Field[Any], hint: Any) -> str:
-    """A field's help with its choices and its default."""
+def _help(field: dataclasses.Field[Any]) -> str:
+    """A field's help with its default."""
     parts = [str(field.metadata.get("help", ""))]
     value = None if field.default is dataclasses.MISSING else field.default
-    choices = typing.get_args(_inner(hint)) if _origin(hint) is Literal else ()
-    if choices:
-        parts.append(f"[{', '.join(map(str, choices))}]")
     if isinstance(value, tuple):
         value = ", ".join(map(str, value))
     if isinstance(value, bool):
@@ -207,6 +211,19 @@ def _help(field: dataclasses.Field[Any], hint: Any) -> str:
     if value not in (None, ""):
         parts.append(f"[default: {value}]")
     return " ".join(parts)
+
+
+def _metavar(field: dataclasses.Field[Any], hint: Any) -> str | None:
+    """What the help calls a value: its choices, or its kind; ``...`` behind one that may be given several times."""
+    inner, origin = _inner(hint), _origin(hint)
+    if field.metadata.get("argument") and origin not in _SEQUENCES:
+        return field.name.upper()
+    if origin is Literal:
+        return "|".join(map(str, typing.get_args(inner)))
+    if origin is Mapping:
+        return "NAME=VALUE"
+    name = _METAVARS.get(typing.get_args(inner)[0] if origin in _SEQUENCES else inner, "TEXT")
+    return f"{name}..." if origin in _SEQUENCES and field.metadata.get("several") else name
 
 
 def _inner(hint: Any) -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from llmrec.console import out as out_console
 from llmrec.rankers.settings import RankJob
@@ -17,13 +18,19 @@ __all__ = ["Rank", "rank"]
 class Rank(RankJob):
     """What to rank, or to do with the same files instead.
 
+    It learns from --train, or uses a ranker that --save kept. No target of the ranked sessions is read.
+
     Example: llmrec rank covisit --train train.parquet --sessions test.parquet --out runs/covisit.parquet
     """
 
+    HELP_PANELS: ClassVar[Mapping[str, str]] = {
+        "Instead of ranking": "atomic ablate",
+    }
+
     atomic: Path | None = option(
-        None, "Write the sessions as RecBole's atomic files here; nothing is learnt.", output="folder"
+        None, "Only write the sessions as RecBole atomic files to this folder.", output="folder"
     )
-    ablate: bool = option(False, "Of fusion: print what each source and feature group is worth, no more.")
+    ablate: bool = option(False, "Only print what each source and feature group of fusion is worth.")
 
 
 def rank(job: Rank) -> Any:

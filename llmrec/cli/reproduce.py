@@ -21,7 +21,7 @@ __all__ = ["Reproduce", "reproduce"]
 class Reproduce(ReproduceJob):
     """What to measure, and which page to write.
 
-    Every cell is OK, NEAR or FAIL; NEW where there is nothing to hold it against. One that fails ends in status 1.
+    Each cell is OK, NEAR or FAIL, or NEW without a value to compare with. A FAIL ends in status 1.
 
     Example: llmrec reproduce table10 --data ../shared/data/amazon-m2 --resume
 
@@ -29,7 +29,7 @@ class Reproduce(ReproduceJob):
     """
 
     write_docs: Path | None = option(
-        None, "Write the page of the recorded measurements (docs/reproduction.md).", output="text"
+        None, "Write the page of recorded measurements (docs/reproduction.md).", output="text"
     )
 
 

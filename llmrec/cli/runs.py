@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from llmrec.console import notice, stderr
 from llmrec.console import out as out_console
@@ -22,29 +22,38 @@ __all__ = ["BlendJob", "EvaluateJob", "ExplainJob", "ResultsJob", "blend", "eval
 class EvaluateJob:
     """A run and what to score it by.
 
-    With --compare, differences have a paired bootstrap interval and a p by approximate randomisation.
+    With --compare, differences have a paired bootstrap interval and a p-value.
 
     Example: llmrec evaluate runs/mt5_small_k3/titles_validation.parquet --targets STORE/sessions_validation.parquet
     """
 
-    run: Path = option(..., "Run file: ranked lists or titles.", argument=True)
-    targets: Path = option(..., "Targets of its split: Parquet or CSV.")
-    products: Path | None = option(None, "Titles of the targets; products.parquet beside them if not given.")
-    json: Path | None = option(None, "Write the result here as well; - is the standard output.", output="text")
-    compare: Path | None = option(None, "Another run; adds the difference and its interval.")
-    train: Sequence[Path] = option(
-        (), "What the ranker learnt from: tells warm from cold targets; several files.", several=True
+    HELP_PANELS: ClassVar[Mapping[str, str]] = {
+        "Input": "targets products sessions train",
+        "What to score": "compare hits by samples",
+    }
+
+    run: Path = option(..., "Run: ranked lists or titles.", argument=True)
+    targets: Path = option(..., "Targets of the run's split: CSV or Parquet.")
+    products: Path | None = option(
+        None, "Products, to look up titles of targets. Default: products.parquet beside the targets."
     )
-    hits: Sequence[int] = option((), "More cutoffs K for Hit@K; several.", several=True)
+    json: Path | None = option(None, "Write the result to this file as well; - is standard output.", output="text")
+    compare: Path | None = option(None, "Another run of the same sessions. Adds the difference with its interval.")
+    train: Sequence[Path] = option(
+        (),
+        "Sessions that the ranker learnt from, to tell warm from cold targets. Several files can follow.",
+        several=True,
+    )
+    hits: Sequence[int] = option((), "More cutoffs K for Hit@K. Several can follow.", several=True)
     by: Sequence[str] = option(
         (),
-        "Score apart, with intervals: locale, length, repeats, popularity, novelty (warm, cold); several.",
+        "Score groups apart: locale, length, repeats, popularity, novelty. Several can follow.",
         several=True,
     )
     sessions: Path | None = option(
-        None, "prev_items for --by length and repeats; TARGETS or its neighbour if not given."
+        None, "Sessions, for --by length and repeats. Default: the targets file or its neighbour."
     )
-    samples: int = option(1000, "Resampled test sets of intervals, swaps of p.", minimum=1, maximum=100_000)
+    samples: int = option(1000, "Resamplings for intervals and p-values.", minimum=1, maximum=100_000)
 
 
 def evaluate(job: EvaluateJob) -> Result:
@@ -74,12 +83,12 @@ class ResultsJob:
     """
 
     files: Sequence[str] = option(
-        ..., "RESULT.json of llmrec evaluate, or METHOD=RESULT.json.", argument=True, metavar="RESULT..."
+        ..., "Results of `llmrec evaluate --json`, or METHOD=RESULT.json.", argument=True, metavar="RESULT..."
     )
     metrics: Sequence[str] = option(
-        (), "mrr@100, recall@100, ndcg@100, hit@10, bleu; several; all if not given.", several=True
+        (), "Metrics to show: mrr@100, recall@100, hit@10, bleu … Several can follow. Default: all.", several=True
     )
-    out: Path | None = option(None, "Write the Markdown here as well.", output="text")
+    out: Path | None = option(None, "Write the table to this file as well (Markdown).", output="text")
 
 
 def results(job: ResultsJob) -> str:
@@ -107,11 +116,13 @@ class BlendJob:
     Example: llmrec blend runs/covisit.parquet runs/gru4rec.parquet --out runs/blend.parquet
     """
 
-    runs: Sequence[Path] = option(..., "Runs of ranked lists of one split, two or more.", argument=True)
+    runs: Sequence[Path] = option(..., "Two or more runs of ranked lists of the same split.", argument=True)
     out: Path = option(..., "Run to write (Parquet).", output="run")
-    weights: Sequence[float] | None = option(None, "Weight of each run, in order; all alike if none.", flag="--weight")
-    damping: float = option(10.0, "A rank is worth 1 / (this + rank).")
-    k: int = option(100, "Most items of a list.")
+    weights: Sequence[float] | None = option(
+        None, "Weight of each run, in order. Default: equal weights.", flag="--weight"
+    )
+    damping: float = option(10.0, "Damping d: an item at rank r is worth 1 / (d + r).")
+    k: int = option(100, "Length of a list.")
 
 
 def blend(job: BlendJob) -> None:
@@ -135,11 +146,11 @@ class ExplainJob:
     Example: llmrec explain models/fusion --sessions test.parquet --out why.json
     """
 
-    model: Path = option(..., "Folder of a fused ranker, as `llmrec rank fusion --save` leaves it.", argument=True)
-    sessions: Path = option(..., "Sessions to explain the lists of: Parquet or CSV.")
+    model: Path = option(..., "Folder of a fused ranker: `llmrec rank fusion --save`.", argument=True)
+    sessions: Path = option(..., "Sessions to explain: CSV or Parquet.")
     out: Path = option(..., "JSON file to write.", output="text")
-    k: int = option(10, "Products explained of each list.", minimum=1)
-    limit: int = option(100, "Only the first sessions.", minimum=1)
+    k: int = option(10, "Products to explain in each list.", minimum=1)
+    limit: int = option(100, "Explain only the first sessions.", minimum=1)
 
 
 def explain(job: ExplainJob) -> None:

@@ -23,13 +23,13 @@ _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 class SchemaJob:
     """Which file, and where the schema goes.
 
-    An editor that knows YAML schemas takes it from a first line: # yaml-language-server: $schema=recipe.json
+    An editor finds the schema by a first line: # yaml-language-server: $schema=recipe.json
 
     Example: llmrec schema recipe --out recipe.json
     """
 
-    what: Literal["recipe", "prompt"] = option(..., "The file that it is for.", argument=True)
-    out: Path | None = option(None, "Write it here; - is the standard output, as without it.", output="text")
+    what: Literal["recipe", "prompt"] = option(..., "File to describe.", argument=True)
+    out: Path | None = option(None, "File to write. Default: standard output.", output="text")
 
 
 def schema(job: SchemaJob) -> dict[str, Any]:

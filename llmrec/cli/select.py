@@ -17,11 +17,13 @@ __all__ = ["Select", "select"]
 class Select(SelectJob):
     """What to choose titles for, or what to switch off and judge.
 
+    Candidates are titles of the session, of likely products, and of given runs.
+
     Example: llmrec select --data STORE --split test --out runs/titles.parquet
     """
 
     ablate: Sequence[str] = option(
-        (), "Write nothing: learn again without this kind or ranker, and print what BLEU loses."
+        (), "Write no run: learn again without this kind or ranker, and print what BLEU loses."
     )
 
 

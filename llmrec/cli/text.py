@@ -39,13 +39,13 @@ class IndexJob:
     Example: llmrec index runs/titles --kind ivf --memory-mb 600 --recall 0.95
     """
 
-    folder: Path = option(..., "What `llmrec embed` wrote.", argument=True, output="place")
-    kind: str = option("auto", "auto, exact, hnsw, ivf or pq.")
-    memory_mb: float | None = option(None, "Most megabytes of the index; the vectors stay on disk and do not count.")
-    recall: float = option(0.95, "Share of the exact ten nearest that a search is to find.")
-    add: Path | None = option(None, "Add the products of this file; nothing is built.", metavar="PRODUCTS")
-    remove: Path | None = option(None, "Remove the products of this file (id, locale); nothing is built.")
-    seed: int = option(0, "Draws what it learns from and is tuned on.", minimum=0)
+    folder: Path = option(..., "Folder that `llmrec embed` wrote.", argument=True, output="place")
+    kind: str = option("auto", "Kind of index: auto, exact, hnsw, ivf or pq.")
+    memory_mb: float | None = option(None, "Most memory of the index, in MB. Vectors stay on disk and do not count.")
+    recall: float = option(0.95, "Share of the true ten nearest that a search must find.")
+    add: Path | None = option(None, "Add the products of this file, without rebuilding.", metavar="PRODUCTS")
+    remove: Path | None = option(None, "Remove the products of this file (id, locale), without rebuilding.")
+    seed: int = option(0, "Random seed for building and tuning.", minimum=0)
 
 
 def index(job: IndexJob) -> None:
@@ -65,16 +65,18 @@ def index(job: IndexJob) -> None:
 class SimilarJob:
     """What to look for.
 
+    Give one of TITLE, --product and --session.
+
     Example: llmrec similar runs/titles "wireless headphones black" --locale DE --k 10
     """
 
-    folder: Path = option(..., "What `llmrec embed` wrote.", argument=True, metavar="INDEX")
-    title: str | None = option(None, "Title to look for.", argument=True)
-    k: int = option(10, "Most products.", minimum=1)
-    locale: str | None = option(None, "Only products of this locale.")
-    product: str | None = option(None, "Look for products like this one, by id.")
-    session: str | None = option(None, "Look for products like these ids, the latest last.")
-    recency: float = option(0.7, "Weight of a session's item against the one after it.", maximum=2)
+    folder: Path = option(..., "Folder that `llmrec embed` wrote.", argument=True, metavar="INDEX")
+    title: str | None = option(None, "Title to search for.", argument=True)
+    k: int = option(10, "Number of products.", minimum=1)
+    locale: str | None = option(None, "Search only this locale.")
+    product: str | None = option(None, "Search for products like this one, by id.")
+    session: str | None = option(None, "Search for products like those of a session: 'ID ID ID', the latest last.")
+    recency: float = option(0.7, "Weight of a session's item relative to the next one.", maximum=2)
 
 
 def similar(job: SimilarJob) -> list[Hit]:
@@ -110,11 +112,11 @@ class GroundJob:
     Example: llmrec ground runs/titles_validation.parquet --index runs/titles --out runs/grounded.parquet
     """
 
-    run: Path = option(..., "Run of titles (Task 3).", argument=True)
-    index: Path = option(..., "What `llmrec embed` wrote.")
-    out: Path = option(..., "Run of ranked products to write (Parquet).", output="run")
-    k: int = option(100, "Most products of a list.")
-    sessions: Path | None = option(None, "Sessions of the run's split: their own items are left out.")
+    run: Path = option(..., "Run of titles.", argument=True)
+    index: Path = option(..., "Folder that `llmrec embed` wrote.")
+    out: Path = option(..., "Run to write (Parquet).", output="run")
+    k: int = option(100, "Length of a list.")
+    sessions: Path | None = option(None, "Sessions of the same split. Their own items are left out.")
 
 
 def ground(job: GroundJob) -> None:
@@ -132,12 +134,12 @@ class AlignmentJob:
     Example: llmrec evaluate-alignment runs/titles --plot runs/alignment.svg
     """
 
-    folder: Path = option(..., "What `llmrec embed` wrote.", argument=True, metavar="INDEX")
-    json: Path | None = option(None, "Write the scores here as well; - is the standard output.", output="text")
-    plot: Path | None = option(None, "Write a heat map here (.png or .svg).", output="file")
-    metric: Literal["hit@1", "hit@10", "mrr"] = option("mrr", "What the heat map shows.")
-    queries: int = option(1000, "Most products of a pair of locales that ask.", minimum=1)
-    seed: int = option(0, "Draws them.", minimum=0)
+    folder: Path = option(..., "Folder that `llmrec embed` wrote.", argument=True, metavar="INDEX")
+    json: Path | None = option(None, "Write the scores to this file as well; - is standard output.", output="text")
+    plot: Path | None = option(None, "Write a heat map to this file (.png or .svg).", output="file")
+    metric: Literal["hit@1", "hit@10", "mrr"] = option("mrr", "Metric of the heat map.")
+    queries: int = option(1000, "Most products to search for, per pair of locales.", minimum=1)
+    seed: int = option(0, "Random seed for drawing them.", minimum=0)
 
 
 def evaluate_alignment(job: AlignmentJob) -> list[dict[str, Any]]:
@@ -175,14 +177,17 @@ class ImputeJob:
     Example: llmrec impute runs/titles --products products.parquet --attribute brand --out runs/brands.parquet
     """
 
-    folder: Path = option(..., "What `llmrec embed` wrote.", argument=True, metavar="INDEX")
-    products: Path = option(..., "The product file, with the attributes.")
-    attribute: Sequence[str] = option(("brand", "color", "material"), "Also size, author, model; may be repeated.")
-    out: Path | None = option(None, "Write values for the products that lack them (.parquet).", output="file")
+    folder: Path = option(..., "Folder that `llmrec embed` wrote.", argument=True, metavar="INDEX")
+    products: Path = option(..., "Products, with their attributes.")
+    attribute: Sequence[str] = option(
+        ("brand", "color", "material"),
+        "Attribute to guess: brand, color, material, size, author, model. Can be repeated.",
+    )
+    out: Path | None = option(None, "Write guesses for the products that lack them (.parquet).", output="file")
     k: int = option(10, "Neighbours that vote.")
-    hide: float = option(0.1, "Share of the known values that is hidden, to measure accuracy.")
-    queries: int = option(1000, "Most hidden values of a locale.", minimum=1)
-    seed: int = option(0, "Draws them.", minimum=0)
+    hide: float = option(0.1, "Share of the known values to hide and guess, to measure accuracy.")
+    queries: int = option(1000, "Most hidden values per locale.", minimum=1)
+    seed: int = option(0, "Random seed for drawing them.", minimum=0)
 
 
 def impute(job: ImputeJob) -> Any:

@@ -53,13 +53,13 @@ class RenderJob:
     Example: llmrec prompts render instruct --data STORE --split test --session 12
     """
 
-    name: str = option(..., "Prompt by name or file.", argument=True)
-    data: Path = option(..., "Store.")
+    name: str = option(..., "Prompt, by name or file.", argument=True)
+    data: Path = option(..., "Store that `llmrec data import` wrote.")
     session: int = option(..., "Row of the session in its source file, from 0.")
     split: str = option("validation", "Split of the session.")
-    k: int = option(3, "Number of most recent titles.", minimum=1)
-    shots: int = option(0, "Examples in a chat, drawn from training sessions.", minimum=0)
-    seed: int = option(0, "Of the examples.", minimum=0)
+    k: int = option(3, "K: number of most recent titles.", minimum=1)
+    shots: int = option(0, "Number of examples, for chat prompts.", minimum=0)
+    seed: int = option(0, "Random seed for drawing examples.", minimum=0)
 
 
 def render(job: RenderJob) -> str:
@@ -85,11 +85,11 @@ class ExportJob:
     Example: llmrec prompts export plain --data STORE --split development --split validation --out prompts-k3
     """
 
-    name: str = option(..., "Prompt by name or file.", argument=True)
-    data: Path = option(..., "Store.")
+    name: str = option(..., "Prompt, by name or file.", argument=True)
+    data: Path = option(..., "Store that `llmrec data import` wrote.")
     out: Path = option(..., "Folder for the dataset.", output="folder")
-    splits: Sequence[str] = option(..., "Split; may be given several times.", flag="--split")
-    k: int = option(3, "Number of most recent titles.", minimum=1)
+    splits: Sequence[str] = option(..., "Split to export. Can be repeated.", flag="--split")
+    k: int = option(3, "K: number of most recent titles.", minimum=1)
 
 
 def export(job: ExportJob) -> None:
@@ -119,11 +119,11 @@ class PlanJob:
     Example: llmrec plan mt5_base_k1 --gpus 8 --memory-gb 48
     """
 
-    recipe: str = option(..., "Recipe of scripts/gen.py, by name or path.", argument=True)
-    gpus: int = option(1, "GPUs over all machines.", minimum=1)
-    memory_gb: float = option(48, "Memory of each, as its maker counts (GiB).", minimum=1)
-    gpus_per_node: int = option(8, "GPUs of a machine.", minimum=1)
-    settings: Mapping[str, Any] = option({}, "A setting of the recipe, as name=value; may be repeated.", flag="--set")
+    recipe: str = option(..., "Recipe of `llmrec generate`, by name or file.", argument=True)
+    gpus: int = option(1, "Number of GPUs, over all machines.", minimum=1)
+    memory_gb: float = option(48, "Memory of each GPU, in GiB.", minimum=1)
+    gpus_per_node: int = option(8, "GPUs per machine.", minimum=1)
+    settings: Mapping[str, Any] = option({}, "Change one setting, as name=value. Can be repeated.", flag="--set")
 
 
 def plan(job: PlanJob) -> Any:
@@ -139,15 +139,21 @@ def plan(job: PlanJob) -> Any:
 class TrimJob:
     """A model, and what its vocabulary is to hold.
 
+    Give --data to cut a vocabulary, or --restore to put it back.
+
     Example: llmrec trim google/mt5-small --data STORE --out models/mt5-small-trimmed
     """
 
-    model: str = option(..., "Folder or hub name of a T5 or mT5 model.", argument=True)
-    out: Path = option(..., "Folder to write.", output="folder")
-    data: Path | None = option(None, "Store whose products the model is for.")
-    prompt: Sequence[str] = option((), "Prompt it will read, may be given several times; its own, or plain.")
-    frequent: int = option(2_000, "Frequent pieces to keep whether used or not.", minimum=0)
-    restore: str | None = option(None, "Put a trimmed MODEL back into this one's vocabulary.", metavar="FULL")
+    model: str = option(..., "T5 or mT5 model, by folder or hub name.", argument=True)
+    out: Path = option(..., "Folder for the new model.", output="folder")
+    data: Path | None = option(None, "Store with the products that the model will write.")
+    prompt: Sequence[str] = option(
+        (), "Prompt that the model will read. Can be repeated. Default: the model's own, or plain."
+    )
+    frequent: int = option(2_000, "Frequent tokens to keep in any case.", minimum=0)
+    restore: str | None = option(
+        None, "Put a trimmed MODEL back into the vocabulary of this full model.", metavar="FULL"
+    )
 
 
 def trim(job: TrimJob) -> None:
@@ -180,7 +186,7 @@ class MergeJob:
 
     adapter: Path = option(..., "Model folder of a LoRA training.", argument=True)
     out: Path = option(..., "Folder for the merged model.", output="folder")
-    base_model: str | None = option(None, "The adapter's base, where it is no longer where it was in training.")
+    base_model: str | None = option(None, "Base model, if it has moved since the training.")
 
 
 def merge_adapter(job: MergeJob) -> None:
@@ -199,9 +205,9 @@ class LastTitleJob:
     Example: llmrec last-title stores/m2 --split test_task3_phase1 --out runs/last_title.parquet
     """
 
-    store: Path = option(..., "Store made by `llmrec data import`.", argument=True)
+    store: Path = option(..., "Store that `llmrec data import` wrote.", argument=True)
     out: Path = option(..., "Run to write (Parquet).", output="run")
-    split: str = option("validation", "validation, test, test_task3_phase2 …")
+    split: str = option("validation", "Split: validation, test, test_task3_phase2 …")
 
 
 def last_title(job: LastTitleJob) -> dict[str, int]:

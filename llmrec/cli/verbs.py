@@ -9,9 +9,9 @@ from llmrec.cli.flags import Verb
 __all__ = ["GROUPS", "PANELS"]
 
 GROUPS: Final = {
-    "data": "Raw files to a checked store; synthetic data.",
-    "prompts": "Prompts: list, render, compare, build a dataset of them.",
-    "embed": """Write the vectors of products' titles, ready to be searched: `llmrec embed PRODUCTS --out DIR`.
+    "data": "Prepare data: fetch, make up, check and import, split.",
+    "prompts": "Work on prompts: list, render, compare, export.",
+    "embed": """Turn products into vectors to search: `llmrec embed PRODUCTS --out DIR`.
     All flags: `llmrec embed products --help`.
 
     Example: llmrec embed products.parquet --out runs/titles
@@ -23,23 +23,22 @@ PANELS: Final = {
     "Start here": (
         Verb(
             "demo",
-            "Show it all in minutes: made-up data, ranked products, titles, similar products, one page.",
+            "Show the whole toolkit in minutes, on made-up data: rankings, titles, similar products, one page.",
             "demo.demo:DemoJob:run_demo",
             bare=True,
             needs=("generate", "rank", "search"),
         ),
     ),
-    "Data": (
+    "Prepare data": (
         Verb(
             "data get",
-            "Say where the Amazon-M2 files come from, fetch what can be fetched without a login, "
-            "check what was fetched.",
+            "Tell where the Amazon-M2 files are, fetch those that need no login, and check them.",
             "data.download.get:GetJob:get",
             bare=True,
         ),
         Verb(
             "data import",
-            "Read the official CSVs, the authors' repository or plain Parquet into a checked store.",
+            "Check raw files and turn them into a store: official CSVs, the authors' repository, or Parquet.",
             "cli.data:ImportJob:import_",
         ),
         Verb(
@@ -49,30 +48,29 @@ PANELS: Final = {
         ),
         Verb(
             "data synth",
-            "Write synthetic Amazon-M2 sessions and products, in six languages.",
+            "Make up Amazon-M2 sessions and products in six languages.",
             "cli.data:SynthJob:synth",
         ),
         Verb(
             "data holdout",
-            "Hold out a share of a sessions file: what to learn from, what to rank for, and the targets.",
+            "Split a sessions file into sessions to learn from, sessions to rank, and their targets.",
             "cli.data:HoldoutJob:holdout",
         ),
         Verb(
             "data pick",
-            "Write the sessions of some locales: Task 1 is of UK, DE and JP, Task 2 of ES, FR and IT.",
+            "Copy the sessions of some locales.",
             "cli.data:PickJob:pick",
         ),
         Verb(
             "stats",
-            "Count what the paper's Tables 1-2 and Figures 2, 4 and 5 show: "
-            "sizes, long tails, overlap, repeats, neighbours.",
+            "Count what the paper's Tables 1-2 and Figures 2, 4 and 5 show, on any sessions.",
             "paper.statistics.describe:StatisticsJob:show_statistics",
         ),
     ),
-    "The next product": (
+    "Rank the next product": (
         Verb(
             "rank",
-            "Rank the next products of sessions: learn from files, or load a kept ranker.",
+            "Rank the next products of sessions, and write the lists as a run.",
             "cli.rank:Rank:rank",
             asks_for=(
                 ("rank", "neural rankers and fusion"),
@@ -82,22 +80,22 @@ PANELS: Final = {
         ),
         Verb(
             "tune",
-            "Search a ranker's settings (the ranges of the paper's Appendix A) and write the best ones as a recipe.",
+            "Search for a ranker's best settings, and write them as a recipe.",
             "rankers.tune:TuneJob:run_tune_job",
             needs=("rank",),
         ),
-        Verb("blend", "Blend runs of the same sessions by their ranks.", "cli.runs:BlendJob:blend"),
+        Verb("blend", "Combine several runs of the same sessions into one, by rank.", "cli.runs:BlendJob:blend"),
         Verb(
             "explain",
-            "Say why products are where they are: their ranks at the sources, and what each feature adds to the score.",
+            "Explain the lists of a fused ranker: rank at each source, and what each feature adds to the score.",
             "cli.runs:ExplainJob:explain",
             needs=("rank",),
         ),
     ),
-    "The next title": (
+    "Write the next title": (
         Verb(
             "generate",
-            "Fine-tune a model or take a trained one, write the next title of every session, score it beside the last.",
+            "Write the next title of every session, with a model that is trained first or given by --model.",
             "selection.generated:GenerateConfig:generate_titles",
             bare=True,
             needs=("generate",),
@@ -109,131 +107,127 @@ PANELS: Final = {
             ),
         ),
         Verb(
-            "prompts list", "Show the prompts that come with the package.", "cli.titles:ListJob:list_prompts", bare=True
+            "prompts list", "List the prompts that come with the package.", "cli.titles:ListJob:list_prompts", bare=True
         ),
         Verb(
             "prompts render",
-            "Print the prompt of one session; a chat's messages below their roles.",
+            "Print the prompt of one session.",
             "cli.titles:RenderJob:render",
         ),
         Verb(
             "prompts compare",
-            "Run prompts × K × examples × models over the same sessions: "
-            "BLEU with intervals, cost, titles side by side.",
+            "Compare prompts, K, examples and models on the same sessions: BLEU with intervals, cost, titles.",
             "titles.lab.compare:CompareSettings:compare_prompts",
             asks_for=(("generate", "a model in a folder"), ("chat", "--server")),
         ),
         Verb(
             "prompts export",
-            "Save prompt sessions as a dataset with a card, for `datasets.load_dataset`.",
+            "Save prompts and targets as a dataset for `datasets.load_dataset`.",
             "cli.titles:ExportJob:export",
             needs=("generate",),
         ),
         Verb(
             "select",
-            "Choose the next title of every session among its own, those of likely products, and those of given runs.",
+            "Choose the next title of every session among existing titles, without a language model.",
             "cli.select:Select:select",
             needs=("rank",),
         ),
         Verb(
             "last-title",
-            "Write the title of each session's last product, the paper's baseline of Task 3, as a run.",
+            "Write the title of each session's last product as a run: the paper's baseline of Task 3.",
             "cli.titles:LastTitleJob:last_title",
         ),
         Verb(
             "plan",
-            "Say what fits on some GPUs: weights, gradients, optimizer, activations; which batch, which ZeRO stage.",
+            "Calculate what fits on some GPUs: memory of a training, batch size, ZeRO stage.",
             "cli.titles:PlanJob:plan",
             needs=("generate",),
         ),
         Verb(
             "sweep",
-            "Train every setting of a grid (the paper's Appendix A), score it on validation, "
-            "write the best as a recipe.",
+            "Train every combination of a grid, score each on validation, and write the best as a recipe.",
             "titles.sweep:SweepJob:run_sweep",
             needs=("generate",),
         ),
         Verb(
             "merge-adapter",
-            "Write a LoRA adapter and its base as one plain model, for any program that loads models.",
+            "Merge a LoRA adapter into its base model, for any program that loads models.",
             "cli.titles:MergeJob:merge_adapter",
             needs=("generate", "lora"),
         ),
         Verb(
             "trim",
-            "Cut a model's vocabulary to the tokens of a catalogue and its prompts; or put it back.",
+            "Cut a model's vocabulary to what a catalogue and its prompts need, or restore it.",
             "cli.titles:TrimJob:trim",
             needs=("generate",),
         ),
     ),
-    "Text": (
+    "Search products by text": (
         Verb(
             "embed products",
-            "Encode products and write vectors, keys, encoder, manifest and index; a killed run goes on where it was.",
+            "Turn product titles into vectors, and build an index to search them.",
             "cli.embed:Embed:embed",
             needs=("search",),
             asks_for=(("text", "models of others"), ("onnx", "--precision int8")),
         ),
         Verb(
             "embed train",
-            "Train an encoder on items seen together: a static one from nothing, or a transformer from its weights.",
+            "Train an encoder on products that sessions look at together.",
             "cli.embed:TrainEncoderJob:train",
             needs=("text",),
         ),
         Verb(
             "index",
-            "Build and tune the index of an embeddings folder; or add and remove products without building it.",
+            "Build and tune the index of an embeddings folder, or add and remove products.",
             "cli.text:IndexJob:index",
             needs=("search",),
         ),
         Verb(
             "similar",
-            "Find products like a title, a product or a session.",
+            "Find products like a title, like a product, or like those of a session.",
             "cli.text:SimilarJob:similar",
             needs=("search",),
         ),
         Verb(
             "ground",
-            "Turn titles into ranked products that exist, of each session's locale.",
+            "Turn written titles into ranked products that exist in the session's locale.",
             "cli.text:GroundJob:ground",
             needs=("search",),
         ),
         Verb(
             "evaluate-alignment",
-            "Let each product look for itself in the other locales: Hit@1, Hit@10 and MRR for each ordered pair.",
+            "Measure how well an encoder finds each product in the other locales: Hit@1, Hit@10 and MRR.",
             "cli.text:AlignmentJob:evaluate_alignment",
         ),
         Verb(
             "impute",
-            "Vote on brand, colour and material by the products with like texts; accuracy on hidden values by locale.",
+            "Guess missing brands, colours and materials from similar products, and measure how often it is right.",
             "cli.text:ImputeJob:impute",
             needs=("search",),
         ),
     ),
-    "Scores": (
+    "Score and compare": (
         Verb(
             "evaluate",
-            "Score a run: BLEU for titles; MRR, Recall and NDCG @100 for ranked lists; per locale and overall.",
+            "Score a run: MRR, Recall and NDCG @100 for ranked lists, BLEU for titles, by locale and overall.",
             "cli.runs:EvaluateJob:evaluate",
         ),
         Verb(
             "results",
-            "Set results beside each other: a method a row; "
-            "locales, overall and macro of phase 1 and phase 2 as columns.",
+            "Compare results in one table: one row per method, one column per locale.",
             "cli.runs:ResultsJob:results",
         ),
         Verb(
             "reproduce",
-            "Measure the paper's tables and figures beside what it says: paper, ours, difference, what differs.",
+            "Measure the paper's tables and figures, and compare each value with the published one.",
             "cli.reproduce:Reproduce:reproduce",
             asks_for=(("rank", "neural rows and fusion"), ("generate", "rows of titles")),
         ),
     ),
-    "This machine": (
+    "Help": (
         Verb(
             "doctor",
-            "Say what this machine has and lacks: extras, versions, cores, memory, GPU, Java, models, caches; "
-            "and which verbs can run.",
+            "Show what this machine has, what is missing, and which verbs can run.",
             "cli.doctor:DoctorJob:doctor",
             bare=True,
         ),

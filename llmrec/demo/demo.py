@@ -47,13 +47,15 @@ EXAMPLES: Final = 6
 class DemoJob:
     """Where the demo goes; a demo that was stopped goes on with what is there.
 
+    An interrupted demo continues where it stopped.
+
     Example: llmrec demo
     """
 
     out: Path = option(Path("runs/demo"), "Folder for data, runs, results and the page.", output="place")
     size: str = option("tiny", "Size of the made-up data: tiny or small.")
-    steps: int = option(400, "Steps that the tiny mT5 learns for.", minimum=1, maximum=1_000_000)
-    seed: int = option(0, "Of all that draws.", minimum=0)
+    steps: int = option(400, "Training steps of the tiny mT5.", minimum=1, maximum=1_000_000)
+    seed: int = option(0, "Random seed.", minimum=0)
 
 
 @claiming

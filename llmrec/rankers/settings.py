@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from llmrec.settings import option
 
@@ -18,30 +18,46 @@ Seen = Literal["drop", "keep"]
 class RankJob:
     """What to learn from, what to rank for, and what to keep."""
 
-    ranker: str = option(..., "popularity, covisit, gru4rec … (an unknown name lists them all).", argument=True)
+    HELP_PANELS: ClassVar[Mapping[str, str]] = {
+        "Input": "train sessions products load pretrain limit",
+        "Output": "out k seen save",
+        "Learning": "recipe settings seed transductive per_locale engine allow_overlap",
+        "Long trainings": "checkpoints resume log_to",
+    }
+
+    ranker: str = option(
+        ..., "Ranker: popularity, covisit, gru4rec, fusion … Any other name lists them all.", argument=True
+    )
     train: Sequence[Path] = option(
-        (), "Sessions to learn from, labelled or bare; several files may follow.", several=True
+        (), "Sessions to learn from: CSV or Parquet, with or without next_item. Several files can follow.", several=True
     )
-    sessions: Path | None = option(None, "Sessions to rank for: Parquet or CSV.")
+    sessions: Path | None = option(None, "Sessions to rank: CSV or Parquet.")
     out: Path | None = option(None, "Run to write (Parquet).", output="run")
-    products: Path | None = option(None, "Products: lists hold what the locale sells.")
-    k: int = option(100, "Most items of a list.", minimum=1)
-    seen: Seen = option("drop", "The session's own items in its list.")
-    transductive: bool = option(False, "Learn from the sessions' own prefixes too.", flag="--transductive/--inductive")
-    save: Path | None = option(None, "Keep the ranker in this folder.", output="folder")
-    load: Path | None = option(None, "A kept ranker; with --train it goes on learning.")
-    recipe: str | None = option(None, "Recipe by name or file; RANKER's own if not given.")
-    seed: int | None = option(None, "Seed of a ranker that draws; the recipe's, or 0.", minimum=0)
+    products: Path | None = option(None, "Products. Lists then hold only what the session's locale sells.")
+    k: int = option(100, "Length of a list.", minimum=1)
+    seen: Seen = option("drop", "Drop or keep the session's own items.")
+    transductive: bool = option(
+        False,
+        "Learn from the sessions to predict as well, without their targets. The run says so.",
+        flag="--transductive/--inductive",
+    )
+    save: Path | None = option(None, "Save the fitted ranker in this folder.", output="folder")
+    load: Path | None = option(None, "Use this saved ranker. With --train it continues to learn.")
+    recipe: str | None = option(None, "Recipe, by name or file. Default: the ranker's own.")
+    seed: int | None = option(None, "Random seed. Default: the recipe's, or 0.", minimum=0)
     pretrain: Sequence[Path] = option(
-        (), "Sessions to learn from before --train (Task 2); several files.", several=True
+        (), "Sessions to learn from before --train (Task 2 of the paper). Several files can follow.", several=True
     )
-    per_locale: bool = option(False, "One ranker a locale, or one.", flag="--per-locale/--joint")
-    engine: Literal["duckdb", "spark"] | None = option(None, "Where the counting runs.")
-    settings: Mapping[str, Any] = option({}, "A setting of the recipe, as name=value; may be repeated.", flag="--set")
+    per_locale: bool = option(False, "Fit one ranker for each locale, or one for all.", flag="--per-locale/--joint")
+    engine: Literal["duckdb", "spark"] | None = option(None, "Where to count: in this process, or on a Spark cluster.")
+    settings: Mapping[str, Any] = option({}, "Change one setting, as name=value. Can be repeated.", flag="--set")
     checkpoints: Path | None = option(None, "Folder for checkpoints and logs.", output="place")
-    resume: bool = option(False, "Go on from what a killed training left there.")
+    resume: bool = option(False, "Continue an interrupted training.")
     log_to: str | None = option(
-        None, "tensorboard (in the checkpoints; the default there), wandb, mlflow, trackio, none; by commas."
+        None,
+        "Experiment trackers, comma-separated: tensorboard (default with checkpoints), wandb, mlflow, trackio, none.",
     )
-    limit: int | None = option(None, "Only the first sessions; the run is stamped partial.", minimum=1)
-    allow_overlap: bool = option(False, "Let training rows repeat a session with its label; the run says so.")
+    limit: int | None = option(None, "Use only the first sessions. The run is marked partial.", minimum=1)
+    allow_overlap: bool = option(
+        False, "Allow training sessions that repeat a session to predict with its target. The run says so."
+    )

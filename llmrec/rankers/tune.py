@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -37,26 +37,37 @@ SHOWN = 20  # best trials in the table
 class TuneJob:
     """What ``llmrec tune`` is asked for.
 
-    A search that was stopped goes on: give the same command again.
+    An interrupted search continues: give the same command again.
 
     Example: llmrec tune gru4rec --train train.parquet --recipe gru4rec_stock --out runs/gru4rec_tuned.yaml
     """
 
-    ranker: str = option(..., "Ranker to search settings for.", argument=True)
-    train: Sequence[Path] = option(..., "Labelled sessions; a part of them is validated on.", several=True)
+    HELP_PANELS: ClassVar[Mapping[str, str]] = {
+        "Input": "train bare products",
+        "Output": "out storage",
+        "Search": "space recipe settings trials validation_share seed",
+        "Learning": "transductive allow_overlap log_to",
+    }
+
+    ranker: str = option(..., "Ranker to tune.", argument=True)
+    train: Sequence[Path] = option(
+        ..., "Sessions with next_item. Part of them is used for validation. Several files can follow.", several=True
+    )
     out: Path = option(..., "Recipe to write (.yaml).")
-    bare: Sequence[Path] = option((), "Sessions that are only learnt from.", several=True)
+    bare: Sequence[Path] = option((), "More sessions to learn from, never used for validation.", several=True)
     products: Path | None = option(None, "Products.")
-    space: str | None = option(None, "Search space by name or file; the paper's if not given.")
+    space: str | None = option(None, "Search space, by name or file. Default: the paper's (Appendix A).")
     recipe: str | None = option(None, "Recipe for the settings that are not searched.")
-    settings: Mapping[str, Any] = option({}, "A fixed setting, as name=value.", flag="--set")
-    trials: int = option(20, "Most trials; those of a stopped search count.")
-    log_to: str | None = option(None, "Trackers of trials that train: wandb, mlflow, trackio; by commas.")
-    storage: Path | None = option(None, "Folder of the search; OUT.search if not given.")
-    validation_share: float = option(0.1, "Share of the labelled sessions to validate on.", below=1)
-    transductive: bool = option(False, "Learn from the validation prefixes too.", flag="--transductive/--inductive")
-    seed: int = option(0, "Draws the validation part and the trials.", minimum=0)
-    allow_overlap: bool = option(False, "Let training rows repeat a session with its label.")
+    settings: Mapping[str, Any] = option({}, "Fix one setting, as name=value. Can be repeated.", flag="--set")
+    trials: int = option(20, "Number of trials, including those of an interrupted search.")
+    log_to: str | None = option(None, "Experiment trackers of the trials, comma-separated: wandb, mlflow, trackio.")
+    storage: Path | None = option(None, "Folder of the search. Default: OUT.search.")
+    validation_share: float = option(0.1, "Share of the sessions to use for validation.", below=1)
+    transductive: bool = option(
+        False, "Learn from the validation sessions as well, without their targets.", flag="--transductive/--inductive"
+    )
+    seed: int = option(0, "Random seed for the validation sessions and the trials.", minimum=0)
+    allow_overlap: bool = option(False, "Allow training sessions that repeat a validation session with its target.")
 
 
 def load_space(name: str, ranker: str) -> Space:

@@ -56,24 +56,40 @@ class SelectSettings:
 class SelectJob:
     """What to choose titles for: a split of a store, or the files themselves; and what to learn from."""
 
-    data: Path | None = option(None, "Store made by `llmrec data import`; its other sessions are learnt from.")
-    split: str = option("test", "Split to choose for: test, validation, test_task3_phase2 …")
+    HELP_PANELS: ClassVar[Mapping[str, str]] = {
+        "Input": "data split candidates train sessions products load limit",
+        "Output": "out last_title save resume",
+        "Learning": "recipe settings without transductive cold seed allow_overlap",
+    }
+
+    data: Path | None = option(None, "Store that `llmrec data import` wrote. Its other sessions are learnt from.")
+    split: str = option("test", "Split to choose titles for: test, validation, test_task3_phase2 …")
     out: Path | None = option(None, "Run to write (Parquet).", output="run")
     candidates: Sequence[Path] = option(
-        (), "Runs of the split, titles or lists of ids, to choose from too.", several=True
+        (), "Runs of the same split, titles or ranked lists, to choose from as well. Several can follow.", several=True
     )
-    train: Sequence[Path] = option((), "Without --data: labelled sessions; several files.", several=True)
-    sessions: Path | None = option(None, "Without --data: sessions to choose for.")
-    products: Path | None = option(None, "Without --data: products with their titles.")
-    last_title: Path | None = option(None, "Write the last titles as a run, to compare with.", output="run")
-    transductive: bool = option(False, "Learn from the sessions' own prefixes too.", flag="--transductive/--inductive")
-    cold: bool = option(False, "Choose for targets that no training session holds, as in Task 3.", flag="--cold/--warm")
-    save: Path | None = option(None, "Keep the selector in this folder.", output="folder")
-    load: Path | None = option(None, "A kept selector; nothing is learnt.")
-    recipe: str | None = option(None, "Recipe by name or file; `select` if not given.")
-    settings: Mapping[str, Any] = option({}, "A setting of the recipe, as name=value; may be repeated.", flag="--set")
-    without: Sequence[str] = option((), "Switch off: own, likely, given, or a ranker; may be repeated.")
-    resume: bool = option(False, "Go on with what a killed run left beside RUN.")
-    limit: int | None = option(None, "Only the first sessions; the run is stamped partial.", minimum=1)
-    seed: int | None = option(None, "Seed of folds, draws and trees; the recipe's, or 0.", minimum=0)
-    allow_overlap: bool = option(False, "Let training rows repeat a session with its label; the run says so.")
+    train: Sequence[Path] = option(
+        (), "Without --data: sessions with next_item. Several files can follow.", several=True
+    )
+    sessions: Path | None = option(None, "Without --data: sessions to choose titles for.")
+    products: Path | None = option(None, "Without --data: products with titles.")
+    last_title: Path | None = option(None, "Also write the last titles as a run, to compare with.", output="run")
+    transductive: bool = option(
+        False,
+        "Learn from the sessions to predict as well, without their targets. The run says so.",
+        flag="--transductive/--inductive",
+    )
+    cold: bool = option(
+        False, "Choose for targets that no training session holds (Task 3), or for known ones.", flag="--cold/--warm"
+    )
+    save: Path | None = option(None, "Save the selector in this folder.", output="folder")
+    load: Path | None = option(None, "Use this saved selector. Nothing is learnt.")
+    recipe: str | None = option(None, "Recipe, by name or file. Default: select.")
+    settings: Mapping[str, Any] = option({}, "Change one setting, as name=value. Can be repeated.", flag="--set")
+    without: Sequence[str] = option((), "Leave out a kind of title (own, likely, given) or a ranker. Can be repeated.")
+    resume: bool = option(False, "Continue an interrupted selection beside --out.")
+    limit: int | None = option(None, "Use only the first sessions. The run is marked partial.", minimum=1)
+    seed: int | None = option(None, "Random seed. Default: the recipe's, or 0.", minimum=0)
+    allow_overlap: bool = option(
+        False, "Allow training sessions that repeat a session to predict with its target. The run says so."
+    )

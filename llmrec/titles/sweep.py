@@ -37,18 +37,18 @@ Setting = Mapping[str, Any]
 class SweepJob:
     """What ``llmrec sweep`` is asked for.
 
-    A sweep that was stopped goes on: give the same command again.
+    An interrupted sweep continues: give the same command again.
 
     Example: llmrec sweep mt5_small_k1 --data stores/m2 --out runs/mt5_small_k1-sweep
     """
 
-    recipe: str = option(..., "Recipe of scripts/gen.py, by name or path.", argument=True)
-    data: Path = option(..., "Store.")
-    out: Path = option(..., "Folder of the sweep; one inside for each training.", output="place")
-    grid: str = option("mt5", "Grid by name or file: settings and the values to try.")
-    settings: Setting = option({}, "A fixed setting, as name=value.", flag="--set")
-    hardware: Path | None = option(None, "A file of accelerate_configs/; one process if not given.")
-    log_to: str | None = option(None, "Trackers of every training, as --log-to of scripts/gen.py.")
+    recipe: str = option(..., "Recipe of `llmrec generate`, by name or file.", argument=True)
+    data: Path = option(..., "Store that `llmrec data import` wrote.")
+    out: Path = option(..., "Folder of the sweep, with a folder for each training.", output="place")
+    grid: str = option("mt5", "Grid, by name or file: settings, and the values to try.")
+    settings: Setting = option({}, "Fix one setting, as name=value. Can be repeated.", flag="--set")
+    hardware: Path | None = option(None, "File of accelerate_configs/. Default: one process.")
+    log_to: str | None = option(None, "Experiment trackers of every training; see `llmrec generate --log-to`.")
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,12 @@ class GetJob:
     """
 
     source: str | None = option(
-        None, "aicrowd, authors, or a folder to copy from; nothing: where each is.", flag="--from"
+        None, "Where to fetch from: aicrowd, authors, or a folder to copy. Without it, list the sources.", flag="--from"
     )
     out: Path = option(Path("raw/amazon-m2"), "Folder to fetch into.")
-    check: Path | None = option(None, "Check this folder; nothing is fetched.")
-    url: str | None = option(None, "Another address of the authors' repository, a mirror.")
-    write_sums: bool = option(False, "Write SHA256SUMS of the checked files, to compare with later.")
+    check: Path | None = option(None, "Check the files of this folder. Nothing is fetched.")
+    url: str | None = option(None, "Mirror of the authors' repository.")
+    write_sums: bool = option(False, "Write the checksums of the checked files to SHA256SUMS.")
 
 
 def get(job: GetJob) -> list[Checked]:

@@ -38,17 +38,20 @@ class ReproduceJob:
     """What to measure, and where to keep what."""
 
     tables: Sequence[str] = option(
-        (), "table1 … table12, figure2 … figure5, all; public and industrial: ours.", argument=True, metavar="TABLE..."
+        (),
+        "Tables or figures: table1 … table12, figure2 … figure5, all; public and industrial are ours.",
+        argument=True,
+        metavar="TABLE...",
     )
-    data: Path | None = option(None, "A store, or a folder of public files; without it the paper's numbers alone.")
+    data: Path | None = option(None, "Store, or folder of public files. Default: show the paper's values only.")
     out: Path | None = option(
-        None, "Folder for runs, models, records and pages; runs/reproduce-DATA if not given.", output="place"
+        None, "Folder for runs, models, records and pages. Default: runs/reproduce-DATA.", output="place"
     )
-    resume: bool = option(False, "Let what has finished there stand, and go on.")
-    only: Sequence[str] = option((), "A cell: ROW, or ROW/COLUMN, with * and ?; may be repeated.")
-    launch: Path | None = option(None, "An accelerate configuration for trainings, such as one of accelerate_configs/.")
-    recorded: Path | None = option(None, "Earlier measurements to hold against; those of the package if not given.")
-    record: bool = option(False, "Keep the new measurements among these.")
+    resume: bool = option(False, "Keep what has finished there, and continue.")
+    only: Sequence[str] = option((), "Measure one cell: ROW or ROW/COLUMN, with * and ?. Can be repeated.")
+    launch: Path | None = option(None, "Configuration of accelerate for trainings, such as one of accelerate_configs/.")
+    recorded: Path | None = option(None, "Earlier measurements to compare with. Default: those of the package.")
+    record: bool = option(False, "Add the new measurements to these.")
     recipes: Path = FOLDER
 
     @property

@@ -44,11 +44,11 @@ class StatisticsJob:
     Example: llmrec stats stores/m2 --out runs/stats
     """
 
-    data: Path = option(..., "Store, folder of raw files, or one file of sessions.", argument=True, metavar="STORE")
-    out: Path | None = option(None, "Folder for report.html, and CSV, PNG and SVG of each.", output="place")
-    split: str | None = option(None, "Split that the figures count; training, or all where there is none.")
-    sknn_sample: int = option(10_000, "Sessions scored for Figure 2f; 0 leaves it out.", minimum=0)
-    seed: int = option(0, "Draws them.", minimum=0)
+    data: Path = option(..., "Store, folder of raw files, or sessions file.", argument=True, metavar="STORE")
+    out: Path | None = option(None, "Folder for report.html, and each figure as CSV, PNG and SVG.", output="place")
+    split: str | None = option(None, "Split for the figures. Default: training sessions, or all if there are none.")
+    sknn_sample: int = option(10_000, "Sessions to score for Figure 2f. 0 leaves it out.", minimum=0)
+    seed: int = option(0, "Random seed for drawing them.", minimum=0)
 
 
 def show_statistics(job: StatisticsJob) -> Numbers:

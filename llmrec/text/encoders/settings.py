@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from llmrec.settings import option
 
@@ -18,14 +18,14 @@ Precision = Literal["auto", "fp32", "bf16", "int8"]
 class EmbedJob:
     """What to encode, with what."""
 
-    products: Path = option(..., "Products: Parquet, or CSV in the official form.", argument=True)
-    out: Path = option(..., "Folder for vectors, keys, encoder and manifest.", output="folder")
-    encoder: str = option("tfidf-svd", "tfidf-svd, a folder (of `embed train`, too), or a hub name.")
-    template: str = option("title", "What of a product is read: title, brand, attributes, a file.")
-    dim: int | None = option(None, "Width of the vectors; the encoder's own if not given.", maximum=65_536)
-    precision: Precision = option("auto", "Numbers that sentence-transformers models reckon with.")
-    batch_size: int = option(32, "Texts such a model reads at once.", minimum=1, maximum=1_000_000)
-    seed: int = option(0, "Of what tfidf-svd draws.", minimum=0)
+    products: Path = option(..., "Products: CSV or Parquet with id, locale and title.", argument=True)
+    out: Path = option(..., "Folder for vectors, encoder and index.", output="folder")
+    encoder: str = option("tfidf-svd", "Encoder: tfidf-svd (nothing to download), a folder, or a hub name.")
+    template: str = option("title", "Text of a product to encode: title, brand, attributes, or a file.")
+    dim: int | None = option(None, "Width of the vectors. Default: the encoder's own.", maximum=65_536)
+    precision: Precision = option("auto", "Precision of sentence-transformers models.")
+    batch_size: int = option(32, "Texts that such a model encodes at once.", minimum=1, maximum=1_000_000)
+    seed: int = option(0, "Random seed of tfidf-svd.", minimum=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,22 +35,34 @@ class TrainEncoderJob:
     Example: llmrec embed train --train train.parquet --products products.parquet --out models/encoder
     """
 
-    train: Sequence[Path] = option(..., "Sessions, labelled or bare; several files may follow.", several=True)
-    products: Path = option(..., "Products: Parquet, or CSV in the official form.")
-    out: Path = option(..., "Folder for the encoder, which `--encoder` of `llmrec embed` takes.", output="folder")
-    recipe: str | None = option(None, "encoder_static, encoder_finetune, or a file.")
-    base: str | None = option(None, "static, or a sentence-transformers model to fine-tune.")
-    lora_rank: int | None = option(None, "Rank of LoRA, for large models.", maximum=65_536)
-    seed: int | None = option(None, "Draws validation sessions, order and initial weights.", minimum=0)
-    settings: Mapping[str, Any] = option({}, "A setting of the recipe, as name=value; may be repeated.", flag="--set")
-    checkpoints: Path | None = option(None, "Folder for checkpoints; OUT.training if not given.", output="place")
-    resume: bool = option(False, "Go on from what a killed training left there.")
-    overwrite: bool = option(False, "Throw away an unfinished training.")
-    log_to: str | None = option(
-        None, "tensorboard (in the checkpoints; the default there), wandb, mlflow, trackio, none; by commas."
+    HELP_PANELS: ClassVar[Mapping[str, str]] = {
+        "Input": "train products sessions",
+        "Output": "out",
+        "Learning": "recipe base lora_rank settings seed allow_overlap",
+        "Long trainings": "checkpoints resume overwrite log_to",
+    }
+
+    train: Sequence[Path] = option(
+        ...,
+        "Sessions to learn from: CSV or Parquet, with or without next_item. Several files can follow.",
+        several=True,
     )
-    sessions: Path | None = option(None, "Sessions to rank with it later: --train must not repeat them.")
-    allow_overlap: bool = option(False, "Let training rows repeat a session with its label.")
+    products: Path = option(..., "Products: CSV or Parquet with id, locale and title.")
+    out: Path = option(..., "Folder for the encoder; `llmrec embed --encoder` takes it.", output="folder")
+    recipe: str | None = option(None, "Recipe: encoder_static, encoder_finetune, or a file.")
+    base: str | None = option(None, "Base: static (from nothing), or a sentence-transformers model to fine-tune.")
+    lora_rank: int | None = option(None, "Train LoRA adapters of this rank, for large models.", maximum=65_536)
+    seed: int | None = option(None, "Random seed.", minimum=0)
+    settings: Mapping[str, Any] = option({}, "Change one setting, as name=value. Can be repeated.", flag="--set")
+    checkpoints: Path | None = option(None, "Folder for checkpoints. Default: OUT.training.", output="place")
+    resume: bool = option(False, "Continue an interrupted training.")
+    overwrite: bool = option(False, "Discard an unfinished training and start over.")
+    log_to: str | None = option(
+        None,
+        "Experiment trackers, comma-separated: tensorboard (default with checkpoints), wandb, mlflow, trackio, none.",
+    )
+    sessions: Path | None = option(None, "Sessions to rank with it later. --train must not repeat them.")
+    allow_overlap: bool = option(False, "Allow training sessions that repeat one of --sessions with its target.")
 
     @property
     def changes(self) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 from llmrec.errors import ConfigError
@@ -19,35 +20,43 @@ __all__ = ["Cell", "CompareSettings", "build_cells", "check_server"]
 class CompareSettings:
     """Settings of ``llmrec prompts compare``.
 
-    The key of a server comes from LLMREC_API_KEY or OPENAI_API_KEY in the environment, and is never written anywhere.
+    The key of a server comes from LLMREC_API_KEY or OPENAI_API_KEY in the environment. It is never written
+    anywhere.
 
     Example: llmrec prompts compare plain instruct --data STORE --model runs/mt5/model --k 1 --k 3 --out runs/compared
     """
 
-    prompts: Sequence[str] = option(..., "Prompts by name or file.", argument=True, metavar="NAME...")
-    data: Path = option(..., "Store.")
+    HELP_PANELS: ClassVar[Mapping[str, str]] = {
+        "Input": "data num_sessions split locales seed",
+        "Output": "out num_examples cache",
+        "What to compare": "models model k shots",
+        "Server": "server concurrency retries timeout_s temperature max_tokens",
+    }
+
+    prompts: Sequence[str] = option(..., "Prompts to compare, by name or file.", argument=True, metavar="NAME...")
+    data: Path = option(..., "Store that `llmrec data import` wrote.")
     models: Sequence[str] = option(
         ...,
-        "Folder of a sequence-to-sequence model, or a name that the server knows; several times.",
+        "Folder of a model, or the name of a server's model. Can be repeated.",
         flag="--model",
     )
     out: Path = option(..., "Folder for report.html, comparison.json and the answers.", output="place")
-    k: Sequence[int] = option((3,), "Number of most recent titles; several times.")
-    shots: Sequence[int] = option((0,), "Examples in a chat; several times.")
-    locales: Sequence[str] = option((), "Draw from this locale alone; several times.", flag="--locale")
-    num_sessions: int = option(200, "Sessions drawn, the same for every row.", flag="--sessions", minimum=1)
-    split: str = option("validation", "validation, development or train.")
-    seed: int = option(0, "Of sessions, examples and sampling.", minimum=0)
+    k: Sequence[int] = option((3,), "K: number of most recent titles. Can be repeated.")
+    shots: Sequence[int] = option((0,), "Number of examples, for chat prompts. Can be repeated.")
+    locales: Sequence[str] = option((), "Draw sessions of this locale only. Can be repeated.", flag="--locale")
+    num_sessions: int = option(200, "Number of sessions to draw, the same for every row.", flag="--sessions", minimum=1)
+    split: str = option("validation", "Split to draw from: validation, development or train.")
+    seed: int = option(0, "Random seed of sessions, examples and sampling.", minimum=0)
     server: str | None = option(None, "OpenAI-compatible server, such as http://localhost:8000/v1.")
-    concurrency: int = option(8, "Most requests under way at once.", minimum=1, maximum=10_000)
-    retries: int = option(6, "Most repetitions of a request that fails for the moment.", minimum=0, maximum=1_000)
+    concurrency: int = option(8, "Most requests at once.", minimum=1, maximum=10_000)
+    retries: int = option(6, "How often to repeat a request that fails.", minimum=0, maximum=1_000)
     timeout_s: float = option(
         120.0, "Longest wait for an answer, in seconds.", flag="--timeout", minimum=0.1, maximum=86_400
     )
-    temperature: float = option(0.0, "Of a chat model's sampling; 0 is greedy.", minimum=0)
-    max_tokens: int = option(96, "Most tokens of a chat model's answer.", minimum=2)
-    num_examples: int = option(6, "Sessions shown side by side on the page.", flag="--examples", minimum=0)
-    cache: Path | None = option(None, "File of answers already given; answers.sqlite in --out if not given.")
+    temperature: float = option(0.0, "Sampling temperature of chat models. 0 is greedy.", minimum=0)
+    max_tokens: int = option(96, "Longest answer of a chat model, in tokens.", minimum=2)
+    num_examples: int = option(6, "Sessions to show side by side on the page.", flag="--examples", minimum=0)
+    cache: Path | None = option(None, "File of known answers. Default: answers.sqlite in --out.")
 
 
 @dataclass(frozen=True)
