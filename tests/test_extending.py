@@ -18,7 +18,7 @@ from llmrec.testing.ranker_contract import ITEMS, products
 from tests.places import ROOT
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
-TASKS = re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]
+TASKS = re.split(r"^## (?=\d)", PAGE, flags=re.MULTILINE)[1:]
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
