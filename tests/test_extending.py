@@ -106,3 +106,10 @@ def run(commands: str, shop: Path, copy: Path) -> str:
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         printed += done.stdout
     return printed
+
+
+def test_what_a_program_adds_runs(tmp_path: Path) -> None:
+    code = re.search(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    assert code
+    done = subprocess.run([sys.executable, "-c", code[1]], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "first_page@100" in done.stdout

@@ -158,7 +158,7 @@ def _shapes(con: duckdb.DuckDBPyConnection, size: str) -> Iterable[Figure]:
         yield Figure(f"sessions with a repeat {locale}", value, 0.35, 0.22, 0.48, "Fig. 2d")
     twice = "list_bool_or(list_transform(list_zip(items[:-2], items[2:]), lambda pair: pair[1] = pair[2]))"
     consecutive = _value(con, f"select avg(coalesce({twice}, false)::int) from train")
-    yield Figure("sessions with an item twice in a row", consecutive, None, 0.12, 0.30, "released Task 2: .22")
+    yield Figure("sessions with an item twice in a row", consecutive, None, 0.12, 0.30, "released Task 2: 0.22")
     top = (
         "with counts as (select item, count(*) as n from (select unnest(items) as item from train) group by 1), "
         "ranked as (select n, row_number() over (order by n desc) as rank from counts) "
@@ -170,7 +170,7 @@ def _shapes(con: duckdb.DuckDBPyConnection, size: str) -> Iterable[Figure]:
         ("sessions longer than 10", "> 10", 0.01, 0.08),
     ):
         share = _value(con, f"select avg((len(items) {test})::int) from train")
-        yield Figure(name, share, None, low, high, "Fig. 2c; released Task 2: .34, .024")
+        yield Figure(name, share, None, low, high, "Fig. 2c; released Task 2: 0.34, 0.024")
     longest = _value(con, "select count(*) from train where len(items) > 100")
     yield Figure("sessions longer than 100, number", longest, None, 1 if size == "full" else 0, 500, "Fig. 2c: few")
 
@@ -189,7 +189,7 @@ def _titles(con: duckdb.DuckDBPyConnection) -> Iterable[Figure]:
         score = sacrebleu.corpus_bleu(
             [last or "" for last, _ in pairs], [[title for _, title in pairs]], smooth_method="none", tokenize="13a"
         ).score
-        yield Figure(f"BLEU of Last Product Title, {name}", score, 26.55, low, high, "Last Product Title, .2655")
+        yield Figure(f"BLEU of Last Product Title, {name}", score, 26.55, low, high, "Last Product Title, 0.2655")
     words = _value(con, "select avg(len(string_split(title, ' '))) from products where locale = 'UK'")
     yield Figure("words of a title UK", words, None, 8, 25, "released titles")
 
