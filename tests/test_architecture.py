@@ -36,7 +36,7 @@ LAYERS = [
     {"text"},
     {"rankers", "titles"},  # neither imports the other
     {"selection", "testing"},
-    {"paper", "demo"},
+    {"paper", "demo", "serving"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -25,7 +25,20 @@ __all__ = ["DoctorJob", "Extra", "doctor", "extras_of"]
 _REQUIREMENT: Final = re.compile(
     r"^(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*\])?[^;]*(?:;.*extra == ['\"](?P<extra>[\w-]+)['\"])?"
 )
-_SHOWN: Final = ("generate", "rank", "search", "text", "onnx", "spark", "deepspeed", "fast", "lora", "chat", "dev")
+_SHOWN: Final = (
+    "generate",
+    "rank",
+    "search",
+    "text",
+    "onnx",
+    "spark",
+    "deepspeed",
+    "fast",
+    "lora",
+    "chat",
+    "serve",
+    "dev",
+)
 _OTHER_NAMES: Final = {"faiss-cpu": ("faiss-gpu-cu12", "faiss-gpu")}  # packages that do the same
 
 

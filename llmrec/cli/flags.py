@@ -8,6 +8,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Union
 
@@ -37,6 +38,7 @@ class Verb:
         bare: Whether it does something without any argument, instead of showing its help.
         needs: Extras whose packages it cannot do without; those of some of its settings are told when they are given.
         asks_for: Extras that some of its settings need, and which.
+        stays: Whether it goes on until it is told to stop, so that nobody waits for its end.
     """
 
     words: str
@@ -45,6 +47,7 @@ class Verb:
     bare: bool = False
     needs: tuple[str, ...] = ()
     asks_for: tuple[tuple[str, str], ...] = ()
+    stays: bool = False
 
     def load(self) -> tuple[type[Any], Callable[[Any], Any]]:
         """The dataclass and the function."""
@@ -65,7 +68,8 @@ class VerbCommand(TyperCommand):
         job, run = self.verb.load()
 
         def function(given: Any) -> Any:
-            with never_silent(self.verb.words), needing(",".join(self.verb.needs)):
+            quiet = nullcontext() if self.verb.stays else never_silent(self.verb.words)
+            with quiet, needing(",".join(self.verb.needs)):
                 return run(given)
 
         more = (inspect.getdoc(job) or "").partition("\n\n")[2]

@@ -224,6 +224,16 @@ PANELS: Final = {
             asks_for=(("rank", "neural rows and fusion"), ("generate", "rows of titles")),
         ),
     ),
+    "Behind a shop": (
+        Verb(
+            "serve",
+            "Serve recommendations, titles and similar products over HTTP.",
+            "serving.run:ServeJob:serve",
+            needs=("serve",),
+            asks_for=(("rank", "--ranker of a neural ranker or fusion"), ("generate", "--titles"), ("text", "--index")),
+            stays=True,
+        ),
+    ),
     "Help": (
         Verb(
             "doctor",

@@ -128,8 +128,21 @@ class PerLocale:
         self, items: Sequence[str], locale: str, k: int = 100, seen: Seen = "drop"
     ) -> tuple[list[str], list[float]]:
         """Rank items for one session; as `Ranker.rank_session`."""
-        ranker = self.rankers.get(locale) or next(iter(self.rankers.values()))
-        return ranker.rank_session(items, locale, k, seen)
+        return self.rank_sessions([items], [locale], k, seen)[0]
+
+    def rank_sessions(
+        self, sessions: Sequence[Sequence[str]], locales: Sequence[str], k: int = 100, seen: Seen = "drop"
+    ) -> list[tuple[list[str], list[float]]]:
+        """Rank items for a few sessions at once; as `Ranker.rank_sessions`."""
+        fallback = next(iter(self.rankers))
+        rows: dict[str, list[int]] = {}
+        for row, locale in enumerate(locales):
+            rows.setdefault(locale if locale in self.rankers else fallback, []).append(row)
+        lists: dict[int, tuple[list[str], list[float]]] = {}
+        for name, own in rows.items():
+            ranked = self.rankers[name].rank_sessions([sessions[row] for row in own], [name] * len(own), k, seen)
+            lists |= dict(zip(own, ranked, strict=True))
+        return [lists[row] for row in range(len(locales))]
 
     @public
     def save(self, folder: Path | str) -> None:

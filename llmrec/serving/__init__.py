@@ -1,0 +1,1 @@
+"""Behind a shop: one service on fitted things, and the doors that lead to it."""

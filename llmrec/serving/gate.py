@@ -1,0 +1,173 @@
+"""What every request passes: its id, its key, its size, its time, and a line in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from llmrec.errors import ConfigError
+from llmrec.serving.messages import Problem, ProblemAnswer
+
+__all__ = ["Gate", "problem", "read_keys"]
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_OPEN: Final = ("/health/live", "/health/ready")  # asked by what watches over the process, which has no key
+_REQUEST_ID: Final = re.compile(r"[\w.:+/=@-]{1,128}")
+_KEY_BYTES: Final = 16
+
+
+def read_keys(file: Path) -> dict[str, str]:
+    """Keys by the name of who has them: a ``name key`` a line; lines of ``#`` and empty ones are passed over.
+
+    Raises:
+        ConfigError: the file cannot be read, a line is no pair, a key is short, or a name is there twice.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read; --keys takes a text file with 'name key' a line") from error
+    keys: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        if len(words) != 2 or len(words[1]) < _KEY_BYTES or not words[1].isascii() or words[0] in keys:
+            wanted = f"'name key' is wanted, each name once, the key of ASCII and at least {_KEY_BYTES} long"
+            raise ConfigError(f"{file}, line {number}: {wanted}")
+        keys[words[0]] = words[1]
+    if not keys:
+        raise ConfigError(f"{file}: holds no key; write 'name key' a line")
+    return keys
+
+
+def problem(code: str, message: str, field: str = "", request_id: str = "") -> bytes:
+    """An error's body."""
+    return msgspec.json.encode(
+        ProblemAnswer(error=Problem(code=code, message=message, field=field), request_id=request_id)
+    )
+
+
+class Gate:
+    """ASGI middleware: what it lets through is small, whole, in time and has a key."""
+
+    def __init__(
+        self,
+        app: Any,
+        *,
+        keys: Mapping[str, str],
+        most_bytes: int,
+        patience_s: float,
+        answered: Callable[[str, int, float], None],
+        log: Callable[[Mapping[str, Any]], None] | None,
+    ) -> None:
+        """
+        Args:
+            app: What is behind it.
+            keys: Keys by name; everybody comes in where there is none.
+            most_bytes: Of a request's body.
+            patience_s: Seconds that a body may take to arrive.
+            answered: Told the route, status and seconds of each request.
+            log: Writes a line of the log; None for no log.
+        """
+        self._app, self._keys, self._most, self._patience = app, dict(keys), most_bytes, patience_s
+        self._answered, self._log = answered, log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or answer it here."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start, told = time.perf_counter(), {"status": 500}
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"").decode("latin-1")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def told_send(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                told["status"] = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode("latin-1"))]
+            await send(message)
+
+        who = self._who(headers)
+        try:
+            if who is None and scope["path"] not in _OPEN:
+                await _refuse(told_send, 401, "no_key", "give a key: Authorization: Bearer KEY", request_id)
+                return
+            body = await self._body(headers, receive, told_send, request_id)
+            if body is not None:
+                await self._app(scope, _replayed(body, receive), told_send)
+        finally:
+            seconds = time.perf_counter() - start
+            route = getattr(scope.get("route"), "path", "") or "other"
+            self._answered(route, told["status"], seconds)
+            if self._log is not None:
+                line = {"method": scope["method"], "route": route, "status": told["status"]}
+                self._log({**line, "ms": round(1000 * seconds, 3), "key": who or "", "request_id": request_id})
+
+    def _who(self, headers: Mapping[bytes, bytes]) -> str | None:
+        """Name of who has the key that was given; empty where none is wanted, None for a wrong one."""
+        if not self._keys:
+            return ""
+        given = headers.get(b"x-api-key", b"") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+        found = None
+        for name, key in self._keys.items():  # all of them, so that the time says nothing
+            if hmac.compare_digest(given, key.encode()):
+                found = name
+        return found
+
+    async def _body(
+        self, headers: Mapping[bytes, bytes], receive: Receive, send: Send, request_id: str
+    ) -> bytes | None:
+        """The whole body; None where it was refused."""
+        length = headers.get(b"content-length", b"0")
+        too_long = f"a body has at most {self._most:,} bytes; send fewer sessions at once"
+        if length.isdigit() and int(length) > self._most:
+            await _refuse(send, 413, "too_large", too_long, request_id)
+            return None
+        parts: list[bytes] = []
+        try:
+            async with asyncio.timeout(self._patience):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return None
+                    parts.append(message.get("body", b""))
+                    if sum(map(len, parts)) > self._most:
+                        await _refuse(send, 413, "too_large", too_long, request_id)
+                        return None
+                    if not message.get("more_body"):
+                        return b"".join(parts)
+        except TimeoutError:
+            late = f"the body did not arrive within {self._patience:g} seconds"
+            await _refuse(send, 408, "too_slow", late, request_id)
+            return None
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """A body that has been read, as if it came just now."""
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> MutableMapping[str, Any]:
+        return messages.pop() if messages else await receive()
+
+    return again
+
+
+async def _refuse(send: Send, status: int, code: str, message: str, request_id: str) -> None:
+    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": problem(code, message, request_id=request_id)})

@@ -1,0 +1,140 @@
+"""The service in use, and how another takes its place while requests go on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from llmrec.errors import LlmrecError
+from llmrec.serving.batching import Batcher
+from llmrec.serving.loaded import CURRENT, Places, load_all
+from llmrec.serving.messages import Recommend, RecommendAnswer, Title, TitleAnswer
+from llmrec.serving.metrics import Metrics
+from llmrec.serving.service import Service
+
+__all__ = ["Held", "Limits"]
+
+_LOOK_S: Final = 1.0  # between looks at `current`
+_LOG: Final = logging.getLogger("llmrec.serve")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one request, and all that wait, may take.
+
+    Attributes:
+        queue: Requests of a kind that wait; one more is sent away with 429.
+        batch: Sessions ranked at once.
+        title_batch: Titles written at once.
+        body_bytes: Of a request.
+        body_s: Seconds that a body may take to arrive.
+    """
+
+    queue: int = 1024
+    batch: int = 64
+    title_batch: int = 32
+    body_bytes: int = 4 << 20
+    body_s: float = 10.0
+
+
+@dataclass(kw_only=True)
+class Held:
+    """A service, its batches, and where it came from.
+
+    Attributes:
+        places: Where the fitted things are.
+        limits: Limits.
+        warm: Items and locale of sessions to warm up on.
+        service: The service in use; None until the first one is loaded.
+        trouble: Why the newest models are not in use; empty where they are.
+        settled: Set when the first load has ended, well or not.
+    """
+
+    places: Places
+    limits: Limits
+    warm: Sequence[tuple[Sequence[str], str]] = ()
+    service: Service | None = None
+    trouble: str = ""
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    _busy: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        self.metrics = Metrics(lambda: len(self.recommending) + len(self.writing))
+        self.recommending: Batcher[Recommend, RecommendAnswer] = Batcher(
+            lambda asked: self._service.recommend(asked),
+            self.limits.batch,
+            self.limits.queue,
+            self.metrics.batched("recommend"),
+        )
+        self.writing: Batcher[Title, TitleAnswer] = Batcher(
+            lambda asked: self._service.titles(asked),
+            self.limits.title_batch,
+            self.limits.queue,
+            self.metrics.batched("title"),
+        )
+        self._seen = self._stamp()
+
+    @property
+    def _service(self) -> Service:
+        if self.service is None:
+            raise RuntimeError("asked before it was loaded")
+        return self.service
+
+    async def load(self) -> None:
+        """Load what is there now, warm it up, and put it in the place of what is in use; requests go on meanwhile.
+
+        What cannot be loaded changes nothing but `trouble`.
+
+        Raises:
+            LlmrecError: nothing is in use yet, and this cannot be loaded.
+        """
+        async with self._busy:
+            self._seen = self._stamp()
+            try:
+                self.service = await asyncio.to_thread(self._made)
+            except (LlmrecError, OSError, MemoryError) as error:
+                if self.service is None:
+                    raise
+                self.trouble = str(error) or type(error).__name__
+                self.metrics.swapped("failed")
+                _LOG.error("the new models are not used: %s; the old ones stay", self.trouble)
+                return
+            self.trouble = ""
+            self.metrics.swapped("done")
+            _LOG.info("serves %s", ", ".join(f"{one.kind} {one.id}" for one in self.service.models()))
+
+    def _made(self) -> Service:
+        service = Service(load_all(self.places))
+        service.warm_up(self.warm)
+        return service
+
+    async def start(self) -> None:
+        """Load for the first time; `settled` and `trouble` say how it went."""
+        try:
+            await self.load()
+        except (LlmrecError, OSError, MemoryError) as error:
+            self.trouble = str(error) or type(error).__name__
+        finally:
+            self.settled.set()
+
+    async def watch(self) -> None:
+        """Load anew whenever a folder's `current` leads elsewhere, for ever."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            if self.service is not None and self._stamp() != self._seen:
+                await self.load()
+
+    def _stamp(self) -> tuple[Any, ...]:
+        folders = (self.places.ranker, self.places.titles, self.places.index)
+        return tuple(_target(Path(place) / CURRENT) for place in folders if place is not None)
+
+
+def _target(current: Path) -> str:
+    try:
+        return str(current.readlink())
+    except OSError:  # no link: a folder, or nothing
+        return ""

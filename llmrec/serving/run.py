@@ -1,0 +1,139 @@
+"""``llmrec serve``: a process that answers until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from llmrec.console import notice
+from llmrec.errors import ModelError, require
+from llmrec.rankers.sessions import read_session_files
+from llmrec.serving.gate import read_keys
+from llmrec.serving.held import Held, Limits
+from llmrec.serving.http import create_app, refuse_open
+from llmrec.serving.loaded import Places
+from llmrec.settings import option
+
+__all__ = ["ServeJob", "serve"]
+
+_WARM_SESSIONS: Final = 32
+_DRAIN_S: Final = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeJob:
+    """What to serve, and where.
+
+    Give at least one of --ranker, --titles and --index. SIGTERM lets requests end; SIGHUP, or a changed `current` in a
+    folder of versions, loads anew while the old models answer.
+
+    Example: llmrec serve --ranker models/fusion --products STORE/products.parquet
+
+    Example: curl localhost:8000/v1/recommend -d '{"items": ["B0..."], "locale": "DE"}'
+    """
+
+    ranker: Path | None = option(None, "Fitted ranker (`llmrec rank --save`), or a folder of its versions.")
+    titles: str | None = option(None, "Title model or selector: folder, or hub name.")
+    index: Path | None = option(None, "What `llmrec embed` wrote.")
+    products: Path | None = option(None, "Titles, brands and prices to show: Parquet or CSV.")
+    host: str = option("127.0.0.1", "Address to listen at.")
+    port: int = option(8000, "Port to listen at; 0 takes a free one.", minimum=0, maximum=65_535)
+    keys: Path | None = option(None, "API keys: a file with `name key` a line. Everybody is let in without it.")
+    cors: Sequence[str] = option((), "Web origin that may ask from a browser; several.", several=True)
+    warm_up: Path | None = option(None, "Sessions to warm up on; the most frequent items if not given.")
+    access_log: bool = option(True, "Write a JSON line for each request to stderr; never what a session looked at.")
+    max_queue: int = option(1024, "Requests that wait; one more gets 429.", minimum=1)
+    max_batch: int = option(64, "Sessions ranked at once.", minimum=1, maximum=1024)
+    max_body_mb: float = option(4, "Megabytes of a request.", minimum=0.001, maximum=1024)
+
+
+def serve(job: ServeJob) -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Raises:
+        ConfigError: nothing is to be served, a key file is wrong, or a network is let in without keys.
+        LlmrecError: as the loaders.
+        MissingExtraError: the packages of the ``serve`` extra are not installed.
+    """
+    uvicorn = require("uvicorn", "serve")
+    keys = None if job.keys is None else read_keys(job.keys)
+    refuse_open(job.host, keys)
+    places = Places(ranker=job.ranker, titles=job.titles, index=job.index, products=job.products)
+    limits = Limits(queue=job.max_queue, batch=job.max_batch, body_bytes=int(job.max_body_mb * (1 << 20)))
+    held = Held(places=places, limits=limits, warm=_warm(job.warm_up))
+    app = create_app(held, keys=keys, origins=job.cors, log=_line if job.access_log else None)
+    config = uvicorn.Config(
+        app,
+        host=job.host,
+        port=job.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_DRAIN_S,
+    )
+    logging.getLogger("llmrec.serve").setLevel(logging.INFO)
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(_serve(uvicorn.Server(config), held))
+
+
+async def _serve(server: Any, held: Held) -> None:
+    """Listen at once, load meanwhile, and end where nothing can be loaded."""
+    server.capture_signals = nullcontext  # uvicorn would raise them again in the end, where all has ended well
+    with _told_by_signals(server, held):
+        task = asyncio.create_task(server.serve())
+        while not (server.started and held.settled.is_set()) and not task.done():
+            await asyncio.sleep(0.01)
+        if server.started and held.service is None:
+            server.should_exit = True
+        elif server.started:
+            host, port = server.servers[0].sockets[0].getsockname()[:2]
+            notice(f"listens at http://{host}:{port}; what it can be asked: /openapi.json; stop it with Ctrl-C")
+        await task
+    if held.service is None:
+        raise ModelError(held.trouble or "it was stopped before it was loaded")
+
+
+@contextmanager
+def _told_by_signals(server: Any, held: Held) -> Iterator[None]:
+    """SIGHUP loads anew; SIGTERM and SIGINT let requests end, the second one does not."""
+    loop, tasks = asyncio.get_running_loop(), set()
+
+    def load() -> None:
+        task = loop.create_task(held.load())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    def end() -> None:
+        server.force_exit = server.should_exit
+        server.should_exit = True
+
+    told = {signal.SIGHUP: load, signal.SIGTERM: end, signal.SIGINT: end}
+    for name, what in told.items():
+        loop.add_signal_handler(name, what)
+    try:
+        yield
+    finally:
+        for name in told:
+            loop.remove_signal_handler(name)
+
+
+def _line(told: Mapping[str, Any]) -> None:
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    sys.stderr.write(msgspec.json.encode({"at": at, **told}).decode() + "\n")
+
+
+def _warm(file: Path | None) -> list[tuple[list[str], str]]:
+    if file is None:
+        return []
+    sessions = read_session_files(file).slice(0, _WARM_SESSIONS)
+    return list(zip(sessions.prev_items.to_pylist(), sessions.locales.to_pylist(), strict=True))
