@@ -17,6 +17,7 @@ log of events it is the place of the target by time.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,7 +30,16 @@ from llmrec.files import held_in, known_sha256
 from llmrec.records import Count, Digest, FileName, read_record
 from llmrec.schema import STORE_VERSION
 
-__all__ = ["LabelledSessions", "Manifest", "Store", "TestSessions", "TestTargets", "TimeSplit", "open_store"]
+__all__ = [
+    "LabelledSessions",
+    "Manifest",
+    "Store",
+    "TestSessions",
+    "TestTargets",
+    "TimeSplit",
+    "open_store",
+    "time_split_of",
+]
 
 TRAINING_SPLITS = ("development", "validation")
 
@@ -256,6 +266,16 @@ class Store:
             return TestTargets(self.labelled(split).files[0])
         file = self.path / f"targets_{self.resolve_test(split)}.parquet"
         return TestTargets(file) if file.is_file() else None
+
+
+def time_split_of(*files: Path | None) -> TimeSplit | None:
+    """How time cut the store that the first of these files which is one's lies in; None where none was cut by time."""
+    for file in files:
+        manifest = file.parent / "manifest.json" if file is not None else None
+        if manifest is not None and (manifest.parent / "products.parquet").is_file() and manifest.is_file():
+            with suppress(StoreError):
+                return read_record(manifest, Manifest, "", version=STORE_VERSION, error=StoreError).time_split
+    return None
 
 
 @public

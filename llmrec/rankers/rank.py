@@ -8,8 +8,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from llmrec.console import notice
 from llmrec.data.products import load_products
+from llmrec.data.store import time_split_of
 from llmrec.errors import ConfigError
 from llmrec.evaluation.metrics import MAX_RANKED
 from llmrec.evaluation.provenance import collect_provenance
@@ -46,6 +49,9 @@ def run_rank_job(job: RankJob) -> AnyRanker:
     fingerprint = None if sessions is None else sessions.fingerprint
     if sessions is not None and job.limit is not None:
         sessions = sessions.slice(0, job.limit)
+    cut = time_split_of(job.sessions, *job.train)
+    if cut is not None and job.train and is_first_process():
+        notice(cut.told())
     ranker = _learn(job, sessions)
     if not is_first_process():  # under `accelerate launch` one process writes for all
         return ranker
@@ -55,6 +61,7 @@ def run_rank_job(job: RankJob) -> AnyRanker:
     if sessions is not None and job.out is not None:
         lists = ranker.rank(sessions, job.k, job.seen)
         record = {**lists.provenance, **_provenance(job, ranker, started, fingerprint)}
+        record |= {} if cut is None else {"time_split": msgspec.to_builtins(cut)}
         replace(lists, provenance=record).save(job.out, partial=job.limit is not None)
         notice(f"{len(sessions):,} lists in {job.out}; score them: llmrec evaluate {job.out} --targets FILE")
     return ranker

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
+import msgspec
+
+from llmrec.data.store import TimeSplit
 from llmrec.evaluation.bootstrap import Interval
 from llmrec.evaluation.results import Part, Result
 from llmrec.evaluation.scoring import OVERALL
@@ -141,6 +145,12 @@ def _group_table(result: Result, what: str, groups: Mapping[str, Part]) -> Table
     return Table(columns, rows)
 
 
+def _time_split(result: Result) -> TimeSplit | None:
+    with suppress(msgspec.ValidationError):  # what another program wrote there is no cut of ours
+        return msgspec.convert(result.provenance.get("time_split"), TimeSplit | None)
+    return None
+
+
 def _notes_of(result: Result) -> list[str]:
     """What a reader must know beside the table, one sentence each."""
     notes = []
@@ -149,6 +159,8 @@ def _notes_of(result: Result) -> list[str]:
     if overlap := result.provenance.get("overlap"):
         repeated = f"{overlap['sessions']:,} of these sessions"
         notes.append(f"OVERLAP: training rows repeat {repeated}, labels included (--allow-overlap).")
+    if split := _time_split(result):
+        notes.append(f"Time: the log was {split.told()}.")
     if result.n_without_target:
         notes.append(f"{result.n_without_target:,} sessions without a known target were left out.")
     if result.parts:

@@ -81,8 +81,10 @@ def import_events(logs: Path | str | Sequence[Path | str], out: Path | str, **se
     Example:
         >>> import_events("log.csv.gz", "stores/shop", products="products.csv", test_days=7)  # doctest: +SKIP
     """
-    several = [logs] if isinstance(logs, Path | str) else list(logs)
-    return _made(resolve(EventsJob, {"logs": several, "out": out, **settings}))
+    several = [logs] if isinstance(logs, Path | str) else logs
+    if isinstance(products := settings.get("products"), str):
+        settings["products"] = Path(products)
+    return _made(resolve(EventsJob, {"logs": [Path(one) for one in several], "out": Path(out), **settings}))
 
 
 def _made(job: EventsJob) -> LogSummary:

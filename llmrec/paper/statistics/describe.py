@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from llmrec.console import Group, RenderableType, notice, out, progress_bar, table
 from llmrec.data.sources import is_store
-from llmrec.data.store import Store
+from llmrec.data.store import Store, time_split_of
 from llmrec.errors import DataError
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.output import check
@@ -57,6 +57,8 @@ def show_statistics(job: StatisticsJob) -> Numbers:
     out.print(render_numbers(job, numbers))
     if job.out is not None:
         notice(f"report: {job.out / 'report.html'}")
+    if is_store(job.data) and (cut := time_split_of(job.data / "manifest.json")) is not None:
+        notice(f"the log was {cut.told()}")
     notice(next_command(job, numbers))
     return numbers
 
