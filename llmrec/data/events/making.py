@@ -12,6 +12,7 @@ import ibis
 import ibis.expr.types as ir
 from ibis.util import gen_name
 
+from llmrec.api.public import public
 from llmrec.console import Progress, notice
 from llmrec.console import out as out_console
 from llmrec.data.digests import fingerprint_of
@@ -29,7 +30,7 @@ from llmrec.data.staged_targets import targets_table
 from llmrec.data.store import TimeSplit
 from llmrec.errors import ConfigError, DataError
 from llmrec.schema import PRODUCT_COLUMNS
-from llmrec.settings import in_python_words, resolve
+from llmrec.settings import resolve
 
 __all__ = ["LogSummary", "import_events", "run_events_job"]
 
@@ -64,7 +65,7 @@ def run_events_job(job: EventsJob) -> LogSummary:
     return summary
 
 
-@in_python_words
+@public
 def import_events(logs: Path | str | Sequence[Path | str], out: Path | str, **settings: Any) -> LogSummary:
     """Make a store of a shop's log of events; `llmrec.open_store` opens it.
 
