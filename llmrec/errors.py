@@ -75,7 +75,17 @@ _RUN: Final = re.compile(r"[A-Za-z0-9]{16,}")
 
 
 class LlmrecError(Exception):
-    """What the user gave cannot be used; the message is one line that names the way out, and no secret."""
+    """What the user gave cannot be used; the message is one line that names the way out, and no secret.
+
+    Example:
+        >>> import llmrec
+        >>> try:
+        ...     llmrec.fit("covisitt", [["tea", "cup"]])
+        ... except llmrec.LlmrecError as error:
+        ...     message = str(error)
+        >>> message
+        "no ranker 'covisitt'; did you mean 'covisit'?"
+    """
 
     def __init__(self, message: Any = "") -> None:
         super().__init__(without_secrets(str(message)))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import inspect
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,17 @@ import pyarrow.parquet as pq
 import pytest
 
 import llmrec
+import llmrec.testing
 from llmrec.cli import main
 from llmrec.errors import ConfigError, DataError, LlmrecError, ModelError, StoreError
+from llmrec.evaluation import metrics
 from llmrec.evaluation.runs import read_run
+from llmrec.rankers import registry
+from llmrec.text.encoders import registry as encoders
+from tests.places import ROOT
 
+PUBLIC = [getattr(llmrec, name) for name in llmrec.__all__[1:]]
+PUBLIC += [llmrec.testing.RankerContract, llmrec.testing.products, llmrec.testing.training_sessions]
 HEAVY = {"torch", "pandas", "transformers", "pyarrow", "duckdb", "numpy"}
 
 
@@ -39,9 +49,44 @@ def test_every_name_is_there_and_nothing_heavy_is_loaded_for_the_import() -> Non
         _ = llmrec.fitt
 
 
-@pytest.mark.parametrize("module", sorted({getattr(llmrec, name).__module__ for name in llmrec.__all__[1:]}))
-def test_examples_of_the_docstrings_run(module: str) -> None:
+@pytest.fixture
+def shop(
+    tiny_store: llmrec.Store, title_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """A working folder with what the examples name; what they register is forgotten."""
+    for place, what in (("stores/demo", tiny_store.path), ("models/titles", title_model)):
+        (tmp_path / place).parent.mkdir()
+        (tmp_path / place).symlink_to(what)
+    monkeypatch.chdir(tmp_path)
+    registered = [one._registered for one in (registry._ADDED, registry._SOURCES, metrics._ADDED, encoders._ADDED)]
+    before = [dict(one) for one in registered]
+    yield tmp_path
+    for one, held in zip(registered, before, strict=True):
+        one.clear()
+        one.update(held)
+
+
+@pytest.mark.parametrize("module", sorted({one.__module__ for one in PUBLIC}))
+def test_examples_of_the_docstrings_run(module: str, shop: Path) -> None:
+    if module.endswith("search.similar"):
+        llmrec.SimilarProducts.build(llmrec.open_store("stores/demo"), shop / "runs" / "titles")
     assert doctest.testmod(importlib.import_module(module)).failed == 0
+
+
+@pytest.mark.parametrize("one", PUBLIC, ids=lambda one: one.__qualname__)
+def test_a_docstring_has_an_example_and_says_what_each_argument_is(one: Any) -> None:
+    assert "Example:" in (inspect.getdoc(one) or "")
+    functions = [one]
+    if isinstance(one, type):
+        members = inspect.getmembers(one, lambda member: inspect.isfunction(member) or inspect.ismethod(member))
+        functions = [member for name, member in members if not name.startswith(("_", "test_", "fit"))]
+        functions = [member for member in functions if member.__module__.startswith("llmrec")]
+    for function in functions:
+        text = inspect.getdoc(function) or ""
+        assert text, function.__qualname__
+        for name, parameter in inspect.signature(function).parameters.items():
+            told = re.search(rf"(?m)^    {name}: ", text) or "; as of `" in text or "; as `" in text
+            assert told or name in ("self", "cls") or parameter.kind is parameter.VAR_KEYWORD, (function, name)
 
 
 def test_lists_and_scores_are_those_of_the_command_line(tiny_store: llmrec.Store, tmp_path: Path) -> None:
@@ -66,6 +111,26 @@ def test_lists_and_scores_are_those_of_the_command_line(tiny_store: llmrec.Store
     assert llmrec.load_ranker(str(tmp_path / "saved")).rank(asked, k=7).to_list() == lists.to_list()
 
 
+def test_similar_products_are_those_of_the_command_line(
+    tiny_store: llmrec.Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "titles"
+    assert command("embed", tiny_store.products, "--out", folder) == 0
+    built = llmrec.SimilarProducts.build(tiny_store, tmp_path / "built")
+    title, item = "USB-C Kabel", "X0"
+    for flags, of in (
+        ((title,), lambda one: one.search([title], 4, "DE")[0]),
+        (("--product", item), lambda one: one.by_product([item], 4, "DE")[0]),
+        (("--session", "X0 X1"), lambda one: one.by_session(["X0", "X1"], 4, "DE")),
+    ):
+        capsys.readouterr()
+        assert command("similar", folder, *flags, "--k", "4", "--locale", "DE", "--json") == 0
+        typed = json.loads(capsys.readouterr().out)["result"]
+        assert typed
+        for products in (llmrec.SimilarProducts.load(folder), built):
+            assert [vars(hit) for hit in of(products)] == typed
+
+
 def test_titles_are_those_of_the_command_line(tiny_store: llmrec.Store, title_model: Path, tmp_path: Path) -> None:
     run, limit = tmp_path / "titles.parquet", 9
     flags = (
@@ -88,11 +153,15 @@ def test_titles_are_those_of_the_command_line(tiny_store: llmrec.Store, title_mo
         [title for item in row["prev_items"] if (title := titles.get((row["locale"], item)))] for row in sessions
     ]
     writer = llmrec.TitleWriter.load(str(title_model))
-    assert writer.card.k == 2
+    assert (writer.card.k, writer.card.max_source_tokens, writer.card.max_target_tokens) == (2, 48, 12)
+    assert writer.prompt.name.endswith(writer.card.prompt)
+    assert llmrec.TitleWriter.load(title_model, k=1, max_target_tokens=5).card.max_target_tokens == 5
     written = writer.write(histories, [row["locale"] for row in sessions], batch_size=4)
     assert list(written) == read_run(run).predictions.to_pylist()
     assert "".join(writer.stream(histories[0], sessions[0]["locale"])) == written[0]
     assert written.to_pandas().title.tolist() == list(written)
+    written.save(tmp_path / "saved.parquet")
+    assert pq.read_table(tmp_path / "saved.parquet").equals(pq.read_table(run))
     scores = llmrec.evaluate(written, [title or "x" for title in written])
     assert scores.overall.metrics["exact_match"] == pytest.approx(1)
 
@@ -117,6 +186,28 @@ def test_products_are_a_data_frame_or_an_arrow_table(given: Any) -> None:
     rows = {"id": ["a", "b", "c"], "locale": ["UK", "UK", "DE"], "title": ["x", "y", "z"], "brand": [None] * 3}
     ranker = llmrec.fit("covisit", [["a", "b"], ["a", "c"]], given(pd.DataFrame(rows)), locale="UK")
     assert ranker.rank([["a"]], locale="UK").to_list() == [["b"]], "the UK sells no c"
+
+
+USER = """
+import llmrec
+
+store = llmrec.open_store("stores/demo")
+lists: llmrec.Rankings = llmrec.fit("covisit", store.training()).rank(store.sessions("validation"), k=100)
+result: llmrec.Result = llmrec.evaluate(lists, store.targets("validation"))
+titles: llmrec.Titles = llmrec.TitleWriter.load("model").write([["tea"]], locale="UK")
+score: float = result.overall.metrics["mrr@100"]
+id: str = llmrec.SimilarProducts.load("titles").search(["tea"], k=2)[0][0].id
+llmrec.fit("covisit", store.training(), seed="0")
+"""
+
+
+def test_a_users_script_is_checked_against_the_packages_types(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(USER, encoding="utf-8")
+    flags = ["--strict", "--config-file", "pyproject.toml", "--cache-dir", ".mypy_cache", tmp_path / "script.py"]
+    told = subprocess.run([sys.executable, "-m", "mypy", *flags], capture_output=True, text=True, cwd=ROOT)
+    wrong = [line for line in told.stdout.splitlines() if "error:" in line]
+    assert len(wrong) == 1, told.stdout + told.stderr
+    assert 'script.py:10: error: Argument "seed" to "fit" has incompatible type "str"' in wrong[0]
 
 
 def test_what_a_notebook_shows_is_escaped() -> None:

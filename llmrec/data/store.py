@@ -148,7 +148,20 @@ class TestTargets:
 
 @dataclass(frozen=True)
 class Store:
-    """A checked store on disk."""
+    """A checked store on disk: sessions and products of a shop.
+
+    Attributes:
+        path: Its folder.
+        manifest: What it holds, and where that came from.
+
+    Example:
+        >>> import llmrec
+        >>> store = llmrec.open_store("stores/demo")
+        >>> ranker = llmrec.fit("covisit", store.training(), store)
+        >>> lists = ranker.rank(store.sessions("validation"))
+        >>> len(lists) == llmrec.evaluate(lists, store.targets("validation")).n_sessions
+        True
+    """
 
     path: Path
     manifest: Manifest
@@ -156,7 +169,10 @@ class Store:
     @classmethod
     @public
     def load(cls, path: Path | str) -> Store:
-        """Open a store.
+        """Open a store; as `llmrec.open_store`.
+
+        Args:
+            path: Its folder.
 
         Raises:
             StoreError: there is no store at ``path``, it is of another version, or a file of it is not whole.
@@ -195,7 +211,10 @@ class Store:
 
     @public
     def labelled(self, split: str) -> LabelledSessions:
-        """``development``, ``validation`` or ``train`` (both) as sessions that may be trained on.
+        """Sessions that may be trained on.
+
+        Args:
+            split: ``development``, ``validation``, or ``train`` for both.
 
         Raises:
             StoreError: another split's name, or a store without training sessions.
@@ -213,16 +232,28 @@ class Store:
 
     @public
     def training(self, split: str = "development") -> LabelledSessions:
-        """Sessions to learn from: ``development``, and where nothing is validated ``train`` (with ``validation``).
+        """Sessions to learn from.
+
+        Args:
+            split: ``development``; ``train`` adds ``validation``, for when nothing is validated.
+
+        Returns:
+            The split's files; `llmrec.fit` and `llmrec.sessions` take them.
 
         Raises:
-            StoreError: as `labelled`.
+            StoreError: another split's name, or a store without training sessions.
         """
         return self.labelled(split)
 
     @public
     def sessions(self, split: str) -> TestSessions:
-        """Sessions of any split to rank or to write titles for; their next items stay unread.
+        """Sessions of any split, to rank or to write titles for; their targets stay unread.
+
+        Args:
+            split: ``development``, ``validation``, or one of `test_splits`. ``test`` is the first of them.
+
+        Returns:
+            The split's file; `llmrec.fit`, ``rank`` and `llmrec.sessions` take it.
 
         Raises:
             StoreError: this store has no such split; the known ones are named.
@@ -230,7 +261,11 @@ class Store:
         return TestSessions(self.labelled(split).files[0]) if split in TRAINING_SPLITS else self.test(split)
 
     def resolve_test(self, split: str, task: int | None = None) -> str:
-        """Full name of a test split: ``test`` stands for the task's, in the first phase if there are two (App. A).
+        """Full name of a test split.
+
+        Args:
+            split: Its name. ``test`` stands for the task's, in the first phase if there are two (paper, App. A).
+            task: 1, 2 or 3.
 
         Raises:
             StoreError: this store has no such split; the known ones are named.
@@ -247,8 +282,12 @@ class Store:
     def sessions_files(self, split: str, task: int | None = None) -> tuple[Path, ...]:
         """Files of a split's sessions, labelled or test, in the order of a run's rows.
 
+        Args:
+            split: As `sessions`, or ``train``.
+            task: As `resolve_test`.
+
         Raises:
-            StoreError: as `labelled` and `resolve_test`.
+            StoreError: this store has no such split; the known ones are named.
         """
         if split in (*TRAINING_SPLITS, "train"):
             return self.labelled(split).files
@@ -256,12 +295,29 @@ class Store:
 
     @public
     def test(self, split: str) -> TestSessions:
-        """Sessions of a test split, by full name."""
+        """Sessions of a test split.
+
+        Args:
+            split: Its name.
+
+        Raises:
+            StoreError: this store has no such split; the known ones are named.
+        """
         return TestSessions(self.path / f"sessions_{self.resolve_test(split)}.parquet")
 
     @public
     def targets(self, split: str) -> TestTargets | None:
-        """Targets of a split by full name, or None where the source had none."""
+        """Targets of a split, for scoring alone.
+
+        Args:
+            split: As `sessions`.
+
+        Returns:
+            The split's file, which `llmrec.evaluate` takes; None where the source had no targets.
+
+        Raises:
+            StoreError: this store has no such split; the known ones are named.
+        """
         if split in TRAINING_SPLITS:
             return TestTargets(self.labelled(split).files[0])
         file = self.path / f"targets_{self.resolve_test(split)}.parquet"
@@ -282,7 +338,18 @@ def time_split_of(*files: Path | None) -> TimeSplit | None:
 def open_store(path: Path | str) -> Store:
     """Open a store that ``llmrec data import`` wrote.
 
+    Args:
+        path: Its folder.
+
+    Returns:
+        The store; ``training()``, ``sessions(split)`` and ``targets(split)`` hand out its parts.
+
     Raises:
-        StoreError: there is none, or it is of another version.
+        StoreError: there is none, it is of another version, or a file of it is damaged.
+
+    Example:
+        >>> store = open_store("stores/demo")
+        >>> store.sessions("validation").file.name
+        'sessions_validation.parquet'
     """
     return Store.load(path)

@@ -186,6 +186,12 @@ def register_metric(name: str, metric: Metric) -> None:
 
     Raises:
         ConfigError: there is a metric of that name, or it is no function.
+
+    Example:
+        >>> import llmrec
+        >>> llmrec.register_metric("first", lambda ranks, k: float((ranks == 1).mean()))
+        >>> llmrec.evaluate([["cup"], ["tea"]], ["cup", "pot"], samples=100).overall.metrics["first@100"]
+        0.5
     """
     _ADDED.register(name, metric)
 

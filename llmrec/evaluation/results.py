@@ -100,6 +100,12 @@ class Result:
         targets: Name of the targets file; empty where the scores are not of files.
         provenance: How the run was made.
         version: Version of this record.
+
+    Example:
+        >>> import llmrec
+        >>> result = llmrec.evaluate([["cup", "pot"], ["tea"]], ["pot", "tea"], samples=100)
+        >>> result.to_pandas().loc["overall", "recall@100"].item()
+        1.0
     """
 
     run: str
@@ -124,7 +130,11 @@ class Result:
             raise ValueError(f"{self.n_sessions} sessions, {counts[0]} overall and {counts[1]} in its locales")
 
     def to_pandas(self) -> pd.DataFrame:
-        """Scores as a data frame: ``overall``, then each locale; ``n_sessions`` and the metrics are its columns."""
+        """Scores as a data frame.
+
+        Returns:
+            Rows ``overall``, then each locale; columns ``n_sessions`` and the metrics, fractions in [0, 1] or BLEU.
+        """
         import pandas as pd
 
         rows = {"overall": self.overall, **self.locales}
@@ -136,6 +146,9 @@ class Result:
     @public
     def save(self, path: Path | str) -> None:
         """Write it as JSON; `read_result` and ``llmrec results`` read it.
+
+        Args:
+            path: The file.
 
         Raises:
             ConfigError: ``path`` is the sidecar of a run.

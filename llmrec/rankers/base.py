@@ -79,6 +79,18 @@ class Ranker(ABC, Generic[SettingsT]):
         learnt: What a run says of its training: ``transductive``, and ``overlap`` that was allowed.
         watch: Called by a ranker that trains in epochs after each, with its number from 1 and MRR@100 on its own
             validation part; what it raises ends the training.
+
+    Example:
+        >>> class Frequent(Ranker):
+        ...     name = "frequent"
+        ...
+        ...     def _fit(self, training, products, folder, resume):
+        ...         self.counts = np.bincount(training.items, minlength=len(self.catalogue.vocabulary))
+        ...
+        ...     def _rank_coded(self, sessions, k, seen):
+        ...         return self._best_of(np.tile(self.counts, (len(sessions), 1)), sessions, k, seen)
+        >>> Frequent(NoSettings()).fit([["tea", "cup"], ["tea", "pot"]]).rank([["cup"]], k=2).to_list()
+        [['tea', 'pot']]
     """
 
     name: ClassVar[str]
@@ -133,9 +145,15 @@ class Ranker(ABC, Generic[SettingsT]):
         return self
 
     def propose(self, sessions: CodedSessions, k: int, seen: Seen = "drop") -> tuple[Ints, Floats]:
-        """Best items of sessions of known items alone, as codes ``(S, k)`` and scores, short lists left short.
+        """Best items of sessions of known items alone, short lists left short.
 
-        Codes are -1 beyond the end of a list, and scores ``-inf`` there.
+        Args:
+            sessions: ``S`` sessions, as codes of `catalogue`.
+            k: Most items of a list.
+            seen: As `rank`.
+
+        Returns:
+            Codes ``(S, k)``, -1 beyond the end of a list, and scores, ``-inf`` there.
         """
         return self._rank_coded(sessions, min(k, len(self.catalogue.vocabulary)), seen)
 
@@ -188,6 +206,12 @@ class Ranker(ABC, Generic[SettingsT]):
         Raises:
             ConfigError: ``k`` is below 1, or ``seen`` is neither drop nor keep.
             DataError: ``sessions`` is nothing that `llmrec.sessions` takes.
+
+        Example:
+            >>> import llmrec
+            >>> ranker = llmrec.fit("covisit", [["tea", "cup"], ["tea", "cup", "pot"]])
+            >>> ranker.rank([["tea"], ["cup"]], k=1).to_list()
+            [['cup'], ['tea']]
         """
         _check(k)
         sessions = sessions_of(sessions, locale, argument="sessions")
@@ -209,7 +233,12 @@ class Ranker(ABC, Generic[SettingsT]):
         return Rankings(pa.concat_arrays(ids), pa.concat_arrays(scores), sessions.locales, made_by)
 
     def made_by(self, k: int, seen: Seen) -> dict[str, Any]:
-        """What a run says of the ranker that made it."""
+        """What a run says of the ranker that made it.
+
+        Args:
+            k: Most items of a list.
+            seen: As `rank`.
+        """
         return {"ranker": self.name, "settings": self.plain_settings, "k": k, "seen": seen, **self.learnt}
 
     @property
@@ -223,11 +252,23 @@ class Ranker(ABC, Generic[SettingsT]):
     ) -> tuple[list[str], list[float]]:
         """Rank items for one session, as `rank` does; made for serving.
 
+        Args:
+            items: The session's ids in time order.
+            locale: Its locale.
+            k: Most items of the list.
+            seen: As `rank`.
+
         Returns:
             At most ``k`` ids, best first, and their scores.
 
         Raises:
             ConfigError: as `rank`.
+
+        Example:
+            >>> import llmrec
+            >>> ids, scores = llmrec.fit("global_popularity", [["tea", "cup"], ["tea"]]).rank_session(["cup"], "UK")
+            >>> ids
+            ['tea']
         """
         return self.rank_sessions([items], [locale], k, seen)[0]
 
@@ -310,7 +351,10 @@ class Ranker(ABC, Generic[SettingsT]):
 
     @public
     def save(self, folder: Path | str) -> None:
-        """Write the fitted ranker: ``ranker.json`` and ``arrays.safetensors``.
+        """Write the fitted ranker: ``ranker.json`` and ``arrays.safetensors``, never a pickle.
+
+        Args:
+            folder: Where to; a ranker that is there is replaced in one step.
 
         Raises:
             ConfigError: ``folder`` holds something else.
@@ -327,7 +371,10 @@ class Ranker(ABC, Generic[SettingsT]):
     @classmethod
     @public
     def load(cls, folder: Path | str) -> Self:
-        """Read a fitted ranker that `save` wrote.
+        """Read a fitted ranker of this class; `llmrec.load_ranker` reads any.
+
+        Args:
+            folder: What `save` wrote.
 
         Raises:
             ModelError: nothing of this kind is there, or it is damaged.

@@ -207,8 +207,21 @@ def fitted(
 def load_ranker(folder: Path | str) -> AnyRanker:
     """Read a ranker that ``ranker.save(folder)`` or ``llmrec rank --save`` wrote, whichever it is.
 
+    Args:
+        folder: Its folder.
+
+    Returns:
+        The fitted ranker; it ranks as the one that was saved.
+
     Raises:
+        MissingExtraError: a package that it needs is not installed.
         ModelError: none is there, it is damaged, or it is one that nobody has registered.
+
+    Example:
+        >>> import llmrec
+        >>> llmrec.fit("covisit", [["tea", "cup"]]).save("models/covisit")
+        >>> llmrec.load_ranker("models/covisit").rank([["tea"]]).to_list()
+        [['cup']]
     """
     place = Path(folder)
     return PerLocale.load(place) if PerLocale.is_at(place) else load_joint(place)

@@ -58,7 +58,16 @@ class Rankings:
         return found
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row an item: ``session`` (its row from 0), ``locale``, ``rank`` from 1, ``id`` and ``score``."""
+        """One row an item.
+
+        Returns:
+            ``session`` (its row from 0), ``locale``, ``rank`` from 1, ``id`` and ``score``.
+
+        Example:
+            >>> lists = Rankings(pa.array([["B02", "B03"]]), pa.array([[0.9, 0.1]]), pa.array(["UK"]))
+            >>> lists.to_pandas().id.tolist()
+            ['B02', 'B03']
+        """
         lengths = list_lengths(self.ids)
         rows = np.repeat(np.arange(len(self)), lengths)
         ranks = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths) + 1

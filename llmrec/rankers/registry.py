@@ -60,10 +60,26 @@ _ADDED: Final = Named("ranker", "llmrec.rankers", {*RANKERS, *FORMER}, _ranker)
 def register_ranker(cls: RankerT) -> RankerT:
     """Make a ranker of one's own known by its ``name`` in this process; may be written as a decorator.
 
-    A package makes one known to all by an entry point of the group ``llmrec.rankers``, of the same name.
+    A package makes one known to all by an entry point of the group ``llmrec.rankers``, of the same name. Then
+    `llmrec.fit`, ``llmrec rank``, ``tune`` and fusion know it, and `llmrec.load_ranker` reads it.
+
+    Args:
+        cls: A subclass of `llmrec.Ranker` with a ``name``.
+
+    Returns:
+        The class itself.
 
     Raises:
         ConfigError: another ranker has, or had, that name.
+
+    Example:
+        >>> import llmrec
+        >>> from llmrec.rankers.counting.popularity import GlobalPopularity
+        >>> @llmrec.register_ranker
+        ... class Bestsellers(GlobalPopularity):
+        ...     name = "bestsellers"
+        >>> llmrec.fit("bestsellers", [["tea", "cup"], ["tea"]]).rank([["cup"]]).to_list()
+        [['tea']]
     """
     _ADDED.register(getattr(cls, "name", ""), cls)
     return cls
@@ -95,6 +111,11 @@ def register_candidate_source(name: str, make: Callable[[], Ranker[Any]] | type[
 
     Raises:
         ConfigError: there is a source or a recipe of that name.
+
+    Example:
+        >>> import llmrec
+        >>> from llmrec.rankers.counting.item_knn import ItemKnn
+        >>> llmrec.register_candidate_source("neighbours", ItemKnn)
     """
     _SOURCES.register(name, make)
 

@@ -34,12 +34,16 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Sessions:
-    """Sessions to rank for, and with their next items sessions to learn from.
+    """Sessions to rank for, and with their next items sessions to learn from; `llmrec.sessions` makes them.
 
     Attributes:
         prev_items: Arrow lists of ids in time order, ``S`` of them; a list may be empty.
         locales: Arrow strings, ``S`` of them.
         next_items: Arrow strings, ``S`` of them, null where unknown; None where none is known. No ranking reads them.
+
+    Example:
+        >>> Sessions.of([["tea", "cup"], ["pot"]], ["UK", "DE"])
+        Sessions(2: UK 1, DE 1; next items known of 0)
     """
 
     prev_items: Any
@@ -48,7 +52,12 @@ class Sessions:
 
     @classmethod
     def of(cls, prev_items: Sequence[Sequence[str]], locales: Sequence[str]) -> Sessions:
-        """Sessions from plain lists."""
+        """Sessions from plain lists.
+
+        Args:
+            prev_items: ``S`` lists of ids in time order.
+            locales: ``S`` locales.
+        """
         return cls(pa.array(prev_items, pa.list_(pa.string())), pa.array(locales, pa.string()))
 
     def __len__(self) -> int:
@@ -66,7 +75,12 @@ class Sessions:
         return sessions_fingerprint(self.prev_items, self.locales)
 
     def slice(self, start: int, count: int) -> Sessions:
-        """Sessions ``start`` to ``start + count``, without a copy."""
+        """Some sessions, without a copy.
+
+        Args:
+            start: Row of the first, from 0.
+            count: How many, fewer at the end.
+        """
         ends = None if self.next_items is None else self.next_items.slice(start, count)
         return Sessions(self.prev_items.slice(start, count), self.locales.slice(start, count), ends)
 

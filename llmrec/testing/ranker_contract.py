@@ -20,7 +20,19 @@ LOCALES = ("DE", "FR")
 
 
 def training_sessions(seed: int = 0, count: int = 120) -> TrainingSessions:
-    """Walks along a ring of 24 items, so that an item's neighbours on the ring follow it; half of them are bare."""
+    """Walks along a ring of 24 items, so that an item's neighbours on the ring follow it; half of them are bare.
+
+    Args:
+        seed: Draws them.
+        count: How many, half of DE and half of FR.
+
+    Returns:
+        ``count`` sessions of two to five items.
+
+    Example:
+        >>> len(training_sessions())
+        120
+    """
     rng = np.random.default_rng(seed)
     sequences, locales = [], []
     for number in range(count):
@@ -33,7 +45,18 @@ def training_sessions(seed: int = 0, count: int = 120) -> TrainingSessions:
 
 
 def products(sold_in_france: int = 16) -> pa.Table:
-    """All items in DE, the first ones in FR too; brands and prices come in groups of neighbours."""
+    """All items in DE, the first ones in FR too; brands and prices come in groups of neighbours.
+
+    Args:
+        sold_in_france: How many FR sells.
+
+    Returns:
+        Arrow table of `llmrec.schema.PRODUCT_COLUMNS`, a row for each ``(locale, id)``.
+
+    Example:
+        >>> len(products(16))
+        40
+    """
     rows = [
         dict.fromkeys(PRODUCT_COLUMNS)
         | {
@@ -67,7 +90,26 @@ SESSIONS = Sessions.of(
 
 
 class RankerContract:
-    """Subclasses name the ranker's class and settings that learn the ring in a second or two."""
+    """What every ranker must do: a test class to inherit.
+
+    Subclasses name the ranker's class and settings that learn the ring in a second or two.
+
+    Attributes:
+        ranker: The class.
+        settings: An instance of its ``settings_class``.
+        needs_products: Whether it cannot be fitted without products.
+        filters_by_locale: Whether products keep its lists to what a locale sells.
+        ranks_cold_items: Whether it ranks products that no session holds.
+        float_tolerance: How much scores of a batch may differ from those of one session.
+
+    Example::
+
+        from llmrec.testing import RankerContract
+
+        class TestFrequent(RankerContract):
+            ranker = Frequent
+            settings = NoSettings()
+    """
 
     ranker: ClassVar[type[Ranker[Any]]]
     settings: ClassVar[Any]

@@ -36,6 +36,11 @@ class Titles(Sequence[str]):
         texts: ``S`` titles.
         locales: ``S`` locales.
         provenance: What wrote them; goes into the run.
+
+    Example:
+        >>> titles = Titles(["USB-C cable 2 m"], ["UK"])
+        >>> titles[0], titles.to_pandas().title.tolist()
+        ('USB-C cable 2 m', ['USB-C cable 2 m'])
     """
 
     texts: Sequence[str]
@@ -54,7 +59,15 @@ class Titles(Sequence[str]):
 
     @public
     def save(self, path: Path | str, *, partial: bool = False) -> None:
-        """Write them as a run with its sidecar; arguments and errors as of `llmrec.Rankings.save`."""
+        """Write them as a run (Parquet, the KDD Cup's form) with its sidecar.
+
+        Args:
+            path: The Parquet file.
+            partial: Whether these are only the first sessions of a split.
+
+        Raises:
+            DiskError: the place cannot be written.
+        """
         write_run(Path(path), self.locales, self.texts, self.provenance, partial)
 
     def as_run(self) -> Run:
@@ -79,10 +92,13 @@ class TitleWriter:
         model: The `transformers` model.
         tokenizer: Its tokenizer.
 
-    Example::
-
-        writer = TitleWriter.load("runs/mt5_small_k3/model")
-        writer.write([["USB-C cable 2 m", "USB-C charger 65 W"]], locale="UK")
+    Example:
+        >>> writer = TitleWriter.load("models/titles")
+        >>> titles = writer.write([["USB-C cable 2 m", "USB-C charger 65 W"], ["Kettle 1.7 l"]], locale="UK")
+        >>> len(titles)
+        2
+        >>> "".join(writer.stream(["Kettle 1.7 l"], locale="UK")) == titles[1]
+        True
     """
 
     def __init__(self, model: Any, tokenizer: Any, card: ModelCard, prompt: Prompt, name: str) -> None:
@@ -200,6 +216,13 @@ class TitleWriter:
     @public
     def stream(self, history: History, locale: str) -> Iterator[str]:
         """Write one title piece by piece, greedily; the pieces joined are what `write` gives.
+
+        Args:
+            history: Titles (or products) that the session looked at, oldest first.
+            locale: Its locale.
+
+        Returns:
+            The pieces, as they are written.
 
         Raises:
             ConfigError: as `write`.

@@ -167,6 +167,10 @@ def register_encoder(name: str, cls: type[Encoder]) -> None:
 
     Raises:
         ConfigError: there is an encoder of that name, or a method is missing.
+
+    Example:
+        >>> import llmrec
+        >>> llmrec.register_encoder("tfidf-256", TfidfEncoder)
     """
     _ADDED.register(name, cls)
 

@@ -53,6 +53,19 @@ class SimilarProducts:
 
     Lists hold each title once, and each id once where no locale was asked for: of products that are the same to
     somebody who looks at them, the nearest stays.
+
+    Attributes:
+        index: The index.
+        locales: Names of the locales in it.
+        products: Arrow table of ``locale``, ``id`` and ``title``, a row for each vector.
+
+    Example:
+        >>> products = SimilarProducts.load("runs/titles")
+        >>> hits = products.search(["usb cable"], k=2)[0]
+        >>> [hit.rank for hit in hits]
+        [1, 2]
+        >>> products.by_product([hits[0].id], k=1)[0][0].id == hits[0].id
+        False
     """
 
     def __init__(self, embeddings: Embeddings, saved: SavedIndex) -> None:
@@ -64,9 +77,13 @@ class SimilarProducts:
     @classmethod
     @public
     def load(cls, folder: Path | str) -> Self:
-        """Open what `llmrec embed` wrote.
+        """Open what `build` or ``llmrec embed`` wrote.
+
+        Args:
+            folder: Its folder.
 
         Raises:
+            MissingExtraError: the packages of the ``search`` extra are not installed.
             StoreError: there is none, its index is missing, damaged, or of another encoder or catalogue.
         """
         embeddings = open_embeddings(Path(folder))
@@ -138,9 +155,13 @@ class SimilarProducts:
         """Products like each title.
 
         Args:
-            titles: Any text; Jinja and HTML in it are text. One that the encoder knows nothing of has no list.
+            titles: ``S`` texts; Jinja and HTML in them are text.
             k: Most products of a list.
             locale: Only products of this locale; None for all.
+
+        Returns:
+            ``S`` lists of at most ``k`` products, the nearest first; an empty one for a text that the encoder knows
+            nothing of.
 
         Raises:
             ConfigError: ``k`` is below 1, or the locale has no products.
@@ -158,9 +179,12 @@ class SimilarProducts:
         """Products like each of some products, which are not in their own lists.
 
         Args:
-            ids: Ids; one that several locales have is looked up in ``locale`` first.
+            ids: ``S`` ids; one that several locales have is looked up in ``locale`` first.
             k: Most products of a list.
             locale: Only products of this locale; None for all.
+
+        Returns:
+            ``S`` lists of at most ``k`` products, the nearest first.
 
         Raises:
             ConfigError: ``k`` is below 1, or the locale has no products.
@@ -204,6 +228,9 @@ class SimilarProducts:
 
     def group_of(self, locale: str | None) -> int | None:
         """Number of a locale in the index; None for None.
+
+        Args:
+            locale: Its name.
 
         Raises:
             ConfigError: it has no products there.
