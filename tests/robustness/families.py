@@ -57,13 +57,15 @@ class Family:
 
 
 def sane_lists(answer: Any, shop: Shop) -> str | None:
-    """Lists hold known items once, at most k, for the locales that were asked for."""
+    """Lists, or explanations of lists, hold known items once, at most k, for the locales that were asked for."""
     known = {
         f"{letter}{family:02d}{size}"
         for letter in "BC"
         for family in range(shops.FAMILIES)
         for size in range(shops.SIZES)
     }
+    if isinstance(answer, list):
+        answer = {"lists": [[product["id"] for product in one["products"]] for one in answer]}
     for one in answer.get("lists", ()):
         if not set(one) <= known:
             return f"an item that no catalogue has: {sorted(set(one) - known)[:2]}"

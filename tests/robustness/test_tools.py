@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,7 @@ from safetensors.numpy import save
 
 from llmrec.records import parse_record, record_text
 from tests.places import ROOT
+from tests.robustness.families import sane_lists
 from tests.robustness.mutate import FORMS, mutated
 from tests.robustness.seal import reseal
 from tests.robustness.truth import Broken, strict_csv
@@ -123,3 +125,14 @@ def test_the_script_tells_its_flags_without_a_traceback(flag: str, status: int) 
     )
     assert done.returncode == status
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("form", ["lists", "explained"])
+def test_hostile_lists_are_sane_where_they_hold_known_items_once(form: str) -> None:
+    def answer(*ids: str) -> Any:
+        return {"lists": [[*ids]]} if form == "lists" else [{"products": [{"id": one} for one in ids]}]
+
+    shop: Any = None
+    assert sane_lists(answer("B000", "C010"), shop) is None
+    assert "no catalogue has" in str(sane_lists(answer("B000", "Z999"), shop))
+    assert "twice" in str(sane_lists(answer("B000", "B000"), shop))
