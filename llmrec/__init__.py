@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from llmrec.evaluation.evaluate import evaluate as evaluate
     from llmrec.evaluation.metrics import register_metric as register_metric
     from llmrec.evaluation.results import Result as Result
+    from llmrec.hub.pull import from_pretrained as from_pretrained
+    from llmrec.hub.push import push_to_hub as push_to_hub
     from llmrec.rankers.base import Ranker as Ranker
     from llmrec.rankers.fitting import fit as fit
     from llmrec.rankers.fitting import load_ranker as load_ranker
@@ -51,8 +53,10 @@ _HOMES: Final = {
     "Titles": "titles.title_writer",
     "evaluate": "evaluation.evaluate",
     "fit": "rankers.fitting",
+    "from_pretrained": "hub.pull",
     "load_ranker": "rankers.fitting",
     "open_store": "data.store",
+    "push_to_hub": "hub.push",
     "register_candidate_source": "rankers.registry",
     "register_encoder": "text.encoders.registry",
     "register_metric": "evaluation.metrics",

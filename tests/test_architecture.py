@@ -32,6 +32,7 @@ LAYERS = [
     {"synth"},
     {"evaluation"},
     {"reporting"},
+    {"hub"},
     {"training"},
     {"text"},
     {"rankers", "titles"},  # neither imports the other
@@ -132,6 +133,7 @@ def test_library_never_prints_asserts_or_evaluates() -> None:
         ("openai", "titles/lab/server.py"),
         ("ctranslate2", "titles/decoding/ctranslate.py"),
         ("deepspeed", "titles/models/plan.py"),
+        ("huggingface_hub", "hub/remote.py"),
     ],
 )
 def test_one_file_knows_a_package(package: str, only: str) -> None:

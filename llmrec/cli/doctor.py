@@ -35,6 +35,7 @@ _SHOWN: Final = (
     "deepspeed",
     "fast",
     "lora",
+    "hub",
     "chat",
     "serve",
     "dev",

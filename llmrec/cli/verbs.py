@@ -11,6 +11,7 @@ __all__ = ["GROUPS", "PANELS"]
 GROUPS: Final = {
     "data": "Prepare data: fetch, make up, check and import, split.",
     "prompts": "Work on prompts: list, render, compare, export.",
+    "hub": "Share what you fitted on the Hugging Face hub; fetch what others shared.",
     "embed": """Turn products into vectors to search: `llmrec embed PRODUCTS --out DIR`.
     All flags: `llmrec embed products --help`.
 
@@ -232,6 +233,20 @@ PANELS: Final = {
             needs=("serve",),
             asks_for=(("rank", "--ranker of a neural ranker or fusion"), ("generate", "--titles"), ("text", "--index")),
             stays=True,
+        ),
+    ),
+    "Share": (
+        Verb(
+            "hub push",
+            "Share a ranker, selector, encoder, title model, index, store or run on the hub, with a card.",
+            "hub.jobs:PushJob:push",
+            needs=("hub",),
+        ),
+        Verb(
+            "hub pull",
+            "Fetch what somebody shared into a folder that every command takes; nothing of it runs.",
+            "hub.jobs:PullJob:pull",
+            needs=("hub",),
         ),
     ),
     "Help": (

@@ -18,6 +18,7 @@ from llmrec.arrays import Floats, Ints
 from llmrec.artefact import Kind, Stamp
 from llmrec.console import notice_once, track
 from llmrec.errors import ConfigError, DataError, ModelError
+from llmrec.hub.methods import OnHub
 from llmrec.ragged import list_array, offsets_of
 from llmrec.rankers.catalogue import Catalogue, catalogue_and_codes
 from llmrec.rankers.rankings import Rankings
@@ -60,7 +61,7 @@ class NoSettings:
     """Settings of a ranker that has none."""
 
 
-class Ranker(ABC, Generic[SettingsT]):
+class Ranker(OnHub, ABC, Generic[SettingsT]):
     """Session → at most k distinct items, best first.
 
     A subclass says how it learns (`_fit`) and how it ranks codes (`_rank_coded`), and where it is made of more than the

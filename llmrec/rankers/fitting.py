@@ -13,6 +13,7 @@ from llmrec.data.products import PRODUCTS_WANTED, given_products, load_products
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError
 from llmrec.files import given_file
+from llmrec.hub.pull import local_folder, stamp_of
 from llmrec.rankers.base import Ranker
 from llmrec.rankers.per_locale import PerLocale
 from llmrec.rankers.recipes import ranker_settings
@@ -208,7 +209,7 @@ def load_ranker(folder: Path | str) -> AnyRanker:
     """Read a ranker that ``ranker.save(folder)`` or ``llmrec rank --save`` wrote, whichever it is.
 
     Args:
-        folder: Its folder.
+        folder: Its folder, or ``hf://OWNER/NAME@REVISION``, which is fetched from the hub first.
 
     Returns:
         The fitted ranker; it ranks as the one that was saved.
@@ -223,8 +224,10 @@ def load_ranker(folder: Path | str) -> AnyRanker:
         >>> llmrec.load_ranker("models/covisit").rank([["tea"]]).to_list()
         [['cup']]
     """
-    place = Path(folder)
-    return PerLocale.load(place) if PerLocale.is_at(place) else load_joint(place)
+    place = local_folder(folder)
+    ranker = PerLocale.load(place) if PerLocale.is_at(place) else load_joint(place)
+    ranker.learnt |= stamp_of(place)
+    return ranker
 
 
 def product_table(products: Any, columns: Sequence[str]) -> Any:

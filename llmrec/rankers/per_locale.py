@@ -14,6 +14,7 @@ from llmrec.api.public import public
 from llmrec.artefact import Kind, Stamp
 from llmrec.console import notice
 from llmrec.errors import ModelError
+from llmrec.hub.methods import OnHub
 from llmrec.rankers.base import Ranker, Seen, current_name
 from llmrec.rankers.rankings import Rankings
 from llmrec.rankers.registry import load_ranker
@@ -41,7 +42,7 @@ _KIND: Final = Kind(
 )
 
 
-class PerLocale:
+class PerLocale(OnHub):
     """Rankers of one kind, each for the sessions of one locale.
 
     A session of a locale that was not in training is ranked by the ranker of the locale with the most sessions.

@@ -17,6 +17,7 @@ from llmrec.errors import ConfigError
 from llmrec.evaluation.metrics import MAX_RANKED
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.files import sha256_of_all
+from llmrec.hub.pull import local_folder, stamp_of
 from llmrec.output import check
 from llmrec.processes import is_first_process
 from llmrec.rankers.atomic import export_atomic
@@ -44,6 +45,7 @@ def run_rank_job(job: RankJob) -> AnyRanker:
         ModelError: the saved ranker cannot be used.
     """
     started = time.monotonic()
+    job = job if job.load is None else replace(job, load=local_folder(job.load))
     _check(job)
     sessions = read_session_files(job.sessions) if job.sessions else None
     fingerprint = None if sessions is None else sessions.fingerprint
@@ -191,9 +193,10 @@ def tracker_settings(ranker: str, log_to: str | None, folder: Path | None = None
 
 
 def _load(folder: Path, name: str) -> AnyRanker:
-    if PerLocale.is_at(folder):
-        return PerLocale.load(folder, name)
-    return ranker_class(name).load(folder)
+    by_locale = PerLocale.is_at(folder)
+    loaded: AnyRanker = PerLocale.load(folder, name) if by_locale else ranker_class(name).load(folder)
+    loaded.learnt |= stamp_of(folder)
+    return loaded
 
 
 def _provenance(job: RankJob, ranker: AnyRanker, started: float, sessions: str | None) -> dict[str, Any]:

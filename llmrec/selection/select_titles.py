@@ -6,7 +6,7 @@ import contextlib
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.evaluation.runs import Run, write_run
 from llmrec.files import digest_of, sha256_of_all
+from llmrec.hub.pull import local_folder, stamp_of
 from llmrec.output import disk_errors
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.recipes import yaml_value
@@ -59,6 +60,7 @@ def run_select_job(job: SelectJob) -> Selector:
         StoreError: there is no such store or split.
     """
     started = time.monotonic()
+    job = job if job.load is None else replace(job, load=local_folder(job.load))
     _check(job)
     files = _files(job)
     sessions = read_session_files(files.sessions)
@@ -246,6 +248,7 @@ def _key(job: SelectJob, files: _Files, selector: Selector) -> str:
 def _provenance(job: SelectJob, files: _Files, selector: Selector, started: float, sessions: str) -> dict[str, Any]:
     recipe = None if job.load else job.recipe or RECIPE
     record = collect_provenance(recipe, selector.settings.seed, _digest(job, files), started, sessions)
+    record |= {} if job.load is None else stamp_of(job.load)
     return record | {
         "method": "title selector",
         "settings": vars(selector.settings),

@@ -15,6 +15,7 @@ from llmrec.arrays import checked
 from llmrec.artefact import Kind, Stamp
 from llmrec.errors import ConfigError, ModelError, nearest
 from llmrec.evaluation.bleu import ORDERS
+from llmrec.hub.methods import OnHub
 from llmrec.languages import PAPER_BLEU
 from llmrec.rankers.base import Seen
 from llmrec.rankers.fusion.ranker import Fusion
@@ -57,7 +58,7 @@ SELECTOR: Final = Kind(
 RANKER: Final = "ranker"  # folder of the ranker of likely products
 
 
-class Selector:
+class Selector(OnHub):
     """Session → the title to expect: one of its own, one of a likely product's, or one that a given run names.
 
     A ranker gives likely products their probabilities. A title's worth is the n-grams that it is expected to share with

@@ -19,6 +19,7 @@ from llmrec.evaluation.provenance import collect_provenance
 from llmrec.evaluation.results import Result, write_result
 from llmrec.evaluation.runs import write_run
 from llmrec.evaluation.targets import read_targets
+from llmrec.hub.pull import shared_model, stamp_of
 from llmrec.output import Kind
 from llmrec.reporting.tables import render_markdown
 from llmrec.titles.report import ReportedRun, write_generation_report
@@ -78,6 +79,7 @@ def publish(job: Job, sessions: Dataset, written: list[list[str]], select: Selec
         started=job.started,
         sessions=sessions_files_fingerprint(*job.store.sessions_files(job.split, task=3)),
     ) | stamped(job.overlap)
+    provenance |= stamp_of(Path(shared_model(config.model))) if config.model else {}
     locales = sessions.data.column("locale").to_pylist()
     last_titles = sessions.data.column("last_title").to_pylist()
     partial = config.limit is not None

@@ -14,6 +14,7 @@ import pyarrow as pa
 from llmrec.api.public import public
 from llmrec.errors import ConfigError, DataError, require, shown
 from llmrec.evaluation.runs import Run, run_of, write_run
+from llmrec.hub.methods import OnHub
 from llmrec.text.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Titles(Sequence[str]):
         return table_html(Table(("locale", "title"), rows, f"{len(self):,} titles; the first {len(rows)}", align="l"))
 
 
-class TitleWriter:
+class TitleWriter(OnHub):
     """A model that writes the title of the next product (paper §4.3), with its prompt, K and lengths.
 
     Attributes:
@@ -127,7 +128,7 @@ class TitleWriter:
         """Load a model: a folder that ``scripts/gen.py`` or anybody else wrote, an adapter's folder, or a hub name.
 
         Args:
-            model: Folder or hub name.
+            model: Folder, hub name, or ``hf://OWNER/NAME@REVISION``.
             base: Where an adapter's base model is now; where it was in training if not given.
             prompt: Prompt by name or file; the one that the model was trained with, else ``plain``.
             k: Number of most recent titles (paper §4.3); the model's own, else 1.
@@ -145,6 +146,7 @@ class TitleWriter:
             require(package, "generate")
         import torch
 
+        from llmrec.hub.pull import named_source, shared_model
         from llmrec.titles.models.card import decide_card
         from llmrec.titles.models.lora import open_model
         from llmrec.titles.models.model import check_length
@@ -155,10 +157,11 @@ class TitleWriter:
         for argument, value in given.items():
             if value is not None and value < 1:
                 raise ConfigError(f"{argument} must be at least 1; got {value}")
+        model = shared_model(str(model))
         if base is not None and Path(model).is_dir() and not (Path(model) / "adapter_config.json").is_file():
             raise ConfigError(f"base: {model} is no adapter, which alone has a base; leave it out")
-        card, chosen = decide_card(str(model), prompt, chat, given)
-        loaded, tokenizer = open_model(str(model), base=base)
+        card, chosen = decide_card(model, prompt, chat, given)
+        loaded, tokenizer = open_model(model, base=base)
         check_length(loaded, card)
         try:
             placed = loaded.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -166,7 +169,21 @@ class TitleWriter:
             raise ConfigError(
                 f"device {shown(device)} cannot be used; give cpu, cuda or cuda:0, or leave it out"
             ) from error
-        return cls(placed, tokenizer, card, chosen, Path(model).name)
+        return cls(placed, tokenizer, card, chosen, named_source(Path(model)) or Path(model).name)
+
+    def save(self, folder: Path | str) -> None:
+        """Write model, tokenizer and card, as a training does; what was an adapter is one with its base.
+
+        Raises:
+            ConfigError: ``folder`` holds something else.
+            DiskError: the place cannot be written.
+        """
+        from llmrec.titles.models.model import CARD, save_model
+
+        place = Path(folder)
+        if place.exists() and not (place / CARD).is_file() and (not place.is_dir() or any(place.iterdir())):
+            raise ConfigError(f"{place}: exists and holds no model of titles; choose another folder")
+        save_model(place, self.model, self.tokenizer, self.card)
 
     @public
     def write(

@@ -10,6 +10,7 @@ import msgspec
 
 from llmrec.api.public import public
 from llmrec.errors import ConfigError, DataError, LlmrecError, ModelError, nearest, require, shown, without_secrets
+from llmrec.hub.pull import local_folder
 from llmrec.plugins.named import Named
 from llmrec.records import read_record
 from llmrec.text.encoders.base import ENCODER, Encoder
@@ -63,7 +64,7 @@ def load_encoder(
         if texts is None:
             raise ConfigError(f"{name} learns from product texts; give products, or a folder where it was saved")
         return TfidfEncoder.fit(texts() if callable(texts) else texts, dim or DEFAULT_DIM, seed)
-    folder = Path(name).expanduser()
+    folder = local_folder(name).expanduser()
     if len(name) > _LONGEST_NAME:
         raise ConfigError(f"--encoder {shown(name)}: no such folder, and no hub name is as long")
     if not folder.is_dir() and (added := _ADDED.find(name)) is not None:

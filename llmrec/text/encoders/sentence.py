@@ -19,6 +19,7 @@ from sentence_transformers import SentenceTransformer
 from llmrec.arrays import Floats
 from llmrec.console import busy
 from llmrec.errors import ConfigError, ModelError, require
+from llmrec.hub.methods import OnHub
 from llmrec.memory import free_memory, largest_fitting, require_memory
 from llmrec.text.encoders.base import ENCODER, EncoderRecord, encode_texts
 from llmrec.text.encoders.learning.trainable import TrainableEncoder
@@ -52,7 +53,7 @@ class SentenceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True)
-class SentenceEncoder:
+class SentenceEncoder(OnHub):
     """A sentence-transformers model with the prefixes it was trained with.
 
     Attributes:

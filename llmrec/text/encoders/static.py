@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 from llmrec.arrays import Floats, checked
 from llmrec.errors import without_panic
+from llmrec.hub.methods import OnHub
 from llmrec.ragged import offsets_of
 from llmrec.text.encoders.base import ENCODER, content_fingerprint, encode_texts, read_encoder, write_encoder
 
@@ -26,7 +27,7 @@ CHUNK: Final = 8_192  # texts tokenised at once
 
 
 @dataclass(frozen=True)
-class StaticEncoder:
+class StaticEncoder(OnHub):
     """Sums a table's rows over a text's tokens.
 
     Attributes:

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from llmrec.arrays import Floats, checked
+from llmrec.hub.methods import OnHub
 from llmrec.text.encoders.base import ENCODER, content_fingerprint, read_encoder, unit_rows, write_encoder
 from llmrec.text.encoders.svd import right_vectors
 
@@ -27,7 +28,7 @@ _PRIME: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
-class TfidfEncoder:
+class TfidfEncoder(OnHub):
     """Maps titles to vectors of length 1; of like characters, in whatever language, to like vectors.
 
     Attributes:

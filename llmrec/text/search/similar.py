@@ -15,6 +15,8 @@ from llmrec.api.public import public
 from llmrec.arrays import Floats, Ints
 from llmrec.data.products import product_file
 from llmrec.errors import ConfigError, DataError, nearest, require
+from llmrec.hub.methods import OnHub
+from llmrec.hub.pull import local_folder
 from llmrec.ragged import Ragged
 from llmrec.settings import resolve
 from llmrec.text.encoders.base import Encoder
@@ -48,7 +50,7 @@ class Hit:
     title: str
 
 
-class SimilarProducts:
+class SimilarProducts(OnHub):
     """An embeddings folder with its index, ready to be asked.
 
     Lists hold each title once, and each id once where no locale was asked for: of products that are the same to
@@ -80,13 +82,13 @@ class SimilarProducts:
         """Open what `build` or ``llmrec embed`` wrote.
 
         Args:
-            folder: Its folder.
+            folder: Its folder, or ``hf://OWNER/NAME@REVISION``, which is fetched from the hub first.
 
         Raises:
             MissingExtraError: the packages of the ``search`` extra are not installed.
             StoreError: there is none, its index is missing, damaged, or of another encoder or catalogue.
         """
-        embeddings = open_embeddings(Path(folder))
+        embeddings = open_embeddings(local_folder(folder))
         return cls(embeddings, read_index(embeddings))
 
     @classmethod
@@ -144,6 +146,11 @@ class SimilarProducts:
                 resolve(EmbedJob, given), lambda made: build_for_folder(made, kind, None, recall, seed, called=place)
             )
         return cls.load(place)
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        return self._embeddings.path
 
     @cached_property
     def encoder(self) -> Encoder:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from llmrec.console import notice
 from llmrec.errors import ConfigError, ModelError, require
+from llmrec.hub.pull import shared_model
 from llmrec.output import check
 from llmrec.records import Digest, read_record
 from llmrec.titles.models.causal import is_causal
@@ -129,7 +130,7 @@ def _check_targets(model: Any, targets: Sequence[str]) -> None:
 
 def is_adapter(name: str) -> bool:
     """Whether a folder holds an adapter rather than a model."""
-    return (Path(name) / ADAPTER).is_file()
+    return (Path(shared_model(name)) / ADAPTER).is_file()
 
 
 def open_model(name: str, *, base: str | None = None, four_bit: bool = False) -> tuple[Any, Any]:
@@ -148,7 +149,7 @@ def open_model(name: str, *, base: str | None = None, four_bit: bool = False) ->
     """
     if not is_adapter(name):
         return load_model(name, four_bit=four_bit)
-    peft = require("peft", "lora")
+    name, peft = shared_model(name), require("peft", "lora")
     wanted = base or _base_name(Path(name))
     try:
         plain, _ = load_model(wanted, four_bit=four_bit)

@@ -23,6 +23,8 @@ from transformers.utils import logging as transformers_logging
 from llmrec.console import busy
 from llmrec.errors import ConfigError, ModelError, require, without_panic
 from llmrec.files import held_in, sha256_of_all
+from llmrec.hub.forms import SOURCE
+from llmrec.hub.pull import shared_model
 from llmrec.memory import free_memory, require_memory
 from llmrec.output import atomic_folder
 from llmrec.processes import local_processes, local_rank
@@ -117,6 +119,7 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32, four_bit: bool 
         ModelError: it is not there, not readable, or writes no text.
         MissingExtraError: ``four_bit`` and `bitsandbytes` is not installed.
     """
+    name = shared_model(name)
     folder = Path(name)
     if folder.exists() and not (folder / "config.json").is_file():
         raise ModelError(
@@ -171,7 +174,7 @@ _WRITERS = ("ForConditionalGeneration", "ForCausalLM", "LMHeadModel")
 def load_tokenizer(name: str) -> Any:
     """Tokenizer of a model or an adapter; one without a padding token pads with its end token."""
     with without_panic():
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(shared_model(name), trust_remote_code=False)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -258,7 +261,8 @@ def _plain_names(model: Any) -> list[tuple[str, Any]]:
 
 def model_digest(name: str) -> str:
     """SHA-256 over the weights, tokenizer and settings in a model's folder; the name itself where it is no folder."""
-    files = sorted(file for file in Path(name).glob("*") if file.suffix in (".safetensors", ".json"))
+    known = Path(shared_model(name)).glob("*")
+    files = sorted(file for file in known if file.suffix in (".safetensors", ".json") and file.name != SOURCE)
     return sha256_of_all(files) if files else name
 
 
@@ -268,7 +272,7 @@ def read_model_card(name: str) -> ModelCard | None:
     Raises:
         ModelError: the card is not what this version writes.
     """
-    file = Path(name) / CARD
+    file = Path(shared_model(name)) / CARD
     if not file.is_file():
         return None
     return read_record(file, ModelCard, "train the model again", error=ModelError)

@@ -6,19 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import yaml
 from datasets import Dataset
 
 from llmrec.console import track
 from llmrec.errors import ConfigError
-from llmrec.languages import locales as known_locales
+from llmrec.hub.cards import card_text, language_codes, size_category
 from llmrec.output import atomic_folder
+from llmrec.reporting.blocks import Block, Heading, Notes, Paragraph
 from llmrec.text.prompts import Prompt
 
 __all__ = ["export_prompt_sessions"]
 
 GROUP_ROWS = 50_000
-_SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}  # the hub's own words
 _MEANINGS = {
     "session_id": "row of the session in its source file, from 0",
     "locale": "the shop",
@@ -75,39 +74,26 @@ def _write_parquet(file: Path, sessions: Dataset, split: str) -> None:
 
 
 def _card(splits: Mapping[str, Dataset], prompt: Prompt, k: int, fingerprint: str) -> str:
-    """Dataset card: a YAML header that the hub and `datasets` read, and what a person needs to know."""
+    """Dataset card: what the hub and `datasets` read, and what a person needs to know."""
     locales = sorted({locale for sessions in splits.values() for locale in sessions.unique("locale")})
-    rows = sum(len(sessions) for sessions in splits.values())
+    data = [{"split": split, "path": f"data/{split}.parquet"} for split in splits]
     header = {
-        "language": [*dict.fromkeys(one.language for name, one in known_locales().items() if name in locales)],
+        "language": language_codes(locales),
         "task_categories": ["text-generation"],
         "tags": ["recommendation", "session-based"],
-        "size_categories": [next((name for above, name in _SIZES.items() if rows < above), "1M<n<10M")],
-        "configs": [
-            {
-                "config_name": "default",
-                "data_files": [{"split": split, "path": f"data/{split}.parquet"} for split in splits],
-            }
-        ],
+        "size_categories": [size_category(sum(map(len, splits.values())))],
+        "configs": [{"config_name": "default", "data_files": data}],
     }
     columns = next(iter(splits.values())).column_names
-    lines = [
-        "---",
-        yaml.safe_dump({key: value for key, value in header.items() if value}, sort_keys=False).strip(),
-        "---",
-        "",
-        "# Prompt sessions: the next product's title",
-        "",
-        f"Shopping sessions of {', '.join(locales)}, each with its {k} most recent titles written as a prompt and the",
-        "title of the next product.",
-        "",
-        *(f"- `{split}`: {len(sessions):,} sessions" for split, sessions in splits.items()),
-        "",
-        *(f"- `{column}`: {_MEANINGS[column]}" for column in columns),
-        "",
-        "Before you publish this, add the data's licence to the header (Amazon-M2's is Apache 2.0).",
-        "",
-        f"Prompt `{prompt.path.stem}` (SHA-256 `{prompt.hash}`), K = {k}, store `{fingerprint}`.",
-        "",
+    blocks: list[Block] = [
+        Heading("Prompt sessions: the next product's title", 1),
+        Paragraph(
+            f"Shopping sessions of {', '.join(locales)}, each with its {k} most recent titles written as a prompt and "
+            "the title of the next product."
+        ),
+        Notes([f"{split}: {len(sessions):,} sessions" for split, sessions in splits.items()]),
+        Notes([f"{column}: {_MEANINGS[column]}" for column in columns]),
+        Paragraph("Before you publish this, add the data's licence to the header (Amazon-M2's is Apache 2.0)."),
+        Paragraph(f"Prompt {prompt.path.stem} (SHA-256 {prompt.hash}), K = {k}, store {fingerprint}."),
     ]
-    return "\n".join(lines)
+    return card_text(header, blocks)

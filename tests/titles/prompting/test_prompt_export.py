@@ -52,4 +52,15 @@ def test_the_card_describes_every_column_and_language(tiny_store: Store, tmp_pat
     made = export(tiny_store, tmp_path, tmp_path / "out")
     _, header, text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8").split("---\n", 2)
     assert set(yaml.safe_load(header)["language"]) == set(known_languages())
-    assert all(f"- `{column}`: " in text for column in made.column_names)
+    shown = text.replace("\\_", "_")
+    assert all(f"- {column}: " in shown for column in made.column_names)
+
+
+def test_a_locale_is_text_in_the_card_whatever_it_holds(tiny_store: Store, tmp_path: Path) -> None:
+    made = build_prompt_sessions(tiny_store, "development", k=2, prompt=PLAIN, cache=tmp_path / "cache")
+    evil = made.map(lambda row: {"locale": "[x](http://evil)\n# <script>"})
+    export_prompt_sessions({"development": evil}, tmp_path / "out", prompt=PLAIN, k=2, fingerprint="f" * 64)
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "](http" not in card
+    assert "<script>" not in card
+    assert "\n# <" not in card
