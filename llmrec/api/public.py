@@ -58,10 +58,15 @@ def public(function: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(function)
     def called(*args: P.args, **keywords: P.kwargs) -> T:
         try:
-            names, takes = _takes(function)
-            given = [takes[name](one, name) if name in takes else one for name, one in zip(names, args, strict=False)]
-            named = {name: takes[name](one, name) if name in takes else one for name, one in keywords.items()}
-            return function(*given, *args[len(names) :], **named)  # type: ignore[arg-type]
+            by_place, takes = _takes(function)
+            given: list[Any] = list(args)
+            for place, name, take in by_place:
+                if place >= len(given):
+                    break
+                given[place] = take(given[place], name)
+            for name in keywords.keys() & takes.keys():
+                keywords[name] = takes[name](keywords[name], name)
+            return function(*given, **keywords)
         except LlmrecError as error:
             if _TYPED.get() or (plain := _in_python_words(str(error))) == str(error):
                 raise
@@ -83,14 +88,14 @@ def _argument(flag: re.Match[str]) -> str:
 
 
 @functools.cache
-def _takes(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Take]]:
-    """Names of the arguments that may be given by place, and how each argument is taken."""
+def _takes(function: Callable[..., Any]) -> tuple[list[tuple[int, str, Take]], dict[str, Take]]:
+    """How arguments are taken: by place, with their names, and by name."""
     hints = typing.get_type_hints(function)
     parameters = inspect.signature(function).parameters.values()
-    by_place = tuple(one.name for one in parameters if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = [one.name for one in parameters if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
     named = [one for one in parameters if one.kind is not inspect.Parameter.VAR_KEYWORD]
     takes = {one.name: take for one in named if (take := _take(hints.get(one.name, Any))) is not None}
-    return by_place, takes
+    return [(place, name, takes[name]) for place, name in enumerate(names) if name in takes], takes
 
 
 def _take(hint: Any) -> Take | None:
@@ -117,6 +122,8 @@ def _wrong(name: str, wanted: str, value: Any, more: str = "") -> ConfigError:
 
 
 def _whole(value: Any, name: str) -> int:
+    if type(value) is int:
+        return value
     if not _is_bool(value):
         try:
             return operator.index(value)
@@ -144,6 +151,8 @@ def _is_bool(value: Any) -> bool:
 
 
 def _text(value: Any, name: str) -> str:
+    if type(value) is str and value.isascii():
+        return value
     if not isinstance(value, str):
         raise _wrong(name, "text", value)
     if not value.isascii() and value.encode(errors="replace") != value.encode(errors="ignore"):
@@ -206,6 +215,8 @@ def _listed(part: Any) -> Take:
     inner = _take(part)
 
     def take(value: Any, name: str) -> Any:
+        if type(value) is list and part is str and _are_texts(value):
+            return value
         what = {str: "texts", int: "whole numbers", float: "numbers", Path: "paths"}[part]
         if isinstance(value, str | bytes | os.PathLike):
             raise _wrong(name, f"a list of {what}", value, f"; for one write [{shown(value)}]")
