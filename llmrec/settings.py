@@ -13,7 +13,6 @@ from typing import Annotated, Any, Concatenate, Final, Literal, ParamSpec, TypeV
 
 import msgspec
 
-from llmrec.api.public import public as in_python_words
 from llmrec.console import notice_once
 from llmrec.errors import ConfigError, nearest, shown
 from llmrec.files import read_yaml
@@ -29,7 +28,6 @@ __all__ = [
     "decided_by",
     "deciding",
     "flag_of",
-    "in_python_words",
     "load_recipe",
     "option",
     "recipe_names",

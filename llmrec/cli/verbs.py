@@ -44,7 +44,7 @@ PANELS: Final = {
         ),
         Verb(
             "data events",
-            "Make a store of a shop's own log: events to sessions, cut by time into what is learnt and what is tested.",
+            "Turn a shop's own event log into a store: sessions, split by time.",
             "data.events.making:EventsJob:run_events_job",
         ),
         Verb(

@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -42,19 +42,26 @@ class ServeJob:
     Example: curl localhost:8000/v1/recommend -d '{"items": ["B0..."], "locale": "DE"}'
     """
 
-    ranker: Path | None = option(None, "Fitted ranker (`llmrec rank --save`), or a folder of its versions.")
-    titles: str | None = option(None, "Title model or selector: folder, or hub name.")
-    index: Path | None = option(None, "What `llmrec embed` wrote.")
-    products: Path | None = option(None, "Titles, brands and prices to show: Parquet or CSV.")
-    host: str = option("127.0.0.1", "Address to listen at.")
-    port: int = option(8000, "Port to listen at; 0 takes a free one.", minimum=0, maximum=65_535)
-    keys: Path | None = option(None, "API keys: a file with `name key` a line. Everybody is let in without it.")
-    cors: Sequence[str] = option((), "Web origin that may ask from a browser; several.", several=True)
-    warm_up: Path | None = option(None, "Sessions to warm up on; the most frequent items if not given.")
-    access_log: bool = option(True, "Write a JSON line for each request to stderr; never what a session looked at.")
-    max_queue: int = option(1024, "Requests that wait; one more gets 429.", minimum=1)
-    max_batch: int = option(64, "Sessions ranked at once.", minimum=1, maximum=1024)
-    max_body_mb: float = option(4, "Megabytes of a request.", minimum=0.001, maximum=1024)
+    HELP_PANELS: ClassVar[Mapping[str, str]] = {
+        "What to serve": "ranker titles index products",
+        "Where": "host port keys cors",
+        "Limits": "max_queue max_batch max_body_mb",
+        "Running": "warm_up access_log",
+    }
+
+    ranker: Path | None = option(None, "Saved ranker (`llmrec rank --save`), or a folder of its versions.")
+    titles: str | None = option(None, "Title model or selector, by folder or hub name.")
+    index: Path | None = option(None, "Folder that `llmrec embed` wrote.")
+    products: Path | None = option(None, "Products, to show titles, brands and prices: CSV or Parquet.")
+    host: str = option("127.0.0.1", "Address to listen on.")
+    port: int = option(8000, "Port to listen on. 0 takes a free one.", minimum=0, maximum=65_535)
+    keys: Path | None = option(None, "File of API keys, with `name key` on each line. Default: everybody is let in.")
+    cors: Sequence[str] = option((), "Web origin that may call from a browser. Several can follow.", several=True)
+    warm_up: Path | None = option(None, "Sessions to warm up with. Default: the most frequent items.")
+    access_log: bool = option(True, "Write one JSON line per request to stderr. Items are never logged.")
+    max_queue: int = option(1024, "Requests that may wait. One more gets status 429.", minimum=1)
+    max_batch: int = option(64, "Most sessions to rank at once.", minimum=1, maximum=1024)
+    max_body_mb: float = option(4, "Largest request, in MB.", minimum=0.001, maximum=1024)
 
 
 def serve(job: ServeJob) -> None:

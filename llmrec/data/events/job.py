@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 from llmrec.data.events.times import DAY, SECOND, form_of
 from llmrec.errors import ConfigError, shown
@@ -22,17 +22,28 @@ _UNITS: Final = {"s": SECOND, "m": 60 * SECOND, "h": 3_600 * SECOND, "d": DAY}
 class EventsJob:
     """What to read and where to cut.
 
-    Columns that no flag names are found by their usual names, and told; --session none leaves one out that looks right.
+    Columns without a flag are found by their usual names, and named in a notice. --session none ignores such a
+    column.
 
     Example: llmrec data events log.csv.gz stores/shop --products products.csv --test-days 7
     """
 
+    HELP_PANELS: ClassVar[Mapping[str, str]] = {
+        "Columns of the log": "user item time type session locale",
+        "Sessions": "weights target gap max_events max_items drop_reloads",
+        "Products": "products product_id product_title product_locale columns",
+        "Split": "test_from test_days prefixes validation_days validation_share seed",
+    }
+
     logs: Sequence[Path] = option(
-        ..., "CSV, TSV, JSON Lines (.gz too) or Parquet, one row an event.", argument=True, metavar="LOG..."
+        ...,
+        "Event logs: CSV, TSV, JSON Lines (.gz too) or Parquet, one row per event.",
+        argument=True,
+        metavar="LOG...",
     )
     out: Path = option(
         ...,
-        "The store to write; an older store there is replaced at the end.",
+        "Store to write. An older store there is replaced when this one is complete.",
         argument=True,
         output="folder",
         metavar="STORE",
@@ -41,33 +52,35 @@ class EventsJob:
     item: str | None = option(None, "Column of items.")
     time: str | None = option(None, "Column of times: ISO, dates, or seconds to nanoseconds since 1970.")
     type: str | None = option(None, "Column of event types.")
-    session: str | None = option(None, "Column of sessions, which are then not cut by rest.")
-    locale: str | None = option(None, "Column of locales; or the one locale of all, for instance DE.")
+    session: str | None = option(None, "Column of sessions. They are then not cut by --gap.")
+    locale: str | None = option(None, "Column of locales, or one locale for all, such as DE.")
     weights: str | None = option(
-        None, "Types that count, and which are heavier: view=1,cart=2,purchase=3. Without it all count alike."
+        None, "Event types that count, and their weight: view=1,cart=2,purchase=3. Default: all count alike."
     )
     target: str | None = option(
-        None, "Types whose last event is a session's target, for instance purchase; its last event if not given."
+        None, "Event types whose last event is the target, such as purchase. Default: the session's last event."
     )
-    gap: str | None = option(None, f"Rest that ends a session: 90s, 30m, 2h. [default: {REST}, or the session column]")
-    max_events: int = option(100_000, "A user with more is a bot and left out; 0: nobody is.", minimum=0)
-    max_items: int = option(500, "A longer session keeps its last ones.", minimum=2, maximum=100_000)
-    drop_reloads: bool = option(False, "Keep one of several events of an item in a row.")
-    products: Path | None = option(None, "File of products, with any column names; may be any kind that a log may.")
+    gap: str | None = option(None, "Pause that ends a session: 90s, 30m, 2h. [default: 30m, or the session column]")
+    max_events: int = option(
+        100_000, "Leave out users with more events than this, as bots. 0 leaves out none.", minimum=0
+    )
+    max_items: int = option(500, "Keep only the last items of a longer session.", minimum=2, maximum=100_000)
+    drop_reloads: bool = option(False, "Keep one of several events of the same item in a row.")
+    products: Path | None = option(None, "Products, in any form that a log may have, with any column names.")
     product_id: str | None = option(None, "Their column of ids.", flag="--id")
     product_title: str | None = option(None, "Their column of titles.", flag="--title")
-    product_locale: str | None = option(None, "Their column of locales; as --locale if not given.")
-    columns: str | None = option(None, "Their other columns: price=amount,brand=vendor.")
-    test_from: str | None = option(None, "Test on what begins there: 2026-11-20, or an ISO time (UTC).")
-    test_days: int | None = option(None, "Test on the log's last days.", minimum=1, maximum=36_500)
+    product_locale: str | None = option(None, "Their column of locales. Default: as --locale.")
+    columns: str | None = option(None, "Their other columns, as ours=theirs: price=amount,brand=vendor.")
+    test_from: str | None = option(None, "Test on events from this time on: 2026-11-20, or an ISO time (UTC).")
+    test_days: int | None = option(None, "Test on the last days of the log.", minimum=1, maximum=36_500)
     prefixes: Literal["last", "all"] = option(
-        "last", "Targets of a test session: its last event, or each but the first."
+        "last", "Targets of a test session: its last event, or every event but the first."
     )
     validation_days: int | None = option(
-        None, "Validate on the last days before the test's, in place of a drawn share.", minimum=1, maximum=36_500
+        None, "Validate on the last days before the test period, instead of a random share.", minimum=1, maximum=36_500
     )
-    validation_share: float = option(0.1, "Share of training sessions kept for validation.", below=1)
-    seed: int = option(0, "Draws them.", minimum=0)
+    validation_share: float = option(0.1, "Share of the training sessions to keep for validation.", below=1)
+    seed: int = option(0, "Random seed for drawing them.", minimum=0)
 
 
 def gap_of(text: str | None, by_session: bool) -> int | None:
