@@ -20,6 +20,8 @@
 
     python scripts/bench.py memory
 
+    python scripts/bench.py work-memory
+
     python scripts/bench.py counting
 
     python scripts/bench.py neural

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from llmrec.errors import ConfigError, ModelError, shown
+from llmrec.files import sha256_of
 from llmrec.output import disk_errors, sync
 from llmrec.records import Count, read_record, record_text, write_record
 
@@ -51,6 +52,7 @@ class Progress:
 class _State:
     progress: Progress
     settings: Mapping[str, Any]
+    files: Mapping[str, str] = field(default_factory=dict)  # SHA-256 by name; an earlier version's record has none
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -78,10 +80,11 @@ def save_checkpoint(accelerator: Any, folder: Path, progress: Progress, settings
         accelerator.save_state(str(temporary))
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            (temporary / PROGRESS).write_text(record_text(_State(progress, settings)), encoding="utf-8")
-            for file in temporary.rglob("*"):
-                if file.is_file():
-                    sync(file)
+            written = [file for file in sorted(temporary.rglob("*")) if file.is_file()]
+            digests = {file.relative_to(temporary).as_posix(): sha256_of(file) for file in written}
+            (temporary / PROGRESS).write_text(record_text(_State(progress, settings, digests)), encoding="utf-8")
+            for file in (*written, temporary / PROGRESS):
+                sync(file)
             shutil.rmtree(target, ignore_errors=True)
             temporary.rename(target)
             for path in folder.glob("step-*"):
@@ -109,13 +112,29 @@ def restore(accelerator: Any, folder: Path) -> None:
     """Load weights, optimizer and random states of the newest checkpoint into prepared objects.
 
     Raises:
-        ModelError: its files cannot be read.
+        ModelError: its files cannot be read, or are not those that were written.
     """
     newest = checkpoints(folder)[-1]
+    wrong = _changed_file(newest) if accelerator.is_main_process else None
+    if accelerator.num_processes > 1:  # each says so, lest some wait for others
+        from accelerate.utils import gather_object
+
+        wrong = next((one for one in gather_object([wrong]) if one is not None), None)
+    if wrong is not None:
+        raise ModelError(f"{newest / wrong}: not as it was written; start over without --resume")
     try:
         accelerator.load_state(str(newest))
     except Exception as error:
         raise ModelError(f"{newest}: this checkpoint cannot be read; start over without --resume") from error
+
+
+def _changed_file(checkpoint: Path) -> str | None:
+    """Name of a file that the checkpoint's record knows and that is missing or another."""
+    for name, digest in _read(checkpoint / PROGRESS).files.items():
+        file = checkpoint / name
+        if not file.resolve().is_relative_to(checkpoint.resolve()) or not file.is_file() or sha256_of(file) != digest:
+            return name
+    return None
 
 
 def finish(folder: Path, progress: Progress, settings: Mapping[str, Any]) -> None:

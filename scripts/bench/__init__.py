@@ -15,6 +15,7 @@ from bench.session_recall import recall
 from bench.statistics import stats
 from bench.training_memory import memory
 from bench.trimming import train, trim
+from bench.work_memory import work_memory
 
 __all__ = ["app", "constrain", "decode", "embed", "recall", "train", "trim"]
 
@@ -31,6 +32,7 @@ def all_() -> None:
     trim()
     train()
     memory()
+    work_memory()
     counting()
     neural()
     retrieval()

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from accelerate.state import AcceleratorState
 
 from llmrec.cli import main
 from llmrec.schema import PRODUCT_COLUMNS
@@ -93,15 +94,106 @@ def test_statistics_and_their_files(place: Path, capsys: pytest.CaptureFixture[s
     assert not [cell for cell in cells if cell.startswith("=")]
 
 
-def test_titles_and_their_neighbours(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    vectors, products = place / "vectors", place / "store" / "products.parquet"
-    assert told(capsys, "embed", products, "--out", vectors, "--dim", "8")[0] == 0
+def test_titles_and_their_neighbours(place: Path, vectors: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    products = place / "store" / "products.parquet"
     status, text = told(capsys, "similar", vectors, "[/] \x1b[31m日本語", "--locale", "[/]")
     assert status == 0
     assert text.count("[/]") >= 10
     assert told(capsys, "similar", vectors, "x", "--json")[0] == 0
     assert told(capsys, "evaluate-alignment", vectors, "--plot", place / "a.svg", "--json", place / "a.json")[0] == 0
     assert told(capsys, "impute", vectors, "--products", products)[0] == 0
+
+
+@pytest.fixture(scope="module")
+def vectors(place: Path) -> Path:
+    """Embeddings of the products."""
+    folder = place / "[i]vectors"
+    with pytest.raises(SystemExit) as stopped:
+        main(["embed", str(place / "store" / "products.parquet"), "--out", str(folder), "--dim", "8"])
+    assert not stopped.value.code
+    return folder
+
+
+def sets(*settings: str) -> list[str]:
+    return [word for one in settings for word in ("--set", one)]
+
+
+def test_an_index_that_is_built_and_changed(place: Path, vectors: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more, products = place / "[b]m.csv", place / "raw" / "products_train.csv"
+    with products.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    with more.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([rows[0], *([f"N{row[0]}", *row[1:]] for row in rows[1:6])])
+    assert told(capsys, "index", vectors, "--kind", "exact")[0] == 0
+    assert told(capsys, "index", vectors, "--add", more)[0] == 0
+    assert told(capsys, "index", vectors, "--remove", more)[0] == 0
+
+
+def test_a_search_of_settings_and_an_explained_list(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    learn, space = place / "store" / "sessions_development.parquet", place / "[b]\x1b[1m.yaml"
+    space.write_text("search:\n  neighbours: [20, 40]\n", encoding="utf-8")
+    tuned = place / "[red].yaml"
+    assert told(capsys, "tune", "covisit", "--train", learn, "--out", tuned, "--trials", "2", "--space", space)[0] == 0
+    fused = sets("sources=[covisit_near]", "scorers=[]", "rounds=3", "min_leaf=3", "folds=2", "threads=1")
+    assert told(capsys, "rank", "fusion", "--train", learn, "--save", place / "[b]fused", *fused)[0] == 0
+    asked = place / "store" / "sessions_validation.parquet"
+    explain = ("explain", place / "[b]fused", "--sessions", asked, "--limit", "3")
+    assert told(capsys, *explain, "--out", place / "why[b].json")[0] == 0
+
+
+def test_chosen_titles_and_the_products_that_they_name(
+    place: Path, vectors: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = sets("sources=[covisit_near]", "folds=2", "rounds=3", "choice_rounds=3", "min_leaf=3", "threads=1")
+    select = ("select", "--data", place / "store", "--split", "validation", "--out", place / "=s.parquet", *small)
+    assert told(capsys, *select, "--save", place / "[b]selector")[0] == 0
+    ground = ("ground", place / "=s.parquet", "--index", vectors, "--out", place / "$g.parquet", "--k", "5")
+    assert told(capsys, *ground)[0] == 0
+
+
+def test_the_paper_s_tables_of_such_data(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, _ = told(capsys, "reproduce", "table1", "--data", place / "store", "--out", place / "[i]paper")
+    assert status == 0
+    assert not set((place / "[i]paper" / "report.html").read_text(encoding="utf-8")) & set(UNSAFE)
+
+
+def test_title_models(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    tiny = ("--tiny-width", "32", "--tiny-layers", "1", "--tiny-vocab", "400", "--max-steps", "1", "--batch-size", "4")
+    limits = ("--limit", "4", "--max-target-tokens", "8", "--max-source-tokens", "32", "--log-to", "none", "--k", "1")
+    store, adapter = place / "store", place / "[b]lora"
+    generate = ("generate", "--data", store, *limits)
+
+    def ends_well(*words: object) -> str:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        status, text = told(capsys, *words)
+        assert status == 0, text
+        return text
+
+    ends_well(*generate, "--base-model", "tiny", *tiny, "--output-dir", place / "[b]work")
+    model = place / "[b]work" / "model"
+    lora = ("--lora-rank", "2", "--max-steps", "1", "--batch-size", "4")
+    ends_well(*generate, "--base-model", model, *lora, "--output-dir", adapter)
+    ends_well("merge-adapter", adapter / "model", "--out", place / "[b]merged")
+    ends_well("trim", model, "--data", store, "--out", place / "[b]trimmed", "--frequent", "300")
+    compare = ("prompts", "compare", "plain", "--data", store, "--model", model, "--k", "1", "--sessions", "4")
+    ends_well(*compare, "--out", place / "[b]compared")
+    assert not set((place / "[b]compared" / "report.html").read_text(encoding="utf-8")) & set(UNSAFE)
+    ends_well("prompts", "export", "plain", "--data", store, "--split", "validation", "--out", place / "[b]prompts")
+
+
+@pytest.mark.slow
+def test_a_sweep(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe, grid = place / "[b]r.yaml", place / "[red]g.yaml"
+    recipe.write_text(
+        "kind: titles\nsummary: '[/red]'\nsettings: {base_model: tiny, tiny_width: 32, tiny_layers: 1, "
+        "tiny_vocab: 400, k: 1, max_steps: 1, batch_size: 4, limit: 4, max_source_tokens: 32, max_target_tokens: 8}\n",
+        encoding="utf-8",
+    )
+    grid.write_text("grid: {learning_rate: [1e-3]}\n", encoding="utf-8")
+    sweep = ("sweep", recipe, "--data", place / "store", "--out", place / "[b]sweep", "--grid", grid)
+    status, text = told(capsys, *sweep, "--log-to", "none")
+    assert status == 0, text
 
 
 @pytest.mark.parametrize(
@@ -115,6 +207,18 @@ def test_titles_and_their_neighbours(place: Path, capsys: pytest.CaptureFixture[
         ("evaluate", "no\x1b]0;x\x07.parquet", "--targets", "[/red]"),
         ("rank", "[/red]\x1b[31m", "--train", "a", "--sessions", "b", "--out", "c"),
         ("prompts", "render", "[/]\x1b.yaml", "--data", "x", "--session", "0"),
+        ("explain", "no\x1b[31m[/]", "--sessions", "x", "--out", "y"),
+        ("ground", "no\x1b[31m[/]", "--index", "x", "--out", "y"),
+        ("index", "no\x1b[31m[/]"),
+        ("select", "--load", "no\x1b[31m[/]", "--data", "x", "--out", "y"),
+        ("tune", "[/]\x1b[31m", "--train", "x", "--out", "y.yaml"),
+        ("merge-adapter", "no\x1b[31m[/]", "--out", "y"),
+        ("trim", "no\x1b[31m[/]", "--data", "x", "--out", "y"),
+        ("sweep", "no\x1b[31m[/]", "--data", "x", "--out", "y"),
+        ("reproduce", "[/]\x1b[31m", "--data", "x", "--out", "y"),
+        ("generate", "--data", "no\x1b[31m[/]", "--model", "x"),
+        ("prompts", "compare", "[/]\x1b[31m", "--data", "x", "--model", "y", "--out", "z"),
+        ("prompts", "export", "[/]\x1b[31m", "--data", "x", "--out", "z"),
         ("plan", "--recipe", "no\x1b[31m" + "x" * 100_000),
     ],
 )

@@ -53,7 +53,8 @@ def id_columns(numbers: Doubles, sessions: CodedSessions, found: Candidates, his
         "least": least,
         "mean": total / np.maximum(recent.lengths, 1).astype(np.float32)[found.rows],
     }
-    columns |= {"newer": signed, "near": near, "number": own.astype(np.float32)}
+    bounded = np.minimum(own, np.finfo(np.float32).max).astype(np.float32)  # ids of 26 places and more are the same
+    columns |= {"newer": signed, "near": near, "number": bounded}
     columns["last_rank"] = rank_within(found.rows, -np.nan_to_num(last, nan=np.inf))
     columns["least_rank"] = rank_within(found.rows, -np.nan_to_num(least, nan=np.inf))
     return columns

@@ -65,6 +65,8 @@ class RecBoleModel(SessionModel):
         )
         self.inner: Any = _model_class(name)(config, _ItemsOnly(num_items + 1, max_length))
         self._reads_lengths = name != "core"
+        if name == "gru4rec":
+            self.kept_vectors = round(14 * settings["hidden_size"] / settings["embedding_size"])
         with torch.no_grad():  # RecBole's own initialisation fills the row that padding_idx had left empty
             self.inner.item_embedding.weight[PADDING] = 0
 

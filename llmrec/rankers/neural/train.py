@@ -32,7 +32,7 @@ __all__ = ["Batch", "train_scorer", "training_bytes"]
 
 LOGITS: Final = 3  # float32 tables of sessions by items that a full softmax holds: logits, their softmax, gradients
 CHUNKED: Final = 2  # tables of a chunk's items, and of the items' vectors again for their gradients
-ENCODED: Final = 40  # vectors of each item of a session that an encoder keeps for its backward pass
+LIBRARIES: Final = 1 << 25  # what they take with the first step
 Batch = tuple[Ints, Ints, Ints]  # rows read (B, L), their numbers (B,), target rows (B,)
 
 
@@ -196,8 +196,9 @@ def training_bytes(scorer: Scorer, prefixes: Prefixes, settings: NeuralSettings,
     num_items, width = table.shape
     frozen = table.numel() if settings.freeze_items else 0
     states = (8 if scorer.row_updates else 12) * (weights - frozen) + 4 * weights  # rows' gradients are small
+    states += LIBRARIES
     length = min(settings.history, int(prefixes.lengths.max(initial=1)))
-    step = ENCODED * 4 * size * length * width
+    step = scorer.model.kept_vectors * 4 * size * length * width
     if softmax == "sampled":
         step += LOGITS * 4 * size * settings.num_negatives
         return states + step

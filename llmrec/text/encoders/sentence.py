@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import heapq
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ __all__ = [
 KIND: Final = "sentence-transformers"
 MODEL: Final = "model"
 MOST_TOKENS: Final = 512  # of a text, where a model does not say
+LONGEST: Final = 8  # texts whose tokens are counted
+LONG: Final = 32  # characters of a token, of which hardly any has more
 SMALL: Final = 1 << 26  # bytes that nobody is asked about
 
 
@@ -177,20 +180,28 @@ class SentenceEncoder(OnHub):
         Raises:
             ConfigError: not even one fits.
         """
-        settings = getattr(getattr(self.model[0], "auto_model", None), "config", None)
-        if settings is None or not hasattr(settings, "intermediate_size"):
-            return self.batch_size  # no transformer of torch's
-        characters = max(map(len, texts), default=0) + len(prefix)
-        tokens = min(4 * characters + 2, self.model.max_seq_length or MOST_TOKENS)  # a character has at most 4 bytes
-        numbers = 3 * settings.intermediate_size + 8 * settings.hidden_size + 3 * settings.num_attention_heads * tokens
-        if 4 * min(len(texts), self.batch_size) * tokens * numbers < SMALL:
+        each = self._text_bytes(texts, prefix)
+        if each * min(len(texts), self.batch_size) < SMALL:
             return self.batch_size
         free = free_memory(self.model.device)
-        fitting = largest_fitting(self.batch_size, lambda size: 4 * size * tokens * numbers, free)
+        fitting = largest_fitting(self.batch_size, lambda size: size * each, free)
         if fitting < 1:
-            what = f"a vector of a text of {characters:,} characters by {self.name}"
-            require_memory(what, 4 * tokens * numbers, free, "take a smaller --encoder, or free some")
+            what = f"a vector of a text of {max(map(len, texts)):,} characters by {self.name}"
+            require_memory(what, each, free, "take a smaller --encoder, or free some")
         return fitting
+
+    def _text_bytes(self, texts: list[str], prefix: str) -> int:
+        """What the longest of some texts takes of memory; 0 of what is no transformer of torch's."""
+        settings = getattr(getattr(self.model[0], "auto_model", None), "config", None)
+        if settings is None or not hasattr(settings, "intermediate_size"):
+            return 0
+        most = self.model.max_seq_length or MOST_TOKENS
+        # one that is shorter may have more tokens, but seldom many more; none has more than bytes
+        longest = [f"{prefix}{text}"[: most * LONG] for text in heapq.nlargest(LONGEST, texts, key=len)]
+        tokens = max((len(ids) for ids in self.model.tokenizer(longest)["input_ids"]), default=0)
+        tokens = min(tokens, most)
+        numbers = 3 * settings.intermediate_size + 8 * settings.hidden_size + 3 * settings.num_attention_heads * tokens
+        return int(4 * tokens * numbers)
 
 
 class TrainableSentenceEncoder(TrainableEncoder):

@@ -22,7 +22,8 @@ def session_bytes(model: Any, *, max_tokens: int, num_beams: int = 1) -> Callabl
     """Bytes that one session of a batch takes beside the model, by the tokens of its batch's longest prompt.
 
     Counted are keys and values of all layers (and one layer's again, while beams change places), the logits of a step,
-    and the widest layer's numbers while the prompt is read.
+    and the widest layer's numbers while the prompt is read: by an encoder once and before there are keys, by a causal
+    model for each beam. `python scripts/bench.py work-memory` compares it with what was taken.
 
     Args:
         model: A `transformers` sequence-to-sequence or causal model.
@@ -41,10 +42,12 @@ def session_bytes(model: Any, *, max_tokens: int, num_beams: int = 1) -> Callabl
     logits = LOGITS * 4 * settings.vocab_size * num_beams
 
     def takes(length: int) -> int:
-        tokens = num_beams * (length + max_tokens)
+        written = (layers + 2) * cached * num_beams * (length + max_tokens) + logits
+        if not both:
+            return int(written + num_beams * length * (number * (3 * inner + 6 * width) + 8 * length))
         # position biases make T5 hold its attention scores, three times while the softmax is taken
-        reading = length * number * (3 * inner + 6 * width + (3 * heads * length if both else 0))
-        return int((layers + 2) * cached * tokens + logits + reading + 8 * length * length)
+        read = length * (number * (max(3 * inner, 3 * heads * length) + 6 * width) + 8 * length)
+        return int(max(read, written + num_beams * length * number * width))
 
     return takes
 

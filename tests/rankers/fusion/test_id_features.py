@@ -44,6 +44,12 @@ def test_the_nearest_of_the_recent_items_counts_beside_the_last_one() -> None:
     assert shown["newer"][0] < 0
 
 
+def test_a_long_id_is_a_number_all_the_same() -> None:
+    shown = columns_of(["z" * 64, "y" * 32, "a"], ["a"], ["y" * 32, "z" * 64])
+    assert np.isfinite(shown["number"]).all()
+    assert shown["last"] == pytest.approx([32, 64], abs=0.1)
+
+
 def test_an_empty_session_tells_nothing() -> None:
     shown = columns_of(["a", "b"], [], ["a", "b"])
     assert np.isnan(shown["last"]).all()

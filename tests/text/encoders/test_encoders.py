@@ -132,8 +132,9 @@ def test_texts_are_encoded_as_few_at_once_as_fit(tmp_path: Path, monkeypatch: py
     encoder = load_encoder(str(tiny_transformer(tmp_path / "tiny")), precision="fp32")
     whole = encoder.encode_documents(TITLES)
     monkeypatch.setattr(sentence, "SMALL", 0)
-    monkeypatch.setattr(sentence, "free_memory", lambda _: Free(1_000_000, "a test"))  # three texts of 64 tokens
     assert isinstance(encoder, SentenceEncoder)
+    each = encoder._text_bytes(TITLES, "")
+    monkeypatch.setattr(sentence, "free_memory", lambda _: Free(int(3.5 * each), "a test"))
     assert encoder._at_once(TITLES, "") == 3
     np.testing.assert_allclose(encoder.encode_documents(TITLES), whole, atol=1e-5)
     monkeypatch.setattr(sentence, "free_memory", lambda _: Free(1_000, "a test"))

@@ -17,9 +17,12 @@ class SessionModel(nn.Module, ABC):
 
     Attributes:
         item_embedding: Table ``(N + 1, D)``; row `PADDING` is no item, item code ``c`` is row ``c + 1``.
+        kept_vectors: Vectors of width ``D`` that `encode` keeps of each item for its backward pass, about; measured
+            (``python scripts/bench.py work-memory``), to ask for memory before it is used.
     """
 
     item_embedding: nn.Embedding
+    kept_vectors: int = 28
 
     @abstractmethod
     def encode(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:

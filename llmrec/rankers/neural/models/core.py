@@ -107,6 +107,7 @@ class CoreModel(SessionModel):
 
     def __init__(self, num_items: int, settings: CoreSettings) -> None:
         super().__init__()
+        self.kept_vectors = 10 + 8 * settings.n_layers
         width, dropout = settings.embedding_size, settings.hidden_dropout_prob
         self.sess_dropout = nn.Dropout(settings.sess_dropout)
         self.item_embedding = nn.Embedding(num_items + 1, width, padding_idx=PADDING)
