@@ -29,7 +29,6 @@ _root = typer.Typer(
     name="llmrec",
     help="Multilingual shopping sessions in; the next product and its title out.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
 )
 
@@ -50,7 +49,7 @@ def _options(
 
 
 _verbs_by_name = {verb.words: verb for verbs in PANELS.values() for verb in verbs}
-app = typer.main.get_group(_root)
+app: Any = typer.main.get_command(_root)
 _groups = {name: VerbGroup(name, text) for name, text in GROUPS.items()}
 for _panel, _verbs in PANELS.items():
     for _verb in _verbs:

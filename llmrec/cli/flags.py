@@ -182,6 +182,7 @@ def _parameters(field: dataclasses.Field[Any], hint: Any, panel: str | None) -> 
         "show_default": False,
         "metavar": field.metadata.get("metavar") or _metavar(field, hint),
         "rich_help_panel": panel,
+        "autocompletion": _completion(field, hint),
     }
     if field.metadata.get("argument"):
         annotation = annotated[kind, typer.Argument(**keywords)]
@@ -192,6 +193,32 @@ def _parameters(field: dataclasses.Field[Any], hint: Any, panel: str | None) -> 
         off = annotated[kind, typer.Option(f"--no-{flag_of(field)[2:]}", hidden=True)]
         made.append(_parameter(f"no_{field.name}", off, False))
     return made
+
+
+_NAMES: Final = {  # where the names are that a setting takes, below llmrec
+    "ranker": "rankers.registry:RANKERS",
+    "recipe": "settings:recipe_names",
+    "prompt": "text.prompts:prompt_names",
+    "name": "text.prompts:prompt_names",
+    "locale": "languages:locales",
+}
+
+
+def _completion(field: dataclasses.Field[Any], hint: Any) -> Callable[[str], list[str]] | None:
+    """What a shell offers for a field: its choices, or the names that it takes; None leaves files to the shell."""
+    place, choices = _NAMES.get(field.name), typing.get_args(_inner(hint)) if _origin(hint) is Literal else ()
+    if not choices and (place is None or _inner(hint) is not str):
+        return None
+
+    def complete(incomplete: str) -> list[str]:
+        found: Any = choices
+        if not choices and place is not None:
+            module, _, name = place.partition(":")
+            found = getattr(importlib.import_module(f"llmrec.{module}"), name)
+        names = [str(one).rpartition("/")[2] for one in (found() if callable(found) else found)]  # without a family
+        return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
+
+    return complete
 
 
 def _parameter(name: str, annotation: Any, required: bool) -> inspect.Parameter:
