@@ -27,7 +27,7 @@ class OnHub:
         results: Sequence[Path | Result] = (),
         base_model: str | None = None,
     ) -> Shared:
-        """Share it with a card; arguments and errors as of `llmrec.push_to_hub`."""
+        """Share it with a card; as of `llmrec.push_to_hub`."""
         from llmrec.hub.push import push_to_hub
 
         return push_to_hub(self, repo, private=private, licence=licence, results=results, base_model=base_model)

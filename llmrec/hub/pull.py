@@ -76,6 +76,12 @@ def from_pretrained(repo: str | Path, *, revision: str | None = None) -> Any:
         ConfigError: ``repo`` is no such name.
         MissingExtraError: a package that reads it is not installed.
         ModelError: it is not there, cannot be reached, or holds nothing of this package.
+
+    Example:
+        >>> import llmrec
+        >>> llmrec.fit("covisit", [["tea", "cup"]]).save("models/shared")
+        >>> llmrec.from_pretrained("models/shared").rank([["tea"]]).to_list()  # or "me/covisit", of the hub
+        [['cup']]
     """
     folder = Path(repo) if Path(repo).is_dir() else _snapshot(Repo.of(str(repo), revision)).folder
     return form_of(folder, str(repo)).open(folder)

@@ -69,6 +69,12 @@ def push_to_hub(
         ConfigError: there is nothing to share, a result is not of it, or a file of it must not be shared as it is.
         MissingExtraError: `huggingface_hub` is not installed.
         ModelError: the hub does not take it.
+
+    Example:
+        >>> import llmrec
+        >>> ranker = llmrec.fit("covisit", [["tea", "cup"]])
+        >>> llmrec.push_to_hub(ranker, "me/covisit", licence="apache-2.0", dry_run=True).files
+        ('README.md', 'arrays.safetensors', 'ranker.json')
     """
     place = Repo.of(repo)
     with tempfile.TemporaryDirectory(prefix="llmrec-hub-") as scratch:

@@ -174,6 +174,9 @@ class TitleWriter(OnHub):
     def save(self, folder: Path | str) -> None:
         """Write model, tokenizer and card, as a training does; what was an adapter is one with its base.
 
+        Args:
+            folder: Where to; new, or one that holds a title model.
+
         Raises:
             ConfigError: ``folder`` holds something else.
             DiskError: the place cannot be written.
