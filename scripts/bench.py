@@ -35,6 +35,10 @@
     python scripts/bench.py fusion
 
     python scripts/bench.py stats
+
+    python scripts/bench.py api
+
+    python scripts/bench.py startup
 """
 
 from bench import app

@@ -92,6 +92,15 @@ def test_import_stays_light(module: str) -> None:
     assert done.stdout.strip() == "set()"
 
 
+def test_a_search_starts_without_a_database_and_without_a_model() -> None:
+    code = (
+        "import sys, llmrec.text.search.similar, llmrec.text.encoders.registry\n"
+        "print({'duckdb', 'ibis', 'matplotlib', 'torch', 'transformers'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
 def test_training_never_names_test_targets() -> None:
     training = [
         PACKAGE / "titles" / name

@@ -16,7 +16,6 @@ from llmrec.api.public import public
 from llmrec.errors import ConfigError, DataError, ModelError
 from llmrec.hub.forms import CARD, ENDINGS, FORMS, SOURCE, form_of, forms_named, is_read, refuse_names
 from llmrec.hub.remote import Repo, cache_folder, fetch, holds, listing, offline
-from llmrec.hub.staging import copied
 from llmrec.output import atomic_folder
 from llmrec.records import read_record, write_record
 
@@ -102,6 +101,8 @@ def pull(repo: str, folder: Path | str, *, revision: str | None = None) -> Snaps
         ModelError: as `from_pretrained`.
     """
     out = Path(folder)
+    from llmrec.hub.staging import copied  # here: to load a folder of this machine needs no DuckDB
+
     found = _snapshot(Repo.of(repo, revision))
     form = form_of(found.folder, found.repo)
     if out.exists() and not form.is_at(out) and (not out.is_dir() or any(out.iterdir())):

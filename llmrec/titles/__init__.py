@@ -31,7 +31,7 @@ def generate_titles(config: GenerateConfig, select: Select | None = None) -> Res
     for package in ("torch", "transformers", "accelerate", "datasets", "sentencepiece"):
         require(package, "generate")
     from llmrec.titles.decoding.backends import check_decoding  # here, so that `import llmrec` stays light
-    from llmrec.titles.writer import run_generation
+    from llmrec.titles.generation import run_generation
 
     check_decoding(config)
     if config.select and select is None:

@@ -2,6 +2,7 @@
 
 import shutil
 
+from bench.api import api, startup
 from bench.counting import counting
 from bench.data import import_, synth
 from bench.decoding import constrain, decode
@@ -39,6 +40,8 @@ def all_() -> None:
     embed()
     fusion()
     stats()
+    api()
+    startup()
 
 
 @app.command()

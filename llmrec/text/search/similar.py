@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from llmrec.api.public import public
 from llmrec.arrays import Floats, Ints
-from llmrec.data.products import product_file
 from llmrec.errors import ConfigError, DataError, nearest, require
 from llmrec.hub.methods import OnHub
 from llmrec.hub.pull import local_folder
@@ -134,6 +133,7 @@ class SimilarProducts(OnHub):
             'B01'
         """
         require("faiss", "search")
+        from llmrec.data.products import product_file  # here: a search starts without DuckDB
         from llmrec.text.encoders.embed import run_embed_job
         from llmrec.text.encoders.settings import EmbedJob
         from llmrec.text.encoders.texts import load_template, template_columns

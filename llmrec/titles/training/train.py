@@ -18,6 +18,7 @@ import torch
 from datasets import Dataset
 from numpy.typing import NDArray
 
+from llmrec.arrays import Ints
 from llmrec.errors import DataError
 from llmrec.titles.decoding.decode import validation_bleu
 from llmrec.titles.models.causal import IGNORED
@@ -69,28 +70,18 @@ def train(
     """
     if not isinstance(sessions, TrainingPrompts) or not isinstance(validation, TrainingPrompts):
         raise TypeError("training takes TrainingPrompts alone; llmrec.titles.prompting.prompt_sessions makes them")
-    titles = token_lengths(sessions.dataset, "labels")
-    rows = np.flatnonzero(titles)
-    if not len(rows):
-        raise DataError("no training session has a next product with a title; nothing to learn from")
-    prompts = token_lengths(sessions.dataset, "input_ids")
-    order = BatchPlan(prompts[rows] + titles[rows], config.batch_size, config.seed)
-    total = max(1, math.ceil(config.epochs * order.steps_per_epoch))
-    validated = token_lengths(validation.dataset, "input_ids"), token_lengths(validation.dataset, "labels")
-    cut = fit_training(accelerator, model, config, (prompts[rows], titles[rows]), validated)
-    _configure_deepspeed(accelerator, config, cut.accumulation)
-    accelerator.gradient_accumulation_steps = cut.accumulation
+    rows, prompts, titles = _learnable(sessions)
+    order = BatchPlan(prompts + titles, config.batch_size, config.seed)
+    cut = fit_training(accelerator, model, config, (prompts, titles), _lengths(validation))
     loss = title_loss_of(model, pack=config.pack, in_pieces=cut.in_pieces)
-    torch.manual_seed(config.seed + 1 + accelerator.process_index)
-    optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate)
-    prepared, optimizer = accelerator.prepare(model, optimizer)
+    prepared, optimizer = _prepared(accelerator, model, config, cut)
     task = _TitleTask(
         accelerator=accelerator,
         model=prepared,
         optimizers=[optimizer],
         settings=config,
         steps_per_epoch=order.steps_per_epoch,
-        total_steps=min(total, config.max_steps or total),
+        total_steps=_total_steps(config, order),
         checkpoint_validated=False,  # those of a large model take long to write
         tokenizer=tokenizer,
         sessions=sessions.dataset,
@@ -98,11 +89,45 @@ def train(
         card=card,
         order=order,
         rows=rows,
-        title_tokens=titles[rows],
+        title_tokens=titles,
         cut=cut,
         title_loss=loss,
     )
     run_training(task, folder=folder, decides=settings, resume=config.resume)
+
+
+def _lengths(sessions: TrainingPrompts) -> tuple[Ints, Ints]:
+    """Tokens of each session's prompt, and of its title."""
+    return token_lengths(sessions.dataset, "input_ids"), token_lengths(sessions.dataset, "labels")
+
+
+def _prepared(accelerator: Any, model: Any, config: GenerateConfig, cut: Cut) -> tuple[Any, Any]:
+    """Model and optimizer, ready on every process, each of which then draws for itself."""
+    _configure_deepspeed(accelerator, config, cut.accumulation)
+    accelerator.gradient_accumulation_steps = cut.accumulation
+    torch.manual_seed(config.seed + 1 + accelerator.process_index)
+    optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate)
+    prepared: tuple[Any, Any] = accelerator.prepare(model, optimizer)
+    return prepared
+
+
+def _total_steps(config: GenerateConfig, order: BatchPlan) -> int:
+    """Steps of the whole training."""
+    total = max(1, math.ceil(config.epochs * order.steps_per_epoch))
+    return min(total, config.max_steps or total)
+
+
+def _learnable(sessions: TrainingPrompts) -> tuple[Ints, Ints, Ints]:
+    """Rows with a title to learn, and the tokens of their prompts and titles.
+
+    Raises:
+        DataError: there is none.
+    """
+    prompts, titles = _lengths(sessions)
+    rows = np.flatnonzero(titles)
+    if not len(rows):
+        raise DataError("no training session has a next product with a title; nothing to learn from")
+    return rows, prompts[rows], titles[rows]
 
 
 @dataclass(kw_only=True)

@@ -122,7 +122,7 @@ def test_wrong_questions_are_one_clear_error(products: SimilarProducts) -> None:
             products.search(["a", blank])
     with pytest.raises(ConfigError, match="no products of locale 'XX' in the index; known: DE, ES, FR, IT, JP, UK"):
         products.search(["a"], locale="XX")
-    with pytest.raises(ConfigError, match="--k must be at least 1"):
+    with pytest.raises(ConfigError, match="k must be at least 1"):
         products.search(["a"], 0)
     assert len(products.search(["USB-C cable"], 10_000)[0]) > 0
     assert products.search([], 3) == []

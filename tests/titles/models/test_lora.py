@@ -18,10 +18,10 @@ from safetensors.torch import load_file
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, ModelError
 from llmrec.evaluation.runs import read_run
+from llmrec.titles.generation import run_generation
 from llmrec.titles.models.lora import add_adapters, merge_adapter, open_model, weight_settings
 from llmrec.titles.models.model import ModelCard, build_tiny_mt5, load_model, save_model
 from llmrec.titles.settings import GenerateConfig
-from llmrec.titles.writer import run_generation
 from tests.titles.tiny_llm import write_tiny_llm
 from tests.training.kill import KilledError, kill_at
 

@@ -120,7 +120,7 @@ def test_layers_that_are_added_up_take_what_they_take_together(
 
 LIMITED = """
 import resource, sys
-import llmrec.cli, llmrec.titles.writer
+import llmrec.cli, llmrec.titles.generation
 used = next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("VmSize"))
 resource.setrlimit(resource.RLIMIT_AS, (used + (1500 << 20),) * 2)
 llmrec.cli.main(["generate", *sys.argv[1:]])
