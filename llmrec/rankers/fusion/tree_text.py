@@ -25,10 +25,12 @@ _END: Final = re.compile(
     rb"end of parameters\n\npandas_categorical:null\n"
 )
 _NUMBERS: Final = re.compile(rb"[0-9.e+ -]*")
+_INTEGERS: Final = re.compile(rb"(?:-?[0-9]{1,18}(?: -?[0-9]{1,18})*)?")
 _SPLITS: Final = ("split_feature", "split_gain", "threshold", "decision_type", "left_child", "right_child")
 _LEAVES: Final = ("leaf_value", "leaf_weight", "leaf_count")
 _INNER: Final = ("internal_value", "internal_weight", "internal_count")
 _KEYS: Final = ("num_leaves", "num_cat", *_SPLITS, *_LEAVES, *_INNER, "is_linear", "shrinkage")
+_NAMES: Final = tuple(f"{key}=".encode() for key in _KEYS)
 _WHOLE: Final = ("num_leaves", "num_cat", "split_feature", "decision_type", "left_child", "right_child", "is_linear")
 _MISSING: Final = (0, 2, 4, 6, 8, 10)  # where a missing number goes, of three kinds, and no split by category
 _DEEPEST: Final = 2_000  # LightGBM goes down a tree by calling itself
@@ -58,26 +60,33 @@ def check_model(text: bytes) -> None:
 def _lines(text: bytes, place: int) -> list[bytes]:
     """What a tree's lines hold, in the order of `_KEYS`."""
     lines = text.split(b"\n")
-    names = [f"{key}=".encode() for key in _KEYS]
     whole = lines[0] == b"Tree=%d" % place and not any(lines[len(_KEYS) + 1 :]) and len(lines) > len(_KEYS)
-    if not whole or not all(line.startswith(name) for line, name in zip(lines[1:], names, strict=False)):
+    if not whole or not all(map(bytes.startswith, lines[1:], _NAMES)):
         raise ValueError(f"trees: tree {place} does not have the lines of one")
-    return [line[len(name) :] for line, name in zip(lines[1:], names, strict=False)]
+    return [line[len(name) :] for line, name in zip(lines[1:], _NAMES, strict=False)]
 
 
 def _numbers(key: str, lines: Sequence[bytes]) -> tuple[Ints, Ints]:
     """Whole numbers of one line of each tree, one after the other, and how many numbers, of any kind, each has."""
-    together = b" ".join(lines)
+    together = b" ".join(filter(None, lines))
     if key == "threshold":
         together = together.replace(b"inf", b"0")  # what is there goes one way, what is missing the other
     blanks = any(line.strip(b" ") != line or b"  " in line for line in lines)
     if blanks or _NUMBERS.fullmatch(together) is None:
         raise ValueError(f"trees: {key} holds what is no number")
     lengths = np.array([line.count(b" ") + 1 if line else 0 for line in lines])
-    if key == "leaf_value" and _HUGE.search(together):
+    if key == "leaf_value" and _may_be_huge(together) and _HUGE.search(together):
         raise ValueError(f"trees: {key} holds a number that nothing was ever measured in")
-    # LightGBM itself says where another is malformed, and none of them leads anywhere
-    return np.fromiter(map(int, together.split() if key in _WHOLE else ()), np.int64), lengths
+    if key not in _WHOLE:  # LightGBM itself says where another is malformed, and none of them leads anywhere
+        return np.zeros(0, dtype=np.int64), lengths
+    if _INTEGERS.fullmatch(together) is None:
+        raise ValueError(f"trees: {key} holds what is no whole number")
+    return np.fromstring(together, dtype=np.int64, sep=" "), lengths
+
+
+def _may_be_huge(numbers: bytes) -> bool:
+    """Whether some numbers have an exponent above 0 or many digits: quicker to see than `_HUGE`."""
+    return numbers.count(b"e") > numbers.count(b"e-") or max(map(len, numbers.split()), default=0) >= 40
 
 
 def _check_trees(columns: dict[str, tuple[Ints, Ints]], num_features: int) -> None:

@@ -200,7 +200,9 @@ class SentenceEncoder(OnHub):
         longest = [f"{prefix}{text}"[: most * LONG] for text in heapq.nlargest(LONGEST, texts, key=len)]
         tokens = max((len(ids) for ids in self.model.tokenizer(longest)["input_ids"]), default=0)
         tokens = min(tokens, most)
-        numbers = 3 * settings.intermediate_size + 8 * settings.hidden_size + 3 * settings.num_attention_heads * tokens
+        numbers = 2 * settings.intermediate_size + 4 * settings.hidden_size  # as measured: bench.py work-memory
+        if getattr(settings, "_attn_implementation", "eager") == "eager":
+            numbers += 3 * settings.num_attention_heads * tokens
         return int(4 * tokens * numbers)
 
 
