@@ -3,19 +3,25 @@
 **Usage**
 
     make docs
+
+Tutorials run as notebooks, so that their pages show what they print. What ran is kept in $LLMREC_TUTORIALS
+(build/tutorials) until its text changes; LLMREC_TUTORIALS=off shows the pages without.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any, Final
 
 from docsite.links import OUTSIDE, pages_of_sources, rewritten
 from docsite.reference import REFERENCE
+from docsite.tutorials import kept, with_outputs
 from mkdocs.structure.files import File
 
 ROOT: Final = Path(__file__).resolve().parents[1]
+TUTORIALS: Final = os.environ.get("LLMREC_TUTORIALS", "build/tutorials")
 _TITLED: Final = re.compile(r"^(```+)(\w+) (\S+)$", re.MULTILINE)
 
 
@@ -27,7 +33,12 @@ def on_files(files: Any, config: Any) -> Any:
     texts |= {one.src_uri: (one.content_string, _source(one.src_uri)) for one in files.documentation_pages()}
     for text, source in texts.values():
         pages |= pages_of_sources(text, source, ROOT)
+    for page in (one.src_uri for one in files.documentation_pages() if one.src_uri.startswith("tutorials/")):
+        if TUTORIALS != "off":
+            pages[page] = with_outputs(kept(texts[page][0], ROOT / TUTORIALS))
     for page, text in pages.items():
+        if there := files.get_file_from_path(page):
+            files.remove(there)
         files.append(File.generated(config, page, content=text))
     return files
 

@@ -210,6 +210,11 @@ def test_a_users_script_is_checked_against_the_packages_types(tmp_path: Path) ->
     assert 'script.py:10: error: Argument "seed" to "fit" has incompatible type "str"' in wrong[0]
 
 
+def test_a_notebook_shows_the_difference_to_what_was_compared() -> None:
+    result = llmrec.evaluate([["a"], ["b"]], ["a", "b"], compare=[["b", "a"], ["b"]], samples=50)
+    assert "+0.2500 [+0.0000, +0.5000]" in result._repr_html_()
+
+
 def test_what_a_notebook_shows_is_escaped() -> None:
     ranker = llmrec.fit("popularity", [["<script>", "b"], ["<script>", "c"]])
     assert "<script>" not in ranker.rank([["b"]])._repr_html_()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jupytext
 import pytest
 
 import llmrec
@@ -22,15 +23,30 @@ ASKS = re.compile(  # what a browser fetches by itself; a link that somebody may
 )
 
 
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built as `make docs` builds it."""
+    """The site, built as `make docs` builds it: the tutorials run as notebooks, none of them kept from before."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(folder)]
-    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(folder / "site")]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "LLMREC_TUTORIALS": str(folder / "ran")}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    return folder
+    return folder / "site"
+
+
+@pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)
+def test_a_tutorial_shows_what_it_prints_and_where_to_go_on(site: Path, tutorial: Path) -> None:
+    text = tutorial.read_text(encoding="utf-8")
+    page = (site / "tutorials" / f"{tutorial.stem}.html").read_text(encoding="utf-8")
+    assert page.count('class="result"') >= 4
+    assert "Traceback" not in page
+    assert text.count("\n## Where next\n") == 1
+    notebook = jupytext.reads(text, fmt="md")  # as a reader opens it
+    assert notebook.metadata["kernelspec"]["name"] == "python3"
+    assert {"```" not in cell.source for cell in notebook.cells if cell.cell_type == "markdown"} == {True}
 
 
 def test_no_page_asks_another_host(site: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -51,7 +51,8 @@ def connected(
         threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         autoinstall_known_extensions=False,
     )
-    con.raw_sql("SET enable_progress_bar = false")  # after two seconds it goes to the standard output, and into pipes
+    with suppress(duckdb.InvalidInputException):  # in a notebook without ipywidgets there is no bar to switch off
+        con.raw_sql("SET enable_progress_bar = false")  # it goes to the standard output, and into pipes
     try:
         yield con
     except duckdb.OutOfMemoryException as error:

@@ -157,7 +157,14 @@ class Result:
         write_result(Path(path), self)
 
     def _repr_html_(self) -> str:
-        return str(self.to_pandas().round(4)._repr_html_())
+        table = self.to_pandas().round(4)
+        if self.comparison is not None:
+            gains = self.comparison.intervals
+            table[f"{self.comparison.metric}, difference [95 %]"] = [
+                f"{gain.difference:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]" if (gain := gains.get(row)) else ""
+                for row in table.index
+            ]
+        return str(table._repr_html_())
 
 
 def write_result(path: Path, result: Result) -> None:

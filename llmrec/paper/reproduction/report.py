@@ -64,7 +64,7 @@ def cells_of(outcomes: Sequence[TableOutcome]) -> list[dict[str, Any]]:
             "table": outcome.recipe.name,
             "row": row.row.name,
             "column": column,
-            "verdict": cell.verdict,
+            "verdict": cell.verdict.value,
             "reason": cell.reason or row.message,
             "paper": row.row.paper_value(column),
             **(asdict(row.measured.cells[column]) if row.measured and column in row.measured.cells else {}),

@@ -226,6 +226,8 @@ def test_without_data_every_cell_says_where_to_get_it(tmp_path: Path, capsys: py
     assert "targets_test_task1_phase2.parquet" in printed
     assert "llmrec data import FOLDER stores/m2" in printed
     assert "| CORE, mrr@100 UK | 0.1755 | – | – | no data | 1 |" in printed
+    assert call("table9", "--json") == 0
+    assert {cell["verdict"] for cell in json.loads(capsys.readouterr().out)["result"]} == {"no data"}
 
 
 def test_cells_that_a_folder_cannot_give_are_never_filled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
