@@ -6,6 +6,8 @@
 
     python scripts/bench.py import --size full
 
+    python scripts/bench.py events --millions 1 --millions 5
+
     python scripts/bench.py prompts --sessions 400000
 
     python scripts/bench.py generate --model runs/demo/model

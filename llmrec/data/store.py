@@ -52,7 +52,8 @@ class TableRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: Digest
 
 
-class TimeSplit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class TimeSplit:
     """How time cut a log of events into what is learnt from and what is tested; times are ISO 8601, in UTC.
 
     Attributes:

@@ -7,6 +7,7 @@ from bench.counting import counting
 from bench.data import import_, synth
 from bench.decoding import constrain, decode
 from bench.embeddings import embed
+from bench.events import events
 from bench.fusion import fusion
 from bench.generation import generate, prompts
 from bench.measure import RUNS, app
@@ -26,6 +27,7 @@ def all_() -> None:
     """Run every benchmark; `generate`, `decode` and `constrain` need the model that `make demo` leaves."""
     synth()
     import_()
+    events()
     prompts()
     generate()
     decode()
