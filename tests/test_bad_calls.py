@@ -191,7 +191,11 @@ def test_an_odd_argument_is_answered_or_refused_in_a_line(
         (lambda: llmrec.evaluate(SHOP, ["a"]), DataError, "predictions: give what rank() or write() gave, or a list"),
         (lambda: llmrec.evaluate(["a"], ["a"], by="locale"), ConfigError, "for one write ['locale']"),
         (lambda: llmrec.evaluate([["a"]], ["a"], samples=0), ConfigError, "samples must be at least 1; got 0"),
-        (lambda: llmrec.register_metric("a b", len), ConfigError, "metric 'a b': a name has letters, digits"),
+        (
+            lambda: llmrec.register_metric("a b", len),
+            ConfigError,
+            "metric 'a b': a function of ranks and k, with a name",
+        ),
     ],
 )
 def test_the_line_names_the_argument_and_the_way_out(call: Any, error: type[LlmrecError], line: str) -> None:

@@ -42,9 +42,9 @@ class Named(Generic[T]):
         Raises:
             ConfigError: another thing has that name, or it is none of this kind.
         """
+        checked = self._check(name, thing)
         if not _NAME.fullmatch(name):
             raise ConfigError(f"{self.kind} {shown(name)}: a name has letters, digits, '_', '-' and '.'; name it so")
-        checked = self._check(name, thing)
         there = self._registered.get(name, checked)
         if name in self._taken or not _is_again(there, checked):
             raise ConfigError(f"{_place(thing)}: there is a {self.kind} '{name}' already; name it otherwise")

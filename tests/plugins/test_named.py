@@ -110,7 +110,7 @@ class Offered:
             ImportError("no module x"),
             "ranker 'own' of package some-package cannot be loaded (ImportError: no mod",
         ),
-        ("own", dict, "package some-package: ranker 'own': a subclass of llmrec.Ranker is wanted; got <class 'dict'>"),
+        ("own", dict, "package some-package: ranker 'own': a subclass of llmrec.Ranker is wanted; got the class dict"),
         ("own", GlobalPopularity, "its class calls itself 'global_popularity'; give both one name"),
     ],
 )
@@ -182,7 +182,7 @@ def encoders_base() -> Any:
         (lambda: llmrec.register_encoder("own", dict), "encoder 'own': a class with encode_documents"),
         (lambda: llmrec.register_encoder("static", dict), "encoder 'static': a class with"),
         (lambda: llmrec.register_candidate_source("covisit", GlobalPopularity), "a candidate source 'covisit' already"),
-        (lambda: llmrec.register_candidate_source("own", 3), "candidate source 'own': a ranker's class"),  # type: ignore[arg-type]
+        (lambda: llmrec.register_candidate_source("own", 3), "make must be a function or a subclass of Ranker; got 3"),  # type: ignore[arg-type]
         (lambda: llmrec.register_ranker(dict), "ranker '': a subclass of llmrec.Ranker is wanted"),  # type: ignore[type-var]
     ],
 )
