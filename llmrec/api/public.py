@@ -78,7 +78,7 @@ def public(function: Callable[P, T]) -> Callable[P, T]:
 def _in_python_words(message: str) -> str:
     for command, call in _IN_PYTHON:
         message = command.sub(call, message)
-    return _COMMAND.sub(_argument, message)
+    return _COMMAND.sub(_argument, message.replace("--set ", ""))
 
 
 def _argument(flag: re.Match[str]) -> str:

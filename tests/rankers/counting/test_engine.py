@@ -107,7 +107,7 @@ def test_spark_with_a_java_that_does_not_start_is_one_line(
     monkeypatch.delenv("JAVA_HOME", raising=False)
     if at_home:
         monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    with pytest.raises(ConfigError, match=r"java does not start; .*use --engine duckdb") as caught:
+    with pytest.raises(ConfigError, match=r"java does not start; .*use engine duckdb") as caught:
         Covisit(CovisitSettings(engine="spark")).fit(training_sessions())
     assert "\n" not in str(caught.value)
     assert "broken" not in capfd.readouterr().err

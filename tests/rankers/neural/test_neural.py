@@ -91,7 +91,7 @@ def test_features_grow_with_the_catalogue(ranker: Any, settings: Any) -> None:
 
 @pytest.mark.parametrize("ranker", [Gru4RecF, SrGnnF, Mgs])
 def test_rankers_that_read_products_say_that_they_need_them(ranker: Any) -> None:
-    with pytest.raises(DataError, match="--products"):
+    with pytest.raises(DataError, match="with products"):
         ranker(ranker.settings_class(**TINY)).fit(training_sessions())
 
 

@@ -108,7 +108,7 @@ def test_a_softmax_that_does_not_fit_comes_in_chunks_or_is_refused_with_what_fit
     assert "the softmax is computed in chunks: in full it needs about 1 MiB" in capsys.readouterr().err
     for name, value in weights(whole).items():
         torch.testing.assert_close(value, weights(chunked)[name], rtol=1e-4, atol=1e-5)
-    with pytest.raises(ConfigError, match=r"; what fits: --set batch_size=4000$"):
+    with pytest.raises(ConfigError, match=r"; what fits: batch_size=4000$"):
         told_of(4_000, Gru4Rec(settings), monkeypatch)
 
 

@@ -287,9 +287,9 @@ def test_feature_models_read_the_folder(ranker: Any, tmp_path: Path) -> None:
 
 def test_what_cannot_be_is_one_line(tmp_path: Path) -> None:
     settings = Gru4RecSettings(**TINY, init="text")
-    with pytest.raises(DataError, match="reads titles of products; give their file with --products"):
+    with pytest.raises(DataError, match="reads titles of products; give their file with products"):
         Gru4Rec(settings).fit(training_sessions())
-    with pytest.raises(StoreError, match=r"nowhere: no embeddings here .* llmrec embed PRODUCTS --out nowhere"):
+    with pytest.raises(StoreError, match=r"nowhere: no embeddings here .*SimilarProducts\.build"):
         Gru4Rec(dataclasses.replace(settings, text="nowhere")).fit(training_sessions())
     table = products(24)
     folder = embed(table.filter(pa.compute.not_equal(table["id"], "B07")), tmp_path / "less")

@@ -146,7 +146,7 @@ def test_few_products_or_an_exact_search_need_no_faiss() -> None:
 
 
 def test_without_products_or_folder_it_says_what_to_give() -> None:
-    with pytest.raises(DataError, match="--products"):
+    with pytest.raises(DataError, match="give their file with products"):
         TextKnn(TextKnnSettings()).fit(training_sessions())
 
 
