@@ -196,7 +196,17 @@ def _is_whole(work: Path, settings: _Settings) -> bool:
         _ = load_saved_encoder(work / ENCODER) if (work / ENCODER).exists() else None
     except ModelError:
         return False
-    return begun.source_sha256 == sha256_of(source)
+    return begun.source_sha256 == sha256_of(source) and _holds_text(source, settings.num)
+
+
+def _holds_text(source: Path, num: int) -> bool:
+    """Whether the products of an unfinished run have their keys and titles, as text."""
+    try:
+        parts = parquet_file(source)
+        kinds = [parts.schema_arrow.field(name).type for name in COLUMNS]
+    except (DataError, KeyError):
+        return False
+    return parts.metadata.num_rows == num and all(pa.types.is_string(one) for one in kinds)
 
 
 def _settings(work: Path) -> _Settings:

@@ -19,6 +19,8 @@ import pytest
 
 from llmrec.cli import main
 from llmrec.errors import ConfigError, DataError, ModelError, StoreError
+from llmrec.files import sha256_of
+from llmrec.records import write_record
 from llmrec.text.encoders import embed as embed_job
 from llmrec.text.encoders.embed import EmbedJob, run_embed_job
 from llmrec.text.encoders.embeddings_folder import open_embeddings
@@ -123,6 +125,31 @@ def test_an_unfinished_run_that_was_damaged_is_not_gone_on_with(
     again = run_embed_job(EmbedJob(products=products, out=tmp_path / "out", dim=8))
     np.testing.assert_array_equal(again.vectors, whole.vectors)
     assert again.products == whole.products
+
+
+@pytest.mark.parametrize("change", ["lists", "no titles", "fewer"])
+def test_an_unfinished_run_of_other_products_is_not_gone_on_with_though_its_checksum_is_right(
+    products: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(embed_job, "_finish", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run_embed_job(EmbedJob(products=products, out=tmp_path / "out", dim=8))
+    work = tmp_path / ".out.partial"
+    source, begun = pq.read_table(work / "source.parquet"), json.loads((work / "settings.json").read_text())
+    place = source.column_names.index("title")
+    changed = {
+        "lists": source.set_column(place, "title", pa.array([[one] for one in source["title"].to_pylist()])),
+        "no titles": source.remove_column(place),
+        "fewer": source.slice(1),
+    }[change]
+    pq.write_table(changed, work / "source.parquet")
+    begun.pop("checksum")
+    write_record(work / "settings.json", begun | {"source_sha256": sha256_of(work / "source.parquet")})
+    assert run_embed_job(EmbedJob(products=products, out=tmp_path / "out", dim=8)).vectors.shape == (NUM, 8)
 
 
 def test_what_is_there_is_not_made_again_and_other_settings_are_said(
