@@ -30,6 +30,7 @@ from llmrec.output import atomic_folder
 from llmrec.processes import local_processes, local_rank
 from llmrec.records import Count, read_record, record_text
 from llmrec.titles.models.architectures import Architecture, build_hollow
+from llmrec.titles.models.generation_config import generation_of
 
 __all__ = [
     "BASE",
@@ -147,6 +148,7 @@ def _loaded(name: str, folder: Path, dtype: torch.dtype, four_bit: bool) -> tupl
         model = family.from_pretrained(
             source, dtype=dtype, trust_remote_code=False, use_safetensors=_has_safetensors(folder), **packed
         )
+        model.generation_config = generation_of(model)
     except ConfigError:
         raise
     except Exception as error:  # the libraries below raise a dozen kinds for a bad file

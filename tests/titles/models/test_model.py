@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -90,3 +93,33 @@ def test_weights_that_memory_cannot_hold_are_one_line(folder: Path, monkeypatch:
         load_model(str(folder))
     with pytest.raises(ConfigError, match=r"^the tiny model: holding its weights needs"):
         build_tiny_mt5(400, 32, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"decoder_start_token_id": "0"}, "Expected `int | null`, got `str`"),
+        ({"decoder_start_token_id": 1 << 70}, "names token"),
+        ({"decoder_start_token_id": [0, 0, 0]}, "array"),
+        ({"decoder_start_token_id": 0, "eos_token_id": 100_000}, "names token 100000"),
+        ({"decoder_start_token_id": 0, "no_repeat_ngram_size": {}}, "no_repeat_ngram_size"),
+    ],
+)
+def test_how_a_model_writes_is_read_as_data(folder: Path, tmp_path: Path, content: Any, words: str) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (copy / "generation_config.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ModelError, match=re.escape(words)):
+        load_model(str(copy))
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", '{"do_sample": true, "max_length": 3, "top_k": "x"}'])
+def test_what_says_nothing_of_the_start_leaves_it_to_the_config(
+    folder: Path, tmp_path: Path, content: str | None
+) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (copy / "generation_config.json").unlink()
+    if content is not None:
+        (copy / "generation_config.json").write_text(content, encoding="utf-8")
+    model, _ = load_model(str(copy))
+    assert model.generation_config.decoder_start_token_id == model.config.decoder_start_token_id == 0
+    assert not model.generation_config.do_sample
