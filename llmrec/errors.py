@@ -46,6 +46,9 @@ __all__ = [
 
 _LONGEST: Final = 80  # characters of a wrong value
 _WRITTEN: Final = ("builtins", "datetime", "pathlib", "decimal", "numpy")  # whose values are shown as they are
+_LONGEST_LINE: Final = 1_400
+_LONG: Final = 400  # characters that no name has but by design
+_LONG_WORD: Final = re.compile(rf"\S{{{_LONG},}}")
 HIDDEN: Final = "***"
 SHORTEST_SECRET: Final = 6  # to cut a shorter secret out of a text would tear words and hide nothing
 _NAME: Final = (  # of what holds a secret: `api_key`, `HF_TOKEN`, `--password`, but not `max_tokens` or `tokenizer`
@@ -77,6 +80,8 @@ _RUN: Final = re.compile(r"[A-Za-z0-9]{16,}")
 class LlmrecError(Exception):
     """What the user gave cannot be used; the message is one line that names the way out, and no secret.
 
+    A message repeats what files hold: of a word as long as a page, and of a page of words, both ends are told.
+
     Example:
         >>> import llmrec
         >>> try:
@@ -88,7 +93,8 @@ class LlmrecError(Exception):
     """
 
     def __init__(self, message: Any = "") -> None:
-        super().__init__(without_secrets(str(message)))
+        text = _LONG_WORD.sub(lambda word: _ends(word[0], _LONG // 2), without_secrets(str(message)))
+        super().__init__(_ends(text, _LONGEST_LINE))
 
 
 class ConfigError(LlmrecError):
@@ -113,6 +119,11 @@ class MissingExtraError(LlmrecError):
 
 class DiskError(LlmrecError):
     """An artefact could not be written."""
+
+
+def _ends(text: str, most: int) -> str:
+    """A text of at most ``most`` characters: its two ends where it has more."""
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[1 - most // 2 :]}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 import llmrec.errors as errors
 from llmrec.errors import (
+    DataError,
     LlmrecError,
     MissingExtraError,
     nearest,
@@ -96,3 +97,12 @@ def test_the_secrets_of_a_url_are_known_wherever_they_come_back() -> None:
     found = secrets_of(f"https://me:pass%2Dword@host/{KEY}/v1?name=hunter22")
     assert {"pass%2Dword", "pass-word", KEY, "hunter22"} <= set(found)
     assert without_secrets(f"not {KEY}, not pass-word", found) == "not ***, not ***"
+
+
+@pytest.mark.parametrize("value", ["x" * 5_000, "word " * 2_000, "語" * 900])
+def test_an_error_stays_short_whatever_the_file_holds(value: str) -> None:
+    text = str(DataError(f"runs/a.parquet, row 7: locale '{value}' is unknown; give another one"))
+    assert len(text) <= 1_400
+    assert text.startswith("runs/a.parquet, row 7: locale '")
+    assert text.endswith("is unknown; give another one")
+    assert str(DataError("x" * 300)) == "x" * 300
