@@ -15,10 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pytest
 import yaml
+
+from llmrec.hub.pull import shared_model
 
 TOKEN = "hf_thetokenofthestandin"
 LARGE = (".safetensors", ".parquet", ".npy")  # uploaded by LFS
@@ -61,6 +65,18 @@ class Hub:
         made = self.repos[shelf, name] = Repository(**settings)
         made.commit(files)
         return made
+
+
+def meet(hub: Hub, patch: pytest.MonkeyPatch, cache: Path) -> None:
+    """Make the stand-in the hub of this process, with a token and an empty cache."""
+    shared_model.cache_clear()
+    template = "/{repo_id}/resolve/{revision}/{filename}"
+    patch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+    patch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", f"{hub.url}{template}")
+    patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    patch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    patch.setenv("HF_TOKEN", TOKEN)
 
 
 @contextmanager

@@ -22,7 +22,6 @@ import llmrec
 from llmrec.cli import main
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, LlmrecError, ModelError
-from llmrec.hub.pull import shared_model
 from llmrec.rankers.sessions import Sessions
 from llmrec.selection.selector import Selector
 from llmrec.selection.table import TitleTable
@@ -30,7 +29,7 @@ from llmrec.text.encoders.tfidf import TfidfEncoder
 from llmrec.text.prompts import load_prompt
 from llmrec.titles.models.model import ModelCard, build_tiny_mt5, save_model
 from llmrec.titles.models.tokenizer import build_tokenizer
-from tests.hub.stand_in import TOKEN, Hub, serving
+from tests.hub.stand_in import TOKEN, Hub, meet, serving
 from tests.selection import shop
 
 WORDS = [f"{title} {number}" for titles in TITLES.values() for title in titles for number in (1, 2)]
@@ -47,14 +46,7 @@ def hub(served: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     """The stand-in as the hub of this process, with a token and an empty cache."""
     served.repos.clear()
     served.asked.clear()
-    shared_model.cache_clear()
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", served.url)
-    template = "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", f"{served.url}{template}")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub-cache"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    meet(served, monkeypatch, tmp_path / "hub-cache")
     return served
 
 
