@@ -49,7 +49,7 @@ QUICKER = (  # what is added so that it takes seconds
     (r"rank (gru4rec|srgnn)\b.*--train", "--set max_epochs=1 --set embedding_size=8"),
     (r"(rank|tune) fusion.*--train", "--set rounds=5 --set scorers=[] --set folds=2 --set boosters=1"),
     (r"tune ", "--set max_epochs=1 --trials 2"),
-    (r"embed train", "--set max_epochs=1"),
+    (r"embed train", "--set max_epochs=1 --set max_steps=2"),
     (r"embed \S+products\S* --out", "--dim 32"),
     (r"select (?!.*--load)", "--set rounds=5 --set choice_rounds=5 --set folds=2"),
     (r"generate (?!.*--model)", "--max-steps 1 --log-to none"),
