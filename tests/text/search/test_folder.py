@@ -116,7 +116,7 @@ def test_an_index_of_something_else_is_refused_with_the_command(
     folder: Path, part: str, key: str, message: str
 ) -> None:
     rewrite(folder / "manifest.json", {part: {key: "e" * 64}})
-    with pytest.raises(StoreError, match=f"made with {message}.*llmrec index .*llmrec embed PRODUCTS --out"):
+    with pytest.raises(StoreError, match=rf"made with {message}.*llmrec index .*SimilarProducts\.build"):
         SimilarProducts.load(folder)
 
 
