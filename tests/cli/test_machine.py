@@ -109,7 +109,8 @@ def test_a_bug_keeps_its_traceback_but_tells_no_secret() -> None:
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
 def test_an_ended_process_leaves_no_temporaries(number: signal.Signals, status: int, tmp_path: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path\n"
+        "import signal, sys, time; from pathlib import Path\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup\n"
         "from llmrec.cli import _guarded\n"
         "from llmrec.output import atomic_file\n"
         "def work():\n"
