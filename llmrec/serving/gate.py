@@ -16,7 +16,7 @@ import msgspec
 from llmrec.errors import ConfigError
 from llmrec.serving.messages import Problem, ProblemAnswer
 
-__all__ = ["Gate", "problem", "read_keys"]
+__all__ = ["Gate", "problem", "read_keys", "refuse_open"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -49,6 +49,16 @@ def read_keys(file: Path) -> dict[str, str]:
     if not keys:
         raise ConfigError(f"{file}: holds no key; write 'name key' a line")
     return keys
+
+
+def refuse_open(host: str, keys: Mapping[str, str] | None) -> None:
+    """Refuse to be open to a network without keys.
+
+    Raises:
+        ConfigError: ``host`` is no loopback address and there are no keys.
+    """
+    if host not in ("127.0.0.1", "localhost", "::1") and not keys:
+        raise ConfigError(f"--host {host} lets others in; give --keys FILE, or --host 127.0.0.1")
 
 
 def problem(code: str, message: str, field: str = "", request_id: str = "") -> bytes:

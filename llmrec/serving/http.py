@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from llmrec import __version__
-from llmrec.errors import ConfigError, LlmrecError, require
+from llmrec.errors import LlmrecError, require
 from llmrec.serving import messages
 from llmrec.serving.batching import Full
 from llmrec.serving.gate import Gate, problem
@@ -241,13 +241,3 @@ def _openapi(app: Any) -> dict[str, Any]:
         app.openapi_schema = told
     found: dict[str, Any] = app.openapi_schema
     return found
-
-
-def refuse_open(host: str, keys: Mapping[str, str] | None) -> None:
-    """Refuse to be open to a network without keys.
-
-    Raises:
-        ConfigError: ``host`` is no loopback address and there are no keys.
-    """
-    if host not in ("127.0.0.1", "localhost", "::1") and not keys:
-        raise ConfigError(f"--host {host} lets others in; give --keys FILE, or --host 127.0.0.1")

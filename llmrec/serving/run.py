@@ -18,11 +18,11 @@ import msgspec
 from llmrec.console import notice
 from llmrec.errors import ModelError, require
 from llmrec.rankers.sessions import read_session_files
-from llmrec.serving.gate import read_keys
-from llmrec.serving.held import Held, Limits
-from llmrec.serving.http import create_app, refuse_open
-from llmrec.serving.loaded import Places
+from llmrec.serving.gate import read_keys, refuse_open
 from llmrec.settings import option
+
+if TYPE_CHECKING:
+    from llmrec.serving.held import Held
 
 __all__ = ["ServeJob", "serve"]
 
@@ -73,6 +73,10 @@ def serve(job: ServeJob) -> None:
         MissingExtraError: the packages of the ``serve`` extra are not installed.
     """
     uvicorn = require("uvicorn", "serve")
+    from llmrec.serving.held import Held, Limits  # rankers, which --help has no use for
+    from llmrec.serving.http import create_app
+    from llmrec.serving.loaded import Places
+
     keys = None if job.keys is None else read_keys(job.keys)
     refuse_open(job.host, keys)
     places = Places(ranker=job.ranker, titles=job.titles, index=job.index, products=job.products)
