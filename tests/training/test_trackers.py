@@ -120,7 +120,7 @@ def test_a_tracker_gets_settings_and_curves_and_always_its_end(monkeypatch: pyte
 def test_a_tracker_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accelerate.tracking.WandBTracker", Failing)
     monkeypatch.setattr(trackers, "_is_installed", lambda name: True)
-    with pytest.raises(ConfigError, match="--log-to wandb: it did not start: no API key configured"):
+    with pytest.raises(ConfigError, match="log_to wandb: it did not start: no API key configured"):
         fitted("wandb")
 
 
