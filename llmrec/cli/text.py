@@ -88,13 +88,18 @@ def similar(job: SimilarJob) -> list[Hit]:
         raise ConfigError("give one of a title, --product ID and --session 'ID ID ID'")
     products = SimilarProducts.load(job.folder)
     if job.title is not None:
-        hits = products.search([job.title], job.k, job.locale)[0]
+        hits = products.search([_as_typed(job.title)], job.k, job.locale)[0]
     elif job.product is not None:
         hits = products.by_product([job.product], job.k, job.locale)[0]
     else:
         hits = products.by_session((job.session or "").split(), job.k, job.locale, job.recency)
     out_console.print(_table(hits))
     return hits
+
+
+def _as_typed(text: str) -> str:
+    """A text of the command line as it was typed, where the machine's encoding took its bytes for half characters."""
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _table(hits: Sequence[Any]) -> Any:

@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import TITLES
 
 import llmrec
 from llmrec.cli import main
@@ -29,6 +28,7 @@ from llmrec.text.encoders.tfidf import TfidfEncoder
 from llmrec.text.prompts import load_prompt
 from llmrec.titles.models.model import ModelCard, build_tiny_mt5, save_model
 from llmrec.titles.models.tokenizer import build_tokenizer
+from tests.conftest import TITLES
 from tests.hub.stand_in import TOKEN, Hub, meet, serving
 from tests.selection import shop
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TITLES
 
 from llmrec.cli import status_of
 from llmrec.data.store import Store
@@ -25,6 +24,7 @@ from llmrec.titles.models.tokenizer import build_tokenizer
 from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.training.losses import title_loss
+from tests.conftest import TITLES
 from tests.places import ROOT
 
 pytest.importorskip("ctranslate2")

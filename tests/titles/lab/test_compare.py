@@ -18,7 +18,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import TITLES
 
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, DataError, DiskError, LlmrecError, ModelError, StoreError
@@ -32,6 +31,7 @@ from llmrec.titles.lab.scores import CellScore
 from llmrec.titles.lab.settings import CompareSettings, check_server
 from llmrec.titles.models.model import ModelCard, build_tiny_mt5, save_model
 from llmrec.titles.models.tokenizer import build_tokenizer
+from tests.conftest import TITLES
 from tests.titles.lab.chat_faults import ChatFaults, echo_header, last_title, serving, status
 from tests.titles.lab.tiny_chat import build_tiny_chat, transformers_serve
 

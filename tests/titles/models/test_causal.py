@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TITLES
 from torch.nn import functional
 
 from llmrec.errors import ConfigError, ModelError
@@ -15,6 +14,7 @@ from llmrec.titles.models.model import ModelCard, check_length, checkpoint_activ
 from llmrec.titles.prompting.affixes import build_affixes
 from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
 from llmrec.titles.training.losses import causal_title_loss
+from tests.conftest import TITLES
 from tests.titles.tiny_llm import bpe_tokenizer, write_tiny_llm
 
 TEXTS = [title for locale in TITLES.values() for title in locale]

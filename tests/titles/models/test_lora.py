@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from conftest import TITLES
 from safetensors.torch import load_file
 
 from llmrec.data.store import Store
@@ -22,6 +21,7 @@ from llmrec.titles.generation import run_generation
 from llmrec.titles.models.lora import add_adapters, merge_adapter, open_model, weight_settings
 from llmrec.titles.models.model import ModelCard, build_tiny_mt5, load_model, save_model
 from llmrec.titles.settings import GenerateConfig
+from tests.conftest import TITLES
 from tests.titles.tiny_llm import write_tiny_llm
 from tests.training.kill import KilledError, kill_at
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TITLES
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, MT5Config, MT5ForConditionalGeneration
@@ -29,6 +28,7 @@ from llmrec.titles.models.trim import catalogue_texts, restore, trim
 from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.training.losses import title_loss
+from tests.conftest import TITLES
 from tests.titles.hub_mt5 import make_hub_mt5
 
 # ibis 12 still calls what DuckDB 2 renamed

@@ -9,7 +9,6 @@ from typing import Any
 
 import datasets
 import pytest
-from conftest import TITLES
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
@@ -25,6 +24,7 @@ from llmrec.titles.prompting.prompt_sessions import build_prompt_sessions
 from llmrec.titles.prompting.prompt_tokens import encode_prompts
 from llmrec.titles.prompting.recent_products import render_session
 from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
+from tests.conftest import TITLES
 
 PLAIN = load_prompt("plain_v1")
 ATTRIBUTES = load_prompt("attributes_v1")

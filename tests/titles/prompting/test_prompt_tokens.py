@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from conftest import TITLES
 from transformers import PreTrainedTokenizerFast
 
 from llmrec.errors import ConfigError
@@ -9,6 +8,7 @@ from llmrec.text.prompts import load_prompt
 from llmrec.titles.models.tokenizer import build_tokenizer
 from llmrec.titles.prompting.prompt_tokens import encode_prompts, encode_titles
 from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
+from tests.conftest import TITLES
 
 PLAIN = load_prompt("plain_v1")
 LONG = "Kettle 1.7 L Desk Lamp, LED Garden Hose 15 m"

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import TITLES
 from safetensors.torch import load_file
 
 from llmrec.data.store import Store
+from tests.conftest import TITLES
 from tests.places import ROOT
 from tests.titles.tiny_llm import write_tiny_llm
 

@@ -18,7 +18,6 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from conftest import TITLES
 from datasets import Dataset
 from safetensors.torch import load_file
 
@@ -34,6 +33,7 @@ from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.training.fitting import micro_batches
 from llmrec.titles.training.losses import title_loss
 from llmrec.titles.training.train import train
+from tests.conftest import TITLES
 from tests.places import ROOT
 from tests.titles.hub_mt5 import make_hub_mt5
 
