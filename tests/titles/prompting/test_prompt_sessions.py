@@ -231,7 +231,7 @@ def test_export_is_read_by_load_dataset_and_says_what_it_is(tiny_store: Store, t
         tiny_store.fingerprint,
         "- ja",
         "n<1K",
-        "`development`: 35",
+        "- development: 35 sessions",
     ):
         assert part in card
     with pytest.raises(ConfigError, match="holds no exported prompt sessions"):
