@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -63,7 +63,7 @@ class Held:
     _busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
-        self.metrics = Metrics(lambda: len(self.recommending) + len(self.writing))
+        self.metrics = Metrics(lambda: len(self.recommending) + len(self.writing) + len(self.working))
         self.recommending: Batcher[Recommend, RecommendAnswer] = Batcher(
             lambda asked: self._service.recommend(asked),
             self.limits.batch,
@@ -75,6 +75,9 @@ class Held:
             self.limits.title_batch,
             self.limits.queue,
             self.metrics.batched("title"),
+        )
+        self.working: Batcher[Callable[[], Any], Any] = Batcher(
+            lambda asked: [work() for work in asked], 1, self.limits.queue, self.metrics.batched("other")
         )
         self._seen = self._stamp()
 
@@ -120,6 +123,11 @@ class Held:
             self.trouble = str(error) or type(error).__name__
         finally:
             self.settled.set()
+
+    def close(self) -> None:
+        """Let the threads go."""
+        for one in (self.recommending, self.writing, self.working):
+            one.close()
 
     async def watch(self) -> None:
         """Load anew whenever a folder's `current` leads elsewhere, for ever."""

@@ -116,10 +116,11 @@ class Explain(_Request):
 
 
 class Warned(_Answer):
-    """What was not as asked, and did no harm."""
+    """What was not as asked, and did no harm: how many items it is of, and the first of them."""
 
     code: Literal["unknown_items", "fallback", "no_titles"]
     message: str
+    count: int = 0
     items: list[str] = []
 
 

@@ -373,7 +373,9 @@ def _warnings(unknown: Sequence[str], fallback: bool, locale: str) -> list[Warne
     if unknown:
         few = list(dict.fromkeys(unknown))[:_SHOWN_UNKNOWN]
         count = f"{len(unknown):,} item" + ("s are" if len(unknown) > 1 else " is")
-        warnings.append(Warned(code="unknown_items", message=f"{count} not known and passed over", items=few))
+        warnings.append(
+            Warned(code="unknown_items", message=f"{count} not known and passed over", count=len(unknown), items=few)
+        )
     if fallback:
         message = f"no item of the session is known; these are the most frequent products of {locale}"
         warnings.append(Warned(code="fallback", message=message))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,45 @@ def test_unknown_items_are_a_warning_and_none_but_unknown_ones_a_fallback(client
     assert none["items"]
     blanks = client.ask("/v1/recommend", {"items": [" I00 "], "locale": "US"}).json
     assert blanks["warnings"] == []
+
+
+def test_all_unknown_items_are_counted_and_the_first_ten_named(client: Client) -> None:
+    def counted() -> float:
+        lines = client.ask("/metrics").body.decode().splitlines()
+        return float(next(line for line in lines if line.startswith("llmrec_unknown_items_total")).split()[1])
+
+    before = counted()
+    asked = {"items": [f"nobody{place}" for place in range(15)] * 2, "locale": "US"}
+    warning = client.ask("/v1/recommend", asked).json["warnings"][0]
+    assert (warning["count"], len(warning["items"])) == (30, 10)
+    client.ask("/v1/recommend:batch", {"sessions": [asked]})
+    assert counted() == before + 60
+
+
+def test_more_than_may_wait_are_told_when_to_come_again(
+    shop: Shop, serve: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve(shop.places, Limits(queue=1))
+    service, go, begun = client.held.service, threading.Event(), threading.Event()
+    assert service is not None
+    similar = service.similar
+
+    def slow(asked: Any) -> Any:
+        begun.set()
+        go.wait(20)
+        return similar(asked)
+
+    monkeypatch.setattr(service, "similar", slow)
+    with ThreadPoolExecutor(2) as asking:
+        first = asking.submit(client.ask, "/v1/similar", {"title": "Bolt"})
+        assert begun.wait(20)
+        second = asking.submit(client.ask, "/v1/similar", {"title": "Bolt"})
+        until(lambda: len(client.held.working) == 1)
+        third = client.ask("/v1/rerank", {"query": "Bolt", "documents": ["Bolt"]})
+        assert (third.status, third.headers["retry-after"], third.json["error"]["code"]) == (429, "1", "busy")
+        assert client.ask("/v1/recommend", {"items": [], "locale": "US"}).status == 200  # another queue
+        go.set()
+        assert (first.result().status, second.result().status) == (200, 200)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,148 @@
+"""What each route of the service asks of it, and the answers that stand for what went wrong."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from llmrec.errors import LlmrecError
+from llmrec.serving import messages
+from llmrec.serving.batching import Full
+from llmrec.serving.held import Held
+from llmrec.serving.messages import Batch, BatchAnswer, Explain, ModelsAnswer, Recommend, Rerank, Similar, Title
+from llmrec.serving.service import RequestError, Service
+
+__all__ = ["Post", "Refused", "Routes", "decoded", "refusal_of"]
+
+RETRY_S: Final = "1"
+_LOG: Final = logging.getLogger("llmrec.serve")
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not a fault
+    """What is answered in the place of what was asked for.
+
+    Attributes:
+        status: Of HTTP.
+        code: Names the kind of problem.
+        message: Says what is wrong, and the way out.
+        field: Part of the request that is wrong.
+        headers: Further headers, with ``_`` for ``-``.
+    """
+
+    def __init__(self, status: int, code: str, message: str, field: str = "", **headers: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.field, self.headers = status, code, message, field, headers
+
+
+class Post(NamedTuple):
+    """A route that is posted to: its path, what it reads, what it writes, and what answers."""
+
+    path: str
+    asked: type[Any]
+    answered: type[Any]
+    work: Callable[[Any], Awaitable[Any]]
+
+
+class Routes:
+    """The routes of a service that is held; every one of them waits its turn, and no queue is without an end."""
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
+        self.posts = (
+            Post("/v1/recommend", Recommend, messages.RecommendAnswer, self.recommend),
+            Post("/v1/recommend:batch", Batch, BatchAnswer, self.recommend_batch),
+            Post("/v1/title", Title, messages.TitleAnswer, self.title),
+            Post("/v1/similar", Similar, messages.SimilarAnswer, self.similar),
+            Post("/v1/rerank", Rerank, messages.RerankAnswer, self.rerank),
+            Post("/v1/explain", Explain, messages.ExplainAnswer, self.explain),
+        )
+
+    async def recommend(self, asked: Recommend) -> Any:
+        """The next products of a session."""
+        self._service()
+        given = await self._held.recommending.ask(asked)
+        self._held.metrics.looked_up(len(asked.items), _unknown(given))
+        return given
+
+    async def recommend_batch(self, asked: Batch) -> BatchAnswer:
+        """The next products of some sessions; a wrong one spoils them all."""
+        answers = await self._held.working.ask(partial(self._service().recommend, asked.sessions))
+        results: list[messages.RecommendAnswer] = []
+        for place, (session, one) in enumerate(zip(asked.sessions, answers, strict=True)):
+            if isinstance(one, RequestError):
+                raise RequestError(f"sessions[{place}]: {one}", f"sessions[{place}].{one.field}")
+            self._held.metrics.looked_up(len(session.items), _unknown(one))
+            results.append(one)
+        return BatchAnswer(results=results)
+
+    async def title(self, asked: Title) -> Any:
+        """The title of a session's next product."""
+        self._service()
+        return await self._held.writing.ask(asked)
+
+    async def similar(self, asked: Similar) -> Any:
+        """Products like a title, a product or a session."""
+        return await self._held.working.ask(partial(self._service().similar, asked))
+
+    async def rerank(self, asked: Rerank) -> Any:
+        """Documents in the order of how near they are to a text."""
+        return await self._held.working.ask(partial(self._service().rerank, asked))
+
+    async def explain(self, asked: Explain) -> Any:
+        """Why a product is, or is not, in a session's list."""
+        return await self._held.working.ask(partial(self._service().explain, asked))
+
+    def ready(self) -> dict[str, Any]:
+        """Whether a service is in use, and why the newest models are not."""
+        trouble = {"trouble": self._held.trouble} if self._held.trouble else {}
+        return {"ready": self._held.service is not None, **trouble}
+
+    def models(self) -> ModelsAnswer:
+        """What is served."""
+        return ModelsAnswer(data=[] if self._held.service is None else self._held.service.models())
+
+    def _service(self) -> Service:
+        """The service in use.
+
+        Raises:
+            Refused: none is, yet.
+        """
+        if self._held.service is None:
+            raise Refused(503, "loading", self._held.trouble or "the models are being loaded", retry_after=RETRY_S)
+        return self._held.service
+
+
+def decoded(decoder: Any, body: bytes) -> Any:
+    """A request of its bytes.
+
+    Raises:
+        Refused: it is no JSON, or not of the form.
+    """
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at ")
+        raise Refused(422, "wrong", message, place.strip("`").removeprefix("$").removeprefix(".")) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused(422, "no_json", f"the body is no JSON of this form: {str(error)[:200]}") from error
+
+
+def refusal_of(error: Exception, request_id: str) -> Refused:
+    """What is answered where a route failed; a fault of ours goes to the log."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, Full):
+        return Refused(429, "busy", "too many requests wait; try again in a second", retry_after=RETRY_S)
+    if isinstance(error, LlmrecError):
+        return Refused(422, "wrong", str(error), getattr(error, "field", ""))
+    _LOG.error("request %s failed", request_id, exc_info=error)
+    return Refused(500, "fault", "this is a fault of the service; the log has more")
+
+
+def _unknown(given: messages.RecommendAnswer) -> int:
+    """Items of a session that the ranker does not know."""
+    return sum(one.count for one in given.warnings)
