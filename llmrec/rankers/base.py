@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
@@ -15,50 +14,28 @@ from numpy.typing import NDArray
 
 from llmrec.api.public import public
 from llmrec.arrays import Floats, Ints
-from llmrec.artefact import Kind, Stamp
 from llmrec.console import notice_once, track
 from llmrec.errors import ConfigError, DataError, ModelError
 from llmrec.hub.methods import OnHub
 from llmrec.ragged import list_array, offsets_of
 from llmrec.rankers.catalogue import Catalogue, catalogue_and_codes
+from llmrec.rankers.ranker_record import FORMER, RANKER, RankerRecord
 from llmrec.rankers.rankings import Rankings
 from llmrec.rankers.session_data import SessionData, training_sessions
 from llmrec.rankers.session_data import sessions as sessions_of
 from llmrec.rankers.sessions import CodedSessions, TrainingSessions
-from llmrec.rankers.settings import Seen
-from llmrec.records import Digest
+from llmrec.rankers.settings import NoSettings, Seen
 from llmrec.settings import resolve
 from llmrec.vocabulary import UNKNOWN
 from llmrec.within import fill_up, is_among, top_k_candidates
 
-__all__ = ["FORMER", "RANKER", "NoSettings", "Ranker", "RankerRecord", "Seen", "current_name"]
+__all__ = ["NoSettings", "Ranker", "Seen"]
 
 SettingsT = TypeVar("SettingsT")
 
 
-class RankerRecord(Stamp, frozen=True, kw_only=True):
-    """What ``ranker.json`` holds: the ranker's name, its settings, and the names of the locales that it knows."""
-
-    ranker: str
-    settings: dict[str, Any]
-    locales: tuple[str, ...]
-    arrays_sha256: Digest
-
-
-RANKER: Final = Kind(
-    what="ranker",
-    holds=RankerRecord,
-    make="make one: llmrec rank RANKER ... --save {folder}",
-    again="fit it again with --save",
-)
-FORMER: Final = {"title_vectors": "text_knn"}  # rankers by the name they had
 CHUNK: Final = 1024  # sessions ranked at once, so that memory does not grow with their number
 _OWN: Final = frozenset({"settings", "learnt", "catalogue", "watch"})  # what is on a ranker beside what it learnt
-
-
-@dataclass(frozen=True)
-class NoSettings:
-    """Settings of a ranker that has none."""
 
 
 class Ranker(OnHub, ABC, Generic[SettingsT]):
@@ -277,13 +254,7 @@ class Ranker(OnHub, ABC, Generic[SettingsT]):
     def rank_sessions(
         self, sessions: Sequence[Sequence[str]], locales: Sequence[str], k: int = 100, seen: Seen = "drop"
     ) -> list[tuple[list[str], list[float]]]:
-        """Rank items for a few sessions at once, as `rank` does, without progress; made for serving.
-
-        Args:
-            sessions: ``S`` lists of ids, oldest first.
-            locales: The locale of each.
-            k: As `rank`.
-            seen: As `rank`.
+        """Rank items for ``S`` lists of ids and the locale of each, as `rank` does; made for serving: without progress.
 
         Returns:
             For each session at most ``k`` ids, best first, and their scores.
@@ -293,18 +264,12 @@ class Ranker(OnHub, ABC, Generic[SettingsT]):
         """
         _check(k)
         catalogue = self.catalogue
-        known = {name: place for place, name in enumerate(catalogue.locales)}
-        places = np.array([known.get(locale, len(known)) for locale in locales], dtype=np.int64)
-        codes = catalogue.vocabulary.encode_list([item for items in sessions for item in items])
-        offsets = offsets_of(np.array([len(items) for items in sessions], dtype=np.int64))
-        coded = CodedSessions(offsets, codes, places)
+        coded = catalogue.encode_lists(sessions, locales)
         ranked, scores = self._rank_filled(coded, min(k, len(catalogue.vocabulary)), seen)
-        lengths = (ranked != UNKNOWN).sum(axis=1).tolist()
-        lists = []
-        for row, length in enumerate(lengths):
-            ids = catalogue.vocabulary.decode(ranked[row, :length]).to_pylist()
-            lists.append((ids, scores[row, :length].tolist()))
-        return lists
+        return [
+            (catalogue.vocabulary.decode(codes[:length]).to_pylist(), values[:length].tolist())
+            for codes, values, length in zip(ranked, scores, (ranked != UNKNOWN).sum(axis=1).tolist(), strict=True)
+        ]
 
     def _rank_filled(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
         """Codes and scores ``(S, k)`` as `_rank_coded`, with short lists filled up."""
@@ -429,14 +394,6 @@ class Ranker(OnHub, ABC, Generic[SettingsT]):
                 if name in _OWN or hasattr(type(self), name):
                     raise ValueError(f"{name} is no array that a ranker learns")
                 setattr(self, name, array)
-
-
-def current_name(name: str) -> str:
-    """Name of a ranker, told where ``name`` is one that it had."""
-    if name not in FORMER:
-        return name
-    notice_once(f"the ranker '{name}' is now called '{FORMER[name]}'")
-    return FORMER[name]
 
 
 def _check(k: int) -> None:

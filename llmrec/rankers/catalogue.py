@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -46,6 +46,15 @@ class Catalogue:
             offsets_of(list_lengths(sessions.prev_items)),
             self.vocabulary.encode(sessions.prev_items.flatten()),
             self.encode_locales(sessions.locales),
+        )
+
+    def encode_lists(self, sessions: Sequence[Sequence[str]], locales: Sequence[str]) -> CodedSessions:
+        """A few sessions, lists of ids with the locale of each, as codes of this catalogue: no Arrow between."""
+        known = {name: place for place, name in enumerate(self.locales)}
+        return CodedSessions(
+            offsets_of(np.array([len(items) for items in sessions], dtype=np.int64)),
+            self.vocabulary.encode_list([item for items in sessions for item in items]),
+            np.array([known.get(name, len(known)) for name in locales], dtype=np.int64),
         )
 
     def encode_training(self, training: TrainingSessions) -> CodedSessions:

@@ -15,7 +15,8 @@ from llmrec.artefact import Kind, Stamp
 from llmrec.console import notice
 from llmrec.errors import ModelError
 from llmrec.hub.methods import OnHub
-from llmrec.rankers.base import Ranker, Seen, current_name
+from llmrec.rankers.base import Ranker, Seen
+from llmrec.rankers.ranker_record import current_name
 from llmrec.rankers.rankings import Rankings
 from llmrec.rankers.registry import load_ranker
 from llmrec.rankers.session_data import SessionData

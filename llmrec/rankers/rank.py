@@ -21,9 +21,9 @@ from llmrec.hub.pull import local_folder, stamp_of
 from llmrec.output import check
 from llmrec.processes import is_first_process
 from llmrec.rankers.atomic import export_atomic
-from llmrec.rankers.base import RANKER
 from llmrec.rankers.fitting import AnyRanker, Learning, fitted, learning, product_table
 from llmrec.rankers.per_locale import PerLocale
+from llmrec.rankers.ranker_record import RANKER
 from llmrec.rankers.recipes import ranker_settings
 from llmrec.rankers.registry import ranker_class
 from llmrec.rankers.sessions import Sessions, read_session_files, read_training_files

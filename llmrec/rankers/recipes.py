@@ -8,7 +8,8 @@ from typing import Any
 
 from llmrec.errors import ConfigError, shown
 from llmrec.files import parse_yaml
-from llmrec.rankers.base import Ranker, current_name
+from llmrec.rankers.base import Ranker
+from llmrec.rankers.ranker_record import current_name
 from llmrec.rankers.registry import ranker_class
 from llmrec.settings import load_recipe, recipe_names, resolve
 

@@ -10,7 +10,8 @@ from typing import Any, Final, TypeVar
 from llmrec.api.public import public
 from llmrec.errors import ConfigError, ModelError, nearest, needing, shown
 from llmrec.plugins.named import Named
-from llmrec.rankers.base import FORMER, RANKER, Ranker, current_name
+from llmrec.rankers.base import Ranker
+from llmrec.rankers.ranker_record import FORMER, RANKER, current_name
 from llmrec.settings import recipe_names
 
 __all__ = [

@@ -9,9 +9,14 @@ from typing import Any, ClassVar, Literal
 
 from llmrec.settings import option
 
-__all__ = ["RankJob", "Seen"]
+__all__ = ["NoSettings", "RankJob", "Seen"]
 
 Seen = Literal["drop", "keep"]
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """Settings of a ranker that has none."""
 
 
 @dataclass(frozen=True, kw_only=True)

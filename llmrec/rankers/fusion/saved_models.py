@@ -11,9 +11,10 @@ import msgspec
 from llmrec.artefact import ARRAYS
 from llmrec.errors import ModelError
 from llmrec.files import sha256_of
-from llmrec.rankers.base import RANKER, Ranker
+from llmrec.rankers.base import Ranker
 from llmrec.rankers.catalogue import Catalogue
 from llmrec.rankers.fusion.scorers import PairScorer
+from llmrec.rankers.ranker_record import RANKER
 from llmrec.rankers.registry import load_ranker
 from llmrec.records import Digest, read_record, record_text
 

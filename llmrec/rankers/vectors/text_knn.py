@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from llmrec.arrays import Floats, Ints, checked
 from llmrec.errors import ConfigError
-from llmrec.rankers.base import Ranker, RankerRecord, Seen
+from llmrec.rankers.base import Ranker, Seen
+from llmrec.rankers.ranker_record import RankerRecord
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.vectors.item_text import text_features, with_cold_items
 from llmrec.settings import Decides, option

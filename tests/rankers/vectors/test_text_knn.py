@@ -15,7 +15,7 @@ import pytest
 
 from llmrec.errors import DataError, ModelError
 from llmrec.rankers import Sessions, TrainingSessions, load_ranker
-from llmrec.rankers.base import RANKER
+from llmrec.rankers.ranker_record import RANKER
 from llmrec.rankers.recipes import ranker_settings
 from llmrec.rankers.vectors.text_knn import TextKnn, TextKnnSettings
 from llmrec.testing.ranker_contract import RankerContract, products, training_sessions
