@@ -20,7 +20,7 @@ from llmrec.processes import check_environment
 __all__ = ["on_this_machine"]
 
 _PIPE_CLOSED: Final = 128 + signal.SIGPIPE
-_ENDED_BY: Final = (signal.SIGTERM, signal.SIGHUP)
+_ENDED_BY: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 _WAYS: Final = {  # what an error of the system means, and the way out
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
     errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
@@ -45,7 +45,8 @@ def on_this_machine() -> Iterator[None]:
     _open_streams()
     sys.excepthook = _show
     threading.excepthook = lambda one: _show(one.exc_type, one.exc_value, one.exc_traceback)
-    before = _end_tidily()
+    told: list[int] = []
+    before = _end_tidily(told)
     try:
         check_environment()
         _check_folder()
@@ -63,6 +64,8 @@ def on_this_machine() -> Iterator[None]:
             raise SystemExit(_PIPE_CLOSED) from None
         raise
     except Exception as error:
+        if told:  # a library, as DuckDB's, took what the signal raised for an error of its own
+            raise (KeyboardInterrupt if told[0] == signal.SIGINT else SystemExit(128 + told[0])) from None
         line = _line(error)
         if not line:
             raise
@@ -83,15 +86,21 @@ def _open_streams() -> None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - for good
 
 
-def _end_tidily() -> dict[signal.Signals, Any]:
-    """Have signals that end the process end it as an exception does; the handlers before, of those that are changed."""
+def _end_tidily(told: list[int]) -> dict[signal.Signals, Any]:
+    """Have signals that end the process end it as an exception does, and write them down in ``told``.
+
+    Returns:
+        The handlers before, of those that are changed.
+    """
     if threading.current_thread() is not threading.main_thread():
         return {}
 
     def end(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        told.append(number)
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
-    return {one: signal.signal(one, end) for one in _ENDED_BY if signal.getsignal(one) == signal.SIG_DFL}
+    usual = (signal.SIG_DFL, signal.default_int_handler)
+    return {one: signal.signal(one, end) for one in _ENDED_BY if signal.getsignal(one) in usual}
 
 
 def _check_folder() -> None:

@@ -106,8 +106,12 @@ def test_a_bug_keeps_its_traceback_but_tells_no_secret() -> None:
     assert done.returncode == 1
 
 
+@pytest.mark.parametrize("swallowed", [False, True])
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
-def test_an_ended_process_leaves_no_temporaries(number: signal.Signals, status: int, tmp_path: Path) -> None:
+def test_an_ended_process_leaves_no_temporaries(
+    number: signal.Signals, status: int, swallowed: bool, tmp_path: Path
+) -> None:
+    """Also where a library turns what the signal raised into an error of its own, as DuckDB does within a query."""
     program = (
         "import signal, sys, time; from pathlib import Path\n"
         "signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup\n"
@@ -115,7 +119,11 @@ def test_an_ended_process_leaves_no_temporaries(number: signal.Signals, status: 
         "from llmrec.output import atomic_file\n"
         "def work():\n"
         "    with atomic_file(Path(sys.argv[1]) / 'x') as temporary:\n"
-        "        temporary.write_text('half'); print('ready', flush=True); time.sleep(60)\n"
+        "        temporary.write_text('half'); print('ready', flush=True)\n"
+        "        try: time.sleep(60)\n"
+        "        except BaseException as error:\n"
+        f"            if {swallowed}: raise RuntimeError('Query interrupted') from error\n"
+        "            raise\n"
         "raise SystemExit(_guarded(work))"
     )
     with subprocess.Popen(
