@@ -13,6 +13,8 @@ Refused: a list without its closing bracket or with an open quote (the file was 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 import ibis
@@ -26,6 +28,7 @@ __all__ = [
     "MISSING",
     "Stripped",
     "are_clean",
+    "are_usual",
     "clean_ids",
     "control_of",
     "excerpt",
@@ -51,6 +54,7 @@ BLANKS: Final = (
 _ID: Final = r"""(?:'[^'\\\r\n]*'|"[^"\\\r\n]*")"""
 # The quick patterns take ASCII ids without blanks that `MISSING` cannot hold: it begins with n, N or <, and is short.
 _BARE: Final = r"(?:[!-;=-MO-mo-~][!-~]*|[Nn<][!-~]{4,})"
+_IS_BARE: Final = re.compile(_BARE).fullmatch
 _QUOTED: Final = r"'(?:[!#-&(-;=-MO-\[\]-mo-~][!#-&(-\[\]-~]*|[Nn<][!#-&(-\[\]-~]{4,})'"
 _PLAIN: Final = rf"\[{_QUOTED}(?:,?\s+{_QUOTED})*\]"
 _ONE_LINE: Final = rf"\[{_QUOTED}(?: {_QUOTED})*\]"
@@ -154,6 +158,11 @@ class Stripped(NamedTuple):
 def is_usual(text: ir.StringValue) -> ir.BooleanValue:
     """Whether an id is of ASCII without blanks and not `MISSING`, as nearly all are; null for null."""
     return regexp_full_match(text, _BARE)
+
+
+def are_usual(ids: Iterable[str]) -> bool:
+    """Whether some ids are, each of them, what `is_usual` says; for a few in Python's memory."""
+    return all(map(_IS_BARE, ids))
 
 
 def stripped(text: ir.StringValue, usual: ir.BooleanValue) -> Stripped:

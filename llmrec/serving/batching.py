@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 __all__ = ["Batcher", "Full"]
 
 A = TypeVar("A")
 B = TypeVar("B")
+
+_QUICK_S: Final = 0.002  # work that takes less is done at once: to hand it to a thread and back takes as long
 
 
 class Full(Exception):  # noqa: N818 - it is what HTTP answers, not a fault
@@ -19,7 +22,7 @@ class Full(Exception):  # noqa: N818 - it is what HTTP answers, not a fault
 
 
 class Batcher(Generic[A, B]):
-    """One batch at a time in one thread.
+    """One batch at a time: in a thread, or at once where the batch before says that it will be quick.
 
     Attributes:
         told: Called with the size of each batch.
@@ -43,6 +46,7 @@ class Batcher(Generic[A, B]):
         self._waiting: deque[tuple[A, asyncio.Future[B]]] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batch")
         self._running: asyncio.Task[None] | None = None
+        self._each_s = float("inf")  # seconds that a request of the last batch took
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -63,7 +67,6 @@ class Batcher(Generic[A, B]):
         return await answer
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             while self._waiting:
                 taken = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
@@ -72,7 +75,7 @@ class Batcher(Generic[A, B]):
                     continue
                 self.told(len(taken))
                 try:
-                    answers = await loop.run_in_executor(self._thread, self._work, [one for one, _ in taken])
+                    answers = await self._worked([one for one, _ in taken])
                 except Exception as error:  # noqa: BLE001 - each of those who wait is told
                     answers = [error] * len(taken)
                 for (_, waiting), answer in zip(taken, answers, strict=True):
@@ -84,6 +87,16 @@ class Batcher(Generic[A, B]):
                         waiting.set_result(answer)
         finally:
             self._running = None
+
+    async def _worked(self, asked: Sequence[A]) -> Sequence[B | Exception]:
+        quick = self._each_s * len(asked) < _QUICK_S
+        start = time.perf_counter()
+        try:
+            if quick:
+                return self._work(asked)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._work, asked)
+        finally:
+            self._each_s = (time.perf_counter() - start) / len(asked)
 
     def close(self) -> None:
         """Let the thread go."""

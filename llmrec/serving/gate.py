@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import os
 import re
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,7 @@ import msgspec
 from llmrec.errors import ConfigError
 from llmrec.serving.messages import Problem, ProblemAnswer
 
-__all__ = ["Gate", "problem", "read_keys", "refuse_open"]
+__all__ = ["Gate", "Receive", "Scope", "Send", "problem", "read_keys", "refuse_open"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -101,7 +101,7 @@ class Gate:
         start, told = time.perf_counter(), {"status": 500}
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"").decode("latin-1")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def told_send(message: MutableMapping[str, Any]) -> None:

@@ -90,6 +90,7 @@ def serve(job: ServeJob) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nobody asks where a request came from
         timeout_graceful_shutdown=_DRAIN_S,
     )
     logging.getLogger("llmrec.serve").setLevel(logging.INFO)

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 
-from llmrec.data.lists import stripped_array
+from llmrec.data.lists import are_usual, stripped_array
 from llmrec.errors import ConfigError, DataError, nearest
 from llmrec.rankers.fusion.explain import explain_session
 from llmrec.rankers.fusion.ranker import Fusion
@@ -362,8 +363,8 @@ def _sold(ranker: Any, locale: str, code: int) -> bool:
 
 def _bare(ids: Sequence[str]) -> list[str]:
     """Ids by the rule that files are read by: without blanks around them, and without empty ones."""
-    import pyarrow as pa
-
+    if are_usual(ids):
+        return list(ids)
     bare, _ = stripped_array(pa.array(list(ids), pa.string()))
     return [one for one in bare.to_pylist() if one]
 

@@ -107,6 +107,8 @@ def test_one_rule_for_ids_of_duckdb_and_of_arrow(texts):
     assert rows["control"].to_pylist() == controls
     stripped, num_changed = lists.stripped_array(pa.array(texts, pa.string()))
     assert (stripped.to_pylist(), num_changed) == (expected, sum(rows["changed"].to_pylist()))
+    assert lists.are_usual(["B0A", "x-1/2"])
+    assert not any(lists.are_usual([text]) for text in texts if text is not None and by_rule(text) != text)
 
 
 def test_blanks_are_what_unicode_calls_white_space_and_what_nobody_sees():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -73,6 +74,31 @@ def test_a_wrong_request_does_not_spoil_the_others_and_a_fault_is_told_to_all() 
         with pytest.raises(OSError, match="gone"):
             await batcher.ask(9)
         assert await batcher.ask(4) == 4
+        batcher.close()
+
+    asyncio.run(run())
+
+
+def test_quick_work_is_done_at_once_and_slow_work_leaves_the_loop_free() -> None:
+    seconds, threads = 0.0, []
+
+    def work(asked: Sequence[int]) -> list[int]:
+        threads.append(threading.current_thread())
+        time.sleep(seconds)
+        return list(asked)
+
+    async def run() -> None:
+        nonlocal seconds
+        batcher: Batcher[int, int] = Batcher(work, 8, 8, lambda _: None)
+        for _ in range(5):  # a busy machine may take one of them for slow
+            await batcher.ask(1)
+        assert threading.main_thread() in threads[1:]
+        assert threads[0] is not threading.main_thread()
+        seconds = 0.02
+        await batcher.ask(1)  # which finds out
+        threads.clear()
+        await batcher.ask(1)
+        assert threading.main_thread() not in threads
         batcher.close()
 
     asyncio.run(run())
