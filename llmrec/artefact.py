@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -15,7 +16,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from llmrec.errors import ConfigError, LlmrecError, ModelError
@@ -23,13 +24,14 @@ from llmrec.files import held_in, sha256_of
 from llmrec.output import atomic_folder
 from llmrec.records import Digest, read_record, record_text
 
-__all__ = ["ARRAYS", "Arrays", "Kind", "Stamp"]
+__all__ = ["ARRAYS", "Arrays", "Kind", "Stamp", "arrays_mapped"]
 
 Arrays = Mapping[str, NDArray[Any]]
 
 ARRAYS: Final = "arrays.safetensors"
 _CHECKSUM: Final = "arrays_sha256"
 _HEADER_BYTES: Final = 1 << 20  # a few dozen arrays are named in some thousand
+_MAPS: Final = ContextVar("maps", default=False)
 _WRONG: Final = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
 
 
@@ -155,7 +157,7 @@ class Kind(Generic[R]):
             with file.open("rb") as handle:
                 if int.from_bytes(handle.read(8), "little") > _HEADER_BYTES:  # which would be read whole
                     raise ValueError("its header is no header")
-            return dict(load_file(file))
+            return _mapped(file) if _MAPS.get() else dict(load_file(file))
         except (OSError, SafetensorError, *_WRONG) as error:  # KeyError: a kind of number that numpy has not
             raise self.error(f"{file}: missing or damaged; {self.again}") from error
 
@@ -171,3 +173,32 @@ class Kind(Generic[R]):
         except (ConfigError, OSError, *_WRONG) as error:
             reason = " ".join(str(error).split()).removeprefix(f"{folder}: ")
             raise self.error(f"{folder}: damaged {self.what} ({reason}); {self.again}") from error
+
+
+@contextmanager
+def arrays_mapped() -> Iterator[None]:
+    """Map the arrays that are read in the block into memory: processes that read the same ones hold them once.
+
+    What is written into one of them stays with who writes it. A file must not change once it is read, as none does that
+    this module has written: another takes its place.
+    """
+    token = _MAPS.set(True)
+    try:
+        yield
+    finally:
+        _MAPS.reset(token)
+
+
+def _mapped(file: Path) -> dict[str, NDArray[Any]]:
+    """Arrays of a file of safetensors, which checks that each is within the file and of its size."""
+    with safe_open(file, framework="numpy") as opened:
+        names = list(opened.keys())
+    held = np.memmap(file, dtype=np.uint8, mode="c")
+    start = 8 + int(held[:8].view("<u8")[0])
+    header = msgspec.json.decode(held[8:start].tobytes())
+    arrays: dict[str, NDArray[Any]] = {}
+    for name in names:
+        kind, (first, end) = header[name]["dtype"], header[name]["data_offsets"]
+        plain = "?" if kind == "BOOL" else f"<{kind[0].lower()}{int(kind[1:]) // 8}"  # ValueError: numpy has it not
+        arrays[name] = np.asarray(held[start + first : start + end]).view(plain).reshape(header[name]["shape"])
+    return arrays

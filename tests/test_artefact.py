@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from llmrec.artefact import Kind, Stamp
+from llmrec.artefact import Kind, Stamp, arrays_mapped
 from llmrec.errors import ConfigError, ModelError, StoreError
 
 
@@ -40,6 +40,20 @@ def test_what_is_written_is_read(lamp: Path) -> None:
     assert {name: array.tolist() for name, array in arrays.items()} == {
         name: array.tolist() for name, array in ARRAYS.items()
     }
+
+
+def test_mapped_arrays_are_the_same_and_what_is_written_into_them_stays_out_of_the_file(tmp_path: Path) -> None:
+    kinds = [np.dtype(kind) for kind in ("bool", "int8", "uint8", "int32", "int64", "float16", "float32", "float64")]
+    given = {kind.name: np.arange(5).astype(kind) for kind in kinds} | ARRAYS
+    KIND.write(tmp_path / "lamp", {"watts": 5}, given)
+    record = KIND.read(tmp_path / "lamp")
+    with arrays_mapped():
+        mapped = KIND.read_arrays(tmp_path / "lamp", record)
+    assert {name: (one.dtype, one.tolist()) for name, one in mapped.items()} == {
+        name: (one.dtype, one.tolist()) for name, one in given.items()
+    }
+    mapped["a"][0, 0] = 77
+    assert KIND.read_arrays(tmp_path / "lamp", record)["a"][0, 0] == 2
 
 
 def test_a_failed_block_leaves_the_one_before(lamp: Path) -> None:

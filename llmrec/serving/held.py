@@ -15,6 +15,7 @@ from llmrec.serving.loaded import CURRENT, Places, load_all
 from llmrec.serving.messages import Recommend, RecommendAnswer, Title, TitleAnswer
 from llmrec.serving.metrics import Metrics
 from llmrec.serving.service import Service
+from llmrec.serving.workers import Worker
 
 __all__ = ["Held", "Limits"]
 
@@ -49,6 +50,7 @@ class Held:
         places: Where the fitted things are.
         limits: Limits.
         warm: Items and locale of sessions to warm up on.
+        worker: Which of several processes this is; None for the only one.
         service: The service in use; None until the first one is loaded.
         trouble: Why the newest models are not in use; empty where they are.
         settled: Set when the first load has ended, well or not.
@@ -57,6 +59,7 @@ class Held:
     places: Places
     limits: Limits
     warm: Sequence[tuple[Sequence[str], str]] = ()
+    worker: Worker | None = None
     service: Service | None = None
     trouble: str = ""
     settled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -107,8 +110,15 @@ class Held:
                 _LOG.error("the new models are not used: %s; the old ones stay", self.trouble)
                 return
             self.trouble = ""
+            if self.worker is not None:
+                self.worker.loaded()
             self.metrics.swapped("done")
             _LOG.info("serves %s", ", ".join(f"{one.kind} {one.id}" for one in self.service.models()))
+
+    @property
+    def ready(self) -> bool:
+        """Whether a service is in use, here and in every other process."""
+        return self.service is not None and (self.worker is None or self.worker.all_loaded())
 
     def _made(self) -> Service:
         service = Service(load_all(self.places))
@@ -116,7 +126,9 @@ class Held:
         return service
 
     async def start(self) -> None:
-        """Load for the first time; `settled` and `trouble` say how it went."""
+        """Load for the first time, if that is still to do; `settled` and `trouble` say how it went."""
+        if self.settled.is_set():
+            return
         try:
             await self.load()
         except (LlmrecError, OSError, MemoryError) as error:
@@ -133,6 +145,7 @@ class Held:
         """Load anew whenever a folder's `current` leads elsewhere, for ever."""
         while True:
             await asyncio.sleep(_LOOK_S)
+            self.metrics.refresh()
             if self.service is not None and self._stamp() != self._seen:
                 await self.load()
 

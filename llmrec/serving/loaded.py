@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmrec.artefact import arrays_mapped
 from llmrec.errors import ConfigError
 from llmrec.rankers.fitting import AnyRanker, load_ranker
 from llmrec.rankers.per_locale import PerLocale
@@ -80,7 +81,8 @@ def load_all(places: Places) -> Loaded:
     details = None if places.products is None else ProductDetails.load(places.products)
     found: dict[str, Any] = {"details": details, "versions": {name: one.name for name, one in folders.items()}}
     if "ranker" in folders:
-        found["ranker"] = load_ranker(folders["ranker"])
+        with arrays_mapped():  # which the models to come, and other workers, need not hold once more
+            found["ranker"] = load_ranker(folders["ranker"])
     if "titles" in folders and SELECTOR.is_at(folders["titles"]):
         if details is None:
             raise ConfigError("a selector chooses among the titles of products; give --products FILE")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import Final
@@ -10,6 +11,7 @@ from llmrec.errors import require
 
 __all__ = ["Metrics"]
 
+_COUNTS: Final = "PROMETHEUS_MULTIPROC_DIR"  # set where several processes are counted together
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -40,12 +42,16 @@ class Metrics:
             "llmrec_unknown_items", "Items of sessions that the ranker does not know.", registry=registry
         )
         self._swaps = prometheus.Counter("llmrec_swaps", "Models loaded anew.", ("outcome",), registry=registry)
-        prometheus.Gauge("llmrec_queue", "Requests that wait.", registry=registry).set_function(waiting)
-        self._loaded_at = time.time()
-        age = prometheus.Gauge(
-            "llmrec_catalogue_age_seconds", "Seconds since the models in use were loaded.", registry=registry
+        self._waiting, self._loaded_at = waiting, time.time()
+        self._queue = prometheus.Gauge(
+            "llmrec_queue", "Requests that wait.", multiprocess_mode="livesum", registry=registry
         )
-        age.set_function(lambda: time.time() - self._loaded_at)
+        self._age = prometheus.Gauge(
+            "llmrec_catalogue_age_seconds",
+            "Seconds since the models in use were loaded.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count a request."""
@@ -68,7 +74,19 @@ class Metrics:
         if outcome == "done":
             self._loaded_at = time.time()
 
+    def refresh(self) -> None:
+        """Write down what changes by itself, for other processes to read."""
+        self._queue.set(self._waiting())
+        self._age.set(time.time() - self._loaded_at)
+
     def text(self) -> bytes:
-        """All of it, as `/metrics` gives it."""
-        written: bytes = self._write(self._registry)
+        """All of it, as `/metrics` gives it; of several processes the sum."""
+        self.refresh()
+        registry = self._registry
+        if _COUNTS in os.environ:
+            from prometheus_client import CollectorRegistry, multiprocess
+
+            registry = CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        written: bytes = self._write(registry)
         return written

@@ -99,7 +99,7 @@ class Routes:
     def ready(self) -> dict[str, Any]:
         """Whether a service is in use, and why the newest models are not."""
         trouble = {"trouble": self._held.trouble} if self._held.trouble else {}
-        return {"ready": self._held.service is not None, **trouble}
+        return {"ready": self._held.ready, **trouble}
 
     def models(self) -> ModelsAnswer:
         """What is served."""

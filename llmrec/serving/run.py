@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -23,6 +24,7 @@ from llmrec.settings import option
 
 if TYPE_CHECKING:
     from llmrec.serving.held import Held
+    from llmrec.serving.workers import Worker
 
 __all__ = ["ServeJob", "serve"]
 
@@ -44,7 +46,7 @@ class ServeJob:
 
     HELP_PANELS: ClassVar[Mapping[str, str]] = {
         "What to serve": "ranker titles index products",
-        "Where": "host port keys cors",
+        "Where": "host port workers keys cors",
         "Limits": "max_queue max_batch max_body_mb",
         "Running": "warm_up access_log",
     }
@@ -55,6 +57,9 @@ class ServeJob:
     products: Path | None = option(None, "Products, to show titles, brands and prices: CSV or Parquet.")
     host: str = option("127.0.0.1", "Address to listen on.")
     port: int = option(8000, "Port to listen on. 0 takes a free one.", minimum=0, maximum=65_535)
+    workers: int = option(
+        1, "Processes that answer. They share the port and the models' arrays.", minimum=1, maximum=256
+    )
     keys: Path | None = option(None, "File of API keys, with `name key` on each line. Default: everybody is let in.")
     cors: Sequence[str] = option((), "Web origin that may call from a browser. Several can follow.", several=True)
     warm_up: Path | None = option(None, "Sessions to warm up with. Default: the most frequent items.")
@@ -72,16 +77,27 @@ def serve(job: ServeJob) -> None:
         LlmrecError: as the loaders.
         MissingExtraError: the packages of the ``serve`` extra are not installed.
     """
+    require("uvicorn", "serve")
+    refuse_open(job.host, None if job.keys is None else read_keys(job.keys))
+    if job.workers > 1:
+        from llmrec.serving.workers import supervise
+
+        supervise(job.workers, job.host, job.port, partial(_answer, job), _DRAIN_S + 5)
+    else:
+        _answer(job)
+
+
+def _answer(job: ServeJob, worker: Worker | None = None) -> None:
+    """Answer in this process until it is told to end; as one of several, where there is a ``worker``."""
     uvicorn = require("uvicorn", "serve")
     from llmrec.serving.held import Held, Limits  # rankers, which --help has no use for
     from llmrec.serving.http import create_app
     from llmrec.serving.loaded import Places
 
     keys = None if job.keys is None else read_keys(job.keys)
-    refuse_open(job.host, keys)
     places = Places(ranker=job.ranker, titles=job.titles, index=job.index, products=job.products)
     limits = Limits(queue=job.max_queue, batch=job.max_batch, body_bytes=int(job.max_body_mb * (1 << 20)))
-    held = Held(places=places, limits=limits, warm=_warm(job.warm_up))
+    held = Held(places=places, limits=limits, warm=_warm(job.warm_up), worker=worker)
     app = create_app(held, keys=keys, origins=job.cors, log=_line if job.access_log else None)
     config = uvicorn.Config(
         app,
@@ -102,12 +118,16 @@ async def _serve(server: Any, held: Held) -> None:
     """Listen at once, load meanwhile, and end where nothing can be loaded."""
     server.capture_signals = nullcontext  # uvicorn would raise them again in the end, where all has ended well
     with _told_by_signals(server, held):
-        task = asyncio.create_task(server.serve())
+        if held.worker is not None and held.worker.late:
+            await held.start()  # others answer meanwhile
+            if held.service is None:
+                raise ModelError(held.trouble)
+        task = asyncio.create_task(server.serve(None if held.worker is None else [held.worker.socket]))
         while not (server.started and held.settled.is_set()) and not task.done():
             await asyncio.sleep(0.01)
         if server.started and held.service is None:
             server.should_exit = True
-        elif server.started:
+        elif server.started and held.worker is None:
             host, port = server.servers[0].sockets[0].getsockname()[:2]
             notice(f"listens at http://{host}:{port}; what it can be asked: /openapi.json; stop it with Ctrl-C")
         await task
@@ -130,6 +150,9 @@ def _told_by_signals(server: Any, held: Held) -> Iterator[None]:
         server.should_exit = True
 
     told = {signal.SIGHUP: load, signal.SIGTERM: end, signal.SIGINT: end}
+    if held.worker is not None:
+        told[signal.SIGINT] = lambda: None  # Ctrl-C reaches the supervisor, too, which passes it on
+        loop.add_reader(held.worker.supervisor, end)  # it has died
     for name, what in told.items():
         loop.add_signal_handler(name, what)
     try:
