@@ -234,6 +234,13 @@ PANELS: Final = {
             asks_for=(("rank", "--ranker of a neural ranker or fusion"), ("generate", "--titles"), ("text", "--index")),
             stays=True,
         ),
+        Verb(
+            "app",
+            "Look at what you fitted: a page in the browser for sessions, recommendations, titles and reasons.",
+            "serving.page.app:AppJob:app",
+            needs=("serve",),
+            stays=True,
+        ),
     ),
     "Share": (
         Verb(

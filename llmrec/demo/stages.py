@@ -13,7 +13,7 @@ from llmrec.data.store import Store
 from llmrec.errors import StoreError
 from llmrec.evaluation.evaluate import evaluate_run
 from llmrec.evaluation.results import Result, read_result
-from llmrec.rankers.fitting import fit
+from llmrec.rankers.fitting import AnyRanker, fit, load_ranker
 from llmrec.selection.settings import SelectJob
 from llmrec.synth import synthesize
 from llmrec.titles import generate_titles
@@ -23,7 +23,15 @@ from llmrec.titles.settings import GenerateConfig
 if TYPE_CHECKING:
     from llmrec.text.search.similar import Hit
 
-__all__ = ["Question", "make_store", "rank_products", "search_abroad", "write_titles"]
+__all__ = [
+    "Question",
+    "fitted_ranker",
+    "learn_selector",
+    "make_store",
+    "rank_products",
+    "search_abroad",
+    "write_titles",
+]
 
 SPLIT: Final = "validation"
 # Settings that make minutes of what takes longer: fewer sessions to learn from, fewer trees, no neural scorer.
@@ -73,15 +81,33 @@ def make_store(folder: Path, size: str, seed: int) -> Store:
         return Store.load(folder / "store")
 
 
+def fitted_ranker(store: Store, folder: Path, name: str, seed: int) -> AnyRanker:
+    """One of the demo's rankers, from ``folder/models`` where it is there."""
+    place = folder / "models" / name
+    if place.is_dir():
+        return load_ranker(place)
+    settings = {**RANKERS[name], **({"seed": seed} if name == "fusion" else {})}
+    ranker = fit(name, store.training(), store, sessions=store.sessions(SPLIT), **settings)
+    ranker.save(place)
+    return ranker
+
+
+def learn_selector(store: Store, folder: Path, seed: int, out: Path | None = None) -> None:
+    """Learn the demo's selector of titles, into ``folder/models``; with ``out`` it chooses titles as a run."""
+    from llmrec.selection.select_titles import run_select_job  # here: --help needs no extra
+
+    place: Path = folder / "models" / "selector"
+    given: dict[str, Any] = {"load": place} if place.is_dir() else {"save": place, "settings": SELECTOR, "seed": seed}
+    run_select_job(SelectJob(data=store.path, split=SPLIT, out=out, resume=out is not None, **given))
+
+
 def rank_products(store: Store, folder: Path, seed: int) -> dict[str, Result]:
     """Scores of each ranker on the validation sessions, with intervals, and beside Popularity."""
     results: dict[str, Result] = {}
-    for name, changes in RANKERS.items():
+    for name in RANKERS:
         run = folder / f"{name}.parquet"
         if not run.is_file():
-            settings = {**changes, **({"seed": seed} if name == "fusion" else {})}
-            ranker = fit(name, store.training(), store, sessions=store.sessions(SPLIT), **settings)
-            ranker.rank(store.sessions(SPLIT)).save(run)
+            fitted_ranker(store, folder.parent, name, seed).rank(store.sessions(SPLIT)).save(run)
         results[name] = _scored(store, run, None if name == "popularity" else folder / "popularity.parquet")
         notice(f"{name}: MRR@100 {results[name].overall.metrics['mrr@100']:.4f}")
     return results
@@ -102,11 +128,7 @@ def write_titles(store: Store, folder: Path, seed: int, steps: int) -> dict[str,
         }
         generate_titles(GenerateConfig(**place, **MODEL, max_steps=steps, epochs=1e3, seed=seed, resume=True))
     if not runs["select"].is_file():
-        from llmrec.selection.select_titles import run_select_job  # here: --help needs no extra
-
-        run_select_job(
-            SelectJob(data=store.path, split=SPLIT, out=runs["select"], settings=SELECTOR, seed=seed, resume=True)
-        )
+        learn_selector(store, folder.parent, seed, runs["select"])
     return {
         name: _scored(store, run, None if name == "last_title" else runs["last_title"]) for name, run in runs.items()
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -16,7 +16,9 @@ from llmrec.output import write_text
 from llmrec.reporting.blocks import Block, Plot, Table
 from llmrec.reporting.plots import figure_svg
 
-__all__ = ["render_page", "table_html", "write_page"]
+__all__ = ["render_page", "stylesheet", "table_html", "write_page"]
+
+_TEMPLATES: Final = Path(__file__).parent / "templates"
 
 
 def write_page(path: Path, title: str, blocks: Sequence[Block]) -> None:
@@ -39,6 +41,11 @@ def render_page(title: str, blocks: Sequence[Block]) -> str:
     return _environment().get_template("page.html").render(title=title, blocks=named)
 
 
+def stylesheet() -> str:
+    """The style of every page, for one that is not made of blocks."""
+    return (_TEMPLATES / "page.css").read_text(encoding="utf-8")
+
+
 def table_html(table: Table) -> str:
     """A table alone, as a notebook shows it; its texts are escaped as those of a page."""
     drawn: Any = _environment().get_template("blocks.html").module
@@ -47,9 +54,8 @@ def table_html(table: Table) -> str:
 
 @cache
 def _environment() -> Environment:
-    loader = FileSystemLoader(Path(__file__).parent / "templates")
     made = Environment(
-        loader=loader,
+        loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         finalize=for_html,  # whatever a template shows
         undefined=StrictUndefined,

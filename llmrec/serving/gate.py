@@ -80,6 +80,7 @@ class Gate:
         patience_s: float,
         answered: Callable[[str, int, float], None],
         log: Callable[[Mapping[str, Any]], None] | None,
+        is_open: Callable[[str], bool] = lambda _: False,
     ) -> None:
         """
         Args:
@@ -89,9 +90,10 @@ class Gate:
             patience_s: Seconds that a body may take to arrive.
             answered: Told the route, status and seconds of each request.
             log: Writes a line of the log; None for no log.
+            is_open: Whether a path needs no key.
         """
         self._app, self._keys, self._most, self._patience = app, dict(keys), most_bytes, patience_s
-        self._answered, self._log = answered, log
+        self._answered, self._log, self._is_open = answered, log, is_open
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it here."""
@@ -112,7 +114,7 @@ class Gate:
 
         who = self._who(headers)
         try:
-            if who is None and scope["path"] not in _OPEN:
+            if who is None and scope["path"] not in _OPEN and not self._is_open(scope["path"]):
                 await _refuse(told_send, 401, "no_key", "give a key: Authorization: Bearer KEY", request_id)
                 return
             body = await self._body(headers, receive, told_send, request_id)

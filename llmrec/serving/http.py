@@ -14,6 +14,9 @@ from llmrec.errors import require
 from llmrec.serving import messages
 from llmrec.serving.gate import Gate, Receive, Scope, Send, problem
 from llmrec.serving.held import Held
+from llmrec.serving.page.backend import Page
+from llmrec.serving.page.mounting import is_file, mount_files
+from llmrec.serving.page.places import PagePlaces
 from llmrec.serving.routes import Post, Routes, decoded, refusal_of
 
 __all__ = ["create_app"]
@@ -34,6 +37,7 @@ def create_app(
     keys: Mapping[str, str] | None = None,
     origins: Sequence[str] = (),
     log: Callable[[Mapping[str, Any]], None] | None = None,
+    page: PagePlaces | None = None,
 ) -> Any:
     """The ASGI application of a service.
 
@@ -42,6 +46,7 @@ def create_app(
         keys: Keys by the name of who has them; everybody is let in where there is none.
         origins: Web origins that may ask from a browser (CORS).
         log: Writes a line of the access log; it is not told what sessions looked at.
+        page: What the page shows beside what is served; None for no page.
 
     Raises:
         MissingExtraError: FastAPI is not installed.
@@ -72,7 +77,10 @@ def create_app(
         lambda: _response(held.metrics.text(), 200, held.metrics.content_type),
     )
     app.openapi = lambda: _openapi(app)
-    served: Any = _Quick(app, routes.posts)
+    shown = None if page is None else Page(held, page)
+    if shown is not None:
+        mount_files(app, shown)
+    served: Any = _Quick(app, [*routes.posts, *(shown.posts if shown else ())])
     if origins:
         cors = require("fastapi.middleware.cors", "serve").CORSMiddleware
         served = cors(served, allow_origins=list(origins), allow_methods=["GET", "POST"], allow_headers=["*"])
@@ -83,6 +91,7 @@ def create_app(
         patience_s=held.limits.body_s,
         answered=held.metrics.answered,
         log=log,
+        is_open=is_file if shown else lambda _: False,
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,29 +20,22 @@ from llmrec.console import notice
 from llmrec.errors import ModelError, require
 from llmrec.rankers.sessions import read_session_files
 from llmrec.serving.gate import read_keys, refuse_open
+from llmrec.serving.page.places import PagePlaces
 from llmrec.settings import option
 
 if TYPE_CHECKING:
     from llmrec.serving.held import Held
     from llmrec.serving.workers import Worker
 
-__all__ = ["ServeJob", "serve"]
+__all__ = ["ServeJob", "ServiceJob", "run_service", "serve"]
 
 _WARM_SESSIONS: Final = 32
 _DRAIN_S: Final = 30
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeJob:
-    """What to serve, and where.
-
-    Give at least one of --ranker, --titles and --index. SIGTERM lets requests end; SIGHUP, or a changed `current` in a
-    folder of versions, loads anew while the old models answer.
-
-    Example: llmrec serve --ranker models/fusion --products STORE/products.parquet
-
-    Example: curl localhost:8000/v1/recommend -d '{"items": ["B0..."], "locale": "DE"}'
-    """
+class ServiceJob:
+    """What to serve, and where; `ServeJob` for programs, `llmrec.serving.page.app.AppJob` for people."""
 
     HELP_PANELS: ClassVar[Mapping[str, str]] = {
         "What to serve": "ranker titles index products",
@@ -69,8 +62,43 @@ class ServeJob:
     max_body_mb: float = option(4, "Largest request, in MB.", minimum=0.001, maximum=1024)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ServeJob(ServiceJob):
+    """What to serve, and where.
+
+    Give at least one of --ranker, --titles and --index. SIGTERM lets requests end; SIGHUP, or a changed `current` in a
+    folder of versions, loads anew while the old models answer.
+
+    Example: llmrec serve --ranker models/fusion --products STORE/products.parquet
+
+    Example: curl localhost:8000/v1/recommend -d '{"items": ["B0..."], "locale": "DE"}'
+    """
+
+    HELP_PANELS: ClassVar[Mapping[str, str]] = {"What to serve": "page"}
+
+    page: bool = option(False, "Serve the page for people at /, too (`llmrec app`).")
+
+
 def serve(job: ServeJob) -> None:
     """Serve until SIGTERM or Ctrl-C.
+
+    Raises:
+        LlmrecError: as `run_service`.
+    """
+    run_service(job, PagePlaces() if job.page else None)
+
+
+def run_service(
+    job: ServiceJob,
+    page: PagePlaces | None,
+    ready: Callable[[str, Held], None] = lambda *_: None,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Args:
+        job: What to serve, and where.
+        page: What the page shows beside what is served; None for no page.
+        ready: Called with the address and the service as soon as there is something to ask; not with several workers.
 
     Raises:
         ConfigError: nothing is to be served, a key file is wrong, or a network is let in without keys.
@@ -82,12 +110,17 @@ def serve(job: ServeJob) -> None:
     if job.workers > 1:
         from llmrec.serving.workers import supervise
 
-        supervise(job.workers, job.host, job.port, partial(_answer, job), _DRAIN_S + 5)
+        supervise(job.workers, job.host, job.port, partial(_answer, job, page), _DRAIN_S + 5)
     else:
-        _answer(job)
+        _answer(job, page, ready=ready)
 
 
-def _answer(job: ServeJob, worker: Worker | None = None) -> None:
+def _answer(
+    job: ServiceJob,
+    page: PagePlaces | None,
+    worker: Worker | None = None,
+    ready: Callable[[str, Held], None] = lambda *_: None,
+) -> None:
     """Answer in this process until it is told to end; as one of several, where there is a ``worker``."""
     uvicorn = require("uvicorn", "serve")
     from llmrec.serving.held import Held, Limits  # rankers, which --help has no use for
@@ -98,7 +131,7 @@ def _answer(job: ServeJob, worker: Worker | None = None) -> None:
     places = Places(ranker=job.ranker, titles=job.titles, index=job.index, products=job.products)
     limits = Limits(queue=job.max_queue, batch=job.max_batch, body_bytes=int(job.max_body_mb * (1 << 20)))
     held = Held(places=places, limits=limits, warm=_warm(job.warm_up), worker=worker)
-    app = create_app(held, keys=keys, origins=job.cors, log=_line if job.access_log else None)
+    app = create_app(held, keys=keys, origins=job.cors, log=_line if job.access_log else None, page=page)
     config = uvicorn.Config(
         app,
         host=job.host,
@@ -111,10 +144,10 @@ def _answer(job: ServeJob, worker: Worker | None = None) -> None:
     )
     logging.getLogger("llmrec.serve").setLevel(logging.INFO)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_serve(uvicorn.Server(config), held))
+        runner.run(_serve(uvicorn.Server(config), held, ready))
 
 
-async def _serve(server: Any, held: Held) -> None:
+async def _serve(server: Any, held: Held, ready: Callable[[str, Held], None]) -> None:
     """Listen at once, load meanwhile, and end where nothing can be loaded."""
     server.capture_signals = nullcontext  # uvicorn would raise them again in the end, where all has ended well
     with _told_by_signals(server, held):
@@ -130,6 +163,7 @@ async def _serve(server: Any, held: Held) -> None:
         elif server.started and held.worker is None:
             host, port = server.servers[0].sockets[0].getsockname()[:2]
             notice(f"listens at http://{host}:{port}; what it can be asked: /openapi.json; stop it with Ctrl-C")
+            ready(f"http://{host}:{port}/", held)
         await task
     if held.service is None:
         raise ModelError(held.trouble or "it was stopped before it was loaded")

@@ -81,7 +81,7 @@ class Service:
         for row, one in enumerate(asked):
             try:
                 self._need("ranker", "recommend")
-                locale = self._locale(one.locale)
+                locale = self.locale(one.locale)
                 groups[one.k + len(set(one.exclude)), one.seen].append((row, _bare(one.items), locale))
             except RequestError as error:
                 answers[row] = error
@@ -97,7 +97,7 @@ class Service:
     ) -> RecommendAnswer:
         excluded = set(_bare(asked.exclude))
         kept = [(item, score) for item, score in zip(ids, scores, strict=True) if item not in excluded][: asked.k]
-        details = self._details([item for item, _ in kept], locale)
+        details = self.details_of([item for item, _ in kept], locale)
         why = self._why(items, locale, asked, len(kept) + len(excluded)) if asked.explain else {}
         listed = [
             Recommended(
@@ -127,7 +127,7 @@ class Service:
             RequestError: there is no ranker, or the locale is unknown.
         """
         self._need("ranker", "explain")
-        locale, items, product = self._locale(asked.locale), _bare(asked.items), asked.product.strip()
+        locale, items, product = self.locale(asked.locale), _bare(asked.items), asked.product.strip()
         ranker: Any = self.loaded.ranker
         joint = _joint(ranker, locale)
         told: dict[str, Any] = {"model": self._model("ranker"), "locale": locale, "product": product}
@@ -178,7 +178,7 @@ class Service:
     def _history(self, asked: Title) -> tuple[list[str], str, list[Mapping[str, Any]]]:
         """Ids, locale and products of a session that wants a title."""
         self._need("titles", "title")
-        locale = self._locale(asked.locale)
+        locale = self.locale(asked.locale)
         if bool(asked.items) == bool(asked.titles):
             raise RequestError("give items, or titles, and not both", "items")
         if asked.titles and self.loaded.writer is None:
@@ -190,7 +190,7 @@ class Service:
         if self.loaded.details is None:
             raise RequestError("ids have no titles here, as the service has no products; give titles", "items")
         items = _bare(asked.items)
-        return items, locale, self._details(items, locale)
+        return items, locale, self.details_of(items, locale)
 
     def _write(self, rows: Sequence[tuple[int, list[str], str, list[Mapping[str, Any]]]]) -> list[str]:
         if not rows:
@@ -295,6 +295,10 @@ class Service:
             items=joint.catalogue.vocabulary.decode(codes[codes >= 0][:_WARM_ITEMS]).to_pylist(), locale=locale
         )
 
+    def ranker_of(self, locale: str) -> Any:
+        """The ranker that answers for a locale."""
+        return _joint(self.loaded.ranker, locale)
+
     def _described(self, kind: str, name: str, **more: Any) -> ModelAnswer:
         return ModelAnswer(
             id=self._model(kind),
@@ -318,7 +322,12 @@ class Service:
         if not there[kind]:
             raise RequestError(f"this service has no {kind}, which {what} needs; start it with --{kind} DIR", "")
 
-    def _locale(self, name: str | None) -> str:
+    def locale(self, name: str | None) -> str:
+        """A locale that can be asked for, by its name or as the only one.
+
+        Raises:
+            RequestError: it is unknown, or missing where there are several.
+        """
         if name is not None and name in self._known:
             return name
         if name is None and len(self.locales) == 1:
@@ -335,7 +344,8 @@ class Service:
         unknown = [item for item, code in zip(items, codes.tolist(), strict=True) if code < 0]
         return unknown, len(unknown) == len(items)
 
-    def _details(self, ids: Sequence[str], locale: str) -> list[Mapping[str, Any]]:
+    def details_of(self, ids: Sequence[str], locale: str) -> list[Mapping[str, Any]]:
+        """Title, brand, price … of products, as far as they are known."""
         return self.loaded.details.of(ids, locale) if self.loaded.details is not None else [{}] * len(ids)
 
     def _why(self, items: list[str], locale: str, asked: Recommend | Explain, k: int) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""The page: what a person sees of the service, in a browser, of its own files alone."""

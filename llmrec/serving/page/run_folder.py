@@ -1,0 +1,89 @@
+"""Runs of a folder: what was scored, and the reports that were written beside it."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from llmrec.errors import LlmrecError
+from llmrec.evaluation.parts import ALL_SESSIONS
+from llmrec.evaluation.results import Result, read_result
+from llmrec.serving.page.assets import FOLDER
+from llmrec.serving.page.page_messages import ReportShown, RunShown, RunsShown
+
+__all__ = ["REPORTS", "RunFolder"]
+
+REPORTS: Final = f"{FOLDER}reports/"
+_DEPTH: Final = 4
+_MOST: Final = 200
+_LARGEST: Final = 32 << 20  # bytes of a report
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder of runs.
+
+    A report is read at a path that nobody guesses, for a browser sends no key where it opens a page.
+
+    Attributes:
+        folder: The folder.
+    """
+
+    folder: Path
+    _tokens: dict[str, Path] = field(default_factory=dict)
+
+    def shown(self) -> RunsShown:
+        """Results and reports, by name."""
+        runs, skipped = [], []
+        for file in self._files(".result.json"):
+            try:
+                runs.append(_run(self._name(file).removesuffix(".result.json"), read_result(file)))
+            except (LlmrecError, OSError):
+                skipped.append(self._name(file))
+        reports = [ReportShown(name=self._name(file), path=self._path(file)) for file in self._files(".html")]
+        return RunsShown(folder=self.folder.name, runs=runs, reports=reports, skipped=skipped)
+
+    def report(self, token: str) -> bytes | None:
+        """A report's bytes; None for a token that was never told, or a file that is gone."""
+        file = self._tokens.get(token)
+        try:
+            return None if file is None or file.stat().st_size > _LARGEST else file.read_bytes()
+        except OSError:
+            return None
+
+    def _files(self, ending: str) -> list[Path]:
+        """Files of an ending, some folders deep; links that lead out of the folder are not followed."""
+        home, found = self.folder.resolve(), []
+        for depth in range(_DEPTH):
+            found += [one for one in self.folder.glob("*/" * depth + f"*{ending}") if one.is_file()]
+        return sorted(one for one in found if one.resolve().is_relative_to(home))[:_MOST]
+
+    def _name(self, file: Path) -> str:
+        return file.relative_to(self.folder).as_posix()
+
+    def _path(self, file: Path) -> str:
+        for token, known in self._tokens.items():
+            if known == file:
+                return REPORTS + token
+        token = secrets.token_urlsafe(18)
+        self._tokens[token] = file
+        return REPORTS + token
+
+
+def _run(name: str, result: Result) -> RunShown:
+    parts = result.breakdowns.get("locale", {})
+    intervals = parts[ALL_SESSIONS].intervals if ALL_SESSIONS in parts else {}
+    made_by: Any = result.provenance.get("ranker") or result.provenance.get("model") or ""
+    return RunShown(
+        name=name,
+        kind=result.kind,
+        num_sessions=result.n_sessions,
+        metrics=dict(result.overall.metrics),
+        locales={locale: dict(one.metrics) for locale, one in result.locales.items()},
+        intervals={metric: (one.low, one.high) for metric, one in intervals.items()},
+        partial=result.partial,
+        targets=result.targets,
+        made_by=str(made_by),
+    )
