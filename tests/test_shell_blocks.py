@@ -42,7 +42,7 @@ ELSEWHERE = (  # commands that something else runs
     (r"make |\. \.venv", "the environment of these tests was made so"),
     (r"pip install", "the environment of these tests has it"),
     (r"llmrec demo", "tests/demo runs it, cut short"),
-    (r"llmrec serve", "it runs until it is stopped; tests/serving asks it"),
+    (r"llmrec (serve|app)", "it runs until it is stopped; tests/serving asks it"),
     (r"llmrec sweep", "eight trainings; tests/titles/test_sweep.py runs some"),
 )
 QUICKER = (  # what is added so that it takes seconds

@@ -45,7 +45,7 @@ def explain_session(
     listed = best[0][best[0] >= 0]
     places = np.searchsorted(found.codes, listed)
     trees = ranker.trees
-    added = np.zeros((len(places), 1)) if trees is None else trees.contributions(features[places])
+    added = np.zeros((len(places), 1)) if trees is None or not len(places) else trees.contributions(features[places])
     names = [] if trees is None else trees.feature_names()
     products = []
     for rank, (place, own) in enumerate(zip(places, added, strict=True), 1):

@@ -380,6 +380,11 @@ def test_an_explanation_adds_up_to_the_score() -> None:
     json.dumps(told, allow_nan=False)
 
 
+def test_a_session_without_a_known_item_is_explained_by_nothing() -> None:
+    for items in ([], ["nobody"]):
+        assert explain_session(fitted(), items, "DE", k=3)["products"] == []
+
+
 def test_an_ablation_has_a_row_for_each_source_and_group() -> None:
     ranker = Fusion(FusionSettings(**QUICK | {"sources": NEAR}))
     rows = ablate_folds(ranker.folds_of(training_sessions(count=400)), ranker)

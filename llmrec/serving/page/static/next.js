@@ -41,9 +41,9 @@ export async function showNext() {
   parts.k.value = String(state.k);
   parts.other.value = shop.others.includes(state.other) ? state.other : "";
   showTruth();
-  showTitle(signal);
   if (!shop.ranker) {
     fill(parts.list, el("p", { class: "empty" }, "No ranker is served. Start the page with --ranker DIR."));
+    await showTitle(signal);
     return;
   }
   const body = { items: state.items, locale: locale(), k: state.k };
@@ -51,11 +51,11 @@ export async function showNext() {
   try {
     const quick = await ask("/v1/recommend", body, signal);
     remember(quick.answer.items);
-    const beside = besides(body, signal);
     drawList(parts.list, quick, body, shop.model || shop.ranker);
+    await besides(body, signal);  // one after the other: the list is not to wait for what explains it
     const full = await ask("/v1/recommend", { ...body, explain: true }, signal);
     drawList(parts.list, { answer: full.answer, ms: quick.ms }, body, shop.model || shop.ranker);
-    await beside;
+    await showTitle(signal);
   } catch (error) {
     if (error.name !== "AbortError") fill(parts.list, problem(error, showNext));
   }
