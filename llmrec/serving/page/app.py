@@ -9,10 +9,11 @@ import webbrowser
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from llmrec.console import notice
 from llmrec.errors import ConfigError
+from llmrec.serving.page.places import PagePlaces
 from llmrec.serving.run import ServiceJob, run_service
 from llmrec.settings import option
 
@@ -63,12 +64,13 @@ def app(job: AppJob) -> None:
 
         if job.ranker or job.titles or job.index or job.products:
             raise ConfigError("--demo shows a shop of its own; leave --ranker, --titles, --index and --products out")
+        if job.workers > 1:
+            raise ConfigError("--demo grows in one process; leave --workers out")
         shop = Shop(job.demo_folder)
         job = replace(job, **shop.planted())
-    private = job.keys is None
-    beside: dict[str, Any] = {"sessions": job.sessions, "compare": job.compare, "runs": job.runs, "private": private}
+    page = PagePlaces(sessions=job.sessions, compare=job.compare, runs=job.runs, private=job.keys is None)
     if shop is not None:
-        beside["growing"] = lambda: shop.growing
+        page = replace(page, growing=lambda: shop.growing)
 
     def ready(address: str, held: Held) -> None:
         notice(f"the page: {address}")
@@ -77,7 +79,7 @@ def app(job: AppJob) -> None:
         if shop is not None:
             shop.grow(held)
 
-    run_service(job, shown=True, beside=beside, ready=ready)
+    run_service(job, page, ready)
 
 
 def _open(address: str) -> None:

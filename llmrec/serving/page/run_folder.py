@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
-from dataclasses import dataclass, field
+import hmac
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,10 +29,11 @@ class RunFolder:
 
     Attributes:
         folder: The folder.
+        secret: What these paths are made of.
     """
 
     folder: Path
-    _tokens: dict[str, Path] = field(default_factory=dict)
+    secret: str
 
     def shown(self) -> RunsShown:
         """Results and reports, by name."""
@@ -42,14 +43,18 @@ class RunFolder:
                 runs.append(_run(self._name(file).removesuffix(".result.json"), read_result(file)))
             except (LlmrecError, OSError):
                 skipped.append(self._name(file))
-        reports = [ReportShown(name=self._name(file), path=self._path(file)) for file in self._files(".html")]
+        reports = [
+            ReportShown(name=self._name(file), path=REPORTS + self._token(file)) for file in self._files(".html")
+        ]
         return RunsShown(folder=self.folder.name, runs=runs, reports=reports, skipped=skipped)
 
     def report(self, token: str) -> bytes | None:
         """A report's bytes; None for a token that was never told, or a file that is gone."""
-        file = self._tokens.get(token)
+        found = [
+            file for file in self._files(".html") if hmac.compare_digest(self._token(file).encode(), token.encode())
+        ]
         try:
-            return None if file is None or file.stat().st_size > _LARGEST else file.read_bytes()
+            return None if not found or found[0].stat().st_size > _LARGEST else found[0].read_bytes()
         except OSError:
             return None
 
@@ -63,13 +68,8 @@ class RunFolder:
     def _name(self, file: Path) -> str:
         return file.relative_to(self.folder).as_posix()
 
-    def _path(self, file: Path) -> str:
-        for token, known in self._tokens.items():
-            if known == file:
-                return REPORTS + token
-        token = secrets.token_urlsafe(18)
-        self._tokens[token] = file
-        return REPORTS + token
+    def _token(self, file: Path) -> str:
+        return hmac.new(self.secret.encode(), self._name(file).encode(), "sha256").hexdigest()
 
 
 def _run(name: str, result: Result) -> RunShown:

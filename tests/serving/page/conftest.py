@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from llmrec.evaluation.evaluate import evaluate_run
 from llmrec.rankers.fitting import fit, load_ranker
 from llmrec.serving.loaded import Places
-from llmrec.serving.page.backend import PagePlaces
+from llmrec.serving.page.places import PagePlaces
 from tests.browser import CHROMIUM
 from tests.serving.conftest import Client, Shop
 
