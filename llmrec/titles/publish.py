@@ -22,6 +22,8 @@ from llmrec.evaluation.targets import read_targets
 from llmrec.hub.pull import shared_model, stamp_of
 from llmrec.output import Kind
 from llmrec.reporting.tables import render_markdown
+from llmrec.titles.models.gguf import gguf_stamp
+from llmrec.titles.models.gguf_header import is_gguf
 from llmrec.titles.report import ReportedRun, write_generation_report
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.setup import LABELLED_SPLITS, Job
@@ -79,7 +81,7 @@ def publish(job: Job, sessions: Dataset, written: list[list[str]], select: Selec
         started=job.started,
         sessions=sessions_files_fingerprint(*job.store.sessions_files(job.split, task=3)),
     ) | stamped(job.overlap)
-    provenance |= stamp_of(Path(shared_model(config.model))) if config.model else {}
+    provenance |= _model_stamp(config)
     locales = sessions.data.column("locale").to_pylist()
     last_titles = sessions.data.column("last_title").to_pylist()
     partial = config.limit is not None
@@ -109,6 +111,14 @@ def publish(job: Job, sessions: Dataset, written: list[list[str]], select: Selec
         )
         notice(f"wrote {write_generation_report(job.folder, job.store, outcome)}")
     return result
+
+
+def _model_stamp(config: GenerateConfig) -> dict[str, Any]:
+    """Where a model was fetched from, or the hash of the GGUF file that it, or its base, was read from."""
+    named = config.model or config.base_model
+    if is_gguf(named) or not config.model:
+        return gguf_stamp(named)
+    return stamp_of(Path(shared_model(named)))
 
 
 def score(job: Job, run: Path, baseline: Path) -> Result | None:

@@ -108,6 +108,7 @@ class TitleWriter(OnHub):
         from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
 
         self.model, self.tokenizer, self.card, self.prompt, self._name = model, tokenizer, card, prompt, name
+        self._stamp: Mapping[str, Any] = {}
         affixes = build_affixes(tokenizer, chat=card.chat) if is_causal(model) else None
         self._encoder = TitleTokenizer(tokenizer, affixes)
 
@@ -125,10 +126,10 @@ class TitleWriter(OnHub):
         chat: bool = False,
         device: str | None = None,
     ) -> Self:
-        """Load a model: a folder that ``scripts/gen.py`` or anybody else wrote, an adapter's folder, or a hub name.
+        """Load a model: a folder that ``scripts/gen.py`` or anybody else wrote, an adapter's, a GGUF file, a hub name.
 
         Args:
-            model: Folder, hub name, or ``hf://OWNER/NAME@REVISION``.
+            model: Folder, ``.gguf`` file (unpacked once, docs/llm.md), hub name, or ``hf://OWNER/NAME@REVISION``.
             base: Where an adapter's base model is now; where it was in training if not given.
             prompt: Prompt by name or file; the one that the model was trained with, else ``plain``.
             k: Number of most recent titles (paper §4.3); the model's own, else 1.
@@ -148,6 +149,8 @@ class TitleWriter(OnHub):
 
         from llmrec.hub.pull import named_source, shared_model
         from llmrec.titles.models.card import decide_card
+        from llmrec.titles.models.gguf import gguf_stamp
+        from llmrec.titles.models.gguf_header import is_gguf
         from llmrec.titles.models.lora import open_model
         from llmrec.titles.models.model import check_length
         from llmrec.training.devices import name_processor
@@ -157,7 +160,7 @@ class TitleWriter(OnHub):
         for argument, value in given.items():
             if value is not None and value < 1:
                 raise ConfigError(f"{argument} must be at least 1; got {value}")
-        model = shared_model(str(model))
+        model = str(model) if is_gguf(model) else shared_model(str(model))
         if base is not None and Path(model).is_dir() and not (Path(model) / "adapter_config.json").is_file():
             raise ConfigError(f"base: {model} is no adapter, which alone has a base; leave it out")
         card, chosen = decide_card(model, prompt, chat, given)
@@ -169,7 +172,9 @@ class TitleWriter(OnHub):
             raise ConfigError(
                 f"device {shown(device)} cannot be used; give cpu, cuda or cuda:0, or leave it out"
             ) from error
-        return cls(placed, tokenizer, card, chosen, named_source(Path(model)) or Path(model).name)
+        writer = cls(placed, tokenizer, card, chosen, named_source(Path(model)) or Path(model).name)
+        writer._stamp = gguf_stamp(model)
+        return writer
 
     def save(self, folder: Path | str) -> None:
         """Write model, tokenizer and card, as a training does; what was an adapter is one with its base.
@@ -230,7 +235,7 @@ class TitleWriter(OnHub):
                 for row, title in zip(rows.tolist(), written, strict=True):
                     titles[row] = title
                 bar.advance(task, len(rows))
-        made_by = {"model": self._name, "settings": {**asdict(self.card), "num_beams": num_beams}}
+        made_by = {"model": self._name, "settings": {**asdict(self.card), "num_beams": num_beams}, **self._stamp}
         return Titles(titles, locales, made_by)
 
     @public

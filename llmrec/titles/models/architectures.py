@@ -15,6 +15,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, MT5Config
 
 from llmrec.errors import ModelError, nearest
+from llmrec.titles.models.gguf_header import is_gguf, read_header
+from llmrec.titles.models.gguf_model import config_of
 from llmrec.titles.settings import GenerateConfig
 
 __all__ = ["Architecture", "build_hollow", "known_models", "read_architecture", "runnable"]
@@ -47,10 +49,10 @@ def known_models() -> dict[str, dict[str, Any]]:
 
 
 def read_architecture(config: GenerateConfig) -> Architecture:
-    """Architecture of the model that a recipe starts from: typed in here, a folder's own, or the hub's.
+    """Architecture of the model that a recipe starts from: typed in here, a folder's own, a GGUF file's, or the hub's.
 
     Raises:
-        ModelError: none of the three has it.
+        ModelError: none of them has it.
     """
     name = config.base_model
     if name == "tiny":
@@ -67,6 +69,8 @@ def read_architecture(config: GenerateConfig) -> Architecture:
     if known:
         built = AutoConfig.for_model(known["model_type"], **known["config"])
         return Architecture(name, "sizes typed in from its public config", built, known.get("head") == "own")
+    if is_gguf(name):
+        return Architecture(name, f"the header of {name}", config_of(read_header(Path(name))))
     try:
         return Architecture(name, f"{name}/config.json", AutoConfig.from_pretrained(name, trust_remote_code=False))
     except Exception as error:  # the libraries below raise a dozen kinds for a bad file or no network

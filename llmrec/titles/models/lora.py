@@ -18,6 +18,7 @@ from llmrec.hub.pull import shared_model
 from llmrec.output import check
 from llmrec.records import Digest, read_record
 from llmrec.titles.models.causal import is_causal
+from llmrec.titles.models.gguf_header import is_gguf
 from llmrec.titles.models.model import (
     BASE,
     checkpoint_activations,
@@ -130,7 +131,7 @@ def _check_targets(model: Any, targets: Sequence[str]) -> None:
 
 def is_adapter(name: str) -> bool:
     """Whether a folder holds an adapter rather than a model."""
-    return (Path(shared_model(name)) / ADAPTER).is_file()
+    return not is_gguf(name) and (Path(shared_model(name)) / ADAPTER).is_file()
 
 
 def open_model(name: str, *, base: str | None = None, four_bit: bool = False) -> tuple[Any, Any]:

@@ -17,12 +17,13 @@ from transformers import (
     BitsAndBytesConfig,
     MT5Config,
     MT5ForConditionalGeneration,
+    PreTrainedTokenizerFast,
 )
 from transformers.utils import logging as transformers_logging
 
 from llmrec.console import busy
 from llmrec.errors import ConfigError, ModelError, require, without_panic
-from llmrec.files import held_in, sha256_of_all
+from llmrec.files import held_in, known_sha256, sha256_of_all
 from llmrec.hub.forms import SOURCE
 from llmrec.hub.pull import shared_model
 from llmrec.memory import free_memory, require_memory
@@ -31,6 +32,8 @@ from llmrec.processes import local_processes, local_rank
 from llmrec.records import Count, read_record, record_text
 from llmrec.titles.models.architectures import Architecture, build_hollow
 from llmrec.titles.models.generation_config import generation_of
+from llmrec.titles.models.gguf import unpacked
+from llmrec.titles.models.gguf_header import is_gguf
 
 __all__ = [
     "BASE",
@@ -109,7 +112,7 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32, four_bit: bool 
     """Load a model that writes text and its tokenizer, by hub name or folder, as safetensors and without its code.
 
     Args:
-        name: Folder or hub name of a sequence-to-sequence or a causal model.
+        name: Folder or hub name of a sequence-to-sequence or a causal model, or a GGUF file, which is unpacked once.
         dtype: Of the weights.
         four_bit: Hold them in 4 bits (`bitsandbytes`, NF4); ``dtype`` is then what they are computed in.
 
@@ -120,6 +123,13 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32, four_bit: bool 
         ModelError: it is not there, not readable, or writes no text.
         MissingExtraError: ``four_bit`` and `bitsandbytes` is not installed.
     """
+    if is_gguf(name):
+        file = Path(name).resolve()
+        folder = unpacked(file, dtype)
+        with busy(f"load {name}"):
+            model, tokenizer = _loaded(str(folder), folder, dtype, four_bit, PreTrainedTokenizerFast)
+        model.name_or_path = model.config.name_or_path = str(file)  # an adapter remembers the file, not the cache
+        return model, tokenizer
     name = shared_model(name)
     folder = Path(name)
     if folder.exists() and not (folder / "config.json").is_file():
@@ -132,7 +142,9 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32, four_bit: bool 
         return _loaded(name, folder, dtype, four_bit)
 
 
-def _loaded(name: str, folder: Path, dtype: torch.dtype, four_bit: bool) -> tuple[Any, Any]:
+def _loaded(
+    name: str, folder: Path, dtype: torch.dtype, four_bit: bool, tokenizers: Any = AutoTokenizer
+) -> tuple[Any, Any]:
     kind = "language"
     source = str(folder.resolve()) if folder.exists() else name  # an adapter remembers it, wherever it is used
     try:
@@ -142,7 +154,7 @@ def _loaded(name: str, folder: Path, dtype: torch.dtype, four_bit: bool) -> tupl
             raise ValueError(f"{config.architectures[0]} writes no text")
         if not four_bit:  # which go to the GPU, if there is one
             ask_for_weights(name, config, dtype)
-        tokenizer = load_tokenizer(name)
+        tokenizer = load_tokenizer(name, tokenizers)
         family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         packed = _four_bit(dtype) if four_bit else {}
         model = family.from_pretrained(
@@ -173,10 +185,13 @@ def ask_for_weights(name: str, config: Any, dtype: torch.dtype) -> None:
 _WRITERS = ("ForConditionalGeneration", "ForCausalLM", "LMHeadModel")
 
 
-def load_tokenizer(name: str) -> Any:
-    """Tokenizer of a model or an adapter; one without a padding token pads with its end token."""
+def load_tokenizer(name: str, tokenizers: Any = AutoTokenizer) -> Any:
+    """Tokenizer of a model or an adapter; one without a padding token pads with its end token.
+
+    `AutoTokenizer` makes what is usual of a model's kind: a GGUF file's own is read by `PreTrainedTokenizerFast`.
+    """
     with without_panic():
-        tokenizer = AutoTokenizer.from_pretrained(shared_model(name), trust_remote_code=False)
+        tokenizer = tokenizers.from_pretrained(shared_model(name), trust_remote_code=False)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -263,6 +278,8 @@ def _plain_names(model: Any) -> list[tuple[str, Any]]:
 
 def model_digest(name: str) -> str:
     """SHA-256 over the weights, tokenizer and settings in a model's folder; the name itself where it is no folder."""
+    if is_gguf(name):
+        return known_sha256(Path(name))
     known = Path(shared_model(name)).glob("*")
     files = sorted(file for file in known if file.suffix in (".safetensors", ".json") and file.name != SOURCE)
     return sha256_of_all(files) if files else name
@@ -274,7 +291,7 @@ def read_model_card(name: str) -> ModelCard | None:
     Raises:
         ModelError: the card is not what this version writes.
     """
-    file = Path(shared_model(name)) / CARD
+    file = Path(name if is_gguf(name) else shared_model(name)) / CARD
     if not file.is_file():
         return None
     return read_record(file, ModelCard, "train the model again", error=ModelError)
