@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Annotated, Any, Final, TypeVar
 
@@ -43,6 +43,7 @@ LARGEST: Final = 1 << 24  # bytes of a record, or of a line of several
 _CHECKSUM: Final = "checksum"
 _LINE: Final = "line"
 _REASON: Final = 200  # characters
+_DEEPEST: Final = 64  # lists and mappings within one another: whoever walks or compares a record has room to
 
 
 def read_record(
@@ -172,7 +173,20 @@ def _content(path: Path, again: str, error: type[LlmrecError]) -> bytes:
 def _parsed(content: bytes | str) -> Any:
     """What JSON holds; a number that is none (NaN, -Infinity, as they were written before) is None."""
     text = content if isinstance(content, str) else content.decode("utf-8")
-    return json.loads(text, object_pairs_hook=_mapping, parse_float=_finite, parse_constant=lambda _: None)
+    record = json.loads(text, object_pairs_hook=_mapping, parse_float=_finite, parse_constant=lambda _: None)
+    level = [record]
+    for _ in range(_DEEPEST):
+        level = [one for held in level for one in _members(held)]
+    if level:
+        raise RecursionError
+    return record
+
+
+def _members(content: Any) -> Iterable[Any]:
+    """What a list or a mapping holds."""
+    if isinstance(content, dict):
+        return content.values()
+    return content if isinstance(content, list) else ()
 
 
 def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -114,6 +114,7 @@ def test_every_flipped_bit_is_refused_or_changes_nothing() -> None:
         ("\ufeff{}", "not JSON"),
         (b'{"rows": 1, "more": {"a": "\xff"}}', "not UTF-8"),
         (f'{{"rows": 1, "more": {{"a": {"[" * 100_000}', "nested too deeply"),
+        (f'{{"rows": 1, "more": {{"a": {"[" * 150}{"]" * 150}}}}}', "nested too deeply"),
         ('{"rows": 1, "checksum": "0"}', "its checksum is not that of its content"),
         ('{"rows": 1, "checksum": null, "score": "x"}', "score: expected float"),
     ],
