@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +14,9 @@ from hypothesis import settings
 
 from llmrec.data.store import Store
 from llmrec.schema import PRODUCT_COLUMNS, STORE_VERSION
+from tests import planted
 
+os.environ.update(planted.ENVIRONMENT)
 settings.register_profile("llmrec", deadline=None)  # a busy machine is no bug
 settings.load_profile("llmrec")
 
@@ -57,6 +60,14 @@ def _sessions(start: int, before: Sequence[str] = ()) -> list[dict[str, object]]
         {"session_id": start + 2 * place, "prev_items": [*before, *items], "next_item": target, "locale": locale}
         for place, (locale, items, target) in enumerate(made)
     ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_secret_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing that any test wrote holds a secret of its environment or of a server's URL."""
+    yield
+    if leaks := planted.leaks(tmp_path_factory.getbasetemp()):
+        pytest.fail("\n".join(["secrets were written:", *leaks]), pytrace=False)
 
 
 @pytest.fixture

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from llmrec.data.store import Store
+from tests import planted
+from tests.planted import forms_of
 from tests.titles.lab.chat_faults import ChatFaults, echo_header, serving, status
 
 PASSWORD, PATH_KEY, QUERY = "hunter-Planted22", "3f8a9c7b2d1e4f60a1b2c3d4", "planted-query-77"
@@ -25,12 +31,7 @@ ENVIRONMENT = {
     "MY_DB_PASSWORD": "planted db password",
 }
 SECRETS = (PASSWORD, PATH_KEY, QUERY, *ENVIRONMENT.values())
-FORMS = tuple(
-    form
-    for secret in SECRETS
-    for form in (secret.encode(), base64.b64encode(secret.encode()).rstrip(b"="), secret.encode("utf-16-le"))
-)
-
+FORMS = forms_of(SECRETS)
 
 RUN_ALL = """
 import json, sys
@@ -80,25 +81,37 @@ def test_no_secret_is_in_anything_that_commands_write_or_say(tiny_store: Store, 
         )
         assert server.requests
     told = done.stderr.decode() + done.stdout.decode()
-    assert found(told.encode()) == [], told
+    assert planted.found(told.encode(), FORMS) == [], told
     assert json.loads(done.stdout.splitlines()[-1]) == [status for _, status in typed], told
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     names = {"report.html", "comparison.json", "answers.parquet", "answers.sqlite", "run.json", "result.json"}
     assert names <= {path.name for path in written}
     for path in written:
-        assert found(path.read_bytes()) == [], path
-        assert found(str(path).encode()) == []
+        assert planted.found(path.read_bytes(), FORMS) == [], path
+        assert planted.found(str(path).encode(), FORMS) == []
 
 
-def found(content: bytes) -> list[bytes]:
-    """Planted secrets in some bytes; in those of a Parquet file too, whose pages these tests do not compress."""
-    return [form for form in FORMS if form in content]
+@pytest.mark.parametrize("before", ["", "x", "xy"])
+def test_the_scan_finds_what_is_planted(before: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # not where the whole suite's scan looks
+        scan_finds_all(before, Path(folder))
 
 
-def test_the_scan_finds_what_is_planted(tmp_path: Path) -> None:
-    assert found(f"x {PASSWORD}".encode()) == [PASSWORD.encode()]
-    assert found(base64.b64encode(PASSWORD.encode()))
-    assert not found(zlib.compress(PASSWORD.encode() * 9))  # so that the other test says what it does not see
+def scan_finds_all(before: str, folder: Path) -> None:
+    secret = before + planted.ENVIRONMENT["HF_TOKEN"]
+    (folder / "clean").write_bytes(zlib.compress(b"nothing"))
+    assert planted.leaks(folder) == []
+    (folder / "plain").write_text(secret)
+    (folder / "base64").write_bytes(base64.b64encode(secret.encode()))
+    (folder / "wide").write_text(secret, encoding="utf-16")
+    (folder / "packed.gz").write_bytes(gzip.compress(secret.encode()))
+    pq.write_table(pa.table({"id": [1, 2], "text": ["", secret]}), folder / "table.parquet", compression="zstd")
+    (folder / f"named {secret}").touch()
+    with (folder / "holes").open("wb") as handle:
+        handle.seek(1 << 40)
+        handle.write(secret.encode())
+    told = {Path(line.split(": ")[0]).name for line in planted.leaks(folder)}
+    assert told == {path.name for path in folder.iterdir()} - {"clean"}
 
 
 @pytest.mark.parametrize("name", ["answers.sqlite", "answers.parquet"])

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.planted import PATH_KEY
+
 Fault = Callable[["Handler"], None]
 
 
@@ -42,7 +44,13 @@ class ChatFaults(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
+        """With a key in its path, as some servers have it; nothing may keep or show it."""
+        return f"http://127.0.0.1:{self.server_port}/{PATH_KEY}/v1"
+
+    @property
+    def shown(self) -> str:
+        """`url` as records and errors have it."""
+        return f"http://127.0.0.1:{self.server_port}/***/v1"
 
     def handle_error(self, *_: object) -> None:
         """A client that was killed is no error of this server."""

@@ -128,7 +128,7 @@ def test_what_keeps_failing_is_one_line(fault: Fault, message: str) -> None:
         with pytest.raises(ModelError) as caught:
             ask(server.url)
         assert message in str(caught.value)
-        assert server.url in str(caught.value)
+        assert server.shown in str(caught.value)
         assert len(server.requests) == 4
 
 
