@@ -93,10 +93,11 @@ def test_import_stays_light(module: str) -> None:
     assert done.stdout.strip() == "set()"
 
 
-def test_a_search_starts_without_a_database_and_without_a_model() -> None:
+def test_the_help_of_a_verb_loads_no_tables_no_plots_and_no_models() -> None:
     code = (
-        "import sys, llmrec.text.search.similar, llmrec.text.encoders.registry\n"
-        "print({'duckdb', 'ibis', 'matplotlib', 'torch', 'transformers'} & set(sys.modules))"
+        "import sys; from llmrec.cli.verbs import PANELS\n"
+        "for verb in sum(PANELS.values(), ()): verb.job()\n"
+        "print({'duckdb', 'ibis', 'matplotlib', 'numpy', 'pandas', 'pyarrow', 'scipy', 'torch'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -106,7 +106,7 @@ def status_of(argv: Sequence[str] | None = None) -> int:
         handler.setFormatter(PlainFormatter())
     words = list(sys.argv[1:] if argv is None else argv)
     verb = verb_of(words, list(_verbs_by_name), VerbGroup.DEFAULT)
-    asked = asked_for(words, lambda: _verbs_by_name[verb].load()[0]) if verb else Asked(words)
+    asked = asked_for(words, _verbs_by_name[verb].job) if verb else Asked(words)
     with documented(verb, asked) as document:
         status = 1
         try:

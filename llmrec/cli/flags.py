@@ -34,7 +34,8 @@ class Verb:
     Attributes:
         words: What is typed behind ``llmrec``.
         summary: What it does, in a line; the docstring of its dataclass goes on from there and gives the example.
-        place: Module below ``llmrec``, dataclass and function, as ``module:Dataclass:function``.
+        place: Module below ``llmrec``, dataclass and function, as ``module:Dataclass:function``; a function of another
+            module has that before it, as ``settings:RankJob:rank.rank``, where the dataclass alone makes the help.
         bare: Whether it does something without any argument, instead of showing its help.
         needs: Extras whose packages it cannot do without; those of some of its settings are told when they are given.
         asks_for: Extras that some of its settings need, and which.
@@ -49,11 +50,16 @@ class Verb:
     asks_for: tuple[tuple[str, str], ...] = ()
     stays: bool = False
 
-    def load(self) -> tuple[type[Any], Callable[[Any], Any]]:
-        """The dataclass and the function."""
-        module, job, function = self.place.split(":")
-        loaded = importlib.import_module(f"llmrec.{module}")
-        return getattr(loaded, job), getattr(loaded, function)
+    def job(self) -> type[Any]:
+        """The dataclass, which has the flags."""
+        module, job, _ = self.place.split(":")
+        return getattr(importlib.import_module(f"llmrec.{module}"), job)
+
+    def run(self, given: Any) -> Any:
+        """Call the function with the filled dataclass."""
+        module, _, function = self.place.split(":")
+        other, _, name = function.rpartition(".")
+        return getattr(importlib.import_module(f"llmrec.{other or module}"), name)(given)
 
 
 class VerbCommand(TyperCommand):
@@ -65,19 +71,19 @@ class VerbCommand(TyperCommand):
 
     def real(self) -> Any:
         """The command with its flags."""
-        job, run = self.verb.load()
+        job = self.verb.job()
 
         def function(given: Any) -> Any:
             quiet = nullcontext() if self.verb.stays else never_silent(self.verb.words)
             with quiet, needing(",".join(self.verb.needs)):
-                return run(given)
+                return self.verb.run(given)
 
         more = (inspect.getdoc(job) or "").partition("\n\n")[2]
         return command_of(job, function, f"{self.verb.summary}\n\n{more}", bare=self.verb.bare)
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Read the command line, as the command with its flags does."""
-        return self.real().make_context(info_name, spread(args, several_of(self.verb.load()[0])), parent, **extra)
+        return self.real().make_context(info_name, spread(args, several_of(self.verb.job())), parent, **extra)
 
 
 class VerbGroup(TyperGroup):

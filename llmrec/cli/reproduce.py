@@ -9,9 +9,7 @@ from llmrec.cli.document import tell_result
 from llmrec.console import notice
 from llmrec.console import out as out_console
 from llmrec.errors import ConfigError
-from llmrec.paper.reproduction.docs import write_docs_page
-from llmrec.paper.reproduction.report import cells_of, render_tables, reproduce_and_report
-from llmrec.paper.reproduction.reproduce import ReproduceJob, TableOutcome
+from llmrec.paper.reproduction.job import ReproduceJob
 from llmrec.settings import option
 
 __all__ = ["Reproduce", "reproduce"]
@@ -40,6 +38,10 @@ def reproduce(job: Reproduce) -> None:
         LlmrecError: as `llmrec.paper.reproduction.reproduce.reproduce`.
         SystemExit: a cell failed; status 1.
     """
+    from llmrec.paper.reproduction.docs import write_docs_page
+    from llmrec.paper.reproduction.report import cells_of, render_tables, reproduce_and_report
+    from llmrec.paper.reproduction.reproduce import TableOutcome
+
     if not job.tables and job.write_docs is None:
         raise ConfigError("nothing to reproduce: name a table, for instance table10, or all")
     outcomes: list[TableOutcome] = []

@@ -25,7 +25,7 @@ PANELS: Final = {
         Verb(
             "demo",
             "Show the whole toolkit in minutes, on made-up data: rankings, titles, similar products, one page.",
-            "demo.demo:DemoJob:run_demo",
+            "demo.job:DemoJob:demo.demo.run_demo",
             bare=True,
             needs=("generate", "rank", "search"),
         ),
@@ -34,7 +34,7 @@ PANELS: Final = {
         Verb(
             "data get",
             "Tell where the Amazon-M2 files are, fetch those that need no login, and check them.",
-            "data.download.get:GetJob:get",
+            "data.download.job:GetJob:data.download.get.get",
             bare=True,
         ),
         Verb(
@@ -45,7 +45,7 @@ PANELS: Final = {
         Verb(
             "data events",
             "Turn a shop's own event log into a store: sessions, split by time.",
-            "data.events.making:EventsJob:run_events_job",
+            "data.events.job:EventsJob:data.events.making.run_events_job",
         ),
         Verb(
             "data synth",
@@ -65,7 +65,7 @@ PANELS: Final = {
         Verb(
             "stats",
             "Count what the paper's Tables 1-2 and Figures 2, 4 and 5 show, on any sessions.",
-            "paper.statistics.describe:StatisticsJob:show_statistics",
+            "paper.statistics.job:StatisticsJob:paper.statistics.describe.show_statistics",
         ),
     ),
     "Rank the next product": (
@@ -82,7 +82,7 @@ PANELS: Final = {
         Verb(
             "tune",
             "Search for a ranker's best settings, and write them as a recipe.",
-            "rankers.tune:TuneJob:run_tune_job",
+            "rankers.settings:TuneJob:rankers.tune.run_tune_job",
             needs=("rank",),
         ),
         Verb("blend", "Combine several runs of the same sessions into one, by rank.", "cli.runs:BlendJob:blend"),
@@ -118,7 +118,7 @@ PANELS: Final = {
         Verb(
             "prompts compare",
             "Compare prompts, K, examples and models on the same sessions: BLEU with intervals, cost, titles.",
-            "titles.lab.compare:CompareSettings:compare_prompts",
+            "titles.lab.settings:CompareSettings:titles.lab.compare.compare_prompts",
             asks_for=(("generate", "a model in a folder"), ("chat", "--server")),
         ),
         Verb(
@@ -147,7 +147,7 @@ PANELS: Final = {
         Verb(
             "sweep",
             "Train every combination of a grid, score each on validation, and write the best as a recipe.",
-            "titles.sweep:SweepJob:run_sweep",
+            "titles.settings:SweepJob:titles.sweep.run_sweep",
             needs=("generate",),
         ),
         Verb(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from llmrec.console import notice
 from llmrec.console import out as out_console
 from llmrec.data.store import Store
+from llmrec.demo.job import DemoJob
 from llmrec.demo.stages import SPLIT, Question, make_store, rank_products, search_abroad, write_titles
 from llmrec.errors import require
 from llmrec.evaluation.parts import ALL_SESSIONS
@@ -22,9 +23,9 @@ from llmrec.evaluation.runs import read_run
 from llmrec.reporting.blocks import Block, Code, Heading, Paragraph, Table, Text, to_terminal
 from llmrec.reporting.page import write_page
 from llmrec.reporting.tables import comparison_plot, label_of, number, with_interval
-from llmrec.settings import claiming, option
+from llmrec.settings import claiming
 
-__all__ = ["DemoJob", "run_demo"]
+__all__ = ["run_demo"]
 
 NAMES: Final = {
     "popularity": "Popularity (the paper's)",
@@ -41,21 +42,6 @@ NEXT: Final = (  # a folder with sessions_train and products_train, CSV or Parqu
     "llmrec evaluate runs/covisit.parquet --targets stores/shop/sessions_validation.parquet",
 )
 EXAMPLES: Final = 6
-
-
-@dataclass(frozen=True, kw_only=True)
-class DemoJob:
-    """Where the demo goes; a demo that was stopped goes on with what is there.
-
-    An interrupted demo continues where it stopped.
-
-    Example: llmrec demo
-    """
-
-    out: Path = option(Path("runs/demo"), "Folder for data, runs, results and the page.", output="place")
-    size: str = option("tiny", "Size of the made-up data: tiny or small.")
-    steps: int = option(400, "Training steps of the tiny mT5.", minimum=1, maximum=1_000_000)
-    seed: int = option(0, "Random seed.", minimum=0)
 
 
 @claiming

@@ -1,4 +1,4 @@
-"""What ``llmrec rank`` is asked for, in a module that loads nothing: its help need not wait for rankers."""
+"""What ``llmrec rank`` and ``tune`` are asked for, in a module that loads nothing: help need not wait for rankers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from llmrec.settings import option
 
-__all__ = ["NoSettings", "RankJob", "Seen"]
+__all__ = ["NoSettings", "RankJob", "Seen", "TuneJob"]
 
 Seen = Literal["drop", "keep"]
 
@@ -66,3 +66,40 @@ class RankJob:
     allow_overlap: bool = option(
         False, "Allow training sessions that repeat a session to predict with its target. The run says so."
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneJob:
+    """What ``llmrec tune`` is asked for.
+
+    An interrupted search continues: give the same command again.
+
+    Example: llmrec tune gru4rec --train train.parquet --recipe gru4rec_stock --out runs/gru4rec_tuned.yaml
+    """
+
+    HELP_PANELS: ClassVar[Mapping[str, str]] = {
+        "Input": "train bare products",
+        "Output": "out storage",
+        "Search": "space recipe settings trials validation_share seed",
+        "Learning": "transductive allow_overlap log_to",
+    }
+
+    ranker: str = option(..., "Ranker to tune.", argument=True)
+    train: Sequence[Path] = option(
+        ..., "Sessions with next_item. Part of them is used for validation. Several files can follow.", several=True
+    )
+    out: Path = option(..., "Recipe to write (.yaml).")
+    bare: Sequence[Path] = option((), "More sessions to learn from, never used for validation.", several=True)
+    products: Path | None = option(None, "Products.")
+    space: str | None = option(None, "Search space, by name or file. Default: the paper's (Appendix A).")
+    recipe: str | None = option(None, "Recipe for the settings that are not searched.")
+    settings: Mapping[str, Any] = option({}, "Fix one setting, as name=value. Can be repeated.", flag="--set")
+    trials: int = option(20, "Number of trials, including those of an interrupted search.")
+    log_to: str | None = option(None, "Experiment trackers of the trials, comma-separated: wandb, mlflow, trackio.")
+    storage: Path | None = option(None, "Folder of the search. Default: OUT.search.")
+    validation_share: float = option(0.1, "Share of the sessions to use for validation.", below=1)
+    transductive: bool = option(
+        False, "Learn from the validation sessions as well, without their targets.", flag="--transductive/--inductive"
+    )
+    seed: int = option(0, "Random seed for the validation sessions and the trials.", minimum=0)
+    allow_overlap: bool = option(False, "Allow training sessions that repeat a validation session with its target.")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -23,51 +22,15 @@ from llmrec.ragged import list_lengths
 from llmrec.rankers.rank import ranker_settings, tracker_settings
 from llmrec.rankers.registry import ranker_class
 from llmrec.rankers.sessions import Sessions, TrainingSessions, read_training_files
-from llmrec.settings import RECIPES, option
+from llmrec.rankers.settings import TuneJob
+from llmrec.settings import RECIPES
 from llmrec.training.search import Search, Space, print_trials, read_named, readable, write_recipe
 
-__all__ = ["TuneJob", "load_space", "run_tune_job"]
+__all__ = ["load_space", "run_tune_job"]
 
 SPACES = RECIPES / "search"
 CUTOFF = 100
 SHOWN = 20  # best trials in the table
-
-
-@dataclass(frozen=True, kw_only=True)
-class TuneJob:
-    """What ``llmrec tune`` is asked for.
-
-    An interrupted search continues: give the same command again.
-
-    Example: llmrec tune gru4rec --train train.parquet --recipe gru4rec_stock --out runs/gru4rec_tuned.yaml
-    """
-
-    HELP_PANELS: ClassVar[Mapping[str, str]] = {
-        "Input": "train bare products",
-        "Output": "out storage",
-        "Search": "space recipe settings trials validation_share seed",
-        "Learning": "transductive allow_overlap log_to",
-    }
-
-    ranker: str = option(..., "Ranker to tune.", argument=True)
-    train: Sequence[Path] = option(
-        ..., "Sessions with next_item. Part of them is used for validation. Several files can follow.", several=True
-    )
-    out: Path = option(..., "Recipe to write (.yaml).")
-    bare: Sequence[Path] = option((), "More sessions to learn from, never used for validation.", several=True)
-    products: Path | None = option(None, "Products.")
-    space: str | None = option(None, "Search space, by name or file. Default: the paper's (Appendix A).")
-    recipe: str | None = option(None, "Recipe for the settings that are not searched.")
-    settings: Mapping[str, Any] = option({}, "Fix one setting, as name=value. Can be repeated.", flag="--set")
-    trials: int = option(20, "Number of trials, including those of an interrupted search.")
-    log_to: str | None = option(None, "Experiment trackers of the trials, comma-separated: wandb, mlflow, trackio.")
-    storage: Path | None = option(None, "Folder of the search. Default: OUT.search.")
-    validation_share: float = option(0.1, "Share of the sessions to use for validation.", below=1)
-    transductive: bool = option(
-        False, "Learn from the validation sessions as well, without their targets.", flag="--transductive/--inductive"
-    )
-    seed: int = option(0, "Random seed for the validation sessions and the trials.", minimum=0)
-    allow_overlap: bool = option(False, "Allow training sessions that repeat a validation session with its target.")
 
 
 def load_space(name: str, ranker: str) -> Space:

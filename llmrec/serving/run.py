@@ -18,7 +18,6 @@ import msgspec
 
 from llmrec.console import notice
 from llmrec.errors import ModelError, require
-from llmrec.rankers.sessions import read_session_files
 from llmrec.serving.gate import read_keys, refuse_open
 from llmrec.serving.page.places import PagePlaces
 from llmrec.settings import option
@@ -204,5 +203,7 @@ def _line(told: Mapping[str, Any]) -> None:
 def _warm(file: Path | None) -> list[tuple[list[str], str]]:
     if file is None:
         return []
+    from llmrec.rankers.sessions import read_session_files  # a database, which --help has no use for
+
     sessions = read_session_files(file).slice(0, _WARM_SESSIONS)
     return list(zip(sessions.prev_items.to_pylist(), sessions.locales.to_pylist(), strict=True))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from llmrec.settings import Decides, RecipeKind, option
 
-__all__ = ["GenerateConfig"]
+__all__ = ["GenerateConfig", "SweepJob"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -165,3 +165,21 @@ class GenerateConfig:
     def default_recipe(flags: Mapping[str, Any]) -> str | None:
         """Recipe where none is named: ``demo``, unless the flags name a model to use or to fine-tune."""
         return None if flags.get("model") or flags.get("base_model") else "demo"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepJob:
+    """What ``llmrec sweep`` is asked for.
+
+    An interrupted sweep continues: give the same command again.
+
+    Example: llmrec sweep mt5_small_k1 --data stores/m2 --out runs/mt5_small_k1-sweep
+    """
+
+    recipe: str = option(..., "Recipe of `llmrec generate`, by name or file.", argument=True)
+    data: Path = option(..., "Store that `llmrec data import` wrote.")
+    out: Path = option(..., "Folder of the sweep, with a folder for each training.", output="place")
+    grid: str = option("mt5", "Grid, by name or file: settings, and the values to try.")
+    settings: Mapping[str, Any] = option({}, "Fix one setting, as name=value. Can be repeated.", flag="--set")
+    hardware: Path | None = option(None, "File of accelerate_configs/. Default: one process.")
+    log_to: str | None = option(None, "Experiment trackers of every training; see `llmrec generate --log-to`.")

@@ -17,13 +17,13 @@ from llmrec.data.store import Store
 from llmrec.errors import ConfigError, LlmrecError, require
 from llmrec.evaluation.results import read_result
 from llmrec.output import check, disk_errors, write_text
-from llmrec.settings import RECIPES, Recipe, claiming, decided_by, load_recipe, option, resolve
-from llmrec.titles.settings import GenerateConfig
+from llmrec.settings import RECIPES, Recipe, claiming, decided_by, load_recipe, resolve
+from llmrec.titles.settings import GenerateConfig, SweepJob
 from llmrec.training.history import read_history
 from llmrec.training.search import Search, Space, print_trials, read_named, readable, write_recipe
 from llmrec.training.trackers import tracker_names
 
-__all__ = ["Scored", "SweepJob", "load_grid", "run_sweep"]
+__all__ = ["Scored", "load_grid", "run_sweep"]
 
 GRIDS: Final = RECIPES / "grids"
 WRITING: Final = decided_by(GenerateConfig, "titles", "validation")
@@ -31,24 +31,6 @@ RESULT: Final = "titles_validation.result.json"
 FIXED: Final = frozenset(decided_by(GenerateConfig, None))  # no grid varies what no score depends on
 OWN: Final = FIXED - {"allow_overlap", "checkpoint_every", "gradient_checkpointing", "log_to", "micro_batch_size"}
 Setting = Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepJob:
-    """What ``llmrec sweep`` is asked for.
-
-    An interrupted sweep continues: give the same command again.
-
-    Example: llmrec sweep mt5_small_k1 --data stores/m2 --out runs/mt5_small_k1-sweep
-    """
-
-    recipe: str = option(..., "Recipe of `llmrec generate`, by name or file.", argument=True)
-    data: Path = option(..., "Store that `llmrec data import` wrote.")
-    out: Path = option(..., "Folder of the sweep, with a folder for each training.", output="place")
-    grid: str = option("mt5", "Grid, by name or file: settings, and the values to try.")
-    settings: Setting = option({}, "Fix one setting, as name=value. Can be repeated.", flag="--set")
-    hardware: Path | None = option(None, "File of accelerate_configs/. Default: one process.")
-    log_to: str | None = option(None, "Experiment trackers of every training; see `llmrec generate --log-to`.")
 
 
 @dataclass(frozen=True)

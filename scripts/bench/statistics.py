@@ -11,7 +11,8 @@ __all__ = ["stats"]
 
 
 def _statistics(store: Path, out: Path, sknn_sample: int) -> None:
-    from llmrec.paper.statistics.describe import StatisticsJob, run_statistics_job
+    from llmrec.paper.statistics.describe import run_statistics_job
+    from llmrec.paper.statistics.job import StatisticsJob
 
     run_statistics_job(StatisticsJob(data=store, out=out, sknn_sample=sknn_sample))
 

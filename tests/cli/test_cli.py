@@ -167,7 +167,7 @@ def test_documented_commands_parse(command: str) -> None:
     if words == ["--help"]:
         return  # of a group or verb that is there
     if hasattr(group, "verb"):
-        words = asked_for(words, lambda: group.verb.load()[0]).words  # without --json and --quiet
+        words = asked_for(words, group.verb.job).words  # without --json and --quiet
     group.make_context("llmrec", words)
 
 

@@ -121,7 +121,7 @@ def test_a_verb_has_the_defaults_of_the_function_that_it_calls(job: Any, functio
             assert field.default == parameters[field.name].default, field.name
 
 
-JOBS = [verb.load()[0] for panel in PANELS.values() for verb in panel]
+JOBS = [verb.job() for panel in PANELS.values() for verb in panel]
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda one: one.__name__)
@@ -137,7 +137,7 @@ WRITTEN |= {"storage"}
 ELSEWHERE = {  # checked by what the verb runs: the place is not always written, or several processes may share it
     *(("GetJob", "out"), ("TuneJob", "out"), ("TuneJob", "storage"), ("GenerateConfig", "output_dir")),
 }
-JOBS = [verb.load()[0] for verbs in PANELS.values() for verb in verbs] + [GenerateConfig]
+JOBS = [verb.job() for verbs in PANELS.values() for verb in verbs] + [GenerateConfig]
 OUTPUTS = [
     (job, field.name, field.metadata["output"]) for job in JOBS for field in fields(job) if field.metadata.get("output")
 ]

@@ -23,7 +23,7 @@ from llmrec.text.encoders.learning.settings import EncoderSettings
 from llmrec.titles.settings import GenerateConfig
 
 CLASSES: list[type[Any]] = [
-    *(verb.load()[0] for verbs in PANELS.values() for verb in verbs),
+    *(verb.job() for verbs in PANELS.values() for verb in verbs),
     *(ranker_class(name).settings_class for name in RANKERS),
     *(GenerateConfig, EncoderSettings, SelectSettings),
 ]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from llmrec.demo import stages
-from llmrec.demo.demo import DemoJob, run_demo
+from llmrec.demo.demo import run_demo
+from llmrec.demo.job import DemoJob
 
 
 def test_it_shows_everything_and_goes_on_where_it_was_stopped(

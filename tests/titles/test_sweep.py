@@ -16,8 +16,8 @@ import llmrec.titles.sweep
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, LlmrecError
 from llmrec.settings import load_recipe, resolve
-from llmrec.titles.settings import GenerateConfig
-from llmrec.titles.sweep import GRIDS, SweepJob, load_grid, run_sweep
+from llmrec.titles.settings import GenerateConfig, SweepJob
+from llmrec.titles.sweep import GRIDS, load_grid, run_sweep
 from llmrec.training.search import names_in
 
 RECIPE = """

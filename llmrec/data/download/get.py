@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from llmrec.console import notice, table
 from llmrec.console import out as out_console
 from llmrec.data.download.fetch import clone, copy_folder
+from llmrec.data.download.job import GetJob
 from llmrec.data.download.official import (
     AICROWD_FILES,
     AICROWD_PAGE,
@@ -19,25 +19,8 @@ from llmrec.data.download.official import (
 from llmrec.data.download.verify import Checked, check_folder, is_synthetic, write_sums
 from llmrec.data.sources import find_source
 from llmrec.errors import ConfigError, DataError
-from llmrec.settings import option
 
-__all__ = ["GetJob", "get"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class GetJob:
-    """What ``llmrec data get`` is asked for.
-
-    Example: llmrec data get --from authors --out raw/amazon-m2
-    """
-
-    source: str | None = option(
-        None, "Where to fetch from: aicrowd, authors, or a folder to copy. Without it, list the sources.", flag="--from"
-    )
-    out: Path = option(Path("raw/amazon-m2"), "Folder to fetch into.")
-    check: Path | None = option(None, "Check the files of this folder. Nothing is fetched.")
-    url: str | None = option(None, "Mirror of the authors' repository.")
-    write_sums: bool = option(False, "Write the checksums of the checked files to SHA256SUMS.")
+__all__ = ["get"]
 
 
 def get(job: GetJob) -> list[Checked]:

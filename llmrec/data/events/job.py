@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final, Literal
 
-from llmrec.data.events.times import DAY, SECOND, form_of
+from llmrec.data.events.forms import DAY, SECOND, form_of
 from llmrec.errors import ConfigError, shown
 from llmrec.settings import option
 

@@ -17,10 +17,10 @@ from llmrec.console import Progress, notice
 from llmrec.console import out as out_console
 from llmrec.data.digests import fingerprint_of
 from llmrec.data.events.cases import LEARN, TEST, VALIDATE, Split, cases, counts
+from llmrec.data.events.forms import DAY, utc
 from llmrec.data.events.job import EventsJob, gap_of, moment_of, weights_of
 from llmrec.data.events.shop_products import ShopProducts, in_locales, stage_shop_products
 from llmrec.data.events.staging import Log, Weighing, stage_log
-from llmrec.data.events.times import DAY, utc
 from llmrec.data.events.visits import Cut, bots, grown, people, shortened_steps, visits, without_reloads
 from llmrec.data.findings import Finding, ImportSummary, coverage_findings, product_findings, render_summary
 from llmrec.data.importing import StoreWork, opened_store, write_manifest, write_table, write_targets

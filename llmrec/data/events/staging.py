@@ -14,9 +14,10 @@ from ibis.util import gen_name
 
 from llmrec.console import notice
 from llmrec.data.events.columns import EVENT_NAMES, NO_COLUMN, chosen_columns, is_misspelt, known_columns, told_columns
+from llmrec.data.events.forms import EARLIEST, NO_TIME, Form, form_of, form_of_type, latest
 from llmrec.data.events.job import EventsJob
 from llmrec.data.events.tables import ShopTable, open_table, reading
-from llmrec.data.events.times import EARLIEST, NO_TIME, Form, form_of, form_of_type, latest, microseconds
+from llmrec.data.events.times import microseconds
 from llmrec.data.findings import Finding
 from llmrec.data.lists import excerpt, is_usual, stripped
 from llmrec.data.raw import first_rows, refuse_controls, value_at

@@ -12,10 +12,10 @@ from typing import Final
 from llmrec.console import notice, progress_bar, stderr
 from llmrec.errors import ConfigError, LlmrecError
 from llmrec.output import write_text
+from llmrec.paper.reproduction.job import ReproduceJob
 from llmrec.paper.reproduction.measure import measure_row
 from llmrec.paper.reproduction.recipe import FOLDER, Protocol, Row, TableRecipe, load_band, load_table, table_names
 from llmrec.paper.reproduction.records import (
-    RECORDED,
     Measurement,
     read_folder,
     read_measurement,
@@ -25,45 +25,11 @@ from llmrec.paper.reproduction.records import (
 from llmrec.paper.reproduction.source import DataFolder, missing_files, open_data
 from llmrec.paper.reproduction.steps import StepFailed, StepRunner
 from llmrec.paper.reproduction.verdict import CellVerdict, Verdict, judge
-from llmrec.settings import option
 
-__all__ = ["ReproduceJob", "RowOutcome", "TableOutcome", "load_tables", "reproduce"]
+__all__ = ["RowOutcome", "TableOutcome", "load_tables", "reproduce"]
 
 ALL: Final = "all"
 _STAMP: Final = "data.txt"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReproduceJob:
-    """What to measure, and where to keep what."""
-
-    tables: Sequence[str] = option(
-        (),
-        "Tables or figures: table1 … table12, figure2 … figure5, all; public and industrial are ours.",
-        argument=True,
-        metavar="TABLE...",
-    )
-    data: Path | None = option(None, "Store, or folder of public files. Default: show the paper's values only.")
-    out: Path | None = option(
-        None, "Folder for runs, models, records and pages. Default: runs/reproduce-DATA.", output="place"
-    )
-    resume: bool = option(False, "Keep what has finished there, and continue.")
-    only: Sequence[str] = option((), "Measure one cell: ROW or ROW/COLUMN, with * and ?. Can be repeated.")
-    launch: Path | None = option(None, "Configuration of accelerate for trainings, such as one of accelerate_configs/.")
-    recorded: Path | None = option(None, "Earlier measurements to compare with. Default: those of the package.")
-    record: bool = option(False, "Add the new measurements to these.")
-    recipes: Path = FOLDER
-
-    @property
-    def records(self) -> Path:
-        """Folder of earlier measurements."""
-        return self.recorded or RECORDED
-
-    @property
-    def folder(self) -> Path:
-        """Output folder."""
-        name = self.data.resolve().name if self.data else "nothing"
-        return self.out or Path("runs") / f"reproduce-{name}"
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -18,12 +16,13 @@ from llmrec.evaluation.provenance import collect_provenance
 from llmrec.output import check
 from llmrec.paper.statistics import figures
 from llmrec.paper.statistics.corpus import ALL, TRAIN, Corpus, open_corpus
+from llmrec.paper.statistics.job import StatisticsJob
 from llmrec.paper.statistics.overview import Overview, overview
 from llmrec.paper.statistics.publish import Numbers, write_statistics
 from llmrec.paper.statistics.sknn import NTH, sknn_scores
-from llmrec.settings import claiming, option
+from llmrec.settings import claiming
 
-__all__ = ["StatisticsJob", "next_command", "render_numbers", "run_statistics_job", "show_statistics"]
+__all__ = ["next_command", "render_numbers", "run_statistics_job", "show_statistics"]
 
 _FIGURES: Final[dict[str, Callable[[Corpus], pa.Table]]] = {
     function.__name__: function
@@ -35,20 +34,6 @@ _FIGURES: Final[dict[str, Callable[[Corpus], pa.Table]]] = {
         figures.repeated_items,
     )
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class StatisticsJob:
-    """What ``llmrec stats`` is asked for.
-
-    Example: llmrec stats stores/m2 --out runs/stats
-    """
-
-    data: Path = option(..., "Store, folder of raw files, or sessions file.", argument=True, metavar="STORE")
-    out: Path | None = option(None, "Folder for report.html, and each figure as CSV, PNG and SVG.", output="place")
-    split: str | None = option(None, "Split for the figures. Default: training sessions, or all if there are none.")
-    sknn_sample: int = option(10_000, "Sessions to score for Figure 2f. 0 leaves it out.", minimum=0)
-    seed: int = option(0, "Random seed for drawing them.", minimum=0)
 
 
 def show_statistics(job: StatisticsJob) -> Numbers:

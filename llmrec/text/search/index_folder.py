@@ -233,7 +233,7 @@ def _changes(folder: Path, record: IndexRecord, embeddings: Embeddings) -> tuple
     dim = embeddings.vectors.shape[1]
     if record.changes is None:
         nothing = np.zeros((0, dim), dtype=np.float32)
-        return nothing, embeddings.products.schema.empty_table(), np.zeros(0, dtype=np.int32), None
+        return nothing, embeddings.products.slice(0, 0), np.zeros(0, dtype=np.int32), None
     changes = folder / record.changes
     products = read_products(changes / _PRODUCTS)
     vectors = checked({_VECTORS: open_npy(changes / _VECTORS)}, _VECTORS, "float32", (len(products), dim))
@@ -291,8 +291,10 @@ def _refuse_changed(folder: Path, record: IndexRecord) -> None:
 def _refuse_other_locales(groups: Any, names: Sequence[str], *products: Any) -> None:
     """Refuse rows whose number is not that of their product's locale."""
     told = pa.chunked_array([chunk for table in products for chunk in table.column("locale").chunks], pa.string())
-    numbers = pc.index_in(told, value_set=pa.array(names, pa.string()))
-    if not pc.all(pc.equal(numbers, pa.array(groups))).as_py():
+    told = told.combine_chunks().dictionary_encode()  # pa.array and .to_numpy import pandas: longer than a search
+    numbers = {name: number for number, name in enumerate(names)}
+    known = np.array([numbers.get(name, -1) for name in told.dictionary.to_pylist()], dtype=np.int64)
+    if told.null_count or not np.array_equal(known[np.from_dlpack(told.indices)], groups):
         raise ValueError("a product has another locale than its row")
 
 

@@ -285,7 +285,9 @@ class SimilarProducts(OnHub):
 
     def _distinct(self, rows: Ints, scores: Floats, k: int, ids_once: bool, without: Ints) -> list[Hit]:
         keep = (rows != NONE) & ~np.isin(rows, without)
-        table = self.products.take(pa.array(rows[keep]))
+        found = np.ascontiguousarray(rows[keep], dtype=np.int64)
+        places = pa.Array.from_buffers(pa.int64(), len(found), [None, pa.py_buffer(found)])
+        table = self.products.take(places)  # pa.array would import pandas, which takes longer than a search
         columns = [table.column(name).to_pylist() for name in ("locale", "id", "title")]
         hits: list[Hit] = []
         seen: set[tuple[str, str]] = set()

@@ -16,10 +16,11 @@ from llmrec.data.importing import import_dataset
 from llmrec.evaluation.evaluate import evaluate_run
 from llmrec.evaluation.metrics import RANKING_METRICS, mrr_at_k
 from llmrec.paper.reproduction import steps
+from llmrec.paper.reproduction.job import ReproduceJob
 from llmrec.paper.reproduction.recipe import FOLDER, load_table
 from llmrec.paper.reproduction.records import read_measurement
 from llmrec.paper.reproduction.report import render_tables, reproduce_and_report
-from llmrec.paper.reproduction.reproduce import ReproduceJob, reproduce
+from llmrec.paper.reproduction.reproduce import reproduce
 from llmrec.paper.reproduction.source import DataFolder, differences, open_data
 from llmrec.paper.reproduction.verdict import Verdict
 from llmrec.synth import synthesize

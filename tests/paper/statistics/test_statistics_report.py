@@ -13,7 +13,8 @@ import pytest
 from llmrec.cli import main
 from llmrec.data.store import Store
 from llmrec.errors import DataError
-from llmrec.paper.statistics.describe import StatisticsJob, run_statistics_job
+from llmrec.paper.statistics.describe import run_statistics_job
+from llmrec.paper.statistics.job import StatisticsJob
 from tests.browser import needs_chromium, open_page, svg_marks
 
 FIGURES = ["figure_2a", "figure_2b", "figure_2c", "figure_2d", "figure_2e", "figure_2f", "figure_4", "figure_5"]

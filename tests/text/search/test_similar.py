@@ -56,6 +56,15 @@ def test_a_title_finds_its_product_first(products: SimilarProducts) -> None:
     assert all(one.score >= two.score for one, two in zip(lists[0], lists[0][1:], strict=False))
 
 
+def test_a_search_loads_no_database_no_tables_and_no_model(folder: Path) -> None:
+    code = (
+        f"import sys, llmrec; llmrec.SimilarProducts.load({str(folder)!r}).search(['kettle'])\n"
+        "print({'duckdb', 'ibis', 'matplotlib', 'pandas', 'torch', 'transformers'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
 def test_only_the_locale_that_was_asked_for(products: SimilarProducts) -> None:
     hits = products.search(["USB-C cable"], 50, "DE")[0]
     assert {hit.locale for hit in hits} == {"DE"}
