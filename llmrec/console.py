@@ -48,6 +48,7 @@ __all__ = [
     "out",
     "print_json",
     "progress_bar",
+    "recap",
     "stderr",
     "table",
     "take_any_encoding",
@@ -110,6 +111,12 @@ class PlainFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The record's message."""
         return visible(shortened(without_secrets(super().format(record)), LINE_CHARACTERS), breaks=True)
+
+
+def recap(told: RenderableType) -> None:
+    """Print on stdout what a file that was written holds too; nothing under ``--quiet``."""
+    if not stderr.quiet:
+        out.print(told)
 
 
 def notice(message: str) -> None:

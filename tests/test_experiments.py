@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from experiments_index import (
+from docsite.experiments import (
     LOG,
     anchor,
     faults,

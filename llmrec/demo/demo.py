@@ -11,8 +11,7 @@ from typing import Any, Final
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from llmrec.console import notice
-from llmrec.console import out as out_console
+from llmrec.console import notice, recap
 from llmrec.data.store import Store
 from llmrec.demo.job import DemoJob
 from llmrec.demo.stages import SPLIT, Question, make_store, rank_products, search_abroad, write_titles
@@ -60,16 +59,16 @@ def run_demo(job: DemoJob) -> dict[str, Any]:
     started = time.monotonic()
     store = make_store(job.out, job.size, job.seed)
     data = _data_table(store)
-    out_console.print(to_terminal(data))
+    recap(to_terminal(data))
     ranked = rank_products(store, job.out / "ranked", job.seed)
     rankings = _score_table(ranked, "mrr@100", "recall@100")
-    out_console.print(to_terminal(rankings))
+    recap(to_terminal(rankings))
     questions = search_abroad(store, job.out / "titles_index", _some_titles(store))
     similar = _similar_table(questions)
-    out_console.print(to_terminal(similar))
+    recap(to_terminal(similar))
     titled = write_titles(store, job.out / "titles", job.seed, job.steps)
     titles = _score_table(titled, "bleu")
-    out_console.print(to_terminal(titles))
+    recap(to_terminal(titles))
     page = job.out / "report.html"
     write_page(page, "llmrec in a few minutes", _page(job, (data, rankings, similar, titles), titled))
     notice(f"{time.monotonic() - started:.0f} s; all of it as a page: {page}")

@@ -33,7 +33,6 @@ __all__ = ["NoSettings", "Ranker", "Seen"]
 
 SettingsT = TypeVar("SettingsT")
 
-
 CHUNK: Final = 1024  # sessions ranked at once, so that memory does not grow with their number
 _OWN: Final = frozenset({"settings", "learnt", "catalogue", "watch"})  # what is on a ranker beside what it learnt
 
@@ -201,8 +200,7 @@ class Ranker(OnHub, ABC, Generic[SettingsT]):
         starts = range(0, len(sessions), CHUNK)
         for start in track(starts, "rank", len(starts)):
             ranked, values = self._rank_filled(coded.slice(start, CHUNK), min(k, len(self.catalogue.vocabulary)), seen)
-            lengths = (ranked != UNKNOWN).sum(axis=1)
-            offsets = offsets_of(lengths)
+            offsets = offsets_of((ranked != UNKNOWN).sum(axis=1))
             ids.append(list_array(offsets, self.catalogue.vocabulary.decode(ranked[ranked != UNKNOWN])))
             scores.append(list_array(offsets, pa.array(values[ranked != UNKNOWN])))
         if not ids:

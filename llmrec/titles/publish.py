@@ -10,7 +10,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from llmrec.console import notice, out
+from llmrec.console import notice, recap
 from llmrec.data.digests import sessions_files_fingerprint
 from llmrec.data.overlap import stamped
 from llmrec.data.store import Store
@@ -128,7 +128,7 @@ def score(job: Job, run: Path, baseline: Path) -> Result | None:
         return None
     result = _named(evaluate_run(run, targets, products=job.store.products, compare=baseline))
     write_result(_scores_of(job, run), result)
-    out.print(render_markdown(result))
+    recap(render_markdown(result))
     return result
 
 

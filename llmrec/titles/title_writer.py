@@ -63,7 +63,7 @@ class Titles(Sequence[str]):
         """Write them as a run (Parquet, the KDD Cup's form) with its sidecar.
 
         Args:
-            path: The Parquet file.
+            path: The Parquet file; a file that is there is replaced, as by ``llmrec generate --out``.
             partial: Whether these are only the first sessions of a split.
 
         Raises:

@@ -13,11 +13,12 @@ import pytest
 import yaml
 
 from llmrec.cli import doctor, status_of
-from llmrec.cli.document import CODES, OTHER_CODES, STATUSES, asked_for, plain
+from llmrec.cli.document import CODES, OTHER_CODES, STATUSES, Asked, asked_for, documented, plain
 from llmrec.cli.flags import EPILOG
 from llmrec.cli.runs import EvaluateJob, ResultsJob
 from llmrec.cli.schemas import prompt_schema, recipe_schema
 from llmrec.cli.verbs import PANELS
+from llmrec.console import recap
 from llmrec.data.store import Store
 from llmrec.settings import RECIPES
 from tests.places import ROOT
@@ -84,6 +85,11 @@ def test_quiet_leaves_out_what_is_told_but_no_error(
     assert "titles in" in capsys.readouterr().err
     assert status_of([*words, "--quiet"]) == 0
     assert capsys.readouterr().err == ""
+    recap("a table")
+    assert capsys.readouterr().out == "a table\n"
+    with documented("generate", Asked([], quiet=True)):
+        recap("a table")
+    assert capsys.readouterr().out == ""
     assert status_of(["last-title", "nowhere", "--out", "x", "--quiet"]) == 2
     assert capsys.readouterr().err.startswith("error: nowhere: no store here")
 

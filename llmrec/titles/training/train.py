@@ -62,8 +62,7 @@ def train(
         settings: What a resumed training must have in common with the killed one.
 
     Raises:
-        ConfigError: ``folder`` holds a training with other settings, a tracker cannot be used, or the training does not
-            fit in memory.
+        ConfigError: ``folder`` holds a training with other settings, a tracker cannot be used, or memory is short.
         DataError: no session has a title to learn.
         DiskError: a checkpoint could not be written.
         TypeError: sessions are not `TrainingPrompts`, which a store hands out for labelled splits alone.
