@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from tests.places import ROOT
 
@@ -37,6 +38,31 @@ def test_a_row_is_what_was_recorded(place: str, sessions: int, name: str, mrr: s
         assert shown == f"{cell['value']:.3f} [{cell['low']:.3f}, {cell['high']:.3f}]"
         assert cell["n"] == sessions
     assert seconds == f"{record['seconds']:,.0f}"
+
+
+def test_a_figure_of_the_prose_is_what_was_recorded() -> None:
+    """Rounded as it is written; the table has its own test."""
+    recorded = json.loads((ROOT / "docs/measured/public/covisit.task2_public.json").read_text(encoding="utf-8"))
+    learnt = re.findall(r"Learnt from ([\d,]+) labelled", recorded["differs"][0])[0]
+    paper = yaml.safe_load((ROOT / "llmrec/paper/recipes/table1.yaml").read_text(encoding="utf-8"))
+    sessions, _, products = paper["rows"]["amazon_m2"]["published"]
+    log = (ROOT / "docs/experiments/speed.md").read_text(encoding="utf-8").partition("3.6 million sessions take?")[2]
+    fit, one = re.findall(r"fitted in ([\d.]+) s .* one session in ([\d.]+) ms", log)[0]
+    expected = [
+        "2023",
+        f"{sessions / 1e6:.1f} M",
+        f"{products / 1e6:.1f} M",
+        f"{recorded['cells']['mrr@100/overall']['n']:,}",
+        "95 %",
+        learnt,
+        f"{sessions / 1e6:.1f} M",
+        f"{float(fit):.0f} s",
+        f"{float(one):.1f} ms",
+    ]
+    prose = re.sub(
+        r"```.*?```|`[^`]*`|^\|[^\n]*|\]\(.*?\)|Amazon-M2|Apache-2.0|(Task|phase) \d", "", README, flags=re.S | re.M
+    )
+    assert re.findall(r"\d[\d,.]*\d(?: [Msm%]+\b| %)?|\d", prose) == expected
 
 
 def test_the_picture_is_there_and_small() -> None:
