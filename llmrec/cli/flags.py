@@ -53,7 +53,8 @@ class Verb:
     def job(self) -> type[Any]:
         """The dataclass, which has the flags."""
         module, job, _ = self.place.split(":")
-        return getattr(importlib.import_module(f"llmrec.{module}"), job)
+        found: type[Any] = getattr(importlib.import_module(f"llmrec.{module}"), job)
+        return found
 
     def run(self, given: Any) -> Any:
         """Call the function with the filled dataclass."""

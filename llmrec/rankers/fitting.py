@@ -109,7 +109,7 @@ def fit(
     cls = ranker_class(ranker) if isinstance(ranker, str) else ranker
     known = None if sessions is None else sessions_of(sessions, argument="sessions")
     given = training_sessions(training, locale), product_table(products, cls.product_columns), known
-    leaks = {"transductive": transductive, "allow_overlap": allow_overlap}
+    leaks: dict[str, Any] = {"transductive": transductive, "allow_overlap": allow_overlap}
     told = learning(cls, *given, **leaks, recipe=recipe, seed=seed, finetune=start is not None, changes=settings)
     told = told.with_prefixes(known) if transductive and known is not None else told
     place = None if folder is None else Path(folder)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from llmrec.output import Kind, check, claimed, write_text
+from llmrec.paper.reproduction.job import ReproduceJob
 from llmrec.paper.reproduction.recipe import settings_of
 from llmrec.paper.reproduction.records import Cell, Measurement
-from llmrec.paper.reproduction.reproduce import ReproduceJob, RowOutcome, TableOutcome, reproduce
+from llmrec.paper.reproduction.reproduce import RowOutcome, TableOutcome, reproduce
 from llmrec.paper.reproduction.verdict import Verdict
 from llmrec.reporting import page
 from llmrec.reporting.blocks import Block, Code, Heading, Notes, Paragraph, Plot, Table, to_markdown
