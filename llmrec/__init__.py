@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from llmrec.text.search.similar import SimilarProducts as SimilarProducts
     from llmrec.titles.title_writer import Titles as Titles
     from llmrec.titles.title_writer import TitleWriter as TitleWriter
+    from llmrec.updating.ranker_update import update as update
 
 __version__ = "0.1.0"
 
@@ -62,6 +63,7 @@ _HOMES: Final = {
     "register_metric": "evaluation.metrics",
     "register_ranker": "rankers.registry",
     "sessions": "rankers.session_data",
+    "update": "updating.ranker_update",
 }
 
 __all__ = ["__version__", *_HOMES]

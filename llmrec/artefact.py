@@ -113,14 +113,17 @@ class Kind(Generic[R]):
         """
         self.refuse_foreign(folder)
         with atomic_folder(folder) as temporary:
-            record = self.stamped(fields)
-            if arrays is not None:
-                save_file(
-                    {name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary / self.arrays
-                )
-                record[_CHECKSUM] = sha256_of(temporary / self.arrays)
-            (temporary / self.record).write_text(record_text(record), encoding="utf-8")
+            self.put(temporary, fields, arrays)
             yield temporary
+
+    def put(self, folder: Path, fields: Mapping[str, Any], arrays: Arrays | None = None) -> str | None:
+        """Write record and arrays, as `written`, into a folder that is being made; gives the arrays' checksum."""
+        record = self.stamped(fields)
+        if arrays is not None:
+            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / self.arrays)
+            record[_CHECKSUM] = sha256_of(folder / self.arrays)
+        (folder / self.record).write_text(record_text(record), encoding="utf-8")
+        return record.get(_CHECKSUM)
 
     def write(self, folder: Path, fields: Mapping[str, Any], arrays: Arrays | None = None) -> None:
         """Write one that is no more than its record and arrays; as `written`."""

@@ -36,7 +36,7 @@ LAYERS = [
     {"training"},
     {"text"},
     {"rankers", "titles"},  # neither imports the other
-    {"selection", "testing"},
+    {"selection", "testing", "updating"},
     {"paper", "demo"},
     {"serving"},
     {"cli"},

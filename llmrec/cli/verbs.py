@@ -227,6 +227,12 @@ PANELS: Final = {
     ),
     "Behind a shop": (
         Verb(
+            "update",
+            "Take new sessions into a saved ranker; keep versions, and go back to one.",
+            "updating.update_job:UpdateJob:run_update_job",
+            asks_for=(("rank", "neural rankers and fusion"),),
+        ),
+        Verb(
             "serve",
             "Serve recommendations, titles and similar products over HTTP.",
             "serving.run:ServeJob:serve",

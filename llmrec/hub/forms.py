@@ -157,6 +157,7 @@ FORMS: Final = (
 )
 _NAME: Final = re.compile(r"(?:[A-Za-z0-9_][\w.-]{0,99}/){0,5}[A-Za-z0-9_][\w.-]{0,199}", re.ASCII)
 ENDINGS: Final = ("json", "safetensors", "npy", "parquet", "txt", "model", "jinja", "hnsw", "ivf")  # of what is read
+_SESSIONS: Final = ("learnt_from.json", "learnt_from.safetensors")  # what a ranker was fitted on stays with its owner
 _READ: Final = re.compile(rf"[^.].*\.(?:{'|'.join(ENDINGS)})")
 _RUNS_CODE: Final = re.compile(
     r"(?i).*\.(?:pkl|pickle|joblib|dill|pt|pth|ckpt|bin|h5|npz|py|pyc|ipynb|sh|so|dll|exe|jar)"
@@ -186,7 +187,8 @@ def forms_named(names: Iterable[str]) -> list[Form]:
 
 def is_read(name: str) -> bool:
     """Whether a file of a folder or repository is one of those that are ever shared or fetched."""
-    return _READ.fullmatch(name.rpartition("/")[2]) is not None and name not in (CARD, SOURCE)
+    own = name.rpartition("/")[2]
+    return _READ.fullmatch(own) is not None and name not in (CARD, SOURCE) and own not in _SESSIONS
 
 
 def refuse_names(names: Iterable[str], where: str) -> None:

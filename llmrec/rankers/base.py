@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
@@ -19,6 +19,7 @@ from llmrec.errors import ConfigError, DataError, ModelError
 from llmrec.hub.methods import OnHub
 from llmrec.ragged import list_array, offsets_of
 from llmrec.rankers.catalogue import Catalogue, catalogue_and_codes
+from llmrec.rankers.learnt_from import Batch, LearntFrom, Remembers, Saved
 from llmrec.rankers.ranker_record import FORMER, RANKER, RankerRecord
 from llmrec.rankers.rankings import Rankings
 from llmrec.rankers.session_data import SessionData, training_sessions
@@ -34,10 +35,12 @@ __all__ = ["NoSettings", "Ranker", "Seen"]
 SettingsT = TypeVar("SettingsT")
 
 CHUNK: Final = 1024  # sessions ranked at once, so that memory does not grow with their number
-_OWN: Final = frozenset({"settings", "learnt", "catalogue", "watch"})  # what is on a ranker beside what it learnt
+_OWN: Final = frozenset(
+    {"settings", "learnt", "learnt_from", "catalogue", "watch"}
+)  # what is on a ranker beside what it learnt
 
 
-class Ranker(OnHub, ABC, Generic[SettingsT]):
+class Ranker(OnHub, Remembers, ABC, Generic[SettingsT]):
     """Session → at most k distinct items, best first.
 
     A subclass says how it learns (`_fit`) and how it ranks codes (`_rank_coded`), and where it is made of more than the
@@ -51,6 +54,8 @@ class Ranker(OnHub, ABC, Generic[SettingsT]):
         fills_up: Whether short lists are filled with the locale's most frequent items.
         needs_products: Whether it cannot be fitted without products.
         ranks_cold: Whether its catalogue has products that no training session holds.
+        goes_on: Whether it goes on from what it learnt; else it keeps its sessions, and later ones join them.
+        fades: Whether sessions can count less than once.
         settings: Its settings.
         catalogue: Items and locales; there once it is fitted.
         learnt: What a run says of its training: ``transductive``, and ``overlap`` that was allowed.
@@ -76,6 +81,8 @@ class Ranker(OnHub, ABC, Generic[SettingsT]):
     fills_up: ClassVar[bool] = True
     needs_products: ClassVar[bool] = False
     ranks_cold: ClassVar[bool] = False
+    goes_on: ClassVar[bool] = False
+    fades: ClassVar[bool] = False
     catalogue: Catalogue
     watch: Callable[[int, float], None] | None = None
 
@@ -106,7 +113,9 @@ class Ranker(OnHub, ABC, Generic[SettingsT]):
         self.catalogue, coded = catalogue_and_codes(training, products, cold=self.ranks_cold)
         if not len(coded.items):
             raise DataError("the training sessions hold no item; nothing to learn from")
+        vocabulary = self.catalogue.vocabulary
         self._fit(coded, products, folder, resume)
+        self.learnt_from = self._remembered([Batch.of(training)], coded, vocabulary)
         return self
 
     def fit_coded(self, catalogue: Catalogue, training: CodedSessions, products: Any = None) -> Self:
@@ -157,7 +166,9 @@ class Ranker(OnHub, ABC, Generic[SettingsT]):
             DataError: as `fit`.
         """
         training = training_sessions(training)
-        return self._go_on(type(self)(settings), training, products, folder, resume)
+        grown = self._go_on(type(self)(settings), training, products, folder, resume)
+        grown.learnt_from = LearntFrom((Batch.of(training),), None)
+        return grown
 
     @public
     def rank(
@@ -327,10 +338,13 @@ class Ranker(OnHub, ABC, Generic[SettingsT]):
         with self._saved(Path(folder)):
             pass
 
-    def _saved(self, folder: Path) -> AbstractContextManager[Path]:
+    @contextmanager
+    def _saved(self, folder: Path) -> Iterator[Path]:
         """`save`, with a block that puts more into the folder that it is given."""
         record = {"ranker": self.name, "settings": self.plain_settings, "locales": list(self.catalogue.locales)}
-        return RANKER.written(folder, record, {**self.catalogue.arrays(), **self._state()})
+        with RANKER.written(folder, record, {**self.catalogue.arrays(), **self._state()}) as temporary:
+            self._put_sessions(temporary)
+            yield temporary
 
     @classmethod
     @public
@@ -354,6 +368,7 @@ class Ranker(OnHub, ABC, Generic[SettingsT]):
             ranker = cls(cls._settings_of(record, folder))
             ranker.catalogue = Catalogue.from_arrays(arrays, record.locales)
             ranker._restore(arrays)
+        ranker.learnt_from = Saved(folder, record.arrays_sha256)
         return ranker
 
     @classmethod
@@ -364,6 +379,14 @@ class Ranker(OnHub, ABC, Generic[SettingsT]):
     @abstractmethod
     def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:
         """Learn from training sessions as codes of `catalogue`; none of them is unknown."""
+
+    def _take_in(self, earlier: Self, training: CodedSessions, start: int, places: Ints, products: Any) -> None:
+        """Learn from sessions of which ``earlier`` knows those before ``start``: as `_fit` does from all of them.
+
+        ``places`` are the new codes ``(N,)`` of the earlier one's items.
+        """
+        del earlier, start, places
+        self._fit(training, products, None, False)
 
     def _go_on(self, grown: Self, training: TrainingSessions, products: Any, folder: Path | None, resume: bool) -> Self:
         """`finetuned`, of ``grown``: a new ranker with its settings alone."""

@@ -17,7 +17,7 @@ from llmrec.ragged import list_lengths, offsets_of
 from llmrec.rankers.sessions import CodedSessions, Sessions, TrainingSessions
 from llmrec.vocabulary import UNKNOWN, Vocabulary
 
-__all__ = ["Catalogue", "build_catalogue", "catalogue_and_codes", "recounted"]
+__all__ = ["Catalogue", "build_catalogue", "catalogue_and_codes", "recounted", "with_later"]
 
 
 NUM_POPULAR: Final = 300  # fills a list of 100 for a session that has seen 200 of them
@@ -184,6 +184,62 @@ def catalogue_and_codes(
     return Catalogue(vocabulary, locales, sold, _popular(coded, len(locales), len(vocabulary))), coded
 
 
+def with_later(
+    catalogue: Catalogue,
+    known: CodedSessions,
+    training: TrainingSessions,
+    products: Any = None,
+    *,
+    cold: bool = False,
+) -> tuple[Catalogue, CodedSessions, Ints]:
+    """A catalogue with later sessions taken in: that of `catalogue_and_codes` of all of them.
+
+    Without products, what a locale is known to sell stays, and an item that was not known is sold where it was seen.
+
+    Args:
+        catalogue: Items and locales that are known.
+        known: Sessions that they were learnt from, as its codes.
+        training: Later ones.
+        products: As `catalogue_and_codes`.
+        cold: As `catalogue_and_codes`.
+
+    Returns:
+        The catalogue, all sessions as its codes, and the new codes ``(N,)`` of the old one's items, -1 for an item that
+        is gone with the products.
+    """
+    held = np.zeros(len(catalogue.vocabulary), dtype=np.bool_)
+    held[known.items] = True
+    kept = catalogue.vocabulary.ids if products is None else catalogue.vocabulary.ids.filter(pa.array(held))
+    more = [products["id"].combine_chunks()] if cold and products is not None else []
+    vocabulary = Vocabulary.of(kept, training.sequences.flatten(), *more)
+    locales = tuple(sorted({*catalogue.locales, *training.locales.unique().to_pylist()}))
+    places = vocabulary.encode(catalogue.vocabulary.ids)
+    bare = Catalogue(vocabulary, locales, None, np.zeros((0, 0), dtype=np.int64))
+    old_locales = bare.encode_locales(pa.array(catalogue.locales, pa.string()))
+    old = replace(known, values=places[known.items], locales=old_locales[known.locales])
+    later = bare.encode_training(training)
+    sold: Bools | None = None
+    if products is not None:
+        sold = _sold(products, vocabulary, locales)
+    elif catalogue.sold is not None:
+        sold = _sold_as_seen(catalogue.sold, places, old_locales, later, bare)
+    coded = old.followed_by(later)
+    popular = _popular(coded, len(locales), len(vocabulary))
+    return Catalogue(vocabulary, locales, sold, popular), coded, places
+
+
+def _sold_as_seen(before: Bools, places: Ints, old_locales: Ints, later: CodedSessions, bare: Catalogue) -> Bools:
+    """What is sold where: as before, new items where they were seen, and all in a locale of which nothing is known."""
+    sold = np.ones((len(bare.locales) + 1, len(bare.vocabulary)), dtype=np.bool_)
+    sold[old_locales] = np.asarray(before[:-1].all(axis=1))[:, None]
+    sold[np.ix_(old_locales, places)] = before[:-1]
+    is_new = np.ones(len(bare.vocabulary), dtype=np.bool_)
+    is_new[places] = False
+    seen = is_new[later.items]
+    sold[later.locales[later.rows[seen]], later.items[seen]] = True
+    return sold
+
+
 def recounted(catalogue: Catalogue, training: CodedSessions) -> Catalogue:
     """The same items and locales, with what is popular counted in other training sessions."""
     return replace(catalogue, popular=_popular(training, len(catalogue.locales), len(catalogue.vocabulary)))
@@ -191,7 +247,7 @@ def recounted(catalogue: Catalogue, training: CodedSessions) -> Catalogue:
 
 def _popular(coded: CodedSessions, num_locales: int, num_items: int) -> Ints:
     """Most frequent items of each locale and, last, of all; ties go to the smaller code."""
-    held = coded.counts(num_locales, num_items)
+    held = coded.weighed_counts(num_locales, num_items)
     held[-1] = held.sum(axis=0)
     popular = np.full((num_locales + 1, min(NUM_POPULAR, num_items)), UNKNOWN)
     for row, counts in enumerate(held):

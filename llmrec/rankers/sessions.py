@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,14 +16,16 @@ from numpy.typing import NDArray
 
 from llmrec.arrays import Ints
 from llmrec.data.connection import connected
-from llmrec.data.digests import sessions_fingerprint
+from llmrec.data.digests import rows_fingerprint, sessions_fingerprint
 from llmrec.data.sessions import read_sessions_file
 from llmrec.data.store import LabelledSessions
 from llmrec.errors import DataError
 from llmrec.ragged import UNKNOWN, Ragged, list_array, list_lengths, offsets_of, split_last
+from llmrec.records import Count, Digest
 
 __all__ = [
     "CodedSessions",
+    "Origin",
     "Sessions",
     "TrainingSessions",
     "counts_by_locale",
@@ -30,6 +33,9 @@ __all__ = [
     "read_session_files",
     "read_training_files",
 ]
+
+
+_ROUNDING: Final = 1e-9  # of a sum of fractions
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,14 @@ class Sessions:
         return TrainingSessions(self.prev_items, self.locales, np.zeros(len(self), dtype=np.bool_))
 
 
+class Origin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where training sessions came from: a file's name, empty for what was no file, and what tells its rows."""
+
+    name: str
+    sessions: Count
+    fingerprint: Digest
+
+
 @dataclass(frozen=True)
 class TrainingSessions:
     """Sessions to learn from; a ranker's ``fit`` takes nothing else.
@@ -107,11 +121,13 @@ class TrainingSessions:
         sequences: Arrow lists of ids in time order, ``S`` of them; the last is ``next_item`` where labelled.
         locales: Arrow strings, ``S`` of them.
         labelled: Shape ``(S,)``; whether the sequence ends with a ``next_item``.
+        files: Of each file that they were read from; empty for what was no file.
     """
 
     sequences: Any
     locales: Any
     labelled: NDArray[np.bool_]
+    files: tuple[Origin, ...] = ()
 
     @classmethod
     def of(cls, sequences: Sequence[Sequence[str]], locales: Sequence[str], labelled: bool = True) -> TrainingSessions:
@@ -139,7 +155,19 @@ class TrainingSessions:
             pa.concat_arrays([one.sequences for one in every]),
             pa.concat_arrays([one.locales for one in every]),
             np.concatenate([one.labelled for one in every]),
+            tuple(file for one in every for file in one.files),
         )
+
+    def origins(self) -> tuple[Origin, ...]:
+        """`files`, or one without a name where there are none."""
+        return self.files or (self._origin(""),)
+
+    def of_file(self, name: str) -> TrainingSessions:
+        """The same sessions, which a file of this name holds."""
+        return replace(self, files=(self._origin(name),))
+
+    def _origin(self, name: str) -> Origin:
+        return Origin(name=name, sessions=len(self), fingerprint=rows_fingerprint(self.locales, self.sequences))
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,10 +179,12 @@ class CodedSessions(Ragged):
         values: Shape ``(T,)``; `items`.
         locales: Shape ``(S,)``; places in the catalogue's locales, ``len(locales)`` for one it does not have.
         labelled: Shape ``(S,)``; whether the last item is a session's ``next_item``. None for sessions to rank for.
+        weights: Shape ``(S,)``; how much each counts where old ones have faded. None: each counts once.
     """
 
     locales: Ints
     labelled: NDArray[np.bool_] | None = None
+    weights: NDArray[np.float64] | None = None
 
     @property
     def items(self) -> Ints:
@@ -173,14 +203,32 @@ class CodedSessions(Ragged):
 
     def take(self, rows: Ints) -> CodedSessions:
         """The sessions of some rows."""
-        labelled = None if self.labelled is None else self.labelled[rows]
-        return replace(super().take(rows), locales=self.locales[rows], labelled=labelled)
+        return replace(super().take(rows), **self._of_rows(rows))
 
     def slice(self, start: int, count: int) -> CodedSessions:
         """Sessions ``start`` to ``start + count``, without a copy of their items."""
-        part = slice(start, start + count)
-        labelled = None if self.labelled is None else self.labelled[part]
-        return replace(super().slice(start, count), locales=self.locales[part], labelled=labelled)
+        return replace(super().slice(start, count), **self._of_rows(slice(start, start + count)))
+
+    def _of_rows(self, rows: Any) -> dict[str, Any]:
+        """What is known of some sessions beside their items."""
+        held = {"locales": self.locales, "labelled": self.labelled, "weights": self.weights}
+        return {name: None if values is None else values[rows] for name, values in held.items()}
+
+    def followed_by(self, others: CodedSessions) -> CodedSessions:
+        """These sessions, then others of the same catalogue."""
+        together = Ragged.joined([self, others])
+        weights = None
+        if self.weights is not None or others.weights is not None:
+            weights = np.concatenate(
+                [np.ones(len(one)) if one.weights is None else one.weights for one in (self, others)]
+            )
+        return CodedSessions(
+            together.offsets,
+            together.values,
+            np.concatenate([self.locales, others.locales]),
+            np.concatenate([self.with_label, others.with_label]),
+            None if weights is None else np.concatenate(weights),
+        )
 
     def without_last(self, rows: NDArray[np.bool_] | None = None) -> CodedSessions:
         """The same sessions, bare of the last item, all or where ``rows``, shape ``(S,)``, says so; no label then."""
@@ -193,13 +241,24 @@ class CodedSessions(Ragged):
         return replace(self.kept(~np.isin(self.items, codes)), labelled=labelled)
 
     def counts(self, num_locales: int, num_items: int) -> Ints:
-        """How often a locale's sessions hold an item, shape ``(num_locales + 1, num_items)``; the last is unknown's."""
-        return counts_by_locale(self.locales[self.rows], self.items, num_locales, num_items)
+        """How often a locale's sessions hold an item, shape ``(num_locales + 1, num_items)``; the last is unknown's.
+
+        What has faded is rounded up: an item that was ever there stays there.
+        """
+        counts = self.weighed_counts(num_locales, num_items)
+        return counts if self.weights is None else np.ceil(counts - _ROUNDING).astype(np.int64)
+
+    def weighed_counts(self, num_locales: int, num_items: int) -> NDArray[Any]:
+        """`counts`, with fractions where sessions have faded."""
+        weights = None if self.weights is None else self.weights[self.rows]
+        return counts_by_locale(self.locales[self.rows], self.items, num_locales, num_items, weights)
 
 
-def counts_by_locale(locales: Ints, items: Ints, num_locales: int, num_items: int) -> Ints:
+def counts_by_locale(
+    locales: Ints, items: Ints, num_locales: int, num_items: int, weights: NDArray[np.float64] | None = None
+) -> NDArray[Any]:
     """How often each (locale, item) is there, shape ``(num_locales + 1, num_items)``; the last row is unknown's."""
-    counts = np.bincount(locales * num_items + items, minlength=(num_locales + 1) * num_items)
+    counts = np.bincount(locales * num_items + items, weights, minlength=(num_locales + 1) * num_items)
     return counts.reshape(num_locales + 1, num_items)
 
 
@@ -247,7 +306,7 @@ def read_training_files(files: Iterable[Path] | LabelledSessions) -> TrainingSes
     paths = list(files.files if isinstance(files, LabelledSessions) else files)
     if twice := [path for path, times in Counter(path.resolve() for path in paths).items() if times > 1]:
         raise DataError(f"{twice[0].name}: given twice as training sessions; its rows would repeat each other's labels")
-    parts = [_labelled(path).training() for path in paths]
+    parts = [_labelled(path).training().of_file(path.name) for path in paths]
     if not sum(len(part.sequences.flatten()) for part in parts):
         named = ", ".join(path.name for path in paths) or "no file"
         raise DataError(f"{named}: no session to learn from; give a file of sessions that hold items to --train")

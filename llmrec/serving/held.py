@@ -11,11 +11,12 @@ from typing import Any, Final
 
 from llmrec.errors import LlmrecError
 from llmrec.serving.batching import Batcher
-from llmrec.serving.loaded import CURRENT, Places, load_all
+from llmrec.serving.loaded import Places, load_all
 from llmrec.serving.messages import Recommend, RecommendAnswer, Title, TitleAnswer
 from llmrec.serving.metrics import Metrics
 from llmrec.serving.service import Service
 from llmrec.serving.workers import Worker
+from llmrec.updating.versions import CURRENT
 
 __all__ = ["Held", "Limits"]
 

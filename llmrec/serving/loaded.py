@@ -14,14 +14,13 @@ from llmrec.rankers.per_locale import PerLocale
 from llmrec.selection.selector import SELECTOR, Selector
 from llmrec.selection.table import TitleTable
 from llmrec.serving.product_details import ProductDetails
+from llmrec.updating.versions import version_of
 
 if TYPE_CHECKING:
     from llmrec.text.search.similar import SimilarProducts
     from llmrec.titles.title_writer import TitleWriter
 
 __all__ = ["Loaded", "Places", "load_all", "locales_of"]
-
-CURRENT = "current"  # link or folder to the version in use, where a folder holds versions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,12 +96,6 @@ def load_all(places: Places) -> Loaded:
 
         found["index"] = SimilarProducts.load(folders["index"])
     return Loaded(**found)
-
-
-def version_of(folder: Path) -> Path:
-    """The folder in use: ``folder`` itself, or what ``folder/current`` leads to."""
-    current = folder / CURRENT
-    return current.resolve() if current.exists() else folder
 
 
 def locales_of(loaded: Loaded) -> Sequence[str]:

@@ -371,7 +371,7 @@ def test_nothing_of_this_machine_and_no_key_is_shared(
     result = llmrec.evaluate(covisit.rank(frame), frame)
     object.__setattr__(result, "provenance", {**result.provenance, "command": [str(tmp_path / "x.py"), TOKEN]})
     shared = llmrec.push_to_hub(tmp_path / "kept", "me/clean", results=[result])
-    assert shared.left_out == ("model.pkl",)
+    assert shared.left_out == ("learnt_from.json", "learnt_from.safetensors", "model.pkl")
     held = hub.files("me/clean")
     assert {*held} == {".gitattributes", "README.md", "arrays.safetensors", "ranker.json"}
     for content in held.values():

@@ -34,24 +34,31 @@ def events_of(sessions: CodedSessions) -> pa.Table:
     """One row for each item of each training session.
 
     Returns:
-        ``session`` and ``position`` (from 0), ``item`` (code), ``length`` of the session, ``labelled``.
+        ``session`` and ``position`` (from 0), ``item`` (code), ``length`` of the session, ``labelled``; ``counts``,
+        how much the session counts, where some count less than once.
     """
     rows = sessions.rows
-    return pa.table(
-        {
-            "session": pa.array(rows.astype(np.int32)),
-            "position": pa.array((np.arange(len(rows)) - sessions.offsets[rows]).astype(np.int32)),
-            "item": pa.array(sessions.items.astype(np.int32)),
-            "length": pa.array(sessions.lengths[rows].astype(np.int32)),
-            "labelled": pa.array(sessions.with_label[rows]),
-        }
-    )
+    columns = {
+        "session": pa.array(rows.astype(np.int32)),
+        "position": pa.array((np.arange(len(rows)) - sessions.offsets[rows]).astype(np.int32)),
+        "item": pa.array(sessions.items.astype(np.int32)),
+        "length": pa.array(sessions.lengths[rows].astype(np.int32)),
+        "labelled": pa.array(sessions.with_label[rows]),
+    }
+    if sessions.weights is not None:
+        columns["counts"] = pa.array(sessions.weights[rows])
+    return pa.table(columns)
 
 
 def steps_of(sessions: CodedSessions) -> pa.Table:
-    """One row for each two consecutive items of a training session: ``source``, ``target`` (codes), ``place``."""
+    """One row for each two consecutive items of a training session: ``source``, ``target`` (codes), ``place``, and how
+    much the session ``counts``, where some count less than once.
+    """
     items, (first, second) = sessions.items.astype(np.int32), sessions.apart(1)
-    return pa.table({"source": items[first], "target": items[second], "place": first})
+    columns = {"source": items[first], "target": items[second], "place": first}
+    return pa.table(
+        columns if sessions.weights is None else columns | {"counts": sessions.weights[sessions.rows[first]]}
+    )
 
 
 def followers(steps: ir.Table) -> ir.Table:
@@ -62,7 +69,10 @@ def followers(steps: ir.Table) -> ir.Table:
     Args:
         steps: Table of `steps_of`.
     """
-    return steps.group_by("source", "target").agg(weight=steps.count().cast("float64"), first=steps.place.min())
+    number = steps.count().cast("float64")
+    if "counts" in steps.columns:
+        number = (steps.counts / UNIT).round().cast("float64").sum() * UNIT
+    return steps.group_by("source", "target").agg(weight=number, first=steps.place.min())
 
 
 def neighbour_weights(
@@ -139,11 +149,13 @@ def _pairs(events: ir.Table, window: int) -> ir.Table:
         else [second.position > first.position, second.position <= first.position + window]
     )
     near = [first.session == second.session, *apart]
+    counts = {"counts": first.counts} if "counts" in events.columns else {}
     return first.join(second, near).select(
         source=first.item,
         target=second.item,
         distance=second.position - first.position,
         label=second.labelled & (second.position == second.length - 1),
+        **counts,
     )
 
 
@@ -161,4 +173,5 @@ def _by_distance(pairs: ir.Table, weights: Sequence[float], labelled_weight: flo
         )
         for factor in (1.0, labelled_weight)
     )
-    return plain if labelled_weight == 1 else ibis.cases((pairs.label, labelled), else_=plain)
+    whole = plain if labelled_weight == 1 else ibis.cases((pairs.label, labelled), else_=plain)
+    return (whole * pairs.counts).round().cast("float64") if "counts" in pairs.columns else whole

@@ -70,6 +70,7 @@ class Covisit(CountingRanker[CovisitSettings]):
 
     name = "covisit"
     settings_class = CovisitSettings
+    fades = True
     _neighbours: WeightedRows
     _totals: Floats  # (N,); sum of an item's neighbours' weights, 1 where it has none
     # (L + 1, N): share of an item's occurrences that a locale has, 0 for an unknown one; (0, 0) where it has no weight
@@ -98,7 +99,7 @@ class Covisit(CountingRanker[CovisitSettings]):
     def _locale_shares(self, training: CodedSessions) -> Floats:
         if not self.settings.locale_weight:
             return np.zeros((0, 0), dtype=np.float32)
-        held = training.counts(len(self.catalogue.locales), len(self.catalogue.vocabulary))
+        held = training.weighed_counts(len(self.catalogue.locales), len(self.catalogue.vocabulary))
         shares: Floats = (held / np.maximum(held.sum(axis=0), 1)).astype(np.float32)
         return shares
 

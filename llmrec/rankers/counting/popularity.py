@@ -56,6 +56,7 @@ class Popularity(CountingRanker[PopularitySettings]):
     name = "popularity"
     settings_class = PopularitySettings
     fills_up = False  # it pads by its own rule
+    fades = True
     _followers: WeightedRows  # falling by weight
     _padding: Ints  # (P,)
     _unread = False  # whether the followers are a file's that nothing was ranked by yet
@@ -70,9 +71,12 @@ class Popularity(CountingRanker[PopularitySettings]):
         num_items = len(self.catalogue.vocabulary)
         self._followers = WeightedRows.of(table, "source", "target", num_items, "weight")
         # without any session of two items: what there is, by how often it is there
-        every = steps["target"].to_numpy() if steps.num_rows else training.values
-        names, first, counts = np.unique(every, return_index=True, return_counts=True)
-        self._padding = names[np.lexsort((first, -counts))][: self.settings.padding].astype(np.int64)
+        every, rows = (training.values, training.rows) if not steps.num_rows else _followed(training)
+        counts = np.bincount(every, None if training.weights is None else training.weights[rows], num_items)
+        first = np.zeros(num_items, dtype=np.int64)
+        first[every[::-1]] = np.arange(len(every))[::-1]  # of equal places the last that is written stays
+        names = np.flatnonzero(counts)
+        self._padding = names[np.lexsort((first[names], -counts[names]))][: self.settings.padding]
 
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
         self._refuse_odd_followers()
@@ -126,6 +130,12 @@ class Popularity(CountingRanker[PopularitySettings]):
             raise ValueError("padding holds an item twice")
 
 
+def _followed(training: CodedSessions) -> tuple[Ints, Ints]:
+    """The later of each two consecutive items ``(P,)``, and the session of each."""
+    first, second = training.apart(1)
+    return training.items[second], training.rows[first]
+
+
 @dataclass(frozen=True, kw_only=True)
 class GlobalPopularitySettings:
     """`GlobalPopularity` has nothing to set."""
@@ -140,6 +150,7 @@ class GlobalPopularity(Ranker[GlobalPopularitySettings]):
     name = "global_popularity"
     settings_class = GlobalPopularitySettings
     fills_up = False  # the fillers are its list
+    fades = True
     _counts: NDArray[np.int32]  # as catalogue.popular
 
     def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:  # noqa: ARG002

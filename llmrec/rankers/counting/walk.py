@@ -43,6 +43,7 @@ class CovisitWalk(CountingRanker[CovisitWalkSettings]):
 
     name = "covisit_walk"
     settings_class = CovisitWalkSettings
+    fades = True
     _graph: Any  # sparse (N, N), rows add up to 1
     _counts: NDArray[np.int32]  # (L + 1, N); how often a locale's sessions hold an item
 

@@ -52,6 +52,7 @@ class NeuralRanker(Ranker[SettingsT]):
 
     product_columns: ClassVar[tuple[str, ...]] = ("id", "locale", "title")
     reads: ClassVar[tuple[str, ...]] = ()
+    goes_on: ClassVar[bool] = True
     scorer: Scorer
     history: list[dict[str, float]]
     _prior: Floats | None

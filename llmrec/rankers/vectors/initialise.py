@@ -38,6 +38,8 @@ def co_occurrence(sessions: CodedSessions, num_items: int, window: int, decay: f
         together = items[first] != items[other]
         left, right = items[first[together]], items[other[together]]
         weights = np.full(len(left), decay ** (distance - 1), dtype=np.float32)
+        if sessions.weights is not None:
+            weights *= sessions.weights[sessions.rows[first[together]]].astype(np.float32)
         total += sparse.csr_array((weights, (left, right)), shape=total.shape)
     return (total + total.T).tocsr()
 

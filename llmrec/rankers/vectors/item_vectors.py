@@ -61,6 +61,7 @@ class ItemVectors(Ranker[ItemVectorsSettings]):
 
     name = "item_vectors"
     settings_class = ItemVectorsSettings
+    fades = True
     vectors: Floats
     _counts: NDArray[np.int32]  # (L + 1, N); how often a locale's sessions, or all, hold an item
     _offered: dict[int, tuple[Ints, Floats, Floats]]  # by locale: items, their vectors and priors; made when asked for

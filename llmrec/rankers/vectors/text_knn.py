@@ -69,6 +69,7 @@ class TextKnn(Ranker[TextKnnSettings]):
 
     name = "text_knn"
     settings_class = TextKnnSettings
+    fades = True
     product_columns: ClassVar[tuple[str, ...]] = ("id", "locale", "title")
     needs_products = True
     texts = staticmethod(text_features)  # or what several rankers share

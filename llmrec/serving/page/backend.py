@@ -14,7 +14,7 @@ from llmrec import __version__
 from llmrec.languages import language_of
 from llmrec.rankers.fitting import load_ranker
 from llmrec.serving.held import Held
-from llmrec.serving.loaded import Loaded, Places, version_of
+from llmrec.serving.loaded import Loaded, Places
 from llmrec.serving.messages import Recommend, RecommendAnswer, Similar
 from llmrec.serving.page.draws import Draws
 from llmrec.serving.page.page_messages import (
@@ -37,6 +37,7 @@ from llmrec.serving.page.run_folder import RunFolder
 from llmrec.serving.routes import Post, Refused
 from llmrec.serving.service import RequestError, Service
 from llmrec.text.prompts import prompt_names
+from llmrec.updating.versions import version_of
 from llmrec.vocabulary import UNKNOWN
 
 __all__ = ["Page"]

@@ -1,0 +1,124 @@
+"""A folder of versions of a model: a folder each, and a link `current` to the one in use.
+
+A version appears whole or not at all, and `current` changes in one step: whoever follows it, as `llmrec serve` does,
+sees the old version or the new one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from llmrec.errors import ConfigError, ModelError, nearest
+from llmrec.files import held_in
+from llmrec.output import disk_errors, sync
+
+__all__ = ["CURRENT", "current_of", "drop_old", "holds_versions", "new_version", "previous_of", "use", "version_of"]
+__all__ += ["versions_in"]
+
+CURRENT: Final = "current"  # link or folder to the version in use, where a folder holds versions
+_STAMP: Final = "%Y-%m-%dT%H-%M"
+_NAME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d(-\d\d)?")
+
+
+def version_of(folder: Path) -> Path:
+    """The folder in use: ``folder`` itself, or what ``folder/current`` leads to."""
+    current = folder / CURRENT
+    return current.resolve() if current.exists() else folder
+
+
+def holds_versions(folder: Path) -> bool:
+    """Whether a folder holds versions of a model, and is none itself."""
+    return os.path.lexists(folder / CURRENT) or (not held_in(folder) and bool(versions_in(folder)))
+
+
+def versions_in(folder: Path) -> list[str]:
+    """Names of the versions, the oldest first: those of a time after those of other names."""
+    if not folder.is_dir():
+        return []
+    found = [one.name for one in folder.iterdir() if one.is_dir() and not one.is_symlink() and held_in(one)]
+    return sorted((name for name in found if not name.startswith(".")), key=lambda name: (_is_stamp(name), name))
+
+
+def current_of(folder: Path) -> str:
+    """Name of the version in use; the newest where no link says it.
+
+    Raises:
+        ModelError: the link leads to nothing in the folder, or there is none and no version either.
+    """
+    link, versions = folder / CURRENT, versions_in(folder)
+    if not os.path.lexists(link):
+        if not versions:
+            raise ModelError(f"{folder}: holds no version of a model; save one there: --save {folder}/first")
+        return versions[-1]
+    if not link.is_symlink():
+        raise ModelError(f"{link}: is a folder; rename it, and let '{CURRENT}' be a link to it")
+    name = link.readlink().name
+    if name not in versions or link.resolve() != (folder / name).resolve():
+        raise ModelError(f"{link}: leads to no version here; use one: llmrec update {folder} --rollback VERSION")
+    return name
+
+
+def previous_of(folder: Path) -> str:
+    """Name of the version before the one in use.
+
+    Raises:
+        ConfigError: there is none.
+        ModelError: as `current_of`.
+    """
+    versions, current = versions_in(folder), current_of(folder)
+    place = versions.index(current)
+    if not place:
+        raise ConfigError(f"{folder}: no version before '{current}'; name one of {', '.join(versions)}")
+    return versions[place - 1]
+
+
+def new_version(folder: Path) -> Path:
+    """Where the next version belongs: a name of this minute, after every other."""
+    stamp = datetime.now(UTC).strftime(_STAMP)
+    newest = max((name for name in versions_in(folder) if _is_stamp(name)), default="")
+    if stamp > newest[: len(stamp)]:
+        return folder / stamp
+    start, number = newest[: len(stamp)], int(newest[len(stamp) + 1 :] or "1")  # this minute's, or a clock ran back
+    return folder / f"{start}-{number + 1:02d}"
+
+
+def use(folder: Path, name: str) -> None:
+    """Let `current` lead to a version, in one step.
+
+    Raises:
+        ConfigError: there is none of that name.
+        DiskError: the place cannot be written; `current` is as it was.
+    """
+    versions = versions_in(folder)
+    if name not in versions:
+        raise ConfigError(f"{folder}: no version '{name}'{nearest(name, versions)}")
+    temporary = folder / f".{CURRENT}.{uuid.uuid4().hex[:8]}.llmrec.tmp"
+    with disk_errors(folder / CURRENT):
+        try:
+            temporary.symlink_to(name, target_is_directory=True)
+            temporary.replace(folder / CURRENT)
+            sync(folder)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def drop_old(folder: Path, keep: int) -> list[str]:
+    """Remove all versions but the newest ``keep`` and the one in use; gives their names."""
+    current = current_of(folder)
+    gone = [name for name in versions_in(folder)[:-keep] if name != current]
+    for name in gone:
+        hidden = folder / f".{name}.{uuid.uuid4().hex[:8]}.llmrec.tmp"  # never half a version under its name
+        with disk_errors(folder / name):
+            (folder / name).rename(hidden)
+            shutil.rmtree(hidden, ignore_errors=True)
+    return gone
+
+
+def _is_stamp(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
