@@ -38,6 +38,7 @@ _SHOWN: Final = (
     "hub",
     "chat",
     "serve",
+    "mcp",
     "dev",
 )
 _OTHER_NAMES: Final = {"faiss-cpu": ("faiss-gpu-cu12", "faiss-gpu")}  # packages that do the same

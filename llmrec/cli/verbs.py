@@ -234,10 +234,15 @@ PANELS: Final = {
         ),
         Verb(
             "serve",
-            "Serve recommendations, titles and similar products over HTTP.",
+            "Serve recommendations, titles and similar products over HTTP, or to language models over MCP.",
             "serving.run:ServeJob:serve",
             needs=("serve",),
-            asks_for=(("rank", "--ranker of a neural ranker or fusion"), ("generate", "--titles"), ("text", "--index")),
+            asks_for=(
+                ("rank", "--ranker of a neural ranker or fusion"),
+                ("generate", "--titles"),
+                ("text", "--index"),
+                ("mcp", "--mcp, /mcp"),
+            ),
             stays=True,
         ),
         Verb(

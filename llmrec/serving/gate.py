@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,15 +17,20 @@ import msgspec
 from llmrec.errors import ConfigError
 from llmrec.serving.messages import Problem, ProblemAnswer
 
-__all__ = ["Gate", "Receive", "Scope", "Send", "problem", "read_keys", "refuse_open"]
+__all__ = ["RETRY_S", "Gate", "Receive", "Scope", "Send", "problem", "read_keys", "refuse", "refuse_open"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _OPEN: Final = ("/health/live", "/health/ready")  # asked by what watches over the process, which has no key
-_REQUEST_ID: Final = re.compile(r"[\w.:+/=@-]{1,128}")
+_REQUEST_ID: Final = re.compile(r"[\w.:+/=@-]{1,128}", re.ASCII)
 _KEY_BYTES: Final = 16
+_BODIES: Final = 8  # of the largest size, that may be at work at once
+_REST_BODIES: Final = 16  # of the largest size, that a refused request may send on
+_REST_S: Final = 5.0
+_CLIENT_GONE: Final = 499  # nobody is told of it: for the log
+RETRY_S: Final = "1"
 
 
 def read_keys(file: Path) -> dict[str, str]:
@@ -86,21 +92,22 @@ class Gate:
         Args:
             app: What is behind it.
             keys: Keys by name; everybody comes in where there is none.
-            most_bytes: Of a request's body.
+            most_bytes: Of a request's body; `_BODIES` times as many of all that are at work.
             patience_s: Seconds that a body may take to arrive.
             answered: Told the route, status and seconds of each request.
             log: Writes a line of the log; None for no log.
             is_open: Whether a path needs no key.
         """
         self._app, self._keys, self._most, self._patience = app, dict(keys), most_bytes, patience_s
-        self._answered, self._log, self._is_open = answered, log, is_open
+        self._answered, self._log, self._is_open, self._bytes = answered, log, is_open, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it here."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
+        if scope["type"] != "http":  # nothing here speaks by WebSocket
             return
-        start, told = time.perf_counter(), {"status": 500}
+        start, told = time.perf_counter(), {"status": _CLIENT_GONE}
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"").decode("latin-1")
         request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
@@ -112,15 +119,18 @@ class Gate:
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode("latin-1"))]
             await send(message)
 
-        who = self._who(headers)
+        who, body = self._who(headers), bytearray()
         try:
             if who is None and scope["path"] not in _OPEN and not self._is_open(scope["path"]):
-                await _refuse(told_send, 401, "no_key", "give a key: Authorization: Bearer KEY", request_id)
-                return
-            body = await self._body(headers, receive, told_send, request_id)
-            if body is not None:
-                await self._app(scope, _replayed(body, receive), told_send)
+                raise _Refused(401, "no_key", "give a key: Authorization: Bearer KEY")
+            await self._read(body, headers, receive)
+            await self._app(scope, _replayed(bytes(body), receive), told_send)
+        except _Refused as refused:
+            await refuse(told_send, refused.status, refused.code, str(refused), request_id, self._rest(receive))
+        except _Gone:
+            pass
         finally:
+            self._bytes -= len(body)
             seconds = time.perf_counter() - start
             route = getattr(scope.get("route"), "path", "") or "other"
             self._answered(route, told["status"], seconds)
@@ -139,32 +149,59 @@ class Gate:
                 found = name
         return found
 
-    async def _body(
-        self, headers: Mapping[bytes, bytes], receive: Receive, send: Send, request_id: str
-    ) -> bytes | None:
-        """The whole body; None where it was refused."""
+    async def _read(self, body: bytearray, headers: Mapping[bytes, bytes], receive: Receive) -> None:
+        """Read the whole body into ``body``.
+
+        Raises:
+            _Refused: it is too long, too slow, or too much is being read already.
+            _Gone: the client has gone.
+        """
         length = headers.get(b"content-length", b"0")
-        too_long = f"a body has at most {self._most:,} bytes; send fewer sessions at once"
+        too_long = _Refused(413, "too_large", f"a body has at most {self._most:,} bytes; send fewer sessions at once")
         if length.isdigit() and int(length) > self._most:
-            await _refuse(send, 413, "too_large", too_long, request_id)
-            return None
-        parts: list[bytes] = []
+            raise too_long
         try:
             async with asyncio.timeout(self._patience):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        return None
-                    parts.append(message.get("body", b""))
-                    if sum(map(len, parts)) > self._most:
-                        await _refuse(send, 413, "too_large", too_long, request_id)
-                        return None
+                        raise _Gone
+                    part = message.get("body", b"")
+                    body += part
+                    self._bytes += len(part)
+                    if len(body) > self._most:
+                        raise too_long
+                    if self._bytes > _BODIES * self._most:
+                        raise _Refused(
+                            429, "busy", "the bodies that are being read are too many; try again in a second"
+                        )
                     if not message.get("more_body"):
-                        return b"".join(parts)
+                        return
         except TimeoutError:
-            late = f"the body did not arrive within {self._patience:g} seconds"
-            await _refuse(send, 408, "too_slow", late, request_id)
-            return None
+            raise _Refused(408, "too_slow", f"the body did not arrive within {self._patience:g} seconds") from None
+
+    async def _rest(self, receive: Receive) -> None:
+        """Let the rest of a refused body come and go: a client that is still sending reads no answer."""
+        left = _REST_BODIES * self._most
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(self._patience, _REST_S)):
+                while left > 0:
+                    message = await receive()
+                    left -= len(message.get("body", b""))
+                    if not message.get("more_body"):
+                        return
+
+
+class _Refused(Exception):  # noqa: N818 - an answer, not a fault
+    """What is answered in the place of an application."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code = status, code
+
+
+class _Gone(Exception):  # noqa: N818 - as it is with clients
+    """Nobody is there any more to answer."""
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
@@ -177,9 +214,22 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-async def _refuse(send: Send, status: int, code: str, message: str, request_id: str) -> None:
-    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+async def refuse(
+    send: Send, status: int, code: str, message: str, request_id: str, rest: Awaitable[None] | None = None
+) -> None:
+    """Answer an error in the place of an application, and close the connection once ``rest`` has come."""
+    body = problem(code, message, request_id=request_id)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    ]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
+    if status == 429:
+        headers.append((b"retry-after", RETRY_S.encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": problem(code, message, request_id=request_id)})
+    await send({"type": "http.response.body", "body": body, "more_body": rest is not None})
+    if rest is not None:
+        await rest
+        await send({"type": "http.response.body", "body": b""})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -137,10 +138,19 @@ class Held:
         finally:
             self.settled.set()
 
-    def close(self) -> None:
-        """Let the threads go."""
-        for one in (self.recommending, self.writing, self.working):
-            one.close()
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Load when it is entered, look for new models until it is left, let the threads go then."""
+        tasks = [asyncio.create_task(self.start()), asyncio.create_task(self.watch())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+            for one in (self.recommending, self.writing, self.working):
+                one.close()
 
     async def watch(self) -> None:
         """Load anew whenever a folder's `current` leads elsewhere, for ever."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext
+from importlib.util import find_spec
 from typing import Any, Final
 
 import msgspec
@@ -57,8 +57,10 @@ def create_app(
         title="llmrec",
         version=__version__,
         summary="The next product of a shopping session, its title, and products like one.",
-        lifespan=_lifespan(held),
+        lifespan=_lifespan(held, tools := _tools(held, origins)),
     )
+    if tools is not None:
+        app.add_route(tools.path, tools, methods=["POST"], include_in_schema=False)
     routes = Routes(held)
     for post in routes.posts:
         _add_post(app, post)
@@ -127,20 +129,24 @@ class _Quick:
         await send({"type": "http.response.body", "body": body})
 
 
-def _lifespan(held: Held) -> Callable[[Any], Any]:
-    """Load when the application starts, look for new models while it runs, let the threads go when it ends."""
+def _lifespan(held: Held, tools: Any) -> Callable[[Any], Any]:
+    """Hold the service, and answer models' clients, while the application runs."""
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(held.start()), asyncio.create_task(held.watch())]
-        yield
-        for task in tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-        held.close()
+        async with held.running(), nullcontext() if tools is None else tools.running():
+            yield
 
     return lifespan
+
+
+def _tools(held: Held, origins: Sequence[str]) -> Any:
+    """The service for models' clients, None where their SDK is not installed."""
+    if find_spec("mcp") is None:
+        return None
+    from llmrec.serving.mcp import Mounted
+
+    return Mounted(held, origins)
 
 
 def _add_post(app: Any, post: Post) -> None:

@@ -13,8 +13,12 @@ __all__ = [
     "MOST_K",
     "Batch",
     "BatchAnswer",
+    "Evaluate",
+    "EvaluateAnswer",
     "Explain",
     "ExplainAnswer",
+    "Labelled",
+    "Measured",
     "ModelAnswer",
     "ModelsAnswer",
     "Problem",
@@ -112,6 +116,21 @@ class Explain(_Request):
     product: Id
     locale: Locale = None
     k: K = 10
+    seen: Seen = "drop"
+
+
+class Labelled(_Request):
+    """A session whose next product is known."""
+
+    items: Items
+    next_item: Id
+    locale: Locale = None
+
+
+class Evaluate(_Request):
+    """Sessions whose next products are known, to measure the ranker on."""
+
+    sessions: Annotated[list[Labelled], Meta(min_length=1, max_length=MOST_BATCH)]
     seen: Seen = "drop"
 
 
@@ -213,6 +232,20 @@ class ExplainAnswer(_Answer):
     sources: dict[str, int] = {}
     reasons: list[dict[str, Any]] = []
     warnings: list[Warned] = []
+
+
+class Measured(_Answer):
+    """Metrics of some sessions, fractions from 0 to 1: ``mrr@100``, ``recall@100``, ``ndcg@100``."""
+
+    num_sessions: int
+    metrics: dict[str, float]
+
+
+class EvaluateAnswer(Measured):
+    """How often, and how early, the ranker lists what came next: of all sessions, and by locale."""
+
+    model: str
+    locales: dict[str, Measured]
 
 
 class ModelAnswer(_Answer):

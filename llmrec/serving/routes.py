@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgspec
+import pyarrow as pa
 
 from llmrec.errors import LlmrecError
+from llmrec.evaluation.evaluate import evaluate
 from llmrec.serving import messages
 from llmrec.serving.batching import Full
+from llmrec.serving.gate import RETRY_S
 from llmrec.serving.held import Held
-from llmrec.serving.messages import Batch, BatchAnswer, Explain, ModelsAnswer, Recommend, Rerank, Similar, Title
+from llmrec.serving.messages import (
+    Batch,
+    BatchAnswer,
+    Evaluate,
+    EvaluateAnswer,
+    Explain,
+    Measured,
+    ModelsAnswer,
+    Recommend,
+    RecommendAnswer,
+    Rerank,
+    Similar,
+    Title,
+)
 from llmrec.serving.service import RequestError, Service
 
 __all__ = ["Post", "Refused", "Routes", "decoded", "refusal_of"]
 
-RETRY_S: Final = "1"
+_CUTOFF: Final = 100  # of the metrics
 _LOG: Final = logging.getLogger("llmrec.serve")
 
 
@@ -53,12 +69,13 @@ class Routes:
     def __init__(self, held: Held) -> None:
         self._held = held
         self.posts = (
-            Post("/v1/recommend", Recommend, messages.RecommendAnswer, self.recommend),
+            Post("/v1/recommend", Recommend, RecommendAnswer, self.recommend),
             Post("/v1/recommend:batch", Batch, BatchAnswer, self.recommend_batch),
             Post("/v1/title", Title, messages.TitleAnswer, self.title),
             Post("/v1/similar", Similar, messages.SimilarAnswer, self.similar),
             Post("/v1/rerank", Rerank, messages.RerankAnswer, self.rerank),
             Post("/v1/explain", Explain, messages.ExplainAnswer, self.explain),
+            Post("/v1/evaluate", Evaluate, EvaluateAnswer, self.evaluate),
         )
 
     async def recommend(self, asked: Recommend) -> Any:
@@ -70,14 +87,10 @@ class Routes:
 
     async def recommend_batch(self, asked: Batch) -> BatchAnswer:
         """The next products of some sessions; a wrong one spoils them all."""
-        answers = await self._held.working.ask(partial(self._service().recommend, asked.sessions))
-        results: list[messages.RecommendAnswer] = []
-        for place, (session, one) in enumerate(zip(asked.sessions, answers, strict=True)):
-            if isinstance(one, RequestError):
-                raise RequestError(f"sessions[{place}]: {one}", f"sessions[{place}].{one.field}")
+        answers = await self._held.working.ask(partial(_recommended, self._service(), asked.sessions))
+        for session, one in zip(asked.sessions, answers, strict=True):
             self._held.metrics.looked_up(len(session.items), _unknown(one))
-            results.append(one)
-        return BatchAnswer(results=results)
+        return BatchAnswer(results=answers)
 
     async def title(self, asked: Title) -> Any:
         """The title of a session's next product."""
@@ -95,6 +108,10 @@ class Routes:
     async def explain(self, asked: Explain) -> Any:
         """Why a product is, or is not, in a session's list."""
         return await self._held.working.ask(partial(self._service().explain, asked))
+
+    async def evaluate(self, asked: Evaluate) -> Any:
+        """Metrics of the ranker on sessions whose next products are known."""
+        return await self._held.working.ask(partial(_evaluated, self._service(), asked))
 
     def ready(self) -> dict[str, Any]:
         """Whether a service is in use, and why the newest models are not."""
@@ -143,6 +160,40 @@ def refusal_of(error: Exception, request_id: str) -> Refused:
     return Refused(500, "fault", "this is a fault of the service; the log has more")
 
 
-def _unknown(given: messages.RecommendAnswer) -> int:
+def _recommended(service: Service, asked: Sequence[Recommend]) -> list[RecommendAnswer]:
+    """The next products of some sessions.
+
+    Raises:
+        RequestError: one of them has no answer.
+    """
+    answers: list[RecommendAnswer] = []
+    for place, one in enumerate(service.recommend(asked)):
+        if isinstance(one, RequestError):
+            raise RequestError(f"sessions[{place}]: {one}", f"sessions[{place}].{one.field}")
+        answers.append(one)
+    return answers
+
+
+def _evaluated(service: Service, asked: Evaluate) -> EvaluateAnswer:
+    """Metrics of a service's lists, as `llmrec evaluate` measures them."""
+    sessions = [Recommend(items=one.items, locale=one.locale, k=_CUTOFF, seen=asked.seen) for one in asked.sessions]
+    answers = _recommended(service, sessions)
+    targets = {
+        "locale": [one.locale for one in answers],
+        "next_item": [one.next_item.strip() for one in asked.sessions],
+    }
+    found = evaluate([[item.id for item in one.items] for one in answers], pa.table(targets))
+    return EvaluateAnswer(
+        model=answers[0].model,
+        num_sessions=found.n_sessions,
+        metrics=dict(found.overall.metrics),
+        locales={
+            name: Measured(num_sessions=part.num_sessions, metrics=dict(part.metrics))
+            for name, part in found.locales.items()
+        },
+    )
+
+
+def _unknown(given: RecommendAnswer) -> int:
     """Items of a session that the ranker does not know."""
     return sum(one.count for one in given.warnings)

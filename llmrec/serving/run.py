@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import msgspec
 
 from llmrec.console import notice
-from llmrec.errors import ModelError, require
+from llmrec.errors import ConfigError, ModelError, require
 from llmrec.serving.gate import read_keys, refuse_open
 from llmrec.serving.page.places import PagePlaces
 from llmrec.settings import option
@@ -68,22 +68,32 @@ class ServeJob(ServiceJob):
     Give at least one of --ranker, --titles and --index. SIGTERM lets requests end; SIGHUP, or a changed `current` in a
     folder of versions, loads anew while the old models answer.
 
+    Language models ask by the Model Context Protocol: over HTTP at /mcp, or --mcp for a client that starts the command.
+
     Example: llmrec serve --ranker models/fusion --products STORE/products.parquet
 
     Example: curl localhost:8000/v1/recommend -d '{"items": ["B0..."], "locale": "DE"}'
     """
 
-    HELP_PANELS: ClassVar[Mapping[str, str]] = {"What to serve": "page"}
+    HELP_PANELS: ClassVar[Mapping[str, str]] = {"What to serve": "page", "Where": "mcp"}
 
     page: bool = option(False, "Serve the page for people at /, too (`llmrec app`).")
+    mcp: bool = option(False, "Speak the Model Context Protocol over stdin and stdout, in place of HTTP.")
 
 
 def serve(job: ServeJob) -> None:
-    """Serve until SIGTERM or Ctrl-C.
+    """Serve until SIGTERM or Ctrl-C, or until a client over stdin has gone.
 
     Raises:
+        ConfigError: keys, origins, workers or a page are asked of what speaks over stdin and stdout.
         LlmrecError: as `run_service`.
     """
+    if job.mcp:
+        if job.keys is not None or job.cors or job.workers > 1 or job.page:
+            others = "--keys, --cors, --workers and --page"
+            raise ConfigError(f"--mcp answers who started it; leave out {others}, or serve over HTTP, at /mcp")
+        asyncio.run(_speak(_held(job)))
+        return
     run_service(job, PagePlaces() if job.page else None)
 
 
@@ -92,7 +102,7 @@ def run_service(
     page: PagePlaces | None,
     ready: Callable[[str, Held], None] = lambda *_: None,
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C.
+    """Serve over HTTP until SIGTERM or Ctrl-C.
 
     Args:
         job: What to serve, and where.
@@ -122,14 +132,9 @@ def _answer(
 ) -> None:
     """Answer in this process until it is told to end; as one of several, where there is a ``worker``."""
     uvicorn = require("uvicorn", "serve")
-    from llmrec.serving.held import Held, Limits  # rankers, which --help has no use for
     from llmrec.serving.http import create_app
-    from llmrec.serving.loaded import Places
 
-    keys = None if job.keys is None else read_keys(job.keys)
-    places = Places(ranker=job.ranker, titles=job.titles, index=job.index, products=job.products)
-    limits = Limits(queue=job.max_queue, batch=job.max_batch, body_bytes=int(job.max_body_mb * (1 << 20)))
-    held = Held(places=places, limits=limits, warm=_warm(job.warm_up), worker=worker)
+    keys, held = None if job.keys is None else read_keys(job.keys), _held(job, worker)
     app = create_app(held, keys=keys, origins=job.cors, log=_line if job.access_log else None, page=page)
     config = uvicorn.Config(
         app,
@@ -141,15 +146,30 @@ def _answer(
         proxy_headers=False,  # nobody asks where a request came from
         timeout_graceful_shutdown=_DRAIN_S,
     )
-    logging.getLogger("llmrec.serve").setLevel(logging.INFO)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(_serve(uvicorn.Server(config), held, ready))
+
+
+def _held(job: ServiceJob, worker: Worker | None = None) -> Held:
+    """What is to be served; it is not loaded yet."""
+    from llmrec.serving.held import Held, Limits  # rankers, which --help has no use for
+    from llmrec.serving.loaded import Places
+
+    logging.getLogger("llmrec.serve").setLevel(logging.INFO)
+    places = Places(ranker=job.ranker, titles=job.titles, index=job.index, products=job.products)
+    limits = Limits(queue=job.max_queue, batch=job.max_batch, body_bytes=int(job.max_body_mb * (1 << 20)))
+    return Held(places=places, limits=limits, warm=_warm(job.warm_up), worker=worker)
 
 
 async def _serve(server: Any, held: Held, ready: Callable[[str, Held], None]) -> None:
     """Listen at once, load meanwhile, and end where nothing can be loaded."""
     server.capture_signals = nullcontext  # uvicorn would raise them again in the end, where all has ended well
-    with _told_by_signals(server, held):
+
+    def end() -> None:  # the second time without those who still wait
+        server.force_exit = server.should_exit
+        server.should_exit = True
+
+    with _told_by_signals(end, held):
         if held.worker is not None and held.worker.late:
             await held.start()  # others answer meanwhile
             if held.service is None:
@@ -168,19 +188,35 @@ async def _serve(server: Any, held: Held, ready: Callable[[str, Held], None]) ->
         raise ModelError(held.trouble or "it was stopped before it was loaded")
 
 
+async def _speak(held: Held) -> None:
+    """Answer a client over stdin and stdout until it has gone, a signal comes, or nothing can be loaded."""
+    from llmrec.serving.mcp import speak
+
+    told = asyncio.Event()
+    async with held.running():
+        with _told_by_signals(told.set, held):
+            speaking, ending = asyncio.create_task(speak(held)), asyncio.create_task(told.wait())
+            loading = asyncio.create_task(held.settled.wait())
+            await asyncio.wait({speaking, ending, loading}, return_when=asyncio.FIRST_COMPLETED)
+            if held.service is not None:
+                await asyncio.wait({speaking, ending}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (ending, loading, speaking):
+                task.cancel()
+            with suppress(asyncio.CancelledError):
+                await speaking
+    if held.service is None and held.trouble:
+        raise ModelError(held.trouble)
+
+
 @contextmanager
-def _told_by_signals(server: Any, held: Held) -> Iterator[None]:
-    """SIGHUP loads anew; SIGTERM and SIGINT let requests end, the second one does not."""
+def _told_by_signals(end: Callable[[], None], held: Held) -> Iterator[None]:
+    """SIGHUP loads anew; SIGTERM and SIGINT end."""
     loop, tasks = asyncio.get_running_loop(), set()
 
     def load() -> None:
         task = loop.create_task(held.load())
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-
-    def end() -> None:
-        server.force_exit = server.should_exit
-        server.should_exit = True
 
     told = {signal.SIGHUP: load, signal.SIGTERM: end, signal.SIGINT: end}
     if held.worker is not None:

@@ -312,14 +312,18 @@ class Service:
     def _model(self, kind: str) -> str:
         return self.loaded.versions.get(kind, kind)
 
-    def _need(self, kind: str, what: str) -> None:
+    @property
+    def has(self) -> Mapping[str, bool]:
+        """Whether there is a ranker, something that gives titles, an index."""
         loaded = self.loaded
-        there = {
+        return {
             "ranker": loaded.ranker is not None,
             "titles": loaded.writer is not None or loaded.selector is not None,
             "index": loaded.index is not None,
         }
-        if not there[kind]:
+
+    def _need(self, kind: str, what: str) -> None:
+        if not self.has[kind]:
             raise RequestError(f"this service has no {kind}, which {what} needs; start it with --{kind} DIR", "")
 
     def locale(self, name: str | None) -> str:
