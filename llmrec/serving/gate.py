@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,9 +127,15 @@ class Gate:
             await self._read(body, headers, receive)
             await self._app(scope, _replayed(bytes(body), receive), told_send)
         except _Refused as refused:
-            await refuse(told_send, refused.status, refused.code, str(refused), request_id, self._rest(receive))
+            self._bytes -= len(body)
+            body.clear()
+            rest = partial(self._rest, receive)
+            await refuse(told_send, refused.status, refused.code, str(refused), request_id, rest)
         except _Gone:
             pass
+        except BaseException:
+            told["status"] = 500
+            raise
         finally:
             self._bytes -= len(body)
             seconds = time.perf_counter() - start
@@ -157,9 +164,9 @@ class Gate:
             _Gone: the client has gone.
         """
         length = headers.get(b"content-length", b"0")
-        too_long = _Refused(413, "too_large", f"a body has at most {self._most:,} bytes; send fewer sessions at once")
+        too_long = f"a body has at most {self._most:,} bytes; send fewer sessions at once"
         if length.isdigit() and int(length) > self._most:
-            raise too_long
+            raise _Refused(413, "too_large", too_long)
         try:
             async with asyncio.timeout(self._patience):
                 while True:
@@ -170,7 +177,7 @@ class Gate:
                     body += part
                     self._bytes += len(part)
                     if len(body) > self._most:
-                        raise too_long
+                        raise _Refused(413, "too_large", too_long)
                     if self._bytes > _BODIES * self._most:
                         raise _Refused(
                             429, "busy", "the bodies that are being read are too many; try again in a second"
@@ -215,7 +222,7 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 
 
 async def refuse(
-    send: Send, status: int, code: str, message: str, request_id: str, rest: Awaitable[None] | None = None
+    send: Send, status: int, code: str, message: str, request_id: str, rest: Callable[[], Awaitable[None]] | None = None
 ) -> None:
     """Answer an error in the place of an application, and close the connection once ``rest`` has come."""
     body = problem(code, message, request_id=request_id)
@@ -231,5 +238,5 @@ async def refuse(
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": rest is not None})
     if rest is not None:
-        await rest
+        await rest()
         await send({"type": "http.response.body", "body": b""})
