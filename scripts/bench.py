@@ -36,6 +36,8 @@
 
     python scripts/bench.py fusion
 
+    python scripts/bench.py serve --size full --cases covisit
+
     python scripts/bench.py stats
 
     python scripts/bench.py api

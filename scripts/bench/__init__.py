@@ -13,13 +13,14 @@ from bench.generation import generate, prompts
 from bench.measure import RUNS, app
 from bench.neural import neural
 from bench.retrieval import retrieval
+from bench.serving import serve
 from bench.session_recall import recall
 from bench.statistics import stats
 from bench.training_memory import memory
 from bench.trimming import train, trim
 from bench.work_memory import work_memory
 
-__all__ = ["app", "constrain", "decode", "embed", "recall", "train", "trim"]
+__all__ = ["app", "constrain", "decode", "embed", "recall", "serve", "train", "trim"]
 
 
 @app.command("all")
@@ -41,6 +42,7 @@ def all_() -> None:
     retrieval()
     embed()
     fusion()
+    serve()
     stats()
     api()
     startup()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,10 +16,34 @@ import typer
 
 from bench.measure import Size, app, measure, show, store_of
 
-__all__ = ["constrain", "decode"]
+__all__ = ["constrain", "decode", "tiny_writer", "tokens_of"]
 
 Model = Annotated[Path, typer.Option(help="A model of scripts/gen.py; `make demo` leaves this one.")]
 SOURCE, TARGET = 160, 64  # as in the demo recipe
+
+
+def tiny_writer(store: Path, folder: Path) -> None:
+    """Write a model of mT5's shape, small and of random weights, with its tokenizer and card."""
+    import pyarrow.parquet as pq
+
+    from llmrec.text.prompts import load_prompt
+    from llmrec.titles.models.model import ModelCard, build_tiny_mt5, save_model
+    from llmrec.titles.models.tokenizer import build_tokenizer
+
+    batch = next(pq.ParquetFile(store / "products.parquet").iter_batches(20_000, columns=["title"]))
+    tokenizer = build_tokenizer([title for title in batch.column("title").to_pylist() if title], 4_000)
+    prompt = load_prompt("plain_v1")
+    card = ModelCard(prompt.name, prompt.hash, 3, SOURCE, TARGET)
+    save_model(folder, build_tiny_mt5(len(tokenizer), 128, 2, 0), tokenizer, card)
+
+
+def tokens_of(model: Path, histories: Sequence[list[str]]) -> float:
+    """Mean number of tokens of the titles that a model writes."""
+    from llmrec.titles.title_writer import TitleWriter
+
+    writer = TitleWriter.load(model)
+    written = writer.write(histories, "UK")
+    return float(np.mean([len(writer.tokenizer(title).input_ids) for title in written]))
 
 
 def _sessions(model: Path, store: Path, cache: Path, limit: int, threads: int) -> tuple[Any, Any, Any]:

@@ -101,6 +101,7 @@ def ask_at(port: int, requests: Sequence[bytes], rate: float, seconds: float, se
     """
     number = max(1, round(rate * seconds))
     due = np.cumsum(np.random.default_rng(seed).exponential(1 / rate, number))
+    due *= seconds / due[-1]
     took, late, statuses = np.full(number, np.nan), np.zeros(number), Counter[int]()
     poll, open_, idle, waiting = select.epoll(), dict[int, _Connection](), deque[_Connection](), deque[int]()
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.measure import Measurement, Size, app, measure, show, store_of
 
-__all__ = ["epoch", "neural", "rank_many", "stock_epoch"]
+__all__ = ["epoch", "neural", "rank_many", "stock_epoch", "untrained"]
 
 STOCK: Final = Path("tests/rankers/neural/stock_recbole.py")  # of the checkout that the benchmark stands in
 DEVELOPMENT: Final = "sessions_development.parquet"
@@ -81,23 +81,32 @@ def stock_epoch(store: Path, number: int, ranker: str, threads: int) -> tuple[fl
     return float(json.loads(done.stdout.splitlines()[-1])["seconds_per_epoch"][0]), examples
 
 
+def untrained(num_items: int, size: int) -> Any:
+    """A GRU4Rec of random weights for items named by their numbers, half of which its one locale sells."""
+    import pyarrow as pa
+
+    from llmrec.rankers.catalogue import Catalogue
+    from llmrec.rankers.neural.models_by_name import Gru4Rec
+    from llmrec.rankers.neural.settings import Gru4RecSettings
+    from llmrec.vocabulary import Vocabulary
+
+    ranker = Gru4Rec(Gru4RecSettings(embedding_size=size, unit_length=True))
+    ids = pa.array([f"B{number:09d}" for number in range(num_items)])
+    sold = np.random.default_rng(0).random((2, num_items)) < 0.5
+    ranker.catalogue = Catalogue(Vocabulary(ids), ("DE",), sold, np.arange(300)[None].repeat(2, axis=0))
+    return ranker.untrained()
+
+
 def rank_many(num_items: int, num_sessions: int, size: int, threads: int) -> float:
     """Seconds to rank ``num_items`` items of random vectors for sessions of four; the peak is what is looked at."""
     import pyarrow as pa
     import torch
 
     from llmrec.rankers import Sessions
-    from llmrec.rankers.catalogue import Catalogue
-    from llmrec.rankers.neural.models_by_name import Gru4Rec
-    from llmrec.rankers.neural.settings import Gru4RecSettings
-    from llmrec.vocabulary import Vocabulary
 
     torch.set_num_threads(threads)
-    ranker = Gru4Rec(Gru4RecSettings(embedding_size=size, unit_length=True))
-    ids = pa.array([f"B{number:09d}" for number in range(num_items)])
-    sold = np.random.default_rng(0).random((2, num_items)) < 0.5
-    ranker.catalogue = Catalogue(Vocabulary(ids), ("DE",), sold, np.arange(300)[None].repeat(2, axis=0))
-    ranker.untrained()
+    ranker = untrained(num_items, size)
+    ids = ranker.catalogue.vocabulary.ids
     chosen = np.random.default_rng(1).integers(0, num_items, num_sessions * 4)
     offsets = pa.array(np.arange(num_sessions + 1, dtype=np.int32) * 4)
     sessions = Sessions(pa.ListArray.from_arrays(offsets, ids.take(pa.array(chosen))), pa.array(["DE"] * num_sessions))
