@@ -53,10 +53,14 @@ class Served:
     extra: Callable[[], str] | None = None
 
 
-def made(name: str, size: str, ranker: Path | None = None, sessions: Path | None = None) -> Served:
-    """The model of a case, made where it is missing; or ``ranker``, asked for ``sessions``."""
-    if ranker is not None and sessions is not None:
+def made(
+    name: str, size: str, ranker: Path | None = None, sessions: Path | None = None, index: Path | None = None
+) -> Served:
+    """The model of a case, made where it is missing; or ``ranker``, asked for ``sessions``; or ``index``."""
+    if CASES[name].path == "/v1/recommend" and ranker is not None and sessions is not None:
         return Served(("--ranker", str(ranker)), _asked(sessions), f"{ranker}, {sessions.name}")
+    if name == "similar" and index is not None:
+        return _similar(size, index)
     folder = PLACE / size / name
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -120,16 +124,15 @@ def _neural(size: str, folder: Path) -> Served:
     return Served(("--ranker", str(folder)), bodies, f"{items:,} items, random weights, 128 numbers")
 
 
-def _similar(size: str, folder: Path) -> Served:
-    titles = _titles(size)
-    bodies = [{"title": title, "k": LIST} for title in titles]
-    return Served(("--index", str(folder)), bodies, f"titles of synthetic {size}")
+def _similar(_: str, folder: Path) -> Served:
+    bodies = [{"title": title, "k": LIST} for title in _titles(folder)]
+    return Served(("--index", str(folder)), bodies, str(folder))
 
 
 def _written(size: str, folder: Path) -> Served:
     from bench.decoding import tokens_of
 
-    titles = _titles(size)
+    titles = _titles(store_of(size))
     histories = [titles[row : row + 3] for row in range(0, len(titles) - 3, 3)]
     bodies = [{"titles": history, "locale": "UK"} for history in histories]
 
@@ -139,11 +142,13 @@ def _written(size: str, folder: Path) -> Served:
     return Served(("--titles", str(folder)), bodies, "a tiny mT5 of random weights", told)
 
 
-def _titles(size: str) -> list[str]:
+def _titles(folder: Path) -> list[str]:
+    """Some of a store or of an embeddings folder."""
     import pyarrow.parquet as pq
 
-    batch = next(pq.ParquetFile(store_of(size) / "products.parquet").iter_batches(6_000, columns=["title"]))
-    return [title for title in batch.column("title").to_pylist() if title]
+    column = pq.read_table(folder / "products.parquet", columns=["title"]).column("title")
+    chosen = np.random.default_rng(2).permutation(len(column))[:6_000]
+    return [title for title in column.take(chosen).to_pylist() if title]
 
 
 _MAKERS: Final[dict[str, Callable[[str, Path], None]]] = {

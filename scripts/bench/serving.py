@@ -145,6 +145,7 @@ def serve(
     size: Annotated[str, typer.Option(help="Synthetic data: tiny, small or full.")] = "small",
     ranker: Annotated[Path | None, typer.Option(help="A saved ranker of your own, in the place of the case's.")] = None,
     sessions: Annotated[Path | None, typer.Option(help="Sessions to ask it for.")] = None,
+    index: Annotated[Path | None, typer.Option(help="A folder of `llmrec embed`, for the case similar.")] = None,
     seconds: Annotated[float, typer.Option(help="Seconds of each rate.")] = 5.0,
     workers: Annotated[int, typer.Option(help="Processes of the server.")] = 1,
     soak_s: Annotated[float, typer.Option("--soak", help="Seconds at 70 % of the limit; 0 for none.")] = 0.0,
@@ -155,7 +156,7 @@ def serve(
     rising = [int(one) for one in rates.split(",")]
     for name in cases.split(","):
         case = CASES[name]
-        where = made(name, size, ranker, sessions)
+        where = made(name, size, ranker, sessions, index)
         requests = _requests(case, where)
         with served("llmrec.cli", "serve", "--port", "0", "--workers", str(workers), *where.flags) as server:
             answer_bytes = _answer_bytes(server, case, where.bodies[0])

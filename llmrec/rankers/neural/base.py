@@ -28,6 +28,7 @@ from llmrec.rankers.neural.train import train_scorer
 from llmrec.rankers.sessions import CodedSessions, TrainingSessions
 from llmrec.rankers.vectors.initialise import align, svd_vectors
 from llmrec.rankers.vectors.item_text import rows_of
+from llmrec.rankers.vectors.streaming import Shelves
 
 __all__ = ["NeuralRanker", "hold_out", "item_prior"]
 
@@ -56,7 +57,8 @@ class NeuralRanker(Ranker[SettingsT]):
     scorer: Scorer
     history: list[dict[str, float]]
     _prior: Floats | None
-    _items: Tensor
+    _items: Tensor  # in the order of the shelves, where there are some
+    _shelves: Shelves | None
     _features: Features
 
     @abstractmethod
@@ -86,7 +88,8 @@ class NeuralRanker(Ranker[SettingsT]):
             rows: Shape ``(C,)``; session of each pair.
             codes: Shape ``(C,)``; its item.
         """
-        products = pair_products(self.scorer, self._items, sessions, rows, codes)
+        places = codes if self._shelves is None else self._shelves.places[codes]
+        products = pair_products(self.scorer, self._items, sessions, rows, places)
         prior = 0 if self._prior is None else self._prior[sessions.locales[rows], codes]
         return np.stack([products + prior, products])
 
@@ -222,11 +225,15 @@ class NeuralRanker(Ranker[SettingsT]):
     def _ready(self) -> None:
         """Keep the item vectors as sessions are compared with them."""
         self.scorer.eval()
+        sold = self.catalogue.sold
+        self._shelves = None if sold is None else Shelves.of(sold)
         with torch.no_grad():
             self._items = self.scorer.item_vectors()[1:].float()
+            if self._shelves is not None:
+                self._items = self._items[torch.from_numpy(self._shelves.order).to(self._items.device)]
 
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
-        return rank_codes(self.scorer, self._items, sessions, k, seen, self.catalogue, self._prior)
+        return rank_codes(self.scorer, self._items, sessions, k, seen, self.catalogue, self._prior, self._shelves)
 
     def _state(self) -> Mapping[str, NDArray[Any]]:
         weights = {f"weights.{name}": value.cpu().numpy() for name, value in self.scorer.state_dict().items()}
@@ -248,7 +255,8 @@ class NeuralRanker(Ranker[SettingsT]):
             name: checked(arrays, f"weights.{name}", str(value.dtype).removeprefix("torch."), tuple(value.shape))
             for name, value in self.scorer.state_dict().items()
         }
-        self.scorer.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+        learnt = {name: torch.from_numpy(value) for name, value in weights.items()}
+        self.scorer.load_state_dict(learnt, assign=True)  # no copies: the arrays may be mapped
         self.scorer.to("cuda" if torch.cuda.is_available() else "cpu")
         self._ready()
 

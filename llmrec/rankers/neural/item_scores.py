@@ -14,7 +14,7 @@ from llmrec.rankers.catalogue import Catalogue
 from llmrec.rankers.neural.prefixes import padded_rows
 from llmrec.rankers.neural.scorer import Scorer
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.rankers.vectors.streaming import Conditions, stream_top_k
+from llmrec.rankers.vectors.streaming import Conditions, Shelves, stream_top_k
 
 __all__ = ["pair_products", "rank_codes", "validation_mrr"]
 
@@ -32,6 +32,7 @@ def rank_codes(
     seen: Seen,
     catalogue: Catalogue,
     prior: Floats | None = None,
+    shelves: Shelves | None = None,
 ) -> tuple[Ints, Floats]:
     """Best items of sessions of known items, which may be empty.
 
@@ -43,6 +44,7 @@ def rank_codes(
         seen: Whether a session's own items are dropped.
         catalogue: Says what is sold where.
         prior: As `item_prior` gives it.
+        shelves: In whose order the items are; in that of their codes without.
 
     Returns:
         Codes ``(S, k)``, -1 beyond the end of a list, and scores ``(S, k)``.
@@ -57,7 +59,7 @@ def rank_codes(
             sessions.items if seen == "drop" else none,
             prior,
         )
-        return stream_top_k(vectors, items, k, given)
+        return stream_top_k(vectors, items, k, given, shelves)
 
 
 def pair_products(scorer: Scorer, items: Tensor, sessions: CodedSessions, rows: Ints, codes: Ints) -> Floats:
@@ -68,7 +70,7 @@ def pair_products(scorer: Scorer, items: Tensor, sessions: CodedSessions, rows: 
         items: `Scorer.item_vectors` without the padding row, shape ``(N, D)``.
         sessions: ``S`` sessions of known items.
         rows: Shape ``(C,)``; session of each pair.
-        codes: Shape ``(C,)``; its item.
+        codes: Shape ``(C,)``; row of its item.
     """
     products = np.zeros(len(rows), dtype=np.float32)
     with torch.inference_mode():

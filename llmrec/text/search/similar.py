@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Self
@@ -70,10 +70,11 @@ class SimilarProducts(OnHub):
     """
 
     def __init__(self, embeddings: Embeddings, saved: SavedIndex) -> None:
-        self._embeddings = embeddings
+        parts = [embeddings.products, saved.products.cast(embeddings.products.schema)]
+        self.products = pa.concat_tables(parts).combine_chunks()  # of several chunks all is copied for every look-up
+        self._embeddings = replace(embeddings, products=self.products.slice(0, len(embeddings.products)))
         self.index = saved.index
         self.locales = saved.locales
-        self.products = pa.concat_tables([embeddings.products, saved.products.cast(embeddings.products.schema)])
 
     @classmethod
     @public

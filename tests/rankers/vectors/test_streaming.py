@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from llmrec.rankers.vectors import streaming
-from llmrec.rankers.vectors.streaming import Conditions, stream_top_k
+from llmrec.rankers.vectors.streaming import Conditions, Shelves, stream_top_k
 
 NONE = np.zeros(0, dtype=np.int64)
 
@@ -38,6 +38,22 @@ def test_chunks_give_what_a_sort_gives(held: int, k: int, monkeypatch: pytest.Mo
     given = Conditions(sold, locales, seen_rows, seen_codes, prior)
     codes, values = stream_top_k(torch.from_numpy(sessions), torch.from_numpy(items), k, given)
     assert (codes.tolist(), values.tolist()) == plainly(scores, k)
+    shelves = Shelves.of(sold)
+    shelved = torch.from_numpy(items[shelves.order])
+    codes, values = stream_top_k(torch.from_numpy(sessions), shelved, k, given, shelves)
+    assert (codes.tolist(), values.tolist()) == plainly(scores, k)
+
+
+@pytest.mark.parametrize("locales", [1, 7, 70])
+def test_shelves_hold_what_a_locale_sells_and_nothing_else(locales: int) -> None:
+    sold = np.random.default_rng(0).random((locales, 200)) < 0.5
+    sold[0] = True
+    shelves = Shelves.of(sold)
+    assert np.array_equal(shelves.order[shelves.places], np.arange(200))
+    for here, ranges in zip(sold, shelves.ranges, strict=True):
+        rows = [row for first, last in ranges for row in range(first, last)]
+        assert sorted(shelves.order[rows].tolist()) == np.flatnonzero(here).tolist()
+    assert shelves.ranges[0] == [(0, 200)]
 
 
 def test_nothing_left_to_rank_is_an_empty_list() -> None:
