@@ -89,12 +89,14 @@ class Batcher(Generic[A, B]):
             self._running = None
 
     async def _worked(self, asked: Sequence[A]) -> Sequence[B | Exception]:
-        quick = self._each_s * len(asked) < _QUICK_S
+        if self._each_s * len(asked) < _QUICK_S:
+            return self._timed(asked)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, asked)
+
+    def _timed(self, asked: Sequence[A]) -> Sequence[B | Exception]:
         start = time.perf_counter()
         try:
-            if quick:
-                return self._work(asked)
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._work, asked)
+            return self._work(asked)
         finally:
             self._each_s = (time.perf_counter() - start) / len(asked)
 

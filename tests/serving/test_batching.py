@@ -90,9 +90,11 @@ def test_quick_work_is_done_at_once_and_slow_work_leaves_the_loop_free() -> None
     async def run() -> None:
         nonlocal seconds
         batcher: Batcher[int, int] = Batcher(work, 8, 8, lambda _: None)
-        for _ in range(5):  # a busy machine may take one of them for slow
+        for _ in range(200):  # a busy machine takes some of them for slow
             await batcher.ask(1)
-        assert threading.main_thread() in threads[1:]
+            if threads[-1] is threading.main_thread():
+                break
+        assert threads[-1] is threading.main_thread()
         assert threads[0] is not threading.main_thread()
         seconds = 0.02
         await batcher.ask(1)  # which finds out
