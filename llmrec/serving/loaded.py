@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from llmrec.artefact import arrays_mapped
 from llmrec.errors import ConfigError
@@ -32,12 +32,14 @@ class Places:
         titles: Folder of a title model or a selector, or of its versions; or a model's hub name.
         index: What `llmrec embed` wrote.
         products: Product file.
+        backend: What a title model decodes with.
     """
 
     ranker: Path | None = None
     titles: str | None = None
     index: Path | None = None
     products: Path | None = None
+    backend: Literal["transformers", "ctranslate2"] = "transformers"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,8 @@ def load_all(places: Places) -> Loaded:
     elif "titles" in folders:
         from llmrec.titles.title_writer import TitleWriter
 
-        found["writer"] = TitleWriter.load(folders["titles"] if folders["titles"].exists() else str(places.titles))
+        place = folders["titles"] if folders["titles"].exists() else str(places.titles)
+        found["writer"] = TitleWriter.load(place, backend=places.backend)
     if "index" in folders:
         from llmrec.text.search.similar import SimilarProducts
 

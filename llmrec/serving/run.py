@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import msgspec
 
@@ -37,7 +37,7 @@ class ServiceJob:
     """What to serve, and where; `ServeJob` for programs, `llmrec.serving.page.app.AppJob` for people."""
 
     HELP_PANELS: ClassVar[Mapping[str, str]] = {
-        "What to serve": "ranker titles index products",
+        "What to serve": "ranker titles backend index products",
         "Where": "host port workers keys cors",
         "Limits": "max_queue max_batch max_body_mb",
         "Running": "warm_up access_log",
@@ -45,6 +45,9 @@ class ServiceJob:
 
     ranker: Path | None = option(None, "Saved ranker (`llmrec rank --save`), or a folder of its versions.")
     titles: str | None = option(None, "Title model or selector, by folder or hub name.")
+    backend: Literal["transformers", "ctranslate2"] = option(
+        "transformers", "What a title model decodes with. ctranslate2 is faster on a CPU, for T5's family."
+    )
     index: Path | None = option(None, "Folder that `llmrec embed` wrote.")
     products: Path | None = option(None, "Products, to show titles, brands and prices: CSV or Parquet.")
     host: str = option("127.0.0.1", "Address to listen on.")
@@ -156,7 +159,7 @@ def _held(job: ServiceJob, worker: Worker | None = None) -> Held:
     from llmrec.serving.loaded import Places
 
     logging.getLogger("llmrec.serve").setLevel(logging.INFO)
-    places = Places(ranker=job.ranker, titles=job.titles, index=job.index, products=job.products)
+    places = Places(ranker=job.ranker, titles=job.titles, index=job.index, products=job.products, backend=job.backend)
     limits = Limits(queue=job.max_queue, batch=job.max_batch, body_bytes=int(job.max_body_mb * (1 << 20)))
     return Held(places=places, limits=limits, warm=_warm(job.warm_up), worker=worker)
 

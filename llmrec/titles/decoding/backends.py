@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any
 
 import torch
@@ -94,13 +93,9 @@ def _ctranslate(job: Job, model: Any, tokenizer: Any, key: str, limits: dict[str
         folder, kind, device.index or 0, job.config.decode_precision, torch.get_num_threads()
     )
 
-    @cache
-    def untold() -> str:
-        """The title of a session without any: CTranslate2 answers a prompt of the end token alone with nothing."""
-        return decode_batch(model.eval(), tokenizer, [[tokenizer.eos_token_id]], **limits)[0]
+    titles = ctranslate.decoding_in_its_place(translator, model.eval(), tokenizer)
 
     def decode(prompts: Sequence[Sequence[int]], _: Sequence[str]) -> list[list[str]]:
-        titles = ctranslate.decode_batch(translator, tokenizer, prompts, **limits)
-        return [[title if len(row) > 1 else untold()] for row, title in zip(prompts, titles, strict=True)]
+        return [[title] for title in titles(prompts, **limits)]
 
     return decode

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
 from llmrec.errors import ConfigError, ModelError, require
 from llmrec.output import atomic_folder
 
-__all__ = ["convert_model", "decode_batch", "load_translator"]
+__all__ = ["convert_model", "decode_batch", "decoding_in_its_place", "load_translator", "translator_of"]
 
 EXTRA: Final = "fast"
 COMPUTE: Final = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "int8": "int8"}
@@ -70,6 +72,31 @@ def load_translator(folder: Path, device: str, index: int, precision: str, threa
     return ctranslate2.Translator(
         str(folder), device=device, device_index=index, compute_type=COMPUTE[asked], intra_threads=threads
     )
+
+
+def translator_of(name: str, model: Any, tokenizer: Any, device: str, threads: int) -> Any:
+    """`load_translator` of a loaded model, int8 on a CPU; nothing of it stays on disk."""
+    with tempfile.TemporaryDirectory(prefix="llmrec-ctranslate2-") as scratch:
+        convert_model(name, model, tokenizer, Path(scratch) / "model")
+        kind, _, index = device.partition(":")
+        return load_translator(Path(scratch) / "model", kind, int(index or 0), "auto", threads)
+
+
+def decoding_in_its_place(translator: Any, model: Any, tokenizer: Any) -> Callable[..., list[str]]:
+    """`llmrec.titles.decoding.decode.decode_batch` of a model, through its translator.
+
+    CTranslate2 answers a prompt of the end token alone with nothing; the model itself writes the title of a session
+    that has none.
+    """
+    from llmrec.titles.decoding import decode
+
+    untold = cache(partial(decode.decode_batch, model, tokenizer, ((tokenizer.eos_token_id,),)))
+
+    def decoded(prompts: Sequence[Sequence[int]], **limits: Any) -> list[str]:
+        titles = decode_batch(translator, tokenizer, prompts, **limits)
+        return [title if len(row) > 1 else untold(**limits)[0] for row, title in zip(prompts, titles, strict=True)]
+
+    return decoded
 
 
 def decode_batch(

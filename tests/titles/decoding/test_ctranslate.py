@@ -23,6 +23,7 @@ from llmrec.titles.models.model import build_tiny_mt5, load_model, save_model
 from llmrec.titles.models.tokenizer import build_tokenizer
 from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
 from llmrec.titles.settings import GenerateConfig
+from llmrec.titles.title_writer import TitleWriter
 from llmrec.titles.training.losses import title_loss
 from tests.conftest import TITLES
 from tests.places import ROOT
@@ -97,6 +98,15 @@ def test_without_it_the_way_out_is_one_line(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "ctranslate2", None)
     with pytest.raises(MissingExtraError, match=r"ctranslate2 is not installed; pip install 'llmrec\[fast\]'"):
         generate_titles(GenerateConfig(backend="ctranslate2"))
+
+
+def test_a_writer_in_memory_decodes_with_it(folder: Path) -> None:
+    histories = [[title] for title in SHOP] + [[]]
+    plain = TitleWriter.load(folder, max_target_tokens=32).write(histories, "UK")
+    quick = TitleWriter.load(folder, max_target_tokens=32, backend="ctranslate2").write(histories, "UK")
+    same = [one == other for one, other in zip(plain, quick, strict=True)]
+    assert sum(same) >= EQUAL["int8"] * len(SHOP)
+    assert same[-1]
 
 
 def test_gen_writes_the_same_run_and_converts_once(folder: Path, tiny_store: Store, tmp_path: Path) -> None:
