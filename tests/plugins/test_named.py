@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +59,26 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(site: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": f"{site}:{ROOT}", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    called = [sys.executable, "-m", "llmrec.cli", *words]
-    return subprocess.run(called, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+def commands(site: Path, folder: Path, *lines: str) -> subprocess.CompletedProcess[str]:
+    """Run commands in one process, until one fails."""
+    code = "import sys; from llmrec.cli import status_of; sys.exit(any(status_of(one.split()) for one in sys.argv[1:]))"
+    called = [sys.executable, "-c", code, *lines]
+    return subprocess.run(called, cwd=folder, env=environment(site), capture_output=True, text=True, check=False)
+
+
+def environment(site: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": f"{site}:{ROOT}", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 
 def test_an_installed_packages_ranker_and_metric_work_everywhere(installed: Path, shop: Path) -> None:
-    for words in (
+    (shop / "data").mkdir()
+    for file, place in (("train", "sessions_development"), ("asked", "sessions_validation"), ("asked", "products")):
+        shutil.copy(shop / f"{file}.parquet", shop / "data" / f"{place}.parquet")
+    (shop / "space.yaml").write_text("search: {weight: [0.5, 1.0]}\n", encoding="utf-8")
+    (shop / "late.yaml").write_text(TABLE, encoding="utf-8")
+    done = commands(
+        installed,
+        shop,
         "rank evening --train train.parquet --sessions asked.parquet --out evening.parquet --save evening "
         "--set weight=2",
         "rank evening --load evening --sessions asked.parquet --out again.parquet",
@@ -72,19 +87,57 @@ def test_an_installed_packages_ranker_and_metric_work_everywhere(installed: Path
         "rank fusion --train train.parquet --sessions asked.parquet --out fused.parquet --save fused "
         "--set sources=[evening,covisit] --set scorers=[] --set rounds=3",
         "rank fusion --load fused --sessions asked.parquet --out fused_again.parquet",
-    ):
-        (shop / "space.yaml").write_text("search: {weight: [0.5, 1.0]}\n", encoding="utf-8")
-        done = command(installed, shop, *words.split())
-        assert done.returncode == 0, done.stderr
+        "reproduce late.yaml --data data --out reproduced --recorded none",
+    )
+    assert done.returncode == 0, done.stderr
     for first, second in (("evening", "again"), ("fused", "fused_again")):
         assert pq.read_table(shop / f"{first}.parquet").equals(pq.read_table(shop / f"{second}.parquet"))
     scores = json.loads((shop / "result.json").read_text(encoding="utf-8"))["overall"]["metrics"]
     assert 0 < scores["first_page@100"] <= scores["recall@100"]
+    measured = json.loads((shop / "reproduced/records/late/evening.task3_validation.json").read_text(encoding="utf-8"))
+    assert measured["cells"]["mrr@100/overall"]["value"] == pytest.approx(scores["mrr@100"])
+    (answer,) = served(installed, shop, *["serve", "--ranker", "evening", "--port", "0", "--no-access-log"])
+    ranked = pq.read_table(shop / "evening.parquet")["next_item_prediction"][0].as_py()
+    assert [one["id"] for one in answer["items"]] == ranked[: len(answer["items"])]
+
+
+TABLE = """
+title: What is late
+place: ours
+protocols: [task3_validation]
+columns: [mrr@100/overall]
+methods:
+  evening:
+    kind: ranking
+    band: heuristic
+    again: repeated
+    steps:
+      - >-
+        llmrec rank evening --train {data}/sessions_development.parquet
+        --sessions {data}/sessions_validation.parquet --out {run} --set weight=2
+rows:
+  evening: {label: Evening}
+"""
+
+
+def served(site: Path, folder: Path, *words: str) -> Iterator[Any]:
+    """What a service answers for the first session of ``asked.parquet``."""
+    called = [sys.executable, "-m", "llmrec.cli", *words]
+    with subprocess.Popen(called, cwd=folder, env=environment(site), stderr=subprocess.PIPE, text=True) as server:
+        try:
+            told = next(line for line in server.stderr or () if "listens at" in line)
+            session = pq.read_table(folder / "asked.parquet").slice(0, 1).to_pylist()[0]
+            asked = json.dumps({"items": session["prev_items"], "locale": session["locale"]}).encode()
+            url = re.findall(r"http://[\d.:]+", told)[0] + "/v1/recommend"
+            with urllib.request.urlopen(urllib.request.Request(url, asked), timeout=30) as answer:
+                yield json.load(answer)
+        finally:
+            server.terminate()
 
 
 def test_without_the_package_its_ranker_is_unknown(shop: Path, tmp_path: Path) -> None:
-    done = command(tmp_path, shop, *["rank", "evening", "--train", "train.parquet", "--save", "x"])
-    assert (done.returncode, done.stderr[:24]) == (2, "error: no ranker 'evening'"[:24])
+    done = commands(tmp_path, shop, "rank evening --train train.parquet --save x")
+    assert (done.returncode, done.stderr[:24]) == (1, "error: no ranker 'evening'"[:24])
 
 
 class Offered:

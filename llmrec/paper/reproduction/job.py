@@ -19,7 +19,7 @@ class ReproduceJob:
 
     tables: Sequence[str] = option(
         (),
-        "Tables or figures: table1 … table12, figure2 … figure5, all; public and industrial are ours.",
+        "Tables or figures: table1 … table12, figure2 … figure5, all; public and industrial (ours); or a .yaml file.",
         argument=True,
         metavar="TABLE...",
     )

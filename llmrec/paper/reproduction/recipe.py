@@ -186,24 +186,25 @@ def table_names(folder: Path = FOLDER) -> list[str]:
 
 
 def load_table(name: str, folder: Path = FOLDER) -> TableRecipe:
-    """Load and check one recipe.
+    """Load and check one recipe, by name or from a ``.yaml`` file, which may bring ``methods`` of its own.
 
     Raises:
         ConfigError: there is no such recipe, or it, ``protocols.yaml`` or ``methods.yaml`` is malformed; names file and
             key.
     """
-    path = folder / f"{name}.yaml"
-    if name not in table_names(folder):
+    path = Path(name) if name.endswith(".yaml") else folder / f"{name}.yaml"
+    if path.parent == folder and name not in table_names(folder):
         raise ConfigError(f"no table or figure '{name}'{nearest(name, [*table_names(folder), 'all'])}")
     content = _read(path)
+    methods = _methods(folder) | _methods_of(content.pop("methods", {}), path, folder)
     shared = {key: content.pop(key) for key in ("columns", "protocols") if key in content}
-    rows = {
-        str(key): _row(str(key), shared | _mapping(row, f"{path}: row '{key}'"), folder, f"{path}: row '{key}'")
-        for key, row in _mapping(content.pop("rows", {}), f"{path}: 'rows'").items()
-    }
+    rows = {}
+    for key, row in _mapping(content.pop("rows", {}), f"{path}: 'rows'").items():
+        where = f"{path}: row '{key}'"
+        rows[str(key)] = _row(str(key), shared | _mapping(row, where), methods, folder, where)
     if not rows:
         raise ConfigError(f"{path}: a table has rows")
-    recipe = build(TableRecipe, content | {"name": name, "rows": rows}, str(path))
+    recipe = build(TableRecipe, content | {"name": path.stem, "rows": rows}, str(path))
     for band in recipe.bands.values():
         _known(band, _bands(folder), f"{path}: band")
     for row in rows.values():
@@ -238,8 +239,12 @@ def _bands(folder: Path) -> dict[str, Band]:
 @cache
 def _methods(folder: Path) -> dict[str, Method]:
     path = folder / "methods.yaml"
+    return _methods_of(_read(path).get("methods"), path, folder)
+
+
+def _methods_of(content: Any, path: Path, folder: Path) -> dict[str, Method]:
     methods = {}
-    for key, given in _mapping(_read(path).get("methods"), f"{path}: 'methods'").items():
+    for key, given in _mapping(content, f"{path}: 'methods'").items():
         where = f"{path}: method '{key}'"
         method = build(Method, _mapping(given, where) | {"name": str(key)}, where)
         for band in (method.band, method.again):
@@ -259,7 +264,7 @@ def _protocols(folder: Path) -> dict[str, Protocol]:
     return protocols
 
 
-def _row(name: str, content: dict[str, Any], folder: Path, where: str) -> Row:
+def _row(name: str, content: dict[str, Any], methods: Mapping[str, Method], folder: Path, where: str) -> Row:
     given = build(_GivenRow, content, where)
     published = given.published or (None,) * len(given.columns)
     if not given.columns or len(published) != len(given.columns):
@@ -271,7 +276,7 @@ def _row(name: str, content: dict[str, Any], folder: Path, where: str) -> Row:
     return Row(
         name=name,
         label=given.label,
-        method=_known(given.method or name, _methods(folder), f"{where}: method"),
+        method=_known(given.method or name, methods, f"{where}: method"),
         columns=given.columns,
         published=published,
         protocols=tuple(_known(one, _protocols(folder), f"{where}: protocol") for one in given.protocols),
