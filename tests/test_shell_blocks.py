@@ -1,9 +1,10 @@
 """Every shell block of README.md and docs/ runs, on a small shop in one folder, or says why it cannot run here.
 
-Commands run in this process, those of `accelerate launch` too, as the verb that the launched script calls. A block that
-cannot run has a comment above it: ``<!-- not run: REASON -->``. `ELSEWHERE` names commands of other blocks that do not
-run here, and why. Pages that take longer are left to `make test-slow`. What docs/extending.md and docs/tutorials show is
-run by tests of its own.
+Commands run in this process, those of `accelerate launch` too, as the verb that the launched script calls. A block
+that cannot run has a comment above it: ``<!-- not run: REASON -->``. `ELSEWHERE` names commands of other blocks that do
+not run here, and why. Pages that take longer are left to `make test-slow`. Tests of their own run what
+docs/extending.md and docs/tutorials show.
+
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ HAS_ITS_OWN_TEST = {ROOT / "docs" / "extending.md", *(ROOT / "docs" / "tutorials
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SLOW = tuple(f"docs/{page}.md" for page in ("decoding", "llm", "selection", "text", "training"))  # the rest: 90 s
 ELSEWHERE = (  # commands that are not run here, and why
-    (r"make (install|test|check|docs)", "CI runs it"),
+    (r"make (install|test|check)\b", "CI runs it"),
+    (r"make docs", "tests/test_site.py builds the site"),
     (r"make ", "it takes hours, or changes the checkout"),
     (r"\. \.venv", "the environment of these tests is one"),
     (r"pip install", "it installs from the network; the environment of these tests has it"),
