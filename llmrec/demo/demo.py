@@ -23,6 +23,7 @@ from llmrec.reporting.blocks import Block, Code, Heading, Paragraph, Table, Text
 from llmrec.reporting.page import write_page
 from llmrec.reporting.tables import comparison_plot, label_of, number, with_interval
 from llmrec.settings import claiming
+from llmrec.training.history import read_history
 
 __all__ = ["run_demo"]
 
@@ -138,6 +139,7 @@ def _page(job: DemoJob, tables: tuple[Table, ...], titled: Mapping[str, Result])
     gain = titled["select"].breakdowns["locale"][ALL_SESSIONS].differences["bleu"]
     lost = titled["tiny_mt5"].breakdowns["locale"][ALL_SESSIONS].differences["bleu"]
     sure = "more than chance" if gain.low > 0 else "which may be chance"
+    steps = read_history(job.out / "titles" / "tiny_mt5")[-1]["step"]
     return [
         Paragraph(
             "Sessions of six locales were made up; rankers learnt from some and were judged on others, and titles were "
@@ -157,7 +159,7 @@ def _page(job: DemoJob, tables: tuple[Table, ...], titled: Mapping[str, Result])
         Heading("The next title"),
         Paragraph(
             "The last title of a session is hard to beat: no model of the paper does. The tiny mT5 has learnt for "
-            f"{job.steps} steps from nothing and has {number('bleu', lost.difference, '+')} BLEU against it; a "
+            f"{steps} steps from nothing and has {number('bleu', lost.difference, '+')} BLEU against it; a "
             "pretrained one needs a GPU and hours. The selector chooses among titles that exist and has "
             f"{number('bleu', gain.difference, '+')}, {sure}."
         ),

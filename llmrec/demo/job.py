@@ -21,5 +21,5 @@ class DemoJob:
 
     out: Path = option(Path("runs/demo"), "Folder for data, runs, results and the page.", output="place")
     size: str = option("tiny", "Size of the made-up data: tiny or small.")
-    steps: int = option(400, "Training steps of the tiny mT5.", minimum=1, maximum=1_000_000)
+    steps: int = option(400, "Training steps of the tiny mT5, which ends after 90 s.", minimum=1, maximum=1_000_000)
     seed: int = option(0, "Random seed.", minimum=0)

@@ -53,6 +53,7 @@ MODEL: Final[Mapping[str, Any]] = {
     "warmup_steps": 10,
     "validation_sample": 200,
     "log_to": "none",
+    "max_minutes": 1.5,  # a busy machine ends with fewer steps, and the page says how many
 }
 
 
@@ -119,7 +120,7 @@ def write_titles(store: Store, folder: Path, seed: int, steps: int) -> dict[str,
     if not runs["last_title"].is_file():
         write_last_titles(store, SPLIT, runs["last_title"])
     if not runs["tiny_mt5"].is_file():
-        notice(f"a tiny mT5 learns from scratch for {steps} steps: an illustration, no model to judge by")
+        notice(f"a tiny mT5 learns from scratch for {steps} steps or 90 s: an illustration, no model to judge by")
         place: dict[str, Any] = {
             "data": store.path,
             "split": SPLIT,

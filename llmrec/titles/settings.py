@@ -32,7 +32,7 @@ class GenerateConfig:
         "Base model": "recipe base_model trim_vocabulary tiny_width tiny_layers tiny_vocab",
         "LoRA and memory": "lora_rank lora_alpha lora_dropout lora_targets quantize pack gradient_checkpointing",
         "Training": (
-            "seed allow_overlap train_sample validation_sample epochs max_steps batch_size "
+            "seed allow_overlap train_sample validation_sample epochs max_steps max_minutes batch_size "
             "micro_batch_size learning_rate weight_decay schedule warmup_steps max_grad_norm eval_every "
             "checkpoint_every best_by log_to"
         ),
@@ -114,6 +114,7 @@ class GenerateConfig:
     )
     epochs: float = option(10.0, "Passes over the training sessions (paper: 10).", above=0, maximum=100_000)
     max_steps: int | None = option(None, "Stop after this many optimizer steps.", minimum=1)
+    max_minutes: float | None = option(None, "Stop training after so many minutes.", above=0)
     batch_size: int = option(
         12, "Sessions per optimizer step, over all devices (paper: 12).", minimum=1, maximum=1_000_000
     )

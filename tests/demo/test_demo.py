@@ -23,6 +23,7 @@ def test_it_shows_everything_and_goes_on_where_it_was_stopped(
         assert table in printed
     page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
     assert "Tiny mT5 from scratch" in page
+    assert "has learnt for 2 steps" in page
     assert "llmrec data import YOUR_FOLDER" in page
     assert set(first["metrics"]) == {"popularity", "covisit", "last_title", "tiny_mt5", "select"}
     made = {file: file.stat().st_mtime_ns for file in (tmp_path / "demo").rglob("*.parquet")}
