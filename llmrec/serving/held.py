@@ -35,7 +35,8 @@ class Limits:
         batch: Sessions ranked at once.
         title_batch: Titles written at once.
         body_bytes: Of a request.
-        body_s: Seconds that a body may take to arrive.
+        body_s: Seconds that a head may take to arrive, and then a body; and that a client may read nothing for.
+        connections: That are open at once.
     """
 
     queue: int = 1024
@@ -43,6 +44,7 @@ class Limits:
     title_batch: int = 32
     body_bytes: int = 4 << 20
     body_s: float = 10.0
+    connections: int = 4096
 
 
 @dataclass(kw_only=True)
@@ -105,9 +107,11 @@ class Held:
             self._seen = self._stamp()
             try:
                 self.service = await asyncio.to_thread(self._made)
-            except (LlmrecError, OSError, MemoryError) as error:
+            except Exception as error:
                 if self.service is None:
                     raise
+                if not isinstance(error, LlmrecError | OSError | MemoryError):
+                    _LOG.error("new models failed in a way that nobody foresaw", exc_info=error)
                 self.trouble = str(error) or type(error).__name__
                 self.metrics.swapped("failed")
                 _LOG.error("the new models are not used: %s; the old ones stay", self.trouble)

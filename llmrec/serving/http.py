@@ -54,6 +54,7 @@ def create_app(
     app = require("fastapi", "serve").FastAPI(
         docs_url=None,  # FastAPI's pages load their scripts from another host
         redoc_url=None,
+        redirect_slashes=False,
         title="llmrec",
         version=__version__,
         summary="The next product of a shopping session, its title, and products like one.",
@@ -79,6 +80,8 @@ def create_app(
         lambda: _response(held.metrics.text(), 200, held.metrics.content_type),
     )
     app.openapi = lambda: _openapi(app)
+    app.add_exception_handler(404, _no_route)
+    app.add_exception_handler(405, _no_route)
     shown = None if page is None else Page(held, page)
     if shown is not None:
         mount_files(app, shown)
@@ -149,6 +152,14 @@ def _tools(held: Held, origins: Sequence[str]) -> Any:
     return Mounted(held, origins)
 
 
+async def _no_route(request: Any, error: Any) -> Any:
+    """Answer that there is nothing at a path, or that its method is another."""
+    request_id, allowed = request.state.request_id, (error.headers or {}).get("Allow", "")
+    code, message = ("method", f"this path takes {allowed}") if allowed else ("not_found", "there is nothing here")
+    told = problem(code, f"{message}; what can be asked: /openapi.json", request_id=request_id)
+    return _response(told, error.status_code, _JSON, error.headers)
+
+
 def _add_post(app: Any, post: Post) -> None:
     """Say of a route what OpenAPI says; `_Quick` answers it."""
 
@@ -177,10 +188,10 @@ def _answer(content: Any, status: int = 200) -> Any:
     return _response(msgspec.json.encode(content), status, _JSON)
 
 
-def _response(body: bytes, status: int, media_type: str) -> Any:
+def _response(body: bytes, status: int, media_type: str, headers: Mapping[str, str] | None = None) -> Any:
     from fastapi.responses import Response  # there, or there were no application
 
-    return Response(body, status, media_type=media_type)
+    return Response(body, status, headers, media_type=media_type)
 
 
 def _described(asked: type[Any], answered: type[Any]) -> dict[str, Any]:

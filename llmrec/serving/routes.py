@@ -35,6 +35,7 @@ from llmrec.serving.service import RequestError, Service
 __all__ = ["Post", "Refused", "Routes", "decoded", "refusal_of"]
 
 _CUTOFF: Final = 100  # of the metrics
+_MOST_LISTED: Final = 102_400  # products of a batch's answers
 _LOG: Final = logging.getLogger("llmrec.serve")
 
 
@@ -87,6 +88,9 @@ class Routes:
 
     async def recommend_batch(self, asked: Batch) -> BatchAnswer:
         """The next products of some sessions; a wrong one spoils them all."""
+        if (wanted := sum(one.k for one in asked.sessions)) > _MOST_LISTED:
+            message = f"{wanted:,} products are asked for; at most {_MOST_LISTED:,} at once: lower k, or send fewer"
+            raise RequestError(message, "sessions")
         answers = await self._held.working.ask(partial(_recommended, self._service(), asked.sessions))
         for session, one in zip(asked.sessions, answers, strict=True):
             self._held.metrics.looked_up(len(session.items), _unknown(one))

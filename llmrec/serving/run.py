@@ -134,23 +134,14 @@ def _answer(
     ready: Callable[[str, Held], None] = lambda *_: None,
 ) -> None:
     """Answer in this process until it is told to end; as one of several, where there is a ``worker``."""
-    uvicorn = require("uvicorn", "serve")
     from llmrec.serving.http import create_app
+    from llmrec.serving.wire import server_of
 
     keys, held = None if job.keys is None else read_keys(job.keys), _held(job, worker)
     app = create_app(held, keys=keys, origins=job.cors, log=_line if job.access_log else None, page=page)
-    config = uvicorn.Config(
-        app,
-        host=job.host,
-        port=job.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # nobody asks where a request came from
-        timeout_graceful_shutdown=_DRAIN_S,
-    )
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_serve(uvicorn.Server(config), held, ready))
+    server = server_of(app, held.limits, host=job.host, port=job.port, drain_s=_DRAIN_S)
+    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+        runner.run(_serve(server, held, ready))
 
 
 def _held(job: ServiceJob, worker: Worker | None = None) -> Held:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 import llmrec
 from llmrec.data.store import Store
@@ -22,6 +21,7 @@ from llmrec.selection.table import TitleTable
 from llmrec.serving.held import Held, Limits
 from llmrec.serving.http import create_app
 from llmrec.serving.loaded import Places
+from llmrec.serving.wire import server_of
 from tests.selection.shop import QUICK, SETTINGS, product_table, training, write_store
 from tests.text.search.indexed import indexed_titles
 
@@ -46,6 +46,7 @@ class Client:
     port: int
     held: Held
     log: list[Mapping[str, Any]]
+    server: Any
 
     def ask(self, path: str, body: Any = None, method: str | None = None, **headers: str) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
@@ -99,7 +100,7 @@ def serve() -> Iterator[Callable[..., Client]]:
         log: list[Mapping[str, Any]] = []
         held = Held(places=places, limits=limits or Limits())
         app = create_app(held, log=log.append, **more)
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
+        server = server_of(app, held.limits)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
         thread.start()
         while not (server.started and held.settled.is_set()):
@@ -111,7 +112,7 @@ def serve() -> Iterator[Callable[..., Client]]:
             thread.join(20)
 
         ending.append(end)
-        return Client(server.servers[0].sockets[0].getsockname()[1], held, log)
+        return Client(server.servers[0].sockets[0].getsockname()[1], held, log, server)
 
     yield start
     for end in ending:

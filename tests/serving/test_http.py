@@ -129,6 +129,7 @@ def test_more_than_may_wait_are_told_when_to_come_again(
         ("/v1/recommend", {"items": [], "locale": "USA"}, "locale", "did you mean 'US'"),
         ("/v1/recommend:batch", {"sessions": []}, "sessions", ">= 1"),
         ("/v1/recommend:batch", {"sessions": [{"items": [], "locale": "XX"}]}, "sessions[0].locale", "XX"),
+        ("/v1/recommend:batch", {"sessions": [{"items": [], "k": 1000}] * 200}, "sessions", "lower k"),
         ("/v1/title", {"locale": "US"}, "items", "give items, or titles"),
         ("/v1/similar", {"k": 3}, "title", "give one of"),
         ("/v1/similar", {"product": "nobody"}, "product", "nobody"),
