@@ -24,7 +24,7 @@ _END: Final = re.compile(
     rb"end of trees\n\nfeature_importances:\n(?:[^\n ]+=[0-9]+\n)*\nparameters:\n(?:\[[a-z0-9_]+: [\w.,+-]*\]\n)*\n?"
     rb"end of parameters\n\npandas_categorical:null\n"
 )
-_NUMBERS: Final = re.compile(rb"[0-9.e+ -]*")
+_CHARACTERS: Final = b"0123456789.e+ -"
 _INTEGERS: Final = re.compile(rb"(?:-?[0-9]{1,18}(?: -?[0-9]{1,18})*)?")
 _SPLITS: Final = ("split_feature", "split_gain", "threshold", "decision_type", "left_child", "right_child")
 _LEAVES: Final = ("leaf_value", "leaf_weight", "leaf_count")
@@ -72,7 +72,7 @@ def _numbers(key: str, lines: Sequence[bytes]) -> tuple[Ints, Ints]:
     if key == "threshold":
         together = together.replace(b"inf", b"0")  # what is there goes one way, what is missing the other
     blanks = any(line.strip(b" ") != line or b"  " in line for line in lines)
-    if blanks or _NUMBERS.fullmatch(together) is None:
+    if blanks or together.translate(None, _CHARACTERS):
         raise ValueError(f"trees: {key} holds what is no number")
     lengths = np.array([line.count(b" ") + 1 if line else 0 for line in lines])
     if key == "leaf_value" and _may_be_huge(together) and _HUGE.search(together):
