@@ -1,6 +1,6 @@
-# Every target sets up all it needs in .venv; a fresh machine needs Python 3.11 or 3.12 and pip.
-PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
-	$$p -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+# Every target sets up all it needs in .venv; a fresh machine needs Python 3.11, 3.12 or 3.13 and pip.
+PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
+	$$p -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_FLAGS ?=
@@ -15,7 +15,7 @@ help: ## Show the targets
 install: $(VENV)/.installed ## Make .venv with everything in it
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "llmrec needs Python 3.11 or 3.12; name one: make install PYTHON=/path/to/python3.12" >&2; exit 2; }
+	@test -n "$(PYTHON)" || { echo "llmrec needs Python 3.11, 3.12 or 3.13; name one: make install PYTHON=/path/to/python3.12" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 		$(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install pip; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt torch

@@ -263,7 +263,7 @@ class Ranker(OnHub, Remembers, ABC, Generic[SettingsT]):
     def rank_sessions(
         self, sessions: Sequence[Sequence[str]], locales: Sequence[str], k: int = 100, seen: Seen = "drop"
     ) -> list[tuple[list[str], list[float]]]:
-        """Rank items for ``S`` lists of ids and the locale of each, as `rank` does; made for serving: without progress.
+        """Rank items for ``S`` lists of ids and the locale of each, without progress, for a service; as `rank`.
 
         Returns:
             For each session at most ``k`` ids, best first, and their scores.

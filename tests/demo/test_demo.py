@@ -16,6 +16,8 @@ def test_it_shows_everything_and_goes_on_where_it_was_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(stages, "RANKERS", {"popularity": {}, "covisit": {}})
+    monkeypatch.setattr(stages, "SELECTOR", {"max_sessions": 200, "folds": 2, "rounds": 5, "choice_rounds": 5})
+    monkeypatch.setattr(stages, "MODEL", {**stages.MODEL, "max_target_tokens": 4, "batch_size": 8})
     job = DemoJob(out=tmp_path / "demo", steps=2)
     first = run_demo(job)
     printed = capsys.readouterr().out
