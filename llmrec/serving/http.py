@@ -12,6 +12,7 @@ import msgspec
 from llmrec import __version__
 from llmrec.errors import require
 from llmrec.serving import messages
+from llmrec.serving.docs_page import DOCS, HEADERS, SCRIPT, docs_html, docs_script
 from llmrec.serving.gate import Gate, Receive, Scope, Send, problem
 from llmrec.serving.held import Held
 from llmrec.serving.page.backend import Page
@@ -82,6 +83,7 @@ def create_app(
     app.openapi = lambda: _openapi(app)
     app.add_exception_handler(404, _no_route)
     app.add_exception_handler(405, _no_route)
+    _add_docs(app, held)
     shown = None if page is None else Page(held, page)
     if shown is not None:
         mount_files(app, shown)
@@ -96,7 +98,7 @@ def create_app(
         patience_s=held.limits.body_s,
         answered=held.metrics.answered,
         log=log,
-        is_open=is_file if shown else lambda _: False,
+        is_open=lambda path: path in (DOCS, SCRIPT) or (shown is not None and is_file(path)),
     )
 
 
@@ -152,11 +154,28 @@ def _tools(held: Held, origins: Sequence[str]) -> Any:
     return Mounted(held, origins)
 
 
+def _add_docs(app: Any, held: Held) -> None:
+    """The page of the routes, which holds no data of the shop but a locale's name."""
+    from fastapi.responses import Response  # there, or there were no application
+
+    async def docs(request: Any) -> Any:
+        locale = next(iter(held.service.locales if held.service else ()), "DE")
+        told = docs_html(app.openapi(), str(request.base_url).rstrip("/"), locale)
+        return Response(told.encode("utf-8", "replace"), 200, HEADERS, media_type="text/html")
+
+    async def script() -> Any:
+        return Response(docs_script(), 200, HEADERS, media_type="text/javascript")
+
+    docs.__annotations__ = {"request": require("fastapi", "serve").Request}
+    for path, answer in ((DOCS, docs), (SCRIPT, script)):
+        app.add_api_route(path, answer, methods=["GET"], include_in_schema=False, response_class=Response)
+
+
 async def _no_route(request: Any, error: Any) -> Any:
     """Answer that there is nothing at a path, or that its method is another."""
     request_id, allowed = request.state.request_id, (error.headers or {}).get("Allow", "")
     code, message = ("method", f"this path takes {allowed}") if allowed else ("not_found", "there is nothing here")
-    told = problem(code, f"{message}; what can be asked: /openapi.json", request_id=request_id)
+    told = problem(code, f"{message}; what can be asked: /docs", request_id=request_id)
     return _response(told, error.status_code, _JSON, error.headers)
 
 

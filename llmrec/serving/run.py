@@ -175,7 +175,7 @@ async def _serve(server: Any, held: Held, ready: Callable[[str, Held], None]) ->
             server.should_exit = True
         elif server.started and held.worker is None:
             host, port = server.servers[0].sockets[0].getsockname()[:2]
-            notice(f"listens at http://{host}:{port}; what it can be asked: /openapi.json; stop it with Ctrl-C")
+            notice(f"listens at http://{host}:{port}; what it can be asked: /docs; stop it with Ctrl-C")
             ready(f"http://{host}:{port}/", held)
         await task
     if held.service is None:

@@ -27,9 +27,12 @@ _NAME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d(-\d\d)?")
 
 
 def version_of(folder: Path) -> Path:
-    """The folder in use: ``folder`` itself, or what ``folder/current`` leads to."""
+    """The folder in use: ``folder`` itself, what ``folder/current`` leads to, or its newest version without a link."""
     current = folder / CURRENT
-    return current.resolve() if current.exists() else folder
+    if current.exists():
+        return current.resolve()
+    versions = [] if os.path.lexists(current) or held_in(folder) else versions_in(folder)
+    return folder / versions[-1] if versions else folder
 
 
 def holds_versions(folder: Path) -> bool:

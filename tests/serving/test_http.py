@@ -17,21 +17,7 @@ from llmrec.errors import ConfigError
 from llmrec.serving.gate import read_keys
 from llmrec.serving.held import Limits
 from llmrec.serving.loaded import Places
-from tests.selection.shop import sessions
 from tests.serving.conftest import Client, Shop, until
-
-
-def test_the_same_lists_as_in_python_for_200_sessions(shop: Shop, client: Client) -> None:
-    sequences, locales = sessions(200, seed=77)
-    ranker = llmrec.load_ranker(str(shop.places.ranker))
-    wanted = ranker.rank([items[:-1] for items in sequences], 10, locale=locales)
-    for row, (items, locale) in enumerate(zip(sequences, locales, strict=True)):
-        given = client.ask("/v1/recommend", {"items": items[:-1], "locale": locale}).json["items"]
-        assert [one["id"] for one in given] == wanted.ids[row].as_py()
-        assert [one["score"] for one in given] == pytest.approx(wanted.scores[row].as_py(), abs=1e-5)
-    asked = [{"items": items[:-1], "locale": shop} for items, shop in zip(sequences, locales, strict=True)]
-    together = client.ask("/v1/recommend:batch", {"sessions": asked}).json["results"]
-    assert [[one["id"] for one in answer["items"]] for answer in together] == wanted.to_list()
 
 
 def test_a_list_has_titles_and_says_why(client: Client) -> None:
