@@ -37,6 +37,7 @@ __all__ = ["WEIGHTS", "Task", "Validated", "run_training"]
 WEIGHTS: Final = "weights.safetensors"
 LOG_EVERY: Final = 10  # steps between two points of a tracker's curve
 MINUTE_S: Final = 60.0
+TELL_AFTER_S: Final = 1.0
 
 
 class Validated(NamedTuple):
@@ -102,6 +103,10 @@ class Task:
     def loss(self, part: Any, step: int, /) -> Tensor:
         """Summed loss of a micro-batch."""
         raise NotImplementedError
+
+    def part_size(self, _part: Any, /) -> int:
+        """A micro-batch's part in `size`; 0 where losses are not told before a step is over."""
+        return 0
 
     def precision(self) -> AbstractContextManager[None]:
         """What a micro-batch's loss, gradient and update are computed in; a loss may be in one of its own."""
@@ -197,7 +202,7 @@ def run_training(
     with tracked, progress_bar() as bar:
         shown = bar.add_task("train", total=task.total_steps, completed=run.progress.step, note="")
         for batch in _batches(run):
-            loss = _step(run, batch)
+            loss = _step(run, batch, lambda told: bar.update(shown, note=told))
             bar.update(shown, completed=run.progress.step, note=f"loss {loss:.3f}")
             if on_step is not None:
                 on_step(run.progress.step - 1, loss)
@@ -254,8 +259,11 @@ def _agreed(accelerator: Any, value: float) -> float:
     return float(broadcast(torch.tensor(value, dtype=torch.float64, device=accelerator.device)))
 
 
-def _step(run: _Run, batch: Any) -> float:
-    """One optimizer step; returns the batch's mean loss, the same on every process."""
+def _step(run: _Run, batch: Any, tell: Callable[[str], Any]) -> float:
+    """One optimizer step; returns the batch's mean loss, the same on every process.
+
+    Where its parts take long, ``tell`` is told of them and their mean loss so far.
+    """
     task, settings, before = run.task, run.task.settings, run.progress
     accelerator, rate = task.accelerator, _rate(run)
     for group in itertools.chain.from_iterable(optimizer.param_groups for optimizer in task.optimizers):
@@ -264,8 +272,8 @@ def _step(run: _Run, batch: Any) -> float:
     parts, size = task.parts(batch), task.size(batch)
     # Each backward is averaged over processes and micro-batches; the batch's mean undoes both.
     scale = accelerator.num_processes * len(parts) / size
-    summed = torch.zeros((), device=accelerator.device)
-    for part in parts:
+    summed, done, told = torch.zeros((), device=accelerator.device), 0, time.monotonic()
+    for number, part in enumerate(parts, 1):
         with accelerator.accumulate(task.model), task.precision():
             loss = task.loss(part, before.step)
             accelerator.backward(loss * scale)
@@ -278,6 +286,10 @@ def _step(run: _Run, batch: Any) -> float:
                 task.after_step()
             for optimizer in task.optimizers:
                 optimizer.zero_grad()
+        done += task.part_size(part)
+        if number < len(parts) and done and time.monotonic() - told > TELL_AFTER_S:  # not oftener: it waits for a GPU
+            told = time.monotonic()
+            tell(f"part {number} of {len(parts)} of step {before.step + 1}, loss {float(summed) / done:.3f}")
     mean = float(accelerator.reduce(summed, reduction="sum")) / size
     step = before.step + 1
     run.progress = replace(before, step=step, loss_sum=before.loss_sum + mean, loss_steps=before.loss_steps + 1)

@@ -74,7 +74,8 @@ def _case(name: str) -> dict[str, float]:
     started = time.process_time()
     estimate = training.needed(accumulation, pieces).total - fitting.RESERVED["cpu"]
     seconds = time.process_time() - started
-    loss = title_loss_of(model, pack=config.pack, in_pieces=pieces)
+    rows_of = fitting.packed_tokens(accelerator)
+    loss = title_loss_of(model, pack=config.pack, in_pieces=pieces, row_tokens=rows_of)
     optimizer = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=1e-4)
 
     def step(sessions: int, first: int, second: int) -> None:

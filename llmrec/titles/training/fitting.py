@@ -26,13 +26,14 @@ from llmrec.titles.models.memory import Weights, count_weights, peak_bytes
 from llmrec.titles.models.model import checkpoint_activations
 from llmrec.titles.models.plan import state_ways
 from llmrec.titles.settings import GenerateConfig
-from llmrec.titles.training.losses import unchecked_loss
+from llmrec.titles.training.losses import PACKED_ON_CPU, PACKED_TOKENS, unchecked_loss
 
-__all__ = ["Cut", "fit_training", "micro_batches"]
+__all__ = ["Cut", "fit_training", "micro_batches", "packed_tokens"]
 
 Lengths = NDArray[np.int64]
 SLACK: Final = 1.1  # of activations, for blocks that an allocator cannot use again
 RESERVED: Final = {"cuda": 1 << 29, "cpu": 1 << 28}  # libraries' workspaces, threads' stacks
+CPU_TOKENS: Final = 2048  # packed at once on a CPU: more take memory and no less time, and the first loss waits for all
 FEW: Final = 4  # times the micro-batches asked for: beyond it logits come in pieces, which takes some time
 DEPTHS: Final = ("num_hidden_layers", "num_layers", "num_decoder_layers", "encoder_layers", "decoder_layers")
 
@@ -95,6 +96,11 @@ def micro_batches(batch_size: int, micro_batch_size: int | None, num_processes: 
     return max(1, math.ceil(batch_size / (num_processes * micro_batch_size)))
 
 
+def packed_tokens(accelerator: Any) -> int:
+    """Most tokens of a packed row on a device."""
+    return PACKED_ON_CPU if accelerator.device.type == "cpu" else PACKED_TOKENS
+
+
 def fit_training(
     accelerator: Any,
     model: Any,
@@ -142,6 +148,9 @@ def _choose(training: _Training, free: int) -> tuple[int, bool] | None:
     asked = min(
         micro_batches(config.batch_size, config.micro_batch_size, training.accelerator.num_processes), training.share
     )
+    if config.pack and config.micro_batch_size is None and training.accelerator.device.type == "cpu":
+        tokens = int(training.prompts[: training.share].sum() + training.titles[: training.share].sum())
+        asked = min(max(asked, math.ceil(tokens / CPU_TOKENS)), training.share)
     if training.needed(asked, False).total <= free:
         return asked, False
     if config.micro_batch_size is not None:
@@ -211,7 +220,8 @@ def _measured(
     learning: bool = True,
 ) -> tuple[Weights, int]:
     """Numbers of parameters, and the peak of a step on some rows."""
-    loss = unchecked_loss(training.model, pack=config.pack, in_pieces=in_pieces)
+    rows_of = packed_tokens(training.accelerator)
+    loss = unchecked_loss(training.model, pack=config.pack, in_pieces=in_pieces, row_tokens=rows_of)
     layers = _layers(training.model.config)
     measured = []
     for number in (2, 3) if layers and layers > 3 else (layers,):

@@ -18,6 +18,7 @@ from llmrec.titles.models.causal import IGNORED, check_packing, is_causal, pad_l
 from llmrec.titles.training.batches import pad
 
 __all__ = [
+    "PACKED_ON_CPU",
     "PACKED_TOKENS",
     "TitleLoss",
     "causal_title_loss",
@@ -29,6 +30,7 @@ __all__ = [
 
 TitleLoss = Callable[[Any, Mapping[str, list[list[int]]], Any], Tensor]
 PACKED_TOKENS: Final = 4096  # of a packed row: its mask, and on many machines its attention, grow with their square
+PACKED_ON_CPU: Final = 512  # where attention also computes what its mask hides
 CHUNK_BYTES: Final = 1 << 28  # of float32 logits at once, where they are computed in pieces
 AFTER_HEAD: Final = ("final_logit_softcapping", "logit_scale", "logits_scaling")  # done to logits behind the head
 
@@ -56,7 +58,13 @@ def title_loss(
 
 
 def causal_title_loss(
-    model: Any, rows: Mapping[str, list[list[int]]], device: Any, *, pack: bool = False, in_pieces: bool = False
+    model: Any,
+    rows: Mapping[str, list[list[int]]],
+    device: Any,
+    *,
+    pack: bool = False,
+    in_pieces: bool = False,
+    row_tokens: int | None = None,
 ) -> torch.Tensor:
     """Summed cross-entropy of the titles' tokens; 0 for rows without any.
 
@@ -64,15 +72,16 @@ def causal_title_loss(
         model: Causal model of `transformers`.
         rows: ``input_ids`` (the framed prompts) and ``labels`` of ``B`` sessions.
         device: Where the model is.
-        pack: Put the sessions one behind the other into rows of up to `PACKED_TOKENS`, without padding between them.
+        pack: Put the sessions one behind the other into rows of ``row_tokens``, without padding between them.
             Positions start anew with each, from which `transformers` builds the block mask of its eager and SDPA
             attention; `llmrec.titles.models.causal.check_packing` finds models that do not.
         in_pieces: See `title_loss_of`.
+        row_tokens: Most tokens of a packed row, unless one session has more; `PACKED_TOKENS` if not given.
     """
     prompts, titles = rows["input_ids"], rows["labels"]
     wholes = [[*prompt, *map(_readable, title)] for prompt, title in zip(prompts, titles, strict=True)]
     if pack:
-        groups = packed_rows([len(whole) for whole in wholes])
+        groups = packed_rows([len(whole) for whole in wholes], row_tokens or PACKED_TOKENS)
         ids = torch.from_numpy(pad([[token for row in group for token in wholes[row]] for group in groups], 0))
         # what fills a row up is a session of its own
         positions = [[at for row in group for at in range(len(wholes[row]))] for group in groups]
@@ -99,13 +108,14 @@ def _readable(label: int) -> int:
     return 0 if label == IGNORED else label
 
 
-def packed_rows(lengths: Sequence[int]) -> list[list[int]]:
+def packed_rows(lengths: Sequence[int], most: int) -> list[list[int]]:
     """Which sessions share a row: one row if it holds all, else first fit, the longest first.
 
     Args:
-        lengths: Tokens of each session; one above `PACKED_TOKENS` has a row of its own.
+        lengths: Tokens of each session; one above ``most`` has a row of its own.
+        most: Tokens of a row.
     """
-    if sum(lengths) <= PACKED_TOKENS:
+    if sum(lengths) <= most:
         return [[*range(len(lengths))]]
     groups: list[list[int]] = []
     room: list[int] = []
@@ -113,13 +123,15 @@ def packed_rows(lengths: Sequence[int]) -> list[list[int]]:
         place = next((place for place, left in enumerate(room) if lengths[row] <= left), len(room))
         if place == len(room):
             groups.append([])
-            room.append(max(PACKED_TOKENS, lengths[row]))
+            room.append(max(most, lengths[row]))
         groups[place].append(row)
         room[place] -= lengths[row]
     return groups
 
 
-def title_loss_of(model: Any, *, pack: bool = False, in_pieces: bool = False) -> TitleLoss:
+def title_loss_of(
+    model: Any, *, pack: bool = False, in_pieces: bool = False, row_tokens: int | None = None
+) -> TitleLoss:
     """The loss of a model's kind: `title_loss` or `causal_title_loss`.
 
     Args:
@@ -127,6 +139,7 @@ def title_loss_of(model: Any, *, pack: bool = False, in_pieces: bool = False) ->
         pack: Of `causal_title_loss`.
         in_pieces: Compute the logits in pieces of `CHUNK_BYTES`, and once more in the backward pass: the same loss, in
             less memory where the vocabulary is large. Where nothing is learnt they always come in pieces.
+        row_tokens: Of `causal_title_loss`.
 
     Raises:
         ConfigError: ``pack`` with a model that reads its prompt with an encoder.
@@ -136,13 +149,13 @@ def title_loss_of(model: Any, *, pack: bool = False, in_pieces: bool = False) ->
         raise ConfigError("--pack is for causal models; leave it out: T5's batches are of similar lengths already")
     if pack:
         check_packing(model)
-    return unchecked_loss(model, pack=pack, in_pieces=in_pieces)
+    return unchecked_loss(model, pack=pack, in_pieces=in_pieces, row_tokens=row_tokens)
 
 
-def unchecked_loss(model: Any, *, pack: bool, in_pieces: bool) -> TitleLoss:
+def unchecked_loss(model: Any, *, pack: bool, in_pieces: bool, row_tokens: int | None = None) -> TitleLoss:
     """`title_loss_of` without a look at what the model does with packed sessions."""
     if is_causal(model):
-        return partial(causal_title_loss, pack=pack, in_pieces=in_pieces)
+        return partial(causal_title_loss, pack=pack, in_pieces=in_pieces, row_tokens=row_tokens)
     return partial(title_loss, in_pieces=in_pieces)
 
 

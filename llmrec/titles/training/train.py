@@ -26,7 +26,7 @@ from llmrec.titles.models.model import ModelCard, save_model
 from llmrec.titles.prompting.prompt_sessions import TrainingPrompts
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.training.batches import BatchPlan, read_tokens, token_lengths
-from llmrec.titles.training.fitting import Cut, fit_training
+from llmrec.titles.training.fitting import Cut, fit_training, packed_tokens
 from llmrec.titles.training.losses import TitleLoss, title_loss_of
 from llmrec.training.loop import Task, Validated, run_training
 
@@ -72,7 +72,8 @@ def train(
     rows, prompts, titles = _learnable(sessions)
     order = BatchPlan(prompts + titles, config.batch_size, config.seed)
     cut = fit_training(accelerator, model, config, (prompts, titles), _lengths(validation))
-    loss = title_loss_of(model, pack=config.pack, in_pieces=cut.in_pieces)
+    rows_of = packed_tokens(accelerator)
+    loss = title_loss_of(model, pack=config.pack, in_pieces=cut.in_pieces, row_tokens=rows_of)
     prepared, optimizer = _prepared(accelerator, model, config, cut)
     task = _TitleTask(
         accelerator=accelerator,
@@ -162,6 +163,10 @@ class _TitleTask(Task):
         if not len(part):
             tokens = {"input_ids": tokens["input_ids"], "labels": [[IGNORED]]}
         return self.title_loss(self.model, tokens, self.accelerator.device)
+
+    def part_size(self, part: NDArray[np.int64]) -> int:
+        """The same of a micro-batch: on a CPU a step of a large model takes minutes."""
+        return self.size(part)
 
     def precision(self) -> AbstractContextManager[None]:
         """That of ``--mixed_precision``, the backward pass included."""

@@ -97,6 +97,23 @@ def test_packed_whole_and_accumulated_trainings_have_the_same_losses(
             assert one["validation_loss"] == pytest.approx(other["validation_loss"], rel=1e-4), name
 
 
+def test_a_loss_is_told_before_a_long_step_is_over(
+    tmp_path: Path, tiny_store: Store, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def update(bar: Any, task: Any, **settings: Any) -> None:
+        told.append(settings.get("note", ""))
+
+    monkeypatch.setattr("llmrec.training.loop.TELL_AFTER_S", -1.0)
+    monkeypatch.setattr("rich.progress.Progress.update", update)
+    history = train(config(tiny_store, base, tmp_path / "run", max_steps=1, micro_batch_size=3))
+    parts = [note for note in told if note.startswith("part ")]
+    assert [note.partition(",")[0] for note in parts] == ["part 1 of 3 of step 1", "part 2 of 3 of step 1"]
+    losses = [float(note.rpartition(" ")[2]) for note in parts]
+    assert losses == pytest.approx([history[0]["train_loss"]] * 2, rel=0.3)
+
+
 def test_mt5_takes_adapters_too(tmp_path: Path, tiny_store: Store) -> None:
     from llmrec.titles.models.tokenizer import build_tokenizer
 

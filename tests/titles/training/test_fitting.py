@@ -85,6 +85,14 @@ def test_with_less_there_are_more_parts_and_a_word(
     assert line.endswith("that are free (a test), and the same losses")
 
 
+def test_on_a_cpu_few_packed_tokens_are_computed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "CPU_TOKENS", 320)  # 16 sessions of 60 and 20 tokens are 1,280
+    training = training_of("llama", PACKED)
+    assert fitted(training, 8 * GIB, monkeypatch).accumulation == 4
+    asked = training_of("llama", replace(PACKED, micro_batch_size=16))
+    assert fitted(asked, 8 * GIB, monkeypatch).accumulation == 1
+
+
 def test_a_micro_batch_that_was_asked_for_is_refused_with_one_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     training = training_of("mt5", replace(CONFIG, micro_batch_size=16))
     free = training.needed(2, False).total

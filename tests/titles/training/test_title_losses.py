@@ -87,8 +87,7 @@ def test_a_model_that_changes_its_logits_behind_the_head_is_left_whole(monkeypat
     assert causal_title_loss(model, ROWS, "cpu", in_pieces=True).item() == expected
 
 
-def test_packed_rows_hold_every_session_once_within_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(losses, "PACKED_TOKENS", 10)
-    assert packed_rows([4, 3, 3]) == [[0, 1, 2]]
-    assert packed_rows([2, 11, 5, 6, 3, 4]) == [[1], [3, 5], [2, 4, 0]]
-    assert packed_rows([]) == [[]]
+def test_packed_rows_hold_every_session_once_within_the_bound() -> None:
+    assert packed_rows([4, 3, 3], 10) == [[0, 1, 2]]
+    assert packed_rows([2, 11, 5, 6, 3, 4], 10) == [[1], [3, 5], [2, 4, 0]]
+    assert packed_rows([], 10) == [[]]
