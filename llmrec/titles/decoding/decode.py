@@ -64,9 +64,11 @@ def decode_batch(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], *
             f"the tokenizer has a token {largest}, the model's weights end at {known - 1}; copy both again"
         )
     if is_causal(model):
-        return continue_prompts(model, tokenizer, prompts, **settings)
-    tokens = generate_tokens(model, *pad_prompts(prompts, model.device), **settings)
-    return [" ".join(text.split()) for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+        written = continue_prompts(model, tokenizer, prompts, **settings)
+    else:
+        tokens = generate_tokens(model, *pad_prompts(prompts, model.device), **settings)
+        written = tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    return [" ".join(text.split()) for text in written]
 
 
 def validation_bleu(

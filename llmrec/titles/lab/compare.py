@@ -34,6 +34,7 @@ from llmrec.titles.lab.scores import (
     write_scores,
 )
 from llmrec.titles.lab.settings import Cell, CompareSettings, build_cells, check_server
+from llmrec.titles.models.gguf_header import is_gguf
 
 __all__ = ["compare_prompts"]
 
@@ -93,22 +94,18 @@ def compare_prompts(settings: CompareSettings) -> list[CellScore]:
 
 
 def _is_local(model: str, has_server: bool) -> bool:
-    """Whether a model runs here: a folder of an encoder-decoder model; other names are the server's."""
-    config = Path(model) / "config.json"
+    """Whether a model runs here: a GGUF file or a folder; beside a server, a chat model's folder is the server's."""
+    config, adapter = Path(model) / "config.json", Path(model) / "adapter_config.json"
+    if is_gguf(model) or adapter.is_file():
+        return True
     if config.is_file():
         again = "the folder may be cut short"
-        encodes = read_record(config, _Config, again, error=ModelError).is_encoder_decoder
-        if encodes or has_server:
-            return encodes
-        raise ModelError(
-            f"{model}: a chat model, which a server must run: transformers serve {model}, then compare with "
-            "--server http://localhost:8000/v1"
-        )
+        return not has_server or read_record(config, _Config, again, error=ModelError).is_encoder_decoder
     if has_server:
         return False
     raise ConfigError(
-        f"--model {model}: no folder with a model; one of scripts/gen.py lies in RUN/model, and a chat model needs "
-        "--server URL"
+        f"--model {model}: no folder with a model, and no GGUF file; one of scripts/gen.py lies in RUN/model, and "
+        "another name needs --server URL"
     )
 
 

@@ -1,4 +1,4 @@
-"""Titles of a sequence-to-sequence model in a folder for the sessions of a sample, with every batch kept on disk."""
+"""Titles of a model in a folder or a GGUF file for the sessions of a sample, with every batch kept on disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from llmrec.titles.lab.answers import Answer, Written
 from llmrec.titles.lab.cache import AnswerCache, cache_key
 from llmrec.titles.lab.sample import SampledSession
 from llmrec.titles.lab.settings import Cell
-from llmrec.titles.models.model import load_model, model_digest, read_model_card
+from llmrec.titles.models.causal import continue_prompts, is_causal
+from llmrec.titles.models.lora import open_model
+from llmrec.titles.models.model import model_digest, read_model_card
+from llmrec.titles.prompting.affixes import PromptAffixes, build_affixes
 from llmrec.titles.prompting.prompt_tokens import encode_prompts, encode_titles
 from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
 from llmrec.training.devices import name_processor
@@ -37,6 +40,7 @@ class LocalModel:
         fingerprint: Names its weights and its tokenizer.
         max_source_tokens: Prompt length.
         max_target_tokens: Title length.
+        affixes: What stands around the prompts of a causal model: its chat template, where it has one.
     """
 
     model: Any
@@ -44,26 +48,31 @@ class LocalModel:
     fingerprint: str
     max_source_tokens: int
     max_target_tokens: int
+    affixes: PromptAffixes | None = None
 
 
 def load_local(name: str) -> LocalModel:
     """Load a model that ``scripts/gen.py`` or anybody else wrote; on a GPU where there is one.
 
     Args:
-        name: Folder; its card, where it has one, says how long prompts and titles are, else 256 and 96 tokens.
+        name: Folder of a model or an adapter, or a GGUF file; its card, where it has one, says how long prompts and
+            titles are, else 256 and 96 tokens.
 
     Raises:
-        ModelError: it cannot be loaded as a sequence-to-sequence model.
+        ConfigError: its chat template cannot be used.
+        ModelError: it cannot be loaded.
     """
     name_processor()
-    model, tokenizer = load_model(name)
+    model, tokenizer = open_model(name)
     card = read_model_card(name)
+    chat = card.chat if card else bool(getattr(tokenizer, "chat_template", None))
     return LocalModel(
         model=model.eval().to("cuda" if torch.cuda.is_available() else "cpu"),
         tokenizer=tokenizer,
         fingerprint=model_digest(name),
         max_source_tokens=card.max_source_tokens if card else SOURCE_TOKENS,
         max_target_tokens=card.max_target_tokens if card else TARGET_TOKENS,
+        affixes=build_affixes(tokenizer, chat=chat) if is_causal(model) else None,
     )
 
 
@@ -76,7 +85,7 @@ def write_all(loaded: LocalModel, cell: Cell, sample: Sequence[SampledSession], 
     Raises:
         ConfigError: the prompt's wording alone fills the model's length.
     """
-    encoder = TitleTokenizer(loaded.tokenizer)
+    encoder = TitleTokenizer(loaded.tokenizer, loaded.affixes)
     sessions = [(session.locale, session.products[-cell.k :]) for session in sample]
     try:
         texts, tokens = encode_prompts(cell.prompt, encoder, sessions, loaded.max_source_tokens)
@@ -108,7 +117,8 @@ def write_all(loaded: LocalModel, cell: Cell, sample: Sequence[SampledSession], 
 
 def _write_batch(loaded: LocalModel, encoder: TitleTokenizer, prompts: Sequence[Sequence[int]]) -> list[Answer]:
     started = time.monotonic()
-    titles = decode_batch(loaded.model, loaded.tokenizer, prompts, max_tokens=loaded.max_target_tokens)
+    write = decode_batch if loaded.affixes is None else continue_prompts  # lines of which one is to be the title
+    titles = write(loaded.model, loaded.tokenizer, prompts, max_tokens=loaded.max_target_tokens)
     seconds = (time.monotonic() - started) / len(prompts)
     wrote = encode_titles(encoder, titles, loaded.max_target_tokens)
     return [

@@ -37,7 +37,7 @@ class CompareSettings:
     data: Path = option(..., "Store that `llmrec data import` wrote.")
     models: Sequence[str] = option(
         ...,
-        "Folder of a model, or the name of a server's model. Can be repeated.",
+        "Folder of a model, GGUF file, or the name of a server's model. Can be repeated.",
         flag="--model",
     )
     out: Path = option(..., "Folder for report.html, comparison.json and the answers.", output="place")

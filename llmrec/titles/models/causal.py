@@ -91,7 +91,7 @@ def generate_tokens(
 
 
 def continue_prompts(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], **settings: Any) -> list[str]:
-    """Titles that follow some prompts; settings as of `generate_tokens`.
+    """Texts that follow some prompts, as they were written; settings as of `generate_tokens`.
 
     Prompts are padded to the left, so that each ends where its title starts and is read as it would be alone. What a
     chat model brings along for conversation (sampling, a penalty for repeated words) is off: a title repeats words.
@@ -99,5 +99,5 @@ def continue_prompts(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]
     ids, mask = pad_left(prompts, tokenizer.pad_token_id, model.device)
     plain: dict[str, Any] = {"temperature": None, "top_p": None, "top_k": None, "repetition_penalty": 1.0}
     tokens = generate_tokens(model, ids, mask, pad_token_id=tokenizer.pad_token_id, **plain, **settings)
-    written = tokenizer.batch_decode(tokens[:, ids.shape[1] :], skip_special_tokens=True)
-    return [" ".join(text.split()) for text in written]
+    written: list[str] = tokenizer.batch_decode(tokens[:, ids.shape[1] :], skip_special_tokens=True)
+    return written

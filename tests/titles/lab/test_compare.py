@@ -34,6 +34,8 @@ from llmrec.titles.models.tokenizer import build_tokenizer
 from tests.conftest import TITLES
 from tests.titles.lab.chat_faults import ChatFaults, echo_header, last_title, serving, status
 from tests.titles.lab.tiny_chat import build_tiny_chat, transformers_serve
+from tests.titles.tiny_gguf import write_gguf
+from tests.titles.tiny_llm import write_tiny_llm
 
 # ibis 12 still calls what DuckDB 2 renamed
 pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
@@ -291,8 +293,23 @@ def test_transformers_serve_answers_zero_and_few_shot(settings: CompareSettings,
     assert all(1 <= (answer.completion_tokens or 0) <= 8 for score in scores for answer in score.answers)
     assert (scores[1].cost.prompt_tokens or 0) > (scores[0].cost.prompt_tokens or 0)  # the example is read
     assert not any("viewed" in answer.text for score in scores for answer in score.answers)  # the prompt is no answer
-    with pytest.raises(ModelError, match="a chat model, which a server must run: transformers serve"):
-        compare_prompts(replace(asked, server=None))
+
+
+def test_a_gguf_file_is_asked_in_its_own_chat(
+    settings: CompareSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = write_tiny_llm(tmp_path / "llm", [title for titles in TITLES.values() for title in titles], kind="llama")
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    file = write_gguf(tmp_path / "tiny.gguf", model, tokenizer)
+    scores = compare_prompts(replace(settings, prompts=["instruct"], models=[str(file), str(folder)], num_sessions=4))
+    gguf, plain = ([answer.text for answer in score.answers] for score in scores)
+    assert gguf == plain
+    assert any(plain)
+    cached = compare_prompts(replace(settings, prompts=["instruct"], models=[str(file)], num_sessions=4))
+    assert [answer.text for answer in cached[0].answers] == gguf
 
 
 @pytest.mark.parametrize(
