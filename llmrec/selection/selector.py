@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from llmrec.arrays import checked
 from llmrec.artefact import Kind, Stamp
 from llmrec.errors import ConfigError, ModelError, nearest
-from llmrec.evaluation.bleu import ORDERS
+from llmrec.evaluation.bleu import ORDERS, bleu_from_stats
 from llmrec.hub.methods import OnHub
 from llmrec.languages import PAPER_BLEU
 from llmrec.rankers.base import Seen
@@ -27,7 +27,7 @@ from llmrec.records import Digest
 from llmrec.selection.choice import Policy, choose, trusted
 from llmrec.selection.chunk import likely_titles, localised, offered
 from llmrec.selection.learning import STAYS, Learnt, learn_choices, learn_folds
-from llmrec.selection.linear import Prices
+from llmrec.selection.linear import Prices, corpus_stats
 from llmrec.selection.ngrams import TitleBook
 from llmrec.selection.offers import GivenTitles, last_offers
 from llmrec.selection.settings import ORIGINS, SelectSettings
@@ -35,7 +35,7 @@ from llmrec.selection.survival import Survival, count_survival
 from llmrec.selection.table import TitleTable
 from llmrec.settings import resolve
 
-__all__ = ["SELECTOR", "Selector", "ranker_settings_of"]
+__all__ = ["SELECTOR", "Chosen", "Selector", "ranker_settings_of"]
 
 
 class _Record(Stamp, frozen=True, kw_only=True):
@@ -56,6 +56,18 @@ SELECTOR: Final = Kind(
     again="make it again: llmrec select ... --save",
 )
 RANKER: Final = "ranker"  # folder of the ranker of likely products
+
+
+class Chosen(NamedTuple):
+    """A title that was chosen.
+
+    Attributes:
+        title: The title; "" where there was none.
+        expected_bleu: BLEU (0-100) of the n-grams that it is expected to share with the next title, were that as long.
+    """
+
+    title: str
+    expected_bleu: float
 
 
 class Selector(OnHub):
@@ -151,19 +163,40 @@ class Selector(OnHub):
         Raises:
             ConfigError: the table's titles are in other tokens than those that the selector has learnt from.
         """
+        return [one.title for one in self.chosen(sessions, table, given, new, share)]
+
+    def chosen(
+        self,
+        sessions: Sessions,
+        table: TitleTable,
+        given: Sequence[GivenTitles] = (),
+        new: TitleBook | None = None,
+        share: float | None = None,
+    ) -> list[Chosen]:
+        """`select`, and the BLEU that it expects of each title.
+
+        Args:
+            sessions: As `select`.
+            table: As `select`.
+            given: As `select`.
+            new: As `select`.
+            share: As `select`.
+        """
         for locale in table.locales:
             learnt, now = self.tokenizers.get(locale, PAPER_BLEU), table.book.way(locale)
             if learnt != now:
                 raise ConfigError(f"select: learnt from {locale} titles by {learnt}, now {now}; give TitleTable these")
         book = table.book.joined(new) if new else table.book
         ways = np.array([book.way(locale) for locale in sessions.locales.to_pylist()])
-        titles = np.full(len(sessions), "", dtype=object)
+        titles = [Chosen("", 0.0)] * len(sessions)
         for way in np.unique(ways).tolist():
             rows = np.flatnonzero(ways == way)
             some = Sessions(sessions.prev_items.take(pa.array(rows)), sessions.locales.take(pa.array(rows)))
             said = [one.of_sessions(rows) for one in given]
-            titles[rows] = self._choose(some, table, book, said, self.choices.get(way, Learnt(None, STAYS, {})), share)
-        return [str(title) for title in titles]
+            learnt_so = self.choices.get(way, Learnt(None, STAYS, {}))
+            for row, one in zip(rows.tolist(), self._choose(some, table, book, said, learnt_so, share), strict=True):
+                titles[row] = one
+        return titles
 
     def _choose(
         self,
@@ -173,8 +206,8 @@ class Selector(OnHub):
         given: Sequence[GivenTitles],
         learnt: Learnt,
         share: float | None,
-    ) -> list[str]:
-        """`select` for sessions whose titles are counted alike."""
+    ) -> list[Chosen]:
+        """`chosen` for sessions whose titles are counted alike."""
         trees, policy = learnt.trees, learnt.policy
         own, evidence = table.own_titles(sessions), self.likely(sessions, table)
         book, own, (evidence, *given) = localised(book, own, [evidence, *given])
@@ -189,11 +222,15 @@ class Selector(OnHub):
             added = trees.scores(features, self.settings.threads)
         worth = trusted(one.expected, added, policy)
         chosen = choose(one.offers.rows, one.lengths, worth, last, policy)
-        titles = np.where(chosen >= 0, one.offers.titles[chosen], 0) if len(one.offers) else np.zeros(len(chosen), int)
-        if not len(one.book):
-            return [""] * len(sessions)
-        named = one.book.texts.take(pa.array(titles)).to_pylist()
-        return [text if place >= 0 else "" for text, place in zip(named, chosen.tolist(), strict=True)]
+        if not len(one.book) or not len(one.offers):
+            return [Chosen("", 0.0)] * len(chosen)
+        named = one.book.texts.take(pa.array(np.where(chosen >= 0, one.offers.titles[chosen], 0))).to_pylist()
+        lengths = one.lengths[chosen]
+        bleu = bleu_from_stats(corpus_stats(one.expected[chosen], lengths, lengths))
+        return [
+            Chosen(text, round(float(score), 2)) if place >= 0 else Chosen("", 0.0)
+            for text, score, place in zip(named, bleu, chosen.tolist(), strict=True)
+        ]
 
     def save(self, folder: Path) -> None:
         """Write ranker, trees (LightGBM's text), words and prices.

@@ -144,7 +144,7 @@ class Warned(_Answer):
 
 
 class Recommended(_Answer):
-    """A product of a list. ``sources`` names the rank it had at each ranker that proposed it."""
+    """A product of a list. ``sources`` names the rank it had at each ranker that proposed it; ``why`` is in words."""
 
     rank: int
     id: str
@@ -154,6 +154,7 @@ class Recommended(_Answer):
     price: float | None = None
     sources: dict[str, int] = {}
     reasons: list[dict[str, Any]] = []
+    why: list[str] = []
 
 
 class RecommendAnswer(_Answer):
@@ -174,7 +175,8 @@ class BatchAnswer(_Answer):
 
 
 class TitleAnswer(_Answer):
-    """A title. ``last_title`` is that of the last product; the words of both are told apart."""
+    """A title. ``last_title`` is that of the last product; the words of both are told apart. ``by``: whether a model
+    wrote it, or a selector chose it, which then expects this BLEU of it."""
 
     model: str
     locale: str
@@ -184,6 +186,8 @@ class TitleAnswer(_Answer):
     dropped: list[str]
     new: list[str]
     warnings: list[Warned]
+    by: Literal["model", "selector"]
+    expected_bleu: float | None = None
 
 
 class SimilarProduct(_Answer):
@@ -231,6 +235,7 @@ class ExplainAnswer(_Answer):
     last_score: float | None = None
     sources: dict[str, int] = {}
     reasons: list[dict[str, Any]] = []
+    why: list[str] = []
     warnings: list[Warned] = []
 
 

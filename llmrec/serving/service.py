@@ -15,6 +15,7 @@ from llmrec.errors import ConfigError, DataError, nearest
 from llmrec.rankers.fusion.explain import explain_session
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.per_locale import PerLocale
+from llmrec.rankers.reasons import reasons_in_words
 from llmrec.rankers.sessions import Sessions
 from llmrec.serving.loaded import Loaded, locales_of
 from llmrec.serving.messages import (
@@ -98,7 +99,11 @@ class Service:
         excluded = set(_bare(asked.exclude))
         kept = [(item, score) for item, score in zip(ids, scores, strict=True) if item not in excluded][: asked.k]
         details = self.details_of([item for item, _ in kept], locale)
-        why = self._why(items, locale, asked, len(kept) + len(excluded)) if asked.explain else {}
+        why = (
+            self._why(items, locale, asked, len(kept) + len(excluded), [item for item, _ in kept])
+            if asked.explain
+            else {}
+        )
         listed = [
             Recommended(
                 rank=rank,
@@ -142,7 +147,7 @@ class Service:
                 **told, listed=False, reason="the session has looked at it, and seen products are dropped"
             )
         ((ids, scores),) = ranker.rank_sessions([items], [locale], MOST_K, asked.seen)
-        why = self._why(items, locale, asked, MOST_K).get(product, {})
+        why = self._why(items, locale, asked, MOST_K, [product]).get(product, {})
         last = round(scores[min(asked.k, len(scores)) - 1], 6) if scores else None
         if product not in ids:
             reason = f"nothing in the session leads to it: it is not among the first {len(ids):,} products"
@@ -162,7 +167,7 @@ class Service:
                 rows.append((row, *self._history(one)))
             except RequestError as error:
                 answers[row] = error
-        for (row, _, locale, history), title in zip(rows, self._write(rows), strict=True):
+        for (row, _, locale, history), (title, bleu) in zip(rows, self._write(rows), strict=True):
             last = next((str(one["title"]) for one in reversed(history) if one.get("title")), "")
             warnings = [] if last else [Warned(code="no_titles", message="no product of the session has a title here")]
             answers[row] = TitleAnswer(
@@ -170,6 +175,8 @@ class Service:
                 locale=locale,
                 title=title,
                 last_title=last,
+                by="selector" if self.loaded.selector is not None else "model",
+                expected_bleu=bleu,
                 warnings=warnings,
                 **_words(last, title),
             )
@@ -192,15 +199,18 @@ class Service:
         items = _bare(asked.items)
         return items, locale, self.details_of(items, locale)
 
-    def _write(self, rows: Sequence[tuple[int, list[str], str, list[Mapping[str, Any]]]]) -> list[str]:
+    def _write(
+        self, rows: Sequence[tuple[int, list[str], str, list[Mapping[str, Any]]]]
+    ) -> list[tuple[str, float | None]]:
+        """Title of each session, and the BLEU that is expected of it, where a selector chose it."""
         if not rows:
             return []
         if self.loaded.selector is not None and self.loaded.table is not None:
             sessions = Sessions.of([items for _, items, _, _ in rows], [locale for *_, locale, _ in rows])
-            return self.loaded.selector.select(sessions, self.loaded.table)
+            return list(self.loaded.selector.chosen(sessions, self.loaded.table))
         writer: Any = self.loaded.writer
         texts = [[{name: str(value) for name, value in one.items()} for one in history] for *_, history in rows]
-        return list(writer.write(texts, [locale for *_, locale, _ in rows]))
+        return [(title, None) for title in writer.write(texts, [locale for *_, locale, _ in rows])]
 
     def similar(self, asked: Similar) -> SimilarAnswer:
         """Products like a title, a product or a session.
@@ -352,13 +362,15 @@ class Service:
         """Title, brand, price … of products, as far as they are known."""
         return self.loaded.details.of(ids, locale) if self.loaded.details is not None else [{}] * len(ids)
 
-    def _why(self, items: list[str], locale: str, asked: Recommend | Explain, k: int) -> dict[str, dict[str, Any]]:
+    def _why(
+        self, items: list[str], locale: str, asked: Recommend | Explain, k: int, ids: Sequence[str]
+    ) -> dict[str, dict[str, Any]]:
         """Sources and reasons by id, where the ranker can say any."""
-        ranker = _joint(self.loaded.ranker, locale)
+        ranker = self.ranker_of(locale)
         if not isinstance(ranker, Fusion):
-            return {}
+            return {item: {"why": why} for item, why in reasons_in_words(ranker, items, locale, ids).items()}
         told = explain_session(ranker, items, locale, k=k, seen=asked.seen)
-        return {one["id"]: {"sources": one["sources"], "reasons": one["reasons"]} for one in told["products"]}
+        return {one["id"]: {name: one[name] for name in ("sources", "reasons", "why")} for one in told["products"]}
 
 
 def _joint(ranker: Any, locale: str) -> Any:

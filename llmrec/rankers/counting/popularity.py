@@ -78,6 +78,11 @@ class Popularity(CountingRanker[PopularitySettings]):
         names = np.flatnonzero(counts)
         self._padding = names[np.lexsort((first[names], -counts[names]))][: self.settings.padding]
 
+    @property
+    def followers(self) -> WeightedRows:
+        """What directly followed each item, and how often, the most frequent first."""
+        return self._followers
+
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
         self._refuse_odd_followers()
         last = sessions.ends
@@ -166,6 +171,11 @@ class GlobalPopularity(Ranker[GlobalPopularitySettings]):
         allowed = self._allowed(rows, items, sessions, seen)
         rows, items, counts = rows[allowed], items[allowed], counts[allowed]
         return first_k(rows, items, counts.astype(np.float32), len(sessions), k)
+
+    def counted(self, locale: int) -> dict[int, int]:
+        """How often a locale's sessions hold each of its most frequent items."""
+        codes, counts = self.catalogue.popular[locale], self._counts[locale]
+        return dict(zip(codes[codes != UNKNOWN].tolist(), counts[codes != UNKNOWN].tolist(), strict=True))
 
     def _state(self) -> Mapping[str, NDArray[Any]]:
         return {"counts": self._counts}

@@ -69,6 +69,13 @@ class SessionNeighbours(CountingRanker[SettingsT], Generic[SettingsT]):
         rows, codes, scores = found[0][allowed], found[1][allowed], found[2][allowed]
         return top_k_candidates(rows, codes, self._weighed(codes, scores), len(sessions), k)
 
+    def holders(self, session: CodedSessions) -> tuple[int, dict[int, int]]:
+        """How many neighbours one session has, and how many of them hold each item."""
+        _, neighbours, _ = self._neighbours(session)
+        _, places = self._sessions.places(neighbours)
+        codes, counts = np.unique(self._sessions.values[places], return_counts=True)
+        return len(neighbours), dict(zip(codes.tolist(), counts.tolist(), strict=True))
+
     def _shared(self, sessions: CodedSessions, weights: Doubles) -> tuple[Neighbours, Ints]:
         """Training sessions that share items with some sessions.
 

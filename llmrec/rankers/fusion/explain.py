@@ -13,6 +13,7 @@ from llmrec.errors import ConfigError
 from llmrec.output import check, write_text
 from llmrec.rankers.base import Seen
 from llmrec.rankers.fusion.ranker import Fusion
+from llmrec.rankers.fusion.words import Words
 from llmrec.rankers.sessions import Sessions, read_session_files
 from llmrec.within import top_k_candidates
 
@@ -34,9 +35,10 @@ def explain_session(
 
     Returns:
         ``session`` and ``locale``; ``shared``, what all candidates score before anything is known of them;
-        ``products``, best first: ``id``, ``rank``, ``score``, ``sources`` (name → rank there) and ``reasons``, each a
+        ``products``, best first: ``id``, ``rank``, ``score``, ``sources`` (name → rank there), ``reasons``, each a
         ``feature``, its ``value`` (None where unknown) and what it ``adds`` to the score (TreeSHAP: over all features
-        they and ``shared`` make the score). A product that only fills the list up has no place here.
+        they and ``shared`` make the score), and ``why``, the strongest of them in words. A product that only fills the
+        list up has no place here.
     """
     coded = ranker.catalogue.encode(Sessions.of([list(items)], [locale])).known()
     found, features = ranker.seen_by_trees(coded, seen)
@@ -47,7 +49,7 @@ def explain_session(
     trees = ranker.trees
     added = np.zeros((len(places), 1)) if trees is None or not len(places) else trees.contributions(features[places])
     names = [] if trees is None else trees.feature_names()
-    products = []
+    products, words = [], Words(ranker.context, coded, found, locale)
     for rank, (place, own) in enumerate(zip(places, added, strict=True), 1):
         strongest = np.argsort(-np.abs(own[:-1]), kind="stable")[:reasons]
         products.append(
@@ -68,10 +70,15 @@ def explain_session(
                     }
                     for column in strongest
                 ],
+                "why": words.of(place, dict(zip(names, features[place].tolist(), strict=False)), _by_name(names, own)),
             }
         )
     shared = round(float(added[0, -1]), 4) if len(added) else 0.0
     return {"session": list(items), "locale": locale, "shared": shared, "products": products}
+
+
+def _by_name(names: Sequence[str], added: Any) -> dict[str, float]:
+    return dict(zip(names, added.tolist(), strict=False))  # the last one is what all share
 
 
 def _plain(value: np.floating[Any]) -> float | None:

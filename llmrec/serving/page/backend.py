@@ -82,6 +82,7 @@ class Page:
         """What there is to show."""
         loaded, found = service.loaded, {one.kind: one for one in service.models()}
         drawn = self._draws.sessions
+        own = loaded.writer.card.prompt if loaded.writer is not None else "next_title/plain_v1"
         return Setup(
             version=__version__,
             locales={name: language_of(name) for name in service.locales},
@@ -92,7 +93,7 @@ class Page:
             index=loaded.index is not None,
             products=loaded.details is not None,
             sessions=0 if drawn is None else len(drawn),
-            prompts=prompt_names() if loaded.details is not None else [],
+            prompts=sorted(_prompts(), key=lambda name: name != own) if loaded.details is not None else [],
             runs=self._runs is not None,
             places=_named(self.held.places) if self.places.private else {},
             growing=self.places.growing(),
@@ -163,6 +164,10 @@ class Page:
             loaded = Loaded(ranker=load_ranker(place), details=details, versions={"ranker": name})
             found[name] = folder, Service(loaded)
         return found
+
+
+def _prompts() -> list[str]:
+    return [name for name in prompt_names() if name.startswith("next_title/")]
 
 
 def _named(places: Places) -> dict[str, str]:

@@ -48,7 +48,7 @@ class Setup(_Told):
         index: Whether similar products can be found.
         products: Whether products have titles.
         sessions: Sessions to draw from.
-        prompts: Names of the prompts.
+        prompts: Names of the prompts, the one that the title model was trained with first.
         runs: Whether a folder of runs is shown.
         places: Where the served things are, as they were named, for commands; empty where strangers may ask.
         growing: What is being made while the page is looked at.

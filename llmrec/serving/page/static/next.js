@@ -15,7 +15,7 @@ export function startNext() {
   const view = $("view-next");
   parts.list = el("div", { class: "list" });
   parts.beside = el("div", { class: "list", hidden: true });
-  parts.title = el("section", { class: "panel", "aria-labelledby": "title-head", hidden: !shop.titles });
+  parts.title = el("section", { class: "panel", "aria-label": "The next title", hidden: !shop.titles });
   parts.truth = el("section", { class: "panel", "aria-label": "What came next", hidden: true });
   parts.whyNot = whyNot();
   const other = el("select", { id: "other", change: () => change({ other: other.value }) },
@@ -108,7 +108,7 @@ function showTruth() {
 
 async function showTitle(signal) {
   if (!shop.titles) return;
-  const head = el("h2", { id: "title-head" }, "The next title");
+  const head = el("h2", {}, "The next title");
   if (!state.items.length) {
     fill(parts.title, head, el("p", { class: "hint" }, "Of a session with products."));
     return;
@@ -126,8 +126,8 @@ async function showTitle(signal) {
       answer.title === answer.last_title ? el("p", { class: "hint" }, "The last title stays: no other is clearly better.")
         : el("p", { class: "hint" }, el("del", {}, "dropped"), " ", el("ins", {}, "new"), " kept"),
       (answer.warnings || []).map((one) => el("p", { class: "warning" }, one.message)),
-      el("p", { class: "hint" }, `${shop.titles === "selector" ? "Chosen by" : "Written by"} ${answer.model}`
-        + (answer.expected_bleu ? `; expected BLEU ${number(answer.expected_bleu, 1)}` : "") + `; ${number(ms, 0)} ms`),
+      el("p", { class: "hint" }, `${answer.by === "selector" ? "Chosen by" : "Written by"} ${answer.model}`
+        + (typeof answer.expected_bleu === "number" ? `; expected BLEU ${number(answer.expected_bleu, 1)}` : "") + `; ${number(ms, 0)} ms`),
       asCode("title", "/v1/title", body));
   } catch (error) {
     if (error.name !== "AbortError") fill(parts.title, head, problem(error));

@@ -12,17 +12,16 @@ let row = null;
 let asking = null;
 
 export function startPrompts() {
-  const names = shop.prompts.filter((name) => name.startsWith("next_title/"));
   columns.length = 0;
   row = el("div", { class: "prompts" });
-  const more = el("button", { type: "button", class: "quiet", click: () => addColumn(names, columns.length) }, "Add a column");
+  const more = el("button", { type: "button", class: "quiet", click: () => addColumn(columns.length) }, "Add a column");
   fill($("view-prompts"), el("div", { class: "line" }, el("h2", {}, "Prompts side by side"), more), row);
-  for (let place = 0; place < Math.min(2, Math.max(names.length, 2)); place++) addColumn(names, place, false);
+  for (let place = 0; place < 2; place++) addColumn(place, false);
 
-  function addColumn(all, place, show = true) {
+  function addColumn(place, show = true) {
     if (columns.length >= 4) return;
     const prompt = el("select", { change: () => answerOne(column) },
-      (all.length ? all : shop.prompts).map((name) => el("option", { value: name }, name.replace("next_title/", ""))));
+      shop.prompts.map((name) => el("option", { value: name }, name.replace("next_title/", ""))));
     prompt.selectedIndex = Math.min(place, prompt.options.length - 1);
     const k = el("select", { change: () => answerOne(column) }, [1, 2, 3, 5, 10].map((one) =>
       el("option", { value: one, selected: one === 3 }, one)));
