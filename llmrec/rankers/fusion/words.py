@@ -19,6 +19,7 @@ __all__ = ["Words", "followed"]
 
 MOST: Final = 3
 _ALIKE: Final = 0.3  # cosine that is worth a word
+_HIGH: Final = 20  # rank that is
 _SOURCES: Final = {  # what a ranker looks at, by the beginning of its name
     "covisit_last": "what is seen after the last product",
     "covisit_walk": "what is reached over products seen together",
@@ -71,6 +72,8 @@ class Words:
         told: dict[str, Callable[[], str]] = {"pair": lambda: self._followed(place)}
         told["source"] = lambda: f"proposed by {len(ranks)} of {len(self._context.sources)} rankers" if ranks else ""
         for name, rank in ranks.items():
+            if rank > _HIGH:
+                continue
             told[f"source.{name}"] = lambda name=name, rank=rank: f"no. {rank} of {_looked_at(name)}"  # type: ignore[misc]
         for name, source in self._context.sources.items():
             told[f"vector.{name}"] = lambda name=name, source=source: _alike(  # type: ignore[misc]

@@ -34,7 +34,7 @@ export function say(text) {
 
 /** A coloured tile in the place of a picture: the same product always has the same colour. */
 export function tile(product) {
-  const seed = product.brand || product.title || product.id;
+  const seed = product.brand || (product.title || product.id).split(/\s/, 1)[0];
   let hash = 7;
   for (const letter of seed) hash = (hash * 31 + letter.codePointAt(0)) >>> 0;
   const letter = [...(product.title || product.id).replace(/[^\p{L}\p{N}]/gu, "")][0] || "?";

@@ -64,7 +64,7 @@ async function answerOne(column) {
       el("h3", {}, "What the model reads"),
       el("pre", { tabindex: "0", class: "prompt-text", lang: language(), dir: "auto", "aria-label": "Filled-in prompt" }, answer.text),
       answer.by ? written(answer) : el("p", { class: "hint" },
-        "No model that writes titles is served, so nothing answers it. Start the page with --titles MODEL."),
+        "Nothing answers it: no model that writes titles is served. Give one: ", el("code", {}, "--titles MODEL")),
       asCode("prompt", "/v1/page/prompt", { ...asked, titles }));
   } catch (error) {
     if (error.name !== "AbortError") fill(body, problem(error, () => answerOne(column)));

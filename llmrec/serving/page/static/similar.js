@@ -58,8 +58,8 @@ function hit(one) {
     el("span", { class: "rank" }, one.rank), tile(one),
     el("div", { class: "card-body" }, el("h3", {}, titled(text, language(one.locale))),
       el("p", { class: "facts" }, el("span", { class: "place" }, one.locale),
-        el("span", { title: "cosine" }, `${number(100 * one.score, 0)} % alike`), el("code", { class: "id" }, one.id)),
-      el("button", { type: "button", class: "quiet more", click: () => change({ text }) }, "More like this")),
+        el("span", { title: "cosine" }, `${number(100 * one.score, 0)} % alike`), el("code", { class: "id" }, one.id),
+        el("button", { type: "button", class: "quiet more", click: () => change({ text }) }, "More like this"))),
     el("button", { type: "button", class: "plus", "aria-label": `Start a session with ${text}`, title: "Start a session with it",
       click: () => {
         change({ view: "next", locale: one.locale, items: [], target: "", origin: "" });
