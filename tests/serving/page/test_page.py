@@ -159,6 +159,9 @@ def test_why_not_this_one(visit: Visit) -> None:
         page.get_by_label("Id of a product").fill(product)
         page.get_by_role("button", name="Ask", exact=True).click()
         page.get_by_role("region", name="Why not this one?").get_by_text(words).wait_for()
+    page = visit.open(f"{STATE}&t=I73")
+    page.get_by_role("button", name="Why is it there, or not?").click()
+    page.get_by_role("region", name="Why not this one?").get_by_text("I73").wait_for()
 
 
 def test_the_title_beside_the_last_one_and_the_truth(shown: Client, visit: Visit) -> None:

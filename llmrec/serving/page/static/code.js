@@ -43,8 +43,10 @@ const forms = {
         + `writer.write([${python(body.titles || ["TITLE", "NEXT TITLE"])}], locale=${python(body.locale)})`
       : `import json, urllib.request\n\nasked = urllib.request.Request(${python(location.origin + path)}, `
         + `json.dumps(${python(body)}).encode())\nprint(json.load(urllib.request.urlopen(asked)))`,
-    "command line": `llmrec serve --titles ${quoted(place("titles", "MODEL"))}`
-      + ` --products ${quoted(place("products", "products.parquet"))}`,
+    "command line": shop.titles === "selector"
+      ? `${sessionFile(body.items, body.locale)}\nllmrec select --load ${quoted(place("titles", "MODEL"))} `
+        + `--sessions session.csv --products ${quoted(place("products", "PRODUCTS"))} --out title.parquet`
+      : "# a model writes titles for a split of a store: llmrec generate --help",
   }),
   similar: (path, body) => ({
     curl: curl(path, body),

@@ -102,8 +102,11 @@ function drawList(where, { answer, ms }, body, name, moved = null) {
 function showTruth() {
   parts.truth.hidden = !state.target;
   if (!state.target) return;
-  fill(parts.truth, el("h2", {}, "What came next"), bare(state.target));
-  lookUp([state.target]).then(() => state.target && fill(parts.truth, el("h2", {}, "What came next"), bare(state.target)));
+  const draw = () => fill(parts.truth, el("h2", {}, "What came next"), bare(state.target),
+    shop.ranker ? el("button", { type: "button", class: "quiet more", click: () => parts.askWhy(state.target) },
+      "Why is it there, or not?") : null);
+  draw();
+  lookUp([state.target]).then((news) => news && state.target && draw(), () => {});
 }
 
 async function showTitle(signal) {
@@ -139,10 +142,8 @@ function whyNot() {
   const answer = el("div", { role: "status" });
   const input = el("input", { id: "why-id", type: "text", placeholder: "id of a product", spellcheck: "false",
     maxlength: "256", autocomplete: "off" });
-  const form = el("form", { class: "add small", submit: async (event) => {
-    event.preventDefault();
-    const id = input.value.trim();
-    if (!id) return;
+  parts.askWhy = async (id) => {
+    input.value = id;
     const body = { items: state.items, locale: locale(), product: id, k: state.k };
     try {
       const told = (await ask("/v1/explain", body)).answer;
@@ -152,6 +153,11 @@ function whyNot() {
     } catch (error) {
       fill(answer, problem(error));
     }
+    answer.scrollIntoView({ block: "nearest" });
+  };
+  const form = el("form", { class: "add small", submit: (event) => {
+    event.preventDefault();
+    if (input.value.trim()) parts.askWhy(input.value.trim());
   } }, el("label", { for: "why-id", class: "sr" }, "Id of a product"), input, el("button", { type: "submit" }, "Ask"));
   return el("section", { class: "panel", "aria-label": "Why not this one?", hidden: !shop.ranker },
     el("h2", {}, "Why not this one?"), form, answer);
