@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from llmrec.cli import status_of
 from llmrec.evaluation.runs import read_run
 from llmrec.serving.loaded import Places
 from llmrec.serving.page.assets import assets
@@ -161,7 +161,7 @@ def test_why_not_this_one(visit: Visit) -> None:
         page.get_by_role("region", name="Why not this one?").get_by_text(words).wait_for()
     page = visit.open(f"{STATE}&t=I73")
     page.get_by_role("button", name="Why is it there, or not?").click()
-    page.get_by_role("region", name="Why not this one?").get_by_text("I73").wait_for()
+    page.get_by_role("region", name="Why not this one?").get_by_text("I73", exact=True).wait_for()
 
 
 def test_the_title_beside_the_last_one_and_the_truth(shown: Client, visit: Visit) -> None:
@@ -254,7 +254,9 @@ def test_runs_their_reports_and_two_compared(shown: Client, visit: Visit) -> Non
     assert shown.ask("/page/reports/guessed").status == 404
 
 
-def test_every_answer_as_curl_python_and_command_line(shown: Client, visit: Visit, tmp_path: Path) -> None:
+def test_every_answer_as_curl_python_and_command_line(
+    shown: Client, visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = visit.open(f"{STATE}&k=3")
     page.locator(".list .as-code summary").first.click()
     curl = page.locator(".list .as-code pre").first.inner_text()
@@ -267,10 +269,10 @@ def test_every_answer_as_curl_python_and_command_line(shown: Client, visit: Visi
     exec(code, found)  # noqa: S102 - what the page tells people to run
     assert found["ids"] == answer
     page.get_by_role("button", name="command line").first.click()
-    command = (
-        page.locator(".list .as-code pre").first.inner_text().replace("llmrec ", f"{sys.executable} -m llmrec.cli ")
-    )
-    subprocess.run(command, shell=True, cwd=tmp_path, check=True, capture_output=True)
+    file, command = page.locator(".list .as-code pre").first.inner_text().splitlines()
+    subprocess.run(file, shell=True, cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    assert status_of(shlex.split(command)[1:]) == 0
     assert read_run(tmp_path / "list.parquet").predictions[0].as_py() == answer
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Copy").first.click()
