@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from llmrec.data.lists import are_usual, stripped_array
 from llmrec.errors import ConfigError, DataError, nearest
+from llmrec.rankers.counting.reasons import reasons_in_words
 from llmrec.rankers.fusion.explain import explain_session
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.per_locale import PerLocale
-from llmrec.rankers.reasons import reasons_in_words
 from llmrec.rankers.sessions import Sessions
 from llmrec.serving.loaded import Loaded, locales_of
 from llmrec.serving.messages import (

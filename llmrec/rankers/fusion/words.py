@@ -9,13 +9,14 @@ from typing import Final
 import numpy as np
 
 from llmrec.rankers.attributes import ATTRIBUTES
+from llmrec.rankers.counting.reasons import followed
 from llmrec.rankers.fusion.candidates import Candidates
 from llmrec.rankers.fusion.feature_counts import ItemCount, PairCount
 from llmrec.rankers.fusion.features import FeatureContext
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.vectors.item_vectors import ItemVectors
 
-__all__ = ["Words", "followed"]
+__all__ = ["Words"]
 
 MOST: Final = 3
 _ALIKE: Final = 0.3  # cosine that is worth a word
@@ -102,13 +103,6 @@ class Words:
     def _frequency(self, place: int) -> str:
         times = float(self._context.evidence.by_locale[self._place, self._found.codes[place]])
         return f"looked at {times:,.0f} times in {self._locale}" if times >= 1 else ""
-
-
-def followed(times: float, of: float) -> str:
-    """How often an item came next after another; "" where it never did."""
-    if times < 0.5:
-        return ""
-    return f"seen next after the last product, {times:,.0f} of {max(of, times):,.0f} times"
 
 
 def _kind(name: str) -> str:

@@ -11,11 +11,10 @@ from llmrec.arrays import Ints
 from llmrec.rankers.counting.covisit import Covisit
 from llmrec.rankers.counting.popularity import GlobalPopularity, Popularity
 from llmrec.rankers.counting.session_neighbours import SessionNeighbours
-from llmrec.rankers.fusion.words import followed
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.vocabulary import UNKNOWN
 
-__all__ = ["reasons_in_words"]
+__all__ = ["followed", "reasons_in_words"]
 
 _MOST: Final = 2
 _ORDINALS: Final = ("the last product", "the product before it")
@@ -43,6 +42,13 @@ def reasons_in_words(ranker: Any, items: Sequence[str], locale: str, ids: Sequen
         if ids[row] not in found and int(codes[row]) in popular:
             found[ids[row]] = [f"one of the most frequent products of {locale}"]
     return found
+
+
+def followed(times: float, of: float) -> str:
+    """How often an item came next after another; "" where it never did."""
+    if times < 0.5:
+        return ""
+    return f"seen next after the last product, {times:,.0f} of {max(of, times):,.0f} times"
 
 
 def _said(ranker: Any, session: CodedSessions, codes: Ints, locale: str) -> list[list[str]]:

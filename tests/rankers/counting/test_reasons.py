@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import llmrec
-from llmrec.rankers.reasons import reasons_in_words
+from llmrec.rankers.counting.reasons import reasons_in_words
 
 SESSIONS = [["tea", "cup"], ["tea", "cup"], ["tea", "pot"], ["jug", "pot"]]
 
