@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from llmrec.console import notice, table
 from llmrec.console import out as out_console
-from llmrec.errors import ConfigError, ModelError
+from llmrec.errors import ConfigError, ModelError, require
 from llmrec.files import held_in
 from llmrec.output import claimed
-from llmrec.settings import option
+from llmrec.settings import flag_of, option
+from llmrec.text.encoders.embeddings_folder import EMBEDDINGS
 from llmrec.updating.versions import (
     current_of,
     drop_old,
@@ -31,25 +32,28 @@ class UpdateJob:
     """What to bring up to date, and with what.
 
     A saved ranker takes later sessions in: one that counts becomes what a fit on all sessions would be, a neural one
-    goes on training, fusion updates its sources and keeps its trees. In a folder of versions a new version is written,
-    and the link `current` leads to it when it is whole.
+    goes on training, fusion updates its sources and keeps its trees. An index takes products in and out. In a folder
+    of versions a new version is written, and the link `current` leads to it when it is whole.
 
     Example: llmrec update models/covisit --train sessions_today.parquet --half-life 30
+
+    Example: llmrec update runs/titles --products new.parquet --remove B0001 B0002
 
     Example: llmrec update models/shop --rollback
     """
 
     HELP_PANELS: ClassVar[Mapping[str, str]] = {
-        "Input": "train products date again",
+        "Input": "train products remove date again",
         "Output": "out keep",
         "Learning": "half_life refit settings checkpoints resume",
         "Versions": "rollback list_versions",
     }
 
-    model: Path = option(..., "Saved ranker, or a folder of its versions.", argument=True, metavar="MODEL")
+    model: Path = option(..., "Saved ranker or index, or a folder of its versions.", argument=True, metavar="MODEL")
     version: str | None = option(None, "Version to go back to, with --rollback.", argument=True, metavar="VERSION")
     train: Sequence[Path] = option((), "Later sessions: CSV or Parquet. Several files can follow.", several=True)
-    products: Path | None = option(None, "What each locale sells now: CSV or Parquet.")
+    products: Path | None = option(None, "What each locale sells now, or what an index adds: CSV or Parquet.")
+    remove: Sequence[str] = option((), "Ids to remove from an index, or a file of them.", several=True)
     date: str | None = option(None, "Date of the sessions, as 2026-11-29. Default: now.")
     again: bool = option(False, "Count sessions that were learnt from already once more.")
     out: Path | None = option(None, "Write the updated model here. Default: in its place.", output="folder")
@@ -87,12 +91,17 @@ def run_update_job(job: UpdateJob) -> dict[str, Any]:
 def _check(job: UpdateJob) -> None:
     if job.version is not None and not job.rollback:
         raise ConfigError(f"'{job.version}' names a version, which --rollback takes; sessions are given to --train")
-    asked = {"--train": job.train, "--rollback": job.rollback, "--list": job.list_versions}
+    taken = [flag for flag in ("train", "products", "remove") if getattr(job, flag)]
+    asked = {
+        "--rollback": job.rollback,
+        "--list": job.list_versions,
+        **dict.fromkeys((f"--{one}" for one in taken), True),
+    }
     given = [flag for flag, value in asked.items() if value]
-    if len(given) > 1:
+    if (job.rollback or job.list_versions) and len(given) > 1:
         raise ConfigError(f"{given[0]} and {given[1]} exclude each other")
     if not given:
-        raise ConfigError("nothing to do: give --train FILE, --rollback or --list")
+        raise ConfigError("nothing to do: give --train FILE, for an index --products FILE, --rollback or --list")
     if job.resume and job.checkpoints is None:
         raise ConfigError("--resume needs --checkpoints, the folder of the training that was killed")
     if not holds_versions(job.model):
@@ -117,12 +126,24 @@ def _updated(job: UpdateJob) -> dict[str, Any]:
     versioned = holds_versions(job.model)
     before = job.model / current_of(job.model) if versioned else job.model
     place = job.out or (new_version(job.model) if versioned else job.model)
-    told = _update_ranker(before, place, job)
+    told = _update_index(before, place, job) if EMBEDDINGS.is_at(before) else _update_ranker(before, place, job)
     if versioned and job.out is None:
         use(job.model, place.name)
         told |= {"current": place.name, "dropped": [] if job.keep is None else drop_old(job.model, job.keep)}
         notice(f"{job.model}: uses '{place.name}'; go back: llmrec update {job.model} --rollback")
     return told | {"path": str(place)}
+
+
+def _update_index(before: Path, place: Path, job: UpdateJob) -> dict[str, Any]:
+    """Change an index, or write a changed one elsewhere."""
+    require("faiss", "search")
+    from llmrec.updating.index_update import update_index
+
+    own = ("model", "version", "out", "products", "remove", "keep")
+    for field in fields(job):
+        if field.name not in own and getattr(job, field.name) not in (None, (), [], {}, False):
+            raise ConfigError(f"{flag_of(field)}: {before} is an index, which takes --products and --remove")
+    return update_index(before, place, job.products, job.remove)
 
 
 def _update_ranker(before: Path, place: Path, job: UpdateJob) -> dict[str, Any]:
@@ -135,6 +156,10 @@ def _update_ranker(before: Path, place: Path, job: UpdateJob) -> dict[str, Any]:
 
     if not (RANKER.is_at(before) or PerLocale.is_at(before)):
         raise ModelError(f"{before}: no ranker here{held_in(before)}; save one: llmrec rank RANKER ... --save {before}")
+    if job.remove:
+        raise ConfigError("--remove takes products out of an index; a ranker's products are those of --products")
+    if not job.train:
+        raise ConfigError(f"{before}: a ranker takes later sessions; give --train FILE")
     (PerLocale if PerLocale.is_at(before) else RANKER).refuse_foreign(place)
     ranker = load_ranker(before)
     training = read_training_files(job.train)

@@ -140,6 +140,8 @@ def test_a_swap_that_fails_leaves_current_as_it_was(monkeypatch: pytest.MonkeyPa
         ("update shop/first --rollback", "needs a folder of versions; this holds a ranker"),
         ("update shop/first --list", "needs a folder of versions"),
         ("update shop --train tuesday.parquet --set history=3", "--set: covisit counts"),
+        ("update shop --products tuesday.parquet", "a ranker takes later sessions; give --train"),
+        ("update shop --train tuesday.parquet --remove tea", "--remove takes products out of an index"),
         ("update shop --train tuesday.parquet --refit", "--refit: covisit has no trees"),
         ("update shop --train tuesday.parquet --out store", "store: exists and holds no ranker"),
     ],
@@ -174,6 +176,52 @@ def test_a_current_that_is_a_folder_is_refused() -> None:
     llmrec.fit("covisit", [["a", "b"]]).save("shop/current")
     with pytest.raises(ModelError, match="is a folder"):
         versions.current_of(Path("shop"))
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Path:
+    rows = {"id": ["P1", "P2"], "locale": ["UK", "UK"], "title": ["red cup", "blue pot"]}
+    pd.DataFrame({**rows, "id": ["P2", "P3"], "title": ["blue cup", "red pot"]}).to_parquet("more.parquet")
+    llmrec.SimilarProducts.build(pd.DataFrame(rows), tmp_path / "titles" / "first")
+    return tmp_path / "titles"
+
+
+def titles(folder: Path) -> list[str]:
+    return sorted(hit.title for hit in llmrec.SimilarProducts.load(folder).search(["red blue cup pot"], k=9)[0])
+
+
+def test_an_index_takes_products_in_and_out(index: Path) -> None:
+    assert command("update", "titles/first", "--products", "more.parquet", "--remove", "P1") == 0
+    assert titles(index / "first") == ["blue cup", "red pot"]
+
+
+def test_versions_of_an_index_share_what_stays(index: Path) -> None:
+    assert command("update", "titles", "--products", "more.parquet") == 0
+    assert titles(versions.version_of(index)) == ["blue cup", "red cup", "red pot"]
+    assert titles(index / "first") == ["blue pot", "red cup"]
+    assert command("update", "titles", "--remove", "P1", "P3") == 0
+    assert titles(versions.version_of(index)) == ["blue cup"]
+    assert command("update", "titles", "--rollback") == 0
+    assert titles(versions.version_of(index)) == ["blue cup", "red cup", "red pot"]
+    assert len({one.stat().st_ino for one in index.glob("*/vectors.npy")}) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--train tuesday.parquet", "--train: titles/first is an index"),
+        ("--products more.parquet --half-life 3", "--half-life: titles/first is an index"),
+        ("--remove P9", "none of its 1 products is in the index"),
+        ("--products nowhere.parquet", "nowhere.parquet"),
+        ("--products more.parquet --out shop", "shop: exists"),
+    ],
+)
+def test_what_an_index_does_not_take_is_one_line(
+    index: Path, words: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("update", "titles/first", *words.split()) == 2
+    assert told in capsys.readouterr().err
+    assert titles(index / "first") == ["blue pot", "red cup"]
 
 
 def test_a_service_follows_an_update() -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 import ibis.expr.types as ir
+import numpy as np
 import pyarrow as pa
 
+from llmrec.arrays import Bools, Ints
 from llmrec.rankers.base import Ranker
 from llmrec.rankers.counting.counts import events_of
 from llmrec.rankers.counting.engine import counted
 from llmrec.rankers.sessions import CodedSessions
+from llmrec.vocabulary import UNKNOWN
 
-__all__ = ["CountingRanker"]
+__all__ = ["CountingRanker", "touching"]
 
 
 class _CountingSettings(Protocol):
@@ -36,6 +39,32 @@ class CountingRanker(Ranker[SettingsT], Generic[SettingsT]):
     def _count(self, training: CodedSessions) -> None:
         """Learn from training sessions; the catalogue has seen to the products."""
 
+    def _take_in(self, earlier: Self, training: CodedSessions, start: int, places: Ints, products: Any) -> None:
+        """Count anew what later sessions touch, where what is counted allows it; else all."""
+        if (
+            training.weights is not None
+            or (places == UNKNOWN).any()
+            or not self._count_touched(earlier, training, start, places)
+        ):
+            super()._take_in(earlier, training, start, places, products)
+
+    def _count_touched(self, earlier: Self, training: CodedSessions, start: int, places: Ints) -> bool:
+        """As `_count`, of sessions of which ``earlier`` counted those before ``start``; whether it can.
+
+        ``places`` are the new codes ``(N,)`` of the earlier one's items, rising.
+        """
+        del earlier, training, start, places
+        return False
+
     def _counted(self, training: CodedSessions, expression: Callable[[ir.Table], ir.Table]) -> pa.Table:
         """What an expression over the events of training sessions gives."""
         return counted(self.settings.engine, events_of(training), expression)
+
+
+def touching(training: CodedSessions, start: int, num_items: int) -> tuple[CodedSessions, Bools]:
+    """Training sessions that share an item with those from ``start`` on; and which items ``(N,)`` these hold."""
+    touched = np.zeros(num_items, dtype=np.bool_)
+    touched[training.items[training.offsets[start] :]] = True
+    near = np.zeros(len(training), dtype=np.bool_)
+    near[training.rows[touched[training.items]]] = True
+    return training.take(np.flatnonzero(near)), touched

@@ -14,6 +14,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pyarrow as pa
 
+from llmrec.arrays import Bools
 from llmrec.rankers.sessions import CodedSessions
 
 __all__ = [
@@ -30,12 +31,16 @@ __all__ = [
 UNIT: Final = 2.0**-20
 
 
-def events_of(sessions: CodedSessions) -> pa.Table:
+def events_of(sessions: CodedSessions, touched: Bools | None = None) -> pa.Table:
     """One row for each item of each training session.
+
+    Args:
+        sessions: Training sessions.
+        touched: Shape ``(N,)``; items whose pairs are to be counted, if not all.
 
     Returns:
         ``session`` and ``position`` (from 0), ``item`` (code), ``length`` of the session, ``labelled``; ``counts``,
-        how much the session counts, where some count less than once.
+        how much the session counts, where some count less than once; ``touched``, where not all items are.
     """
     rows = sessions.rows
     columns = {
@@ -47,6 +52,8 @@ def events_of(sessions: CodedSessions) -> pa.Table:
     }
     if sessions.weights is not None:
         columns["counts"] = pa.array(sessions.weights[rows])
+    if touched is not None:
+        columns["touched"] = pa.array(touched[sessions.items])
     return pa.table(columns)
 
 
@@ -82,7 +89,7 @@ def neighbour_weights(
     labelled_weight: float,
     repeats: bool,
 ) -> ir.Table:
-    """Weight of each item as a neighbour of another: ``source``, ``target``, ``weight``.
+    """Weight of each item, or each that is touched, as a neighbour of another: ``source``, ``target``, ``weight``.
 
     Args:
         events: Table of `events_of`.
@@ -106,7 +113,10 @@ def neighbour_weights(
     )
     up = summed.select(source="low", target="high", weight=summed.up * UNIT)
     down = summed.select(source="high", target="low", weight=summed.down * UNIT)
-    return up.union(down).filter(lambda pair: pair.weight > 0)
+    both = up.union(down).filter(lambda pair: pair.weight > 0)
+    if "touched" not in events.columns:
+        return both
+    return both.semi_join(events.filter(events.touched).select(source=events.item).distinct(), "source")
 
 
 def normalised(pairs: ir.Table, source_power: float, target_power: float) -> ir.Table:
@@ -149,6 +159,8 @@ def _pairs(events: ir.Table, window: int) -> ir.Table:
         else [second.position > first.position, second.position <= first.position + window]
     )
     near = [first.session == second.session, *apart]
+    if "touched" in events.columns:
+        near.append(first.touched | second.touched)
     counts = {"counts": first.counts} if "counts" in events.columns else {}
     return first.join(second, near).select(
         source=first.item,

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, Self
 
 import ibis.expr.types as ir
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec.arrays import Floats, Ints, checked
+from llmrec.arrays import Bools, Floats, Ints, checked
 from llmrec.errors import ConfigError
 from llmrec.rankers.base import Seen
-from llmrec.rankers.counting.base import CountingRanker
-from llmrec.rankers.counting.counts import best_of_each, neighbour_weights, normalised
+from llmrec.rankers.counting.base import CountingRanker, touching
+from llmrec.rankers.counting.counts import best_of_each, events_of, neighbour_weights, normalised
+from llmrec.rankers.counting.engine import counted
 from llmrec.rankers.counting.rows import WeightedRows
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.settings import Decides, option
@@ -77,6 +78,22 @@ class Covisit(CountingRanker[CovisitSettings]):
     _shares: Floats
 
     def _count(self, training: CodedSessions) -> None:
+        self._set(self._neighbours_in(training, None), self._locale_shares(training))
+
+    def _count_touched(self, earlier: Self, training: CodedSessions, start: int, places: Ints) -> bool:
+        if self.settings.target_power:  # what an item's neighbours weigh depends on sessions that hold none of both
+            return False
+        neighbours = self.grown(earlier._neighbours, training, start, places)
+        self._set(neighbours, self._locale_shares(training))
+        return True
+
+    def grown(self, neighbours: WeightedRows, training: CodedSessions, start: int, places: Ints) -> WeightedRows:
+        """Neighbours counted in the sessions before ``start``, with those of the later ones' items counted anew."""
+        num_items = len(self.catalogue.vocabulary)
+        near, touched = touching(training, start, num_items)
+        return neighbours.moved(places, num_items).with_rows(touched, self._neighbours_in(near, touched))
+
+    def _neighbours_in(self, training: CodedSessions, touched: Bools | None) -> WeightedRows:
         settings, num_items = self.settings, len(self.catalogue.vocabulary)
         if not any((*settings.forward, *settings.backward)):
             raise ConfigError("covisit: 'forward' and 'backward' hold no weight above 0; nothing would be counted")
@@ -88,8 +105,8 @@ class Covisit(CountingRanker[CovisitSettings]):
             weighed = normalised(pairs, settings.source_power, settings.target_power)
             return best_of_each(weighed, settings.neighbours).order_by("source", "target")
 
-        table = self._counted(training, neighbours)
-        self._set(WeightedRows.of(table, "source", "target", num_items, "weight"), self._locale_shares(training))
+        table = counted(settings.engine, events_of(training, touched), neighbours)
+        return WeightedRows.of(table, "source", "target", num_items, "weight")
 
     @property
     def neighbours(self) -> WeightedRows:

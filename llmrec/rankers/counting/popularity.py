@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import ibis.expr.types as ir
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from llmrec.arrays import Floats, Ints, checked
+from llmrec.arrays import Bools, Floats, Ints, checked
 from llmrec.errors import ModelError
 from llmrec.rankers.base import Ranker, Seen
-from llmrec.rankers.counting.base import CountingRanker
+from llmrec.rankers.counting.base import CountingRanker, touching
 from llmrec.rankers.counting.counts import followers, steps_of
 from llmrec.rankers.counting.engine import counted
 from llmrec.rankers.counting.rows import WeightedRows
@@ -62,21 +63,38 @@ class Popularity(CountingRanker[PopularitySettings]):
     _unread = False  # whether the followers are a file's that nothing was ranked by yet
 
     def _count(self, training: CodedSessions) -> None:
+        self._followers = self._followers_in(training, None)
+        self._padding = self._most_followed(training)
+
+    def _count_touched(self, earlier: Self, training: CodedSessions, start: int, places: Ints) -> bool:
+        num_items = len(self.catalogue.vocabulary)
+        near, touched = touching(training, start, num_items)
+        known = earlier._followers.moved(places, num_items)
+        self._followers = known.with_rows(touched, self._followers_in(near, touched))
+        self._padding = self._most_followed(training)
+        return True
+
+    def _followers_in(self, training: CodedSessions, touched: Bools | None) -> WeightedRows:
         def sorted_followers(steps: ir.Table) -> ir.Table:
             pairs = followers(steps)
             return pairs.order_by(pairs.source, pairs.weight.desc(), pairs.first)
 
         steps = steps_of(training)
+        if touched is not None:
+            steps = steps.filter(pa.array(touched[steps["source"].to_numpy()]))
         table = counted(self.settings.engine, steps, sorted_followers)
-        num_items = len(self.catalogue.vocabulary)
-        self._followers = WeightedRows.of(table, "source", "target", num_items, "weight")
-        # without any session of two items: what there is, by how often it is there
-        every, rows = (training.values, training.rows) if not steps.num_rows else _followed(training)
+        return WeightedRows.of(table, "source", "target", len(self.catalogue.vocabulary), "weight")
+
+    def _most_followed(self, training: CodedSessions) -> Ints:
+        """Most frequent followers of all items; without any session of two items, what there is most often."""
+        num_items, (every, rows) = len(self.catalogue.vocabulary), _followed(training)
+        if not len(every):
+            every, rows = training.values, training.rows
         counts = np.bincount(every, None if training.weights is None else training.weights[rows], num_items)
         first = np.zeros(num_items, dtype=np.int64)
         first[every[::-1]] = np.arange(len(every))[::-1]  # of equal places the last that is written stays
         names = np.flatnonzero(counts)
-        self._padding = names[np.lexsort((first[names], -counts[names]))][: self.settings.padding]
+        return names[np.lexsort((first[names], -counts[names]))][: self.settings.padding]
 
     @property
     def followers(self) -> WeightedRows:

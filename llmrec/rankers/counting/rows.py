@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from llmrec.arrays import Ints, checked
+from llmrec.arrays import Bools, Ints, checked
 from llmrec.ragged import Ragged, offsets_of
 
 __all__ = ["WeightedRows"]
@@ -60,6 +60,31 @@ class WeightedRows(Ragged):
         if offsets[0] != 0 or offsets[-1] != len(codes):
             raise ValueError(f"{name} has {len(codes)} codes in rows from {offsets[0]} to {offsets[-1]}")
         return cls(offsets, codes, weights)
+
+    def moved(self, places: Ints, num_rows: int, *, of_items: bool = True) -> Self:
+        """The rows of items whose codes are ``places`` now, rising, with as many rows as there are items now.
+
+        ``of_items`` says whether their values are codes of items, too.
+        """
+        lengths = np.zeros(num_rows, dtype=np.int64)
+        lengths[places] = self.lengths
+        values = places.astype(np.int32)[self.values] if of_items else self.values
+        return replace(self, offsets=offsets_of(lengths), values=values)
+
+    def with_rows(self, chosen: Bools, others: Self) -> Self:
+        """The rows, those that ``chosen``, shape ``(R,)``, names as they are in others of as many rows."""
+        lengths = np.where(chosen, others.lengths, self.lengths)
+        here, there = ~np.repeat(chosen, self.lengths), np.repeat(chosen, others.lengths)
+        goes_there = np.repeat(chosen, lengths)
+
+        def merged(mine: NDArray[Any], theirs: NDArray[Any]) -> NDArray[Any]:
+            values = np.empty(len(goes_there), dtype=mine.dtype)
+            values[goes_there] = theirs[there]
+            values[~goes_there] = mine[here]
+            return values
+
+        weights = merged(self.weights, others.weights) if len(self.weights) or len(others.weights) else self.weights
+        return replace(self, offsets=offsets_of(lengths), values=merged(self.values, others.values), weights=weights)
 
     def _picked(self, offsets: Ints, places: Any) -> Self:
         weights = self.weights[places] if len(self.weights) else self.weights

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 import ibis.expr.types as ir
 import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.arrays import Floats, Ints
-from llmrec.ragged import row_numbers
+from llmrec.ragged import offsets_of, places_within, row_numbers
 from llmrec.rankers.base import Seen
 from llmrec.rankers.counting.base import CountingRanker
 from llmrec.rankers.counting.counts import newest_sessions
@@ -56,9 +56,24 @@ class SessionNeighbours(CountingRanker[SettingsT], Generic[SettingsT]):
         table = self._counted(training, newest)
         by_item = WeightedRows.of(table, "item", "session", num_items)
         self._index = WeightedRows.sets(by_item.offsets, num_sessions - 1 - by_item.values)
-        keys = np.unique((num_sessions - 1 - training.rows) * num_items + training.items)
-        offsets = np.searchsorted(keys, np.arange(num_sessions + 1) * num_items)
-        self._sessions = WeightedRows.sets(offsets, keys % num_items)
+        self._sessions = _sets(training, num_items)
+
+    def _count_touched(self, earlier: Self, training: CodedSessions, start: int, places: Ints) -> bool:
+        num_items, number = len(self.catalogue.vocabulary), len(training) - start
+        later = _sets(training.slice(start, number), num_items)
+        self._sessions = WeightedRows.sets(
+            np.concatenate([later.offsets, later.offsets[-1] + earlier._sessions.offsets[1:]]),
+            np.concatenate([later.values, places[earlier._sessions.values]]),
+        )
+        # each item's newest sessions: the later ones, then those that it had, whose numbers are higher now
+        known = earlier._index.moved(places, num_items, of_items=False)
+        values = np.concatenate([later.rows, known.values.astype(np.int64) + number])
+        items = np.concatenate([later.values, known.rows])
+        order = np.argsort(items, kind="stable")
+        lengths = np.bincount(items, minlength=num_items)
+        newest = places_within(lengths) < self.settings.sample
+        self._index = WeightedRows.sets(offsets_of(np.minimum(lengths, self.settings.sample)), values[order][newest])
+        return True
 
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
         rows, neighbours, weights = self._neighbours(sessions)
@@ -124,3 +139,10 @@ class SessionNeighbours(CountingRanker[SettingsT], Generic[SettingsT]):
         num_sessions = len(arrays["sessions.offsets"]) - 1
         self._sessions = WeightedRows.from_arrays(arrays, "sessions", num_sessions, num_items, weighted=False)
         self._index = WeightedRows.from_arrays(arrays, "index", num_items, num_sessions, weighted=False)
+
+
+def _sets(training: CodedSessions, num_items: int) -> WeightedRows:
+    """The distinct items of each session, the last session first."""
+    number = len(training)
+    keys = np.unique((number - 1 - training.rows) * num_items + training.items)
+    return WeightedRows.sets(np.searchsorted(keys, np.arange(number + 1) * num_items), keys % num_items)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,9 +48,18 @@ class CovisitWalk(CountingRanker[CovisitWalkSettings]):
     _counts: NDArray[np.int32]  # (L + 1, N); how often a locale's sessions hold an item
 
     def _count(self, training: CodedSessions) -> None:
-        counting = Covisit(self.settings).fit_coded(self.catalogue, training)
-        counts = training.counts(len(self.catalogue.locales), len(self.catalogue.vocabulary))
-        self._set(counting.neighbours, counts.astype(np.int32))
+        self._set(Covisit(self.settings).fit_coded(self.catalogue, training).neighbours, self._locale_counts(training))
+
+    def _count_touched(self, earlier: Self, training: CodedSessions, start: int, places: Ints) -> bool:
+        if self.settings.target_power:
+            return False
+        counting = Covisit(self.settings)
+        counting.catalogue = self.catalogue
+        self._set(counting.grown(earlier._neighbours, training, start, places), self._locale_counts(training))
+        return True
+
+    def _locale_counts(self, training: CodedSessions) -> NDArray[np.int32]:
+        return training.counts(len(self.catalogue.locales), len(self.catalogue.vocabulary)).astype(np.int32)
 
     def _set(self, neighbours: WeightedRows, counts: NDArray[np.int32]) -> None:
         size, rows = len(neighbours), neighbours.rows

@@ -92,6 +92,20 @@ class Fusion(Ranker[FusionSettings]):
     def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:  # noqa: ARG002
         self._fit_folds(training, products)
 
+    def _take_in(self, earlier: Self, training: CodedSessions, start: int, places: Ints, products: Any) -> None:
+        """Fit sources and counts on all sessions, and keep the trees; errors as `fit_context`.
+
+        Raises:
+            ModelError: the trees read what a source tells that has nothing to propose any more.
+        """
+        del start, places
+        coded = self._labelled(training)
+        self.context = self._learner(coded, products)(coded)
+        self.trees, self.estimate = earlier.trees, earlier.estimate
+        names = feature_names(self.context, active_groups(self.settings))
+        if self.trees is not None and self.trees.feature_names() != names:
+            raise ModelError("fusion: its trees read other features than its sources give now; grow them with --refit")
+
     def fit_folds(self, training: TrainingSessions, products: Any = None) -> list[Fold]:
         """`fit`, and the folds that it learnt from, for what goes on learning from what this ranker does not know.
 
