@@ -228,9 +228,9 @@ PANELS: Final = {
     "Behind a shop": (
         Verb(
             "update",
-            "Take new sessions into a ranker, or products into an index; keep versions, and go back to one.",
+            "Take new sessions into a ranker, products into an index; train titles on; keep versions.",
             "updating.update_job:UpdateJob:run_update_job",
-            asks_for=(("rank", "neural rankers and fusion"), ("search", "an index")),
+            asks_for=(("rank", "neural rankers and fusion"), ("search", "an index"), ("generate", "titles")),
         ),
         Verb(
             "serve",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -13,7 +13,6 @@ from llmrec.errors import ConfigError, ModelError, require
 from llmrec.files import held_in
 from llmrec.output import claimed
 from llmrec.settings import flag_of, option
-from llmrec.text.encoders.embeddings_folder import EMBEDDINGS
 from llmrec.updating.versions import (
     current_of,
     drop_old,
@@ -32,8 +31,9 @@ class UpdateJob:
     """What to bring up to date, and with what.
 
     A saved ranker takes later sessions in: one that counts becomes what a fit on all sessions would be, a neural one
-    goes on training, fusion updates its sources and keeps its trees. An index takes products in and out. In a folder
-    of versions a new version is written, and the link `current` leads to it when it is whole.
+    goes on training, fusion updates its sources and keeps its trees. An index takes products in and out, and a
+    title model trains on. In a folder of versions a new version is written, and the link `current` leads to it when it
+    is whole.
 
     Example: llmrec update models/covisit --train sessions_today.parquet --half-life 30
 
@@ -43,15 +43,16 @@ class UpdateJob:
     """
 
     HELP_PANELS: ClassVar[Mapping[str, str]] = {
-        "Input": "train products remove date again",
+        "Input": "train data products remove date again",
         "Output": "out keep",
         "Learning": "half_life refit settings checkpoints resume",
         "Versions": "rollback list_versions",
     }
 
-    model: Path = option(..., "Saved ranker or index, or a folder of its versions.", argument=True, metavar="MODEL")
+    model: Path = option(..., "Saved ranker, index or title model, or its versions.", argument=True, metavar="MODEL")
     version: str | None = option(None, "Version to go back to, with --rollback.", argument=True, metavar="VERSION")
     train: Sequence[Path] = option((), "Later sessions: CSV or Parquet. Several files can follow.", several=True)
+    data: Path | None = option(None, "Store that a title model goes on training with.", metavar="STORE")
     products: Path | None = option(None, "What each locale sells now, or what an index adds: CSV or Parquet.")
     remove: Sequence[str] = option((), "Ids to remove from an index, or a file of them.", several=True)
     date: str | None = option(None, "Date of the sessions, as 2026-11-29. Default: now.")
@@ -91,17 +92,15 @@ def run_update_job(job: UpdateJob) -> dict[str, Any]:
 def _check(job: UpdateJob) -> None:
     if job.version is not None and not job.rollback:
         raise ConfigError(f"'{job.version}' names a version, which --rollback takes; sessions are given to --train")
-    taken = [flag for flag in ("train", "products", "remove") if getattr(job, flag)]
-    asked = {
-        "--rollback": job.rollback,
-        "--list": job.list_versions,
-        **dict.fromkeys((f"--{one}" for one in taken), True),
-    }
+    asked = {"--rollback": job.rollback, "--list": job.list_versions}
+    asked |= {f"--{name}": bool(getattr(job, name)) for name in ("train", "data", "products", "remove")}
     given = [flag for flag, value in asked.items() if value]
     if (job.rollback or job.list_versions) and len(given) > 1:
         raise ConfigError(f"{given[0]} and {given[1]} exclude each other")
     if not given:
-        raise ConfigError("nothing to do: give --train FILE, for an index --products FILE, --rollback or --list")
+        raise ConfigError(
+            "nothing to do: give --train FILE (an index: --products, titles: --data), --rollback or --list"
+        )
     if job.resume and job.checkpoints is None:
         raise ConfigError("--resume needs --checkpoints, the folder of the training that was killed")
     if not holds_versions(job.model):
@@ -126,7 +125,7 @@ def _updated(job: UpdateJob) -> dict[str, Any]:
     versioned = holds_versions(job.model)
     before = job.model / current_of(job.model) if versioned else job.model
     place = job.out or (new_version(job.model) if versioned else job.model)
-    told = _update_index(before, place, job) if EMBEDDINGS.is_at(before) else _update_ranker(before, place, job)
+    told = _way_of(before)(before, place, job)
     if versioned and job.out is None:
         use(job.model, place.name)
         told |= {"current": place.name, "dropped": [] if job.keep is None else drop_old(job.model, job.keep)}
@@ -134,15 +133,39 @@ def _updated(job: UpdateJob) -> dict[str, Any]:
     return told | {"path": str(place)}
 
 
+def _way_of(folder: Path) -> Callable[[Path, Path, UpdateJob], dict[str, Any]]:
+    """How what a folder holds is updated."""
+    from llmrec.text.encoders.embeddings_folder import EMBEDDINGS
+
+    if EMBEDDINGS.is_at(folder):
+        return _update_index
+    return _update_titles if (folder / "llmrec.json").is_file() else _update_ranker
+
+
+def _refuse_others(job: UpdateJob, before: Path, what: str, takes: Sequence[str]) -> None:
+    own = ("model", "version", "out", "keep", *takes)
+    for field in fields(job):
+        if field.name not in own and getattr(job, field.name) not in (None, (), [], {}, False):
+            flags = ", ".join(f"--{name}" for name in takes if name not in ("settings", "resume"))
+            raise ConfigError(f"{flag_of(field)}: {before} is {what}, which takes {flags}")
+
+
+def _update_titles(before: Path, place: Path, job: UpdateJob) -> dict[str, Any]:
+    """Train a title model on, and write it."""
+    _refuse_others(job, before, "a title model", ("data", "settings", "checkpoints", "resume"))
+    if job.data is None:
+        raise ConfigError(f"{before}: a title model goes on training with a store; give --data STORE")
+    from llmrec.updating.titles_update import update_titles
+
+    return update_titles(before, place, job.data, job.settings, job.checkpoints, job.resume)
+
+
 def _update_index(before: Path, place: Path, job: UpdateJob) -> dict[str, Any]:
     """Change an index, or write a changed one elsewhere."""
     require("faiss", "search")
     from llmrec.updating.index_update import update_index
 
-    own = ("model", "version", "out", "products", "remove", "keep")
-    for field in fields(job):
-        if field.name not in own and getattr(job, field.name) not in (None, (), [], {}, False):
-            raise ConfigError(f"{flag_of(field)}: {before} is an index, which takes --products and --remove")
+    _refuse_others(job, before, "an index", ("products", "remove"))
     return update_index(before, place, job.products, job.remove)
 
 
@@ -156,6 +179,8 @@ def _update_ranker(before: Path, place: Path, job: UpdateJob) -> dict[str, Any]:
 
     if not (RANKER.is_at(before) or PerLocale.is_at(before)):
         raise ModelError(f"{before}: no ranker here{held_in(before)}; save one: llmrec rank RANKER ... --save {before}")
+    if job.data is not None:
+        raise ConfigError("--data is for title models; a ranker takes files of sessions: --train FILE")
     if job.remove:
         raise ConfigError("--remove takes products out of an index; a ranker's products are those of --products")
     if not job.train:

@@ -58,6 +58,11 @@ def _rank(*words: object) -> Act:
     return act
 
 
+def _update(folder: Path, shop: Shop) -> object:
+    later = shop / "store/sessions_validation.parquet"
+    return command("update", folder / "before", "--train", later, "--out", folder / "kept", "--date", "2100-01-01")
+
+
 def _run(folder: Path, shop: Shop) -> Any:
     """A run by what scores it: the record beside it has to fit."""
     store = shop / "store"
@@ -221,6 +226,8 @@ def _deeds() -> Iterator[Deed]:
     other = _rank("covisit", "--save", "@kept", "--set", "neighbours=2")
     yield Deed("rank save", ("kept",), _rank("covisit", "--save", "@kept"), _kept, other)
     yield Deed("rank save of another", ("kept",), other, _kept)
+    other = _rank("covisit", "--save", "@kept", "--set", "neighbours=2")
+    yield Deed("update", ("kept",), _update, _kept, other, given=_rank("covisit", "--save", "@before"))
     yield Deed("import", ("store",), _import(), _store, _import(seed=3))
     yield Deed("import of another", ("store",), _import(seed=3), _store)
     yield Deed("holdout", ("held",), _holdout(0), _held, _holdout(3))

@@ -224,6 +224,44 @@ def test_what_an_index_does_not_take_is_one_line(
     assert titles(index / "first") == ["blue pot", "red cup"]
 
 
+def test_a_title_model_trains_on_into_a_new_version(title_model: Path, tiny_store: llmrec.Store) -> None:
+    shutil.copytree(title_model, "writers/first")
+    small = [
+        "--set",
+        "max_steps=1",
+        "--set",
+        "train_sample=4",
+        "--set",
+        "validation_sample=2",
+        "--set",
+        "learning_rate=0.01",
+    ]
+    assert command("update", "writers", "--data", str(tiny_store.path), *small) == 0
+    place = versions.version_of(Path("writers"))
+    first, later = (one / "model.safetensors" for one in (Path("writers/first"), place))
+    assert first.read_bytes() != later.read_bytes()
+    assert (place / "llmrec.json").read_text() == Path("writers/first/llmrec.json").read_text()
+    assert len(llmrec.TitleWriter.load(place).write([["Kettle"]], locale="UK").to_pandas()) == 1
+    assert sorted(one.name for one in Path("writers").iterdir()) == sorted(["current", "first", place.name])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--train tuesday.parquet", "--train: writers/first is a title model, which takes --data"),
+        ("--data nowhere", "nowhere"),
+        ("--data STORE --set max_step=1", "did you mean 'max_steps'?"),
+        ("--data STORE --out shop", "shop: exists and holds no title model"),
+    ],
+)
+def test_what_a_title_model_does_not_take_is_one_line(
+    title_model: Path, tiny_store: llmrec.Store, words: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(title_model, "writers/first")
+    assert command("update", "writers/first", *words.replace("STORE", str(tiny_store.path)).split()) == 2
+    assert told in capsys.readouterr().err
+
+
 def test_a_service_follows_an_update() -> None:
     from llmrec.serving.loaded import Places, load_all
 
