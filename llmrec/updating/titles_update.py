@@ -10,7 +10,7 @@ from typing import Any
 
 from llmrec.errors import ConfigError
 from llmrec.files import held_in
-from llmrec.output import atomic_folder, scratch_folder
+from llmrec.output import atomic_folder, claimed, scratch_folder
 from llmrec.rankers.recipes import yaml_value
 from llmrec.settings import resolve
 from llmrec.titles import generate_titles
@@ -47,7 +47,7 @@ def update_titles(
     own = {name: getattr(card, name) for name in ("k", "prompt", "max_source_tokens", "max_target_tokens", "chat")}
     goes_on = {"epochs": 1.0, "log_to": "none", "limit": 1, "data": data, "base_model": str(before), "resume": resume}
     given = {name: yaml_value(value) for name, value in settings.items()}
-    with _work_folder(work, place) as folder:
+    with claimed((place, "folder")), _work_folder(work, place) as folder:  # locked first, so that nobody sweeps it
         generate_titles(resolve(GenerateConfig, {**own, **goes_on, **given, "output_dir": folder}))
         with atomic_folder(place) as temporary:
             shutil.copytree(folder / "model", temporary, dirs_exist_ok=True)
