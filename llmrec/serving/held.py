@@ -110,9 +110,7 @@ class Held:
             except Exception as error:
                 if self.service is None:
                     raise
-                if not isinstance(error, LlmrecError | OSError | MemoryError):
-                    _LOG.error("new models failed in a way that nobody foresaw", exc_info=error)
-                self.trouble = str(error) or type(error).__name__
+                self._note(error)
                 self.metrics.swapped("failed")
                 _LOG.error("the new models are not used: %s; the old ones stay", self.trouble)
                 return
@@ -121,6 +119,12 @@ class Held:
                 self.worker.loaded()
             self.metrics.swapped("done")
             _LOG.info("serves %s", ", ".join(f"{one.kind} {one.id}" for one in self.service.models()))
+
+    def _note(self, error: Exception) -> None:
+        """Remember why models are not in use; a fault of ours goes to the log with its traceback."""
+        self.trouble = str(error) or type(error).__name__
+        if not isinstance(error, LlmrecError | OSError | MemoryError):
+            _LOG.error("models could not be loaded, by a fault", exc_info=error)
 
     @property
     def ready(self) -> bool:
@@ -139,8 +143,8 @@ class Held:
         try:
             await self.load()
             gc.freeze()  # a look through all that a catalogue is made of takes a tenth of a second
-        except (LlmrecError, OSError, MemoryError) as error:
-            self.trouble = str(error) or type(error).__name__
+        except Exception as error:  # noqa: BLE001 - whoever waits is told
+            self._note(error)
         finally:
             self.settled.set()
 

@@ -18,6 +18,7 @@ __all__ = ["server_of"]
 _HEAD_BYTES: Final = 1 << 16  # of a head, and of what frames a body
 _FRAMING: Final = 8  # bytes around a byte of a body, where it comes in chunks of one
 _AHEAD: Final = 32  # requests that may be sent before the answer to the first
+_LAST_S: Final = 0.5  # that a request may be on its way when the server is told to end
 _FILES: Final = 64  # open files that are not connections
 _REASONS: Final = {
     400: "Bad Request",
@@ -67,6 +68,7 @@ def _protocol(limits: Limits) -> type[asyncio.Protocol]:
         def connection_made(self, transport: Any) -> None:
             self._timer: asyncio.TimerHandle | None = None
             self._spent = self._left = 0
+            self._ends = False
             super().connection_made(transport)
             if len(self.connections) > most:
                 self._refuse(503, "busy", "too many connections are open; try again in a second")
@@ -97,6 +99,8 @@ def _protocol(limits: Limits) -> type[asyncio.Protocol]:
             self._head_ends()
             self._spent = 0
             super().on_headers_complete()
+            if self._ends:
+                self.cycle.keep_alive = False
 
         def on_body(self, body: bytes) -> None:
             self._spent -= (1 + _FRAMING) * len(body)
@@ -111,6 +115,14 @@ def _protocol(limits: Limits) -> type[asyncio.Protocol]:
             self._left = self.transport.get_write_buffer_size()
             if self._left:
                 self.loop.call_later(limits.body_s, self._unread)
+
+        def shutdown(self) -> None:
+            """Answer the request that is worked on, and one that is on its way, and close."""
+            self._ends = True
+            if self.cycle is None or self.cycle.response_complete:
+                self.loop.call_later(_LAST_S, super().shutdown)
+            else:
+                super().shutdown()
 
         def send_400_response(self, msg: str) -> None:
             """What uvicorn answers to what is no HTTP."""

@@ -164,6 +164,8 @@ def _of_users() -> Iterator[Family]:
         by = {"evaluate": readers.targets(form)}
         yield Family(f"targets {form}", "files", {f"targets.{form}": form}, by, truth.targets(form))
     yield Family("raw files", "raw", {"*.csv": "csv"}, {"import": readers.imported}, truth.raw)
+    files = {"log.csv": "log", "log.jsonl": "jsonl", "log.parquet": "parquet", "products.csv": "csv"}
+    yield Family("event log", "log", files, {"events": readers.logged}, free=True, share_of_bytes=0.3)
     yield Family("odd texts", "raw", {}, texts.READERS, free=True, change=texts.change)
     by = {"rank": readers.with_recipe, "set": readers.with_settings}
     yield Family("recipe", "recipe", {"own.yaml": "yaml"}, by, truth.yaml)

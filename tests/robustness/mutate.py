@@ -8,7 +8,7 @@ from typing import Final
 
 from tests.robustness.forms.arrays import NPY, SAFETENSORS
 from tests.robustness.forms.plain import BYTES, Mutator, Skip
-from tests.robustness.forms.tables import CSV, PARQUET, SQLITE
+from tests.robustness.forms.tables import CSV, LOG, PARQUET, SQLITE
 from tests.robustness.forms.texts_that_run import PROMPT, YAML
 from tests.robustness.forms.trees import JSON, JSONL
 
@@ -20,6 +20,7 @@ FORMS: Final[Mapping[str, tuple[Mutator, ...]]] = {
     "yaml": YAML,
     "prompt": PROMPT,
     "csv": CSV,
+    "log": LOG,
     "parquet": PARQUET,
     "npy": NPY,
     "safetensors": SAFETENSORS,

@@ -284,6 +284,13 @@ def sessions(form: str) -> Reader:
     return read
 
 
+def logged(folder: Path, out: Path, shop: Shop) -> Any:
+    """A log of a user's, made a store of."""
+    files = [folder / f"log.{form}" for form in ("csv", "jsonl", "parquet")]
+    command("data", "events", *files, out / "store", "--products", folder / "products.csv", "--test-days", 3)
+    return {file.name: rows_of(file) for file in sorted((out / "store").glob("*.parquet"))}
+
+
 def held_out(form: str) -> Reader:
     """Sessions of a user's, held out."""
 

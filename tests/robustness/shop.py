@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import json
 import os
 import shutil
 import sys
@@ -381,10 +382,34 @@ def _text(name: str, content: str) -> Callable[[Shop, Path], None]:
     return make
 
 
+def _log(shop: Shop, folder: Path) -> None:
+    """A shop's log in three files of three forms, and its products."""
+    import pyarrow.parquet as pq
+
+    folder.mkdir()
+    names = ("visitor_id", "sku", "event_time", "event_type", "locale")
+    rows = []
+    for visitor in range(60):
+        for step in range(4):
+            item, time = (
+                f"B{visitor % FAMILIES:02d}{step}",
+                f"2026-11-{1 + visitor % 20:02}T10:{step:02}:{visitor % 60:02}",
+            )
+            rows.append((f"v{visitor}", item, time, ("view", "cart")[step % 2], LOCALES[visitor % len(LOCALES)]))
+    with (folder / "log.csv").open("w", encoding="utf-8", newline="") as handle:
+        csv.writer(handle, lineterminator="\n").writerows([names, *rows[:80]])
+    lines = [json.dumps(dict(zip(names, row, strict=True))) for row in rows[80:160]]
+    (folder / "log.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    columns = {name: [row[place] for row in rows[160:]] for place, name in enumerate(names)}
+    pq.write_table(pa_table(**columns), folder / "log.parquet")
+    shutil.copy(shop / "raw/products_train.csv", folder / "products.csv")
+
+
 MAKERS: Final[Mapping[str, tuple[tuple[str, ...], Callable[[Shop, Path], None]]]] = {
     "raw": ((), _raw),
     "store": (("raw",), _store),
     "files": (("store",), _files),
+    "log": (("raw",), _log),
     "runs": (("store", "files"), _ranking_run),
     "results": (("runs",), _results),
     **{f"ranker-{name}": (("store",), _ranker(name)) for name in ("covisit", "vmis_knn", "popularity", "covisit_walk")},

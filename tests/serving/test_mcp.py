@@ -182,9 +182,10 @@ def test_stdout_holds_nothing_but_the_protocol_and_a_signal_ends_it(command: lis
 
 
 def test_what_cannot_be_served_over_stdio_is_one_line(tmp_path: Path) -> None:
+    for wrong in ({"cors": ["http://a"]}, {"keys": tmp_path / "keys"}, {"workers": 2}, {"page": True}):
+        with pytest.raises(ConfigError, match="at /mcp"):
+            serve_job(ServeJob(mcp=True, ranker=tmp_path, **wrong))
     run = [sys.executable, "-m", "llmrec.cli", "serve", "--mcp", "--ranker", "nowhere"]
     done = subprocess.run(run, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60, stdin=-3)
     assert (done.returncode, done.stdout) == (2, "")
     assert "nowhere: no ranker here" in done.stderr.splitlines()[-1]
-    with pytest.raises(ConfigError, match="at /mcp"):
-        serve_job(ServeJob(mcp=True, ranker=tmp_path, cors=["http://a"]))

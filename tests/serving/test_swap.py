@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import os
+import errno
+import http.client
+import json
 import shutil
 import signal
 import subprocess
 import sys
 import threading
-import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 import llmrec
+from llmrec.cli import status_of
 from llmrec.serving.loaded import Places
 from tests.serving.conftest import Client, Shop, until
 
@@ -70,30 +74,55 @@ def test_a_changed_current_swaps_without_a_lost_request(
     assert 'llmrec_swaps_total{outcome="failed"} 1.0' in client.ask("/metrics").body.decode()
 
 
-def test_a_folder_that_vanishes_while_serving_harms_nothing(
-    shop: Shop, serve: Callable[..., Client], tmp_path: Path
+def test_a_full_disk_a_fault_and_a_folder_that_vanishes_while_serving_harm_nothing(
+    shop: Shop, serve: Callable[..., Client], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = versions(shop, tmp_path)
     client = serve(Places(ranker=folder))
     before = client.ask("/v1/recommend", ASKED).json
+    for name, error in (("2026-11-29", OSError(errno.ENOSPC, "No space left")), ("2026-11-28", ZeroDivisionError("x"))):
+        with monkeypatch.context() as patch:
+            patch.setattr("llmrec.serving.held.load_all", Mock(side_effect=error))
+            swap(folder, name)
+            until(lambda error=error: client.ask("/health/ready").json.get("trouble") == str(error))
+            assert client.ask("/v1/recommend", ASKED).json == before
     shutil.rmtree(folder)
     until(lambda: "trouble" in client.ask("/health/ready").json)
     assert client.ask("/v1/recommend", ASKED).json == before
 
 
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
-def test_the_process_starts_reloads_and_drains(shop: Shop, tmp_path: Path, ending: signal.Signals) -> None:
+def test_a_busy_process_reloads_keeps_what_works_and_drains_without_a_lost_request(shop: Shop, tmp_path: Path) -> None:
     folder = versions(shop, tmp_path)
-    command = [sys.executable, "-m", "llmrec.cli", "serve", "--ranker", str(folder), "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "llmrec.cli", "serve", "--ranker", str(folder), "--port", "0", "--no-access-log"]
+    answers: list[tuple[int, str]] = []
+
+    def keep_asking(port: int) -> None:
+        """Until the server says that it closes: whatever breaks before is a lost request."""
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        while True:
+            connection.request("POST", "/v1/recommend", json.dumps(ASKED))
+            answer = connection.getresponse()
+            answers.append((answer.status, json.loads(answer.read())["model"]))
+            if answer.getheader("connection") == "close":
+                return
+
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process, ThreadPoolExecutor(4) as threads:
         lines = iter(process.stderr or ())
         address = next(line for line in lines if line.startswith("listens at ")).split()[2].rstrip(";")
-        assert urllib.request.urlopen(f"{address}/health/ready").status == 200
-        os.kill(process.pid, signal.SIGHUP)
+        asking = [threads.submit(keep_asking, int(address.rpartition(":")[2])) for _ in range(4)]
+        process.send_signal(signal.SIGHUP)
         assert "serves ranker 2026-11-28" in next(line for line in lines if "serves" in line)
-        os.kill(process.pid, ending)
-        assert process.wait(20) == 0
+        swap(folder, "broken")
+        process.send_signal(signal.SIGHUP)
+        assert "the old ones stay" in next(line for line in lines if "not used" in line)
+        number = len(answers)
+        until(lambda: len(answers) > number + 20)
+        process.send_signal(signal.SIGTERM)
+        for one in asking:
+            one.result(60)
+        assert process.wait(60) == 0
         assert "Traceback" not in "".join(lines)
+    assert set(answers) == {(200, "2026-11-28")}
 
 
 @pytest.mark.parametrize(
@@ -106,9 +135,15 @@ def test_the_process_starts_reloads_and_drains(shop: Shop, tmp_path: Path, endin
         (["--ranker", "nowhere", "--keys", "nowhere"], "cannot be read"),
     ],
 )
-def test_what_cannot_be_served_is_one_line(tmp_path: Path, arguments: list[str], words: str) -> None:
-    command = [sys.executable, "-m", "llmrec.cli", "serve", "--port", "0", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60)
-    assert done.returncode == 2
-    assert words in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+def test_what_cannot_be_served_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert status_of(["serve", "--port", "0", *arguments]) == 2
+    told = capsys.readouterr().err
+    assert words in told.splitlines()[-1]
+    assert "Traceback" not in told

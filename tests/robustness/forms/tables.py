@@ -14,7 +14,7 @@ from typing import Any, Final
 from tests.robustness.forms.plain import TEXTS, Mutator, Skip
 from tests.robustness.forms.trees import encoded, json_changed
 
-__all__ = ["CSV", "PARQUET", "SQLITE"]
+__all__ = ["CSV", "LOG", "PARQUET", "SQLITE"]
 
 
 def csv_changed(data: bytes, draw: Random) -> bytes:
@@ -60,7 +60,40 @@ def csv_marks(data: bytes, draw: Random) -> bytes:
     )
 
 
+_TIMES: Final = (  # as logs write them, and as they do not
+    "2026-11-05", "20261105", "1767225600", "1767225600123", "1767225600.5", "-1", "0", "1e9", "NaN", "inf", "9" * 30,
+    "2026-11-05 10:00", "2026-11-05T10:00:00+02:00", "2026-02-30T00:00:00", "2026-11-05T25:00:00", "05/11/2026",
+    "9999-12-31T23:59:59Z", "0001-01-01", "1969-12-31", "2026-11-05T10:00:00Z[UTC]", "", " ", "null", "now",
+)  # fmt: skip
+
+
+def log_changed(data: bytes, draw: Random) -> bytes:
+    """A time of another form, a clock that runs back, a row without an item, an id of 10 kB, rows twice or shuffled."""
+    try:
+        head, *rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+    except (ValueError, csv.Error):
+        raise Skip from None
+    row, way = draw.randrange(len(rows)), draw.randrange(7)
+    times = [place for place, name in enumerate(head) if "time" in name] or [0]
+    if way < 2:
+        rows[row][times[0]] = draw.choice(_TIMES)
+    elif way == 2:
+        rows = [[*one[: times[0]], draw.choice(_TIMES), *one[times[0] + 1 :]] for one in rows]
+    elif way == 3:
+        rows[row][draw.randrange(2)] = draw.choice(("", " ", "\u00a0", "x" * 10_000, "NULL", "\x00", "a,b", "[1]"))
+    elif way == 4:
+        rows = rows[::-1]
+    elif way == 5:
+        rows += [rows[row]] * draw.choice((1, 1_000, 120_000))
+    else:
+        head[draw.randrange(len(head))] = draw.choice(("", "user_id", "item_id", "time", "session_id", "x", head[0]))
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([head, *rows])
+    return text.getvalue().encode("utf-8", "replace")
+
+
 CSV: Final[tuple[Mutator, ...]] = (*(csv_changed,) * 4, csv_marks, csv_marks, encoded)
+LOG: Final[tuple[Mutator, ...]] = (*(log_changed,) * 4, *CSV)
 
 
 def _parquet(data: bytes) -> Any:
