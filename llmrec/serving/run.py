@@ -168,7 +168,7 @@ async def _serve(server: Any, held: Held, ready: Callable[[str, Held], None]) ->
             await held.start()  # others answer meanwhile
             if held.service is None:
                 raise ModelError(held.trouble)
-        task = asyncio.create_task(server.serve(None if held.worker is None else [held.worker.socket]))
+        task = asyncio.create_task(server.serve(None if held.worker is None else [held.worker.listening()]))
         while not (server.started and held.settled.is_set()) and not task.done():
             await asyncio.sleep(0.01)
         if server.started and held.service is None:

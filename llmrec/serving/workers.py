@@ -1,8 +1,8 @@
 """Several processes behind one port: each loads and answers by itself, and one that dies is replaced meanwhile.
 
-They share the socket that they listen at, so that whoever is free takes the next connection, and one that dies leaves
-no connection waiting behind it. They share a folder, too: who is loaded, and what each has counted, so that the sums
-over all are right when a process is gone. The arrays of models are mapped into the memory of each, and lie there once.
+Each listens with a socket of its own (``SO_REUSEPORT``): the system deals out connections evenly, and none to one that
+has died. They share a folder: who is loaded, and what each has counted, so that the sums over all are right when a
+process is gone. The arrays of models are mapped into the memory of each, and lie there once.
 """
 
 from __future__ import annotations
@@ -42,14 +42,16 @@ class Worker:
     Attributes:
         number: Which one, from 0.
         of: How many there are.
-        socket: Where they all listen.
+        host: Where they all listen.
+        port: Where they all listen.
         folder: What they share.
         late: Whether the others answer already: it listens once it is loaded, where a first one says that it loads.
     """
 
     number: int
     of: int
-    socket: Any
+    host: str
+    port: int
     folder: Path
     late: bool = False
 
@@ -60,6 +62,12 @@ class Worker:
         if parent is None:
             raise RuntimeError("a worker is a process that `supervise` started")
         return int(parent.sentinel)
+
+    def listening(self) -> Any:
+        """A socket of its own, where the others listen too."""
+        return socket.create_server(
+            (self.host, self.port), family=_family(self.host), backlog=_BACKLOG, reuse_port=True
+        )
 
     def loaded(self) -> None:
         """Say that it is."""
@@ -96,30 +104,41 @@ def supervise(count: int, host: str, port: int, work: Callable[[Worker], None], 
         ModelError: a first one cannot load.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
-    with _listening(host, port) as listening, tempfile.TemporaryDirectory(prefix="llmrec-serve-") as folder:
+    with _reserved(host, port) as free, tempfile.TemporaryDirectory(prefix="llmrec-serve-") as folder:
         os.environ[_COUNTS] = folder
         try:
-            _Supervisor(count, listening, Path(folder), work, patience_s).run()
+            _Supervisor(count, host, free, Path(folder), work, patience_s).run()
         finally:
             del os.environ[_COUNTS]
 
 
+def _family(host: str) -> int:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
 @contextmanager
-def _listening(host: str, port: int) -> Iterator[Any]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        raise ConfigError(f"--host {host} --port {port}: cannot listen there ({error}); take another port") from error
-    with listening:
-        yield listening
+def _reserved(host: str, port: int) -> Iterator[int]:
+    """The port, which nobody else gets meanwhile; a free one for 0."""
+    with socket.socket(_family(host)) as held:
+        try:
+            with socket.create_server(
+                (host, port), family=_family(host)
+            ) as alone:  # fails where others' workers listen
+                free = int(alone.getsockname()[1])
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            held.bind((host, free))
+        except OSError as error:
+            wrong = f"--host {host} --port {port}: cannot listen there ({error}); take another port"
+            raise ConfigError(wrong) from error
+        yield free
 
 
 class _Supervisor:
     def __init__(
-        self, count: int, listening: Any, folder: Path, work: Callable[[Worker], None], patience_s: float
+        self, count: int, host: str, port: int, folder: Path, work: Callable[[Worker], None], patience_s: float
     ) -> None:
-        self._listening, self._folder, self._work, self._patience = listening, folder, work, patience_s
+        self._host, self._port, self._folder, self._work, self._patience = host, port, folder, work, patience_s
         self._places = [_Place(number) for number in range(count)]
         self._told: list[int] = []  # signals, in the order they came
         self._end_by = 0.0  # when those who are still there are killed; 0 while nobody has to end
@@ -152,15 +171,19 @@ class _Supervisor:
                 self._start(place)
         if not self._ready and self._worker(0).all_loaded():
             self._ready = True
-            host, port = self._listening.getsockname()[:2]
             notice(
-                f"listens at http://{host}:{port} with {len(self._places)} workers; what it can be asked: "
+                f"listens at http://{self._host}:{self._port} with {len(self._places)} workers; what it can be asked: "
                 "/openapi.json; stop it with Ctrl-C"
             )
 
     def _worker(self, number: int) -> Worker:
         return Worker(
-            number=number, of=len(self._places), socket=self._listening, folder=self._folder, late=self._ready
+            number=number,
+            of=len(self._places),
+            host=self._host,
+            port=self._port,
+            folder=self._folder,
+            late=self._ready,
         )
 
     def _start(self, place: _Place) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +34,7 @@ CASES: Final = {
     "gru4rec": Case("/v1/recommend", 50.0),
     "similar": Case("/v1/similar", 10.0),
     "titles": Case("/v1/title", 250.0),
+    "titles_transformers": Case("/v1/title", 250.0),
 }
 
 
@@ -129,7 +131,7 @@ def _similar(_: str, folder: Path) -> Served:
     return Served(("--index", str(folder)), bodies, str(folder))
 
 
-def _written(size: str, folder: Path) -> Served:
+def _written(size: str, folder: Path, backend: str) -> Served:
     from bench.decoding import tokens_of
 
     titles = _titles(store_of(size))
@@ -139,7 +141,8 @@ def _written(size: str, folder: Path) -> Served:
     def told() -> str:
         return f"a title has {tokens_of(folder, histories[:64]):.1f} tokens in the mean"
 
-    return Served(("--titles", str(folder)), bodies, "a tiny mT5 of random weights", told)
+    flags = ("--titles", str(folder), "--backend", backend)
+    return Served(flags, bodies, f"a tiny mT5 of random weights, {backend}", told)
 
 
 def _titles(folder: Path) -> list[str]:
@@ -157,11 +160,13 @@ _MAKERS: Final[dict[str, Callable[[str, Path], None]]] = {
     "gru4rec": _make_gru4rec,
     "similar": _make_similar,
     "titles": _make_titles,
+    "titles_transformers": _make_titles,
 }
 _SERVED: Final[dict[str, Callable[[str, Path], Served]]] = {
     "covisit": _recommending,
     "fusion": _recommending,
     "gru4rec": _neural,
     "similar": _similar,
-    "titles": _written,
+    "titles": partial(_written, backend="ctranslate2"),
+    "titles_transformers": partial(_written, backend="transformers"),
 }

@@ -29,8 +29,7 @@ from llmrec.console import notice, out, table
 
 __all__ = ["serve"]
 
-SERVER: Final = 0  # cores
-GENERATOR: Final = 1
+GENERATOR: Final = 1  # its core
 RATES: Final = (50, 100, 200, 300, 400, 600, 800, 1000, 1200, 1500, 2000, 3000, 5000, 8000)
 KEPT_UP: Final = 0.95  # of a rate; a server that answers less has been overrun
 LOST: Final = 10  # times the promise; no higher rate is tried
@@ -56,10 +55,10 @@ class Server:
 
 
 @contextmanager
-def served(*arguments: str) -> Iterator[Server]:
-    """``python -m`` some arguments on a core of its own, until the block ends."""
+def served(cores: str, *arguments: str) -> Iterator[Server]:
+    """``python -m`` some arguments on some cores, until the block ends."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(("scripts", *sys.path))}
-    command = ["taskset", "-c", str(SERVER), sys.executable, "-m", *arguments]
+    command = ["taskset", "-c", cores, sys.executable, "-m", *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         try:
             lines = iter(process.stderr or ())
@@ -148,6 +147,7 @@ def serve(
     index: Annotated[Path | None, typer.Option(help="A folder of `llmrec embed`, for the case similar.")] = None,
     seconds: Annotated[float, typer.Option(help="Seconds of each rate.")] = 5.0,
     workers: Annotated[int, typer.Option(help="Processes of the server.")] = 1,
+    cores: Annotated[str, typer.Option(help="Cores of the server; the generator is on core 1.")] = "0",
     soak_s: Annotated[float, typer.Option("--soak", help="Seconds at 70 % of the limit; 0 for none.")] = 0.0,
     rates: Annotated[str, typer.Option(help="Requests a second, rising.")] = ",".join(map(str, RATES)),
 ) -> None:
@@ -158,16 +158,16 @@ def serve(
         case = CASES[name]
         where = made(name, size, ranker, sessions, index)
         requests = _requests(case, where)
-        with served("llmrec.cli", "serve", "--port", "0", "--workers", str(workers), *where.flags) as server:
+        with served(cores, "llmrec.cli", "serve", "--port", "0", "--workers", str(workers), *where.flags) as server:
             answer_bytes = _answer_bytes(server, case, where.bodies[0])
             rows = ramp(server, requests, seconds, case.promise_ms, rising)
             most = limit(rows, case.promise_ms)
             held = soak(server, requests, 0.7 * most, soak_s) if soak_s and most else ""
             peak = server.memory_mib("VmHWM")
         plain = [posted("/v1/recommend", request.partition(b"\r\n\r\n")[2]) for request in requests]
-        with served("bench.bare", str(answer_bytes)) as server:
+        with served(cores[0], "bench.bare", str(answer_bytes)) as server:
             bare = ramp(server, plain, min(seconds, 3.0), case.promise_ms, rising)
-        with served("bench.bare", str(answer_bytes), "--loop") as server:
+        with served(cores[0], "bench.bare", str(answer_bytes), "--loop") as server:
             loop = ramp(
                 server,
                 plain,

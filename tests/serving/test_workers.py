@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -116,3 +117,13 @@ def test_what_no_worker_can_load_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "nowhere: no ranker here" in line
+
+
+def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "llmrec.cli", "serve", "--ranker", "x", "--port", port, "--workers", "2"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60)
+    assert done.returncode == 2
+    assert f"--port {port}: cannot listen there" in done.stderr
+    assert "Traceback" not in done.stderr
