@@ -42,6 +42,7 @@ faiss: Any = _faiss  # its stubs lack parameters that it has
 OPQ_ROWS: Final = 16_384
 REFINE: Final[dict[Kind, int]] = {"exact": 1, "hnsw": 2, "ivf": 2, "pq": 4}
 EXTRA: Final = 40  # candidates beyond that, so that a short list has its share
+WIDER: Final = 3  # times that four times as many lists are looked at, before all rows are
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,12 @@ class View:
         effort = self.shard.effort * -(-len(self.shard.rows) // len(self.rows))
         found = _search(self.shard, queries, wanted, effort, self.bits)
         short = (found >= 0).sum(axis=1) < k
+        for _ in range(WIDER if self.shard.kind != "hnsw" else 0):  # a list or two may hold too few; all rows are many
+            if not short.any():
+                break
+            effort *= 4
+            found[short] = _search(self.shard, queries[short], wanted, effort, self.bits)
+            short = (found >= 0).sum(axis=1) < k
         if short.any():
             exact = exact_candidates(vectors, self.rows, queries[short], k)
             found = np.pad(found, ((0, 0), (0, max(0, exact.shape[1] - found.shape[1]))), constant_values=NONE)
