@@ -161,6 +161,7 @@ class Held:
                     await task
             for one in (self.recommending, self.writing, self.working):
                 one.close()
+            gc.unfreeze()  # or bindings take for leaked what nobody looked through at the end
 
     async def watch(self) -> None:
         """Load anew whenever a folder's `current` leads elsewhere, for ever."""

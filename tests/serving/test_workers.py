@@ -30,7 +30,7 @@ class Served:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process, self.lines = process, list[str]()
         threading.Thread(target=lambda: self.lines.extend(process.stderr or ()), daemon=True).start()
-        until(lambda: bool(self.of("listens at ")) or process.poll() is not None, 60)
+        until(lambda: bool(self.of("listens at ")) or process.poll() is not None, 180)
         self.address = self.of("listens at ")[0].split()[2]
 
     def of(self, word: str) -> list[str]:
@@ -83,7 +83,7 @@ def test_a_killed_worker_is_replaced_while_the_other_answers_and_signals_reach_a
         os.kill(min(first), signal.SIGKILL)
         before = len(answers)
         until(lambda: len(answers) > before + 20)
-        until(lambda: len(served.workers()) == 2 and len([line for line in served.lines if "serves" in line]) == 3, 60)
+        until(lambda: len(served.workers()) == 2 and len([line for line in served.lines if "serves" in line]) == 3, 180)
         stop.set()
         for one in asking:
             one.join()
@@ -97,10 +97,10 @@ def test_a_killed_worker_is_replaced_while_the_other_answers_and_signals_reach_a
         assert counted is not None
         assert len(answers) <= int(counted[1]) <= len(answers) + len(broken)  # the dead one's answers, too
         served.process.send_signal(signal.SIGHUP)
-        until(lambda: len([line for line in served.lines if "serves ranker" in line]) == 5)
+        until(lambda: len([line for line in served.lines if "serves ranker" in line]) == 5, 60)
         served.process.terminate()
-        assert served.process.wait(30) == 0
-        assert "Traceback" not in "".join(served.lines)
+        assert served.process.wait(60) == 0
+        assert not [line for line in served.lines if "Traceback" in line or "leaked" in line]
 
 
 def test_workers_end_with_their_supervisor(tmp_path: Path) -> None:
@@ -108,12 +108,12 @@ def test_workers_end_with_their_supervisor(tmp_path: Path) -> None:
     with serving(tmp_path / "covisit") as served:
         workers = served.workers()
         served.process.kill()
-        until(lambda: not any(Path(f"/proc/{one}").exists() for one in workers), 40)
+        until(lambda: not any(Path(f"/proc/{one}").exists() for one in workers), 120)
 
 
 def test_what_no_worker_can_load_is_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "llmrec.cli", "serve", "--ranker", "nowhere", "--port", "0", "--workers", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=180)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "nowhere: no ranker here" in line
@@ -123,7 +123,7 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:
         port = str(taken.getsockname()[1])
         command = [sys.executable, "-m", "llmrec.cli", "serve", "--ranker", "x", "--port", port, "--workers", "2"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=180)
     assert done.returncode == 2
     assert f"--port {port}: cannot listen there" in done.stderr
     assert "Traceback" not in done.stderr
