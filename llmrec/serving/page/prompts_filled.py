@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -38,11 +39,9 @@ def fill(asked: Prompted, service: Service) -> Filled:
 def _answered(
     filled: Filled, prompt: Prompt, history: Sequence[Mapping[str, str]], locale: str, k: int, service: Service
 ) -> Filled:
-    from llmrec.titles.title_writer import TitleWriter  # torch, where a model is served
-
     served: Any = service.loaded.writer
-    card = replace(served.card, prompt=prompt.name, prompt_hash=prompt.hash, k=k)
-    writer = TitleWriter(served.model, served.tokenizer, card, prompt, service.loaded.versions.get("titles", "titles"))
+    writer = copy(served)  # the same model, decoded as it is decoded otherwise
+    writer.card, writer.prompt = replace(served.card, prompt=prompt.name, prompt_hash=prompt.hash, k=k), prompt
     start = time.perf_counter()
     (title,) = writer.write([history], locale)
     filled.seconds = round(time.perf_counter() - start, 3)
