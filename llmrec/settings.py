@@ -46,7 +46,7 @@ RecipeKind = Literal["titles", "ranker", "encoder", "select"]
 
 RECIPES: Final = Path(__file__).resolve().parent / "recipes"
 _VERBS: Final[Mapping[str, str]] = {
-    "titles": "scripts/gen.py",
+    "titles": "llmrec generate",
     "ranker": "llmrec rank",
     "encoder": "llmrec embed train",
     "select": "llmrec select",

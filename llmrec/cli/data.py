@@ -39,7 +39,7 @@ def import_(job: ImportJob) -> Any:
 
     summary = import_dataset(**vars(job))
     out_console.print(render_summary(summary))
-    notice(f"next: accelerate launch scripts/gen.py --data {job.out} --k 3")
+    notice(f"next: llmrec generate --data {job.out} --k 3")
     return summary
 
 

@@ -185,7 +185,7 @@ def _refuse_no_ids(path: Path, lists: Any, ids: Any) -> None:
 
 def _read_table(path: Path) -> Any:
     if not path.is_file():
-        raise DataError(f"{path}: no such run; `llmrec rank` and `scripts/gen.py` write them")
+        raise DataError(f"{path}: no such run; `llmrec rank` and `llmrec generate` write them")
     return parquet_table(path)
 
 

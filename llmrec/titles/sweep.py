@@ -228,5 +228,5 @@ def _publish(job: SweepJob, recipe: Recipe, config: GenerateConfig, scored: Sequ
         write_recipe(job.out / "best.yaml", content)
     notice(f"best: {readable(best.setting)}; wrote {job.out / 'best.yaml'}")
     decoding = "".join(f" --{key.replace('_', '-')} {best.setting[key]}" for key in WRITING if key in best.setting)
-    command = f"accelerate launch scripts/gen.py --data {job.data} --model {best.model}{decoding} --split test"
+    command = f"llmrec generate --data {job.data} --model {best.model}{decoding} --split test"
     notice(f"next: {command}")

@@ -127,7 +127,7 @@ def test_a_limited_run_is_stamped_partial(folder: Path) -> None:
         ("rank covisit --train train.parquet --sessions new.parquet --out r.parquet --k 101", "at most 100 ids"),
         ("rank covisit --train train.parquet --save m --seen forget", "--seen must be one of drop, keep"),
         ("rank covisit --train train.parquet --save m --transductive", "give --sessions FILE"),
-        ("rank covisit --train train.parquet --save m --recipe demo", "for scripts/gen.py; llmrec rank takes"),
+        ("rank covisit --train train.parquet --save m --recipe demo", "for llmrec generate; llmrec rank takes"),
         ("rank covisit --train train.parquet --save m --set histry=3", "unknown key 'histry'; did you mean 'history'?"),
         ("rank covisit --train train.parquet --save m --set history", "--set takes name=value"),
         ("rank covisit --train nowhere.parquet --save m", "nowhere.parquet"),

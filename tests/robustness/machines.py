@@ -285,6 +285,20 @@ def _disk(options: str) -> Iterator[Path | None]:
         shutil.rmtree(place, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def _prepared(name: str, shop: Shop) -> Iterator[tuple[Any, Path, Path] | None]:
+    """A deed, a disk of its own, and a folder there with an old output; None where nothing may be mounted."""
+    deed = DEEDS[name]
+    with _disk("size=32m") as disk:
+        if disk is None:
+            yield None
+            return
+        folder = disk / "work"
+        folder.mkdir()
+        forked(partial(deed.prepare, folder, shop, True), 120)
+        yield deed, disk, folder
+
+
 _DISK_DEEDS: Final = (
     "rank",
     "rank save",
@@ -301,13 +315,10 @@ _DISK_DEEDS: Final = (
 
 def _disk_full(tally: Tally, what: str, name: str, shop: Shop) -> None:
     """A disk with room for the old output and a little more."""
-    deed = DEEDS[name]
-    with _disk("size=32m") as disk:
-        if disk is None:
+    with _prepared(name, shop) as there:
+        if there is None:
             return
-        folder = disk / "work"
-        folder.mkdir()
-        forked(partial(deed.prepare, folder, shop, True), 120)
+        deed, disk, folder = there
         before = forked(partial(deed.look, folder, shop), 60)
         _fill(disk / "filler", 1 << 12)
         outcome = forked(partial(deed.act, folder, shop), 120)
@@ -335,13 +346,10 @@ def _fill(path: Path, leave: int) -> None:
 
 def _disk_read_only(tally: Tally, what: str, name: str, shop: Shop) -> None:
     """A disk that cannot be written, which is not called full."""
-    deed = DEEDS[name]
-    with _disk("size=32m") as disk:
-        if disk is None:
+    with _prepared(name, shop) as there:
+        if there is None:
             return
-        folder = disk / "work"
-        folder.mkdir()
-        forked(partial(deed.prepare, folder, shop, True), 120)
+        deed, disk, folder = there
         subprocess.run(["mount", "-o", "remount,ro", disk], capture_output=True, check=False)
         outcome = forked(partial(deed.act, folder, shop), 120)
         fine = outcome.kind == "refused" and "full" not in outcome.message

@@ -104,7 +104,7 @@ def _is_local(model: str, has_server: bool) -> bool:
     if has_server:
         return False
     raise ConfigError(
-        f"--model {model}: no folder with a model, and no GGUF file; one of scripts/gen.py lies in RUN/model, and "
+        f"--model {model}: no folder with a model, and no GGUF file; one of llmrec generate is in RUN/model, and "
         "another name needs --server URL"
     )
 

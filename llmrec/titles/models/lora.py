@@ -218,4 +218,4 @@ def merge_adapter(folder: Path, out: Path, base: str | None = None) -> None:
     check(out, "folder")
     model, tokenizer = open_model(str(folder), base=base)
     save_model(out, model, tokenizer, read_model_card(str(folder)))
-    notice(f"wrote {out}; next: accelerate launch scripts/gen.py --data STORE --model {out}")
+    notice(f"wrote {out}; next: llmrec generate --data STORE --model {out}")

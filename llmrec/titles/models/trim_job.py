@@ -39,7 +39,7 @@ def trim_folder(name: str, store: Store, out: Path, prompts: Sequence[str], freq
     model, tokenizer = trim(model, tokenizer, store, texts, frequent)
     save_model(out, model, tokenizer, card)
     notice(f"{before} -> {_size(model)}")
-    notice(f"wrote {out}; fine-tune it: accelerate launch scripts/gen.py --data {store.path} --base-model {out}")
+    notice(f"wrote {out}; fine-tune it: llmrec generate --data {store.path} --base-model {out}")
 
 
 def restore_folder(name: str, full: str, out: Path) -> None:

@@ -188,7 +188,7 @@ def test_recall_by_hand() -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--recipe demo", "for scripts/gen.py; llmrec embed train takes one of kind 'encoder'"),
+        ("--recipe demo", "for llmrec generate; llmrec embed train takes one of kind 'encoder'"),
         ("--set windw=3", "unknown key 'windw'; did you mean 'window'?"),
         ("--lora-rank 4", "lora_rank is for transformers"),
         ("--log-to wanb", "unknown tracker 'wanb'; did you mean 'wandb'?"),
