@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from llmrec.console import notice
 from llmrec.data.connection import connected
 from llmrec.data.raw import parquet_table
 from llmrec.data.sessions import read_products, read_sessions
@@ -18,6 +19,7 @@ from llmrec.files import digest_of
 from llmrec.languages import PAPER_BLEU, bleu_tokenizer
 from llmrec.output import claimed, disk_errors
 from llmrec.settings import deciding
+from llmrec.titles.ceiling import ceiling_of, forms_of, restore_forms
 from llmrec.titles.decoding.backends import build_decoder
 from llmrec.titles.decoding.cost import session_bytes
 from llmrec.titles.decoding.decode import write_titles
@@ -28,6 +30,7 @@ from llmrec.titles.models.tokenizer import build_tokenizer
 from llmrec.titles.models.trim import trim
 from llmrec.titles.prompting.affixes import build_affixes
 from llmrec.titles.prompting.prompt_sessions import build_prompt_sessions, build_training_prompts
+from llmrec.titles.prompting.recent_products import iterate_recent_products, open_split, session_ranges
 from llmrec.titles.publish import Select, outputs, publish
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.setup import Job, prepare_job
@@ -67,9 +70,25 @@ def _train_and_write(job: Job, select: Select | None) -> Result | None:
     )
     if titles is None:
         return None
-    result = publish(job, sessions, titles, select)
+    if job.config.restore_forms:
+        titles = _restored(job, tokenizer, titles)
+    ceiling = ceiling_of(sessions, tokenizer, job.card.max_target_tokens)
+    result = publish(job, sessions, titles, select, ceiling)
     shutil.rmtree(parts, ignore_errors=True)
     return result
+
+
+def _restored(job: Job, tokenizer: Any, titles: list[list[str]]) -> list[list[str]]:
+    """Titles with the forms of characters that their sessions' K most recent titles have."""
+    form = forms_of(tokenizer)
+    if form is None:
+        return titles
+    own: list[list[str]] = []
+    with open_split(job.store, job.split, ("title",)) as (sessions, products):
+        ranges = session_ranges(sessions, job.config.limit)
+        for table in iterate_recent_products(sessions, products, ranges, k=job.card.k, fields=("title",)):
+            own += table.column("title").to_pylist()
+    return [[restore_forms(one, seen, form) for one in some] for some, seen in zip(titles, own, strict=True)]
 
 
 def _trained_model(job: Job) -> tuple[Any, Any]:
@@ -131,6 +150,9 @@ def _train(job: Job, settings: Mapping[str, Any]) -> None:
     with job.accelerator.main_process_first():
         sessions = build_training_prompts(job.store, "development", sample=config.train_sample, **asked)
         validation = build_training_prompts(job.store, "validation", sample=config.validation_sample, **asked)
+    ceiling = ceiling_of(validation.dataset, tokenizer, job.card.max_target_tokens)
+    if ceiling is not None and job.accelerator.is_main_process:
+        notice(ceiling.line)
     train(
         job.accelerator,
         model,

@@ -22,6 +22,7 @@ from llmrec.evaluation.targets import read_targets
 from llmrec.hub.pull import shared_model, stamp_of
 from llmrec.output import Kind
 from llmrec.reporting.tables import render_markdown
+from llmrec.titles.ceiling import Ceiling
 from llmrec.titles.models.gguf import gguf_stamp
 from llmrec.titles.models.gguf_header import is_gguf
 from llmrec.titles.report import ReportedRun, write_generation_report
@@ -57,7 +58,13 @@ def _scores_of(job: Job, run: Path) -> Path:
     return job.folder / f"{run.stem}.result.json"
 
 
-def publish(job: Job, sessions: Dataset, written: list[list[str]], select: Select | None = None) -> Result | None:
+def publish(
+    job: Job,
+    sessions: Dataset,
+    written: list[list[str]],
+    select: Select | None = None,
+    ceiling: Ceiling | None = None,
+) -> Result | None:
     """Write the run and its baseline, and score them where the store has targets.
 
     Args:
@@ -65,6 +72,7 @@ def publish(job: Job, sessions: Dataset, written: list[list[str]], select: Selec
         sessions: Prompt sessions of its split, ``S`` rows.
         written: ``S`` lists of titles, the best first.
         select: What chooses among them and others, where that is asked for.
+        ceiling: How well the tokenizer gives the targets back; None where they are not known.
 
     Returns:
         The scores, or None where the store has no targets for the split.
@@ -82,6 +90,7 @@ def publish(job: Job, sessions: Dataset, written: list[list[str]], select: Selec
         sessions=sessions_files_fingerprint(*job.store.sessions_files(job.split, task=3)),
     ) | stamped(job.overlap)
     provenance |= _model_stamp(config)
+    provenance |= {"tokenizer_ceiling": ceiling.record} if ceiling else {}
     locales = sessions.data.column("locale").to_pylist()
     last_titles = sessions.data.column("last_title").to_pylist()
     partial = config.limit is not None
@@ -108,6 +117,7 @@ def publish(job: Job, sessions: Dataset, written: list[list[str]], select: Selec
             targets=_target_titles(job, targets, sessions),
             result=dataclasses.replace(result, run=f"{_model_name(job)}, K = {job.card.k}"),
             summary=_summary(job),
+            ceiling=ceiling.line if ceiling else "",
         )
         notice(f"wrote {write_generation_report(job.folder, job.store, outcome)}")
     return result

@@ -35,6 +35,7 @@ class ReportedRun:
         targets: ``S`` titles of the next products; None where one is not known.
         result: The scores.
         summary: What was run, in one sentence.
+        ceiling: How well the tokenizer gives the targets back, in one line; empty where it is not known.
     """
 
     split: str
@@ -43,6 +44,7 @@ class ReportedRun:
     targets: Sequence[str | None]
     result: Result
     summary: str
+    ceiling: str = ""
 
 
 def write_generation_report(folder: Path, store: Store, outcome: ReportedRun) -> Path:
@@ -58,6 +60,7 @@ def write_generation_report(folder: Path, store: Store, outcome: ReportedRun) ->
     """
     page = folder / "report.html"
     blocks: list[Block] = [Paragraph(outcome.summary), *result_blocks(outcome.result), *comparison_plot(outcome.result)]
+    blocks += [Paragraph(f"At most: {outcome.ceiling}.", note=True)] if outcome.ceiling else []
     blocks += [provenance_table(outcome.result.provenance)] if outcome.result.provenance else []
     blocks += [Heading("Examples"), Paragraph("Drawn at even distances from each locale, not chosen.", note=True)]
     blocks += [_examples(store, outcome), *_training_blocks(folder), *_data_blocks(store)]

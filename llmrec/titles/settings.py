@@ -36,7 +36,7 @@ class GenerateConfig:
             "micro_batch_size learning_rate weight_decay schedule warmup_steps max_grad_norm eval_every "
             "checkpoint_every best_by log_to"
         ),
-        "Writing titles": "num_beams generate_batch_size backend decode_precision constrain items",
+        "Writing titles": "num_beams generate_batch_size backend decode_precision constrain items restore_forms",
     }
 
     DECIDES: ClassVar[Decides] = "weights"
@@ -155,6 +155,10 @@ class GenerateConfig:
         "With --constrain catalogue: also write the products of all beams as a run of ranked lists.",
         decides=None,
         output="run",
+    )
+
+    restore_forms: bool = option(
+        False, "Give written titles the full-width and other forms that their sessions' titles have.", decides=None
     )
 
     @property
