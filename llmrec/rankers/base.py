@@ -20,12 +20,12 @@ from llmrec.hub.methods import OnHub
 from llmrec.ragged import list_array, offsets_of
 from llmrec.rankers.catalogue import Catalogue, catalogue_and_codes
 from llmrec.rankers.learnt_from import Batch, LearntFrom, Remembers, Saved
-from llmrec.rankers.ranker_record import FORMER, RANKER, RankerRecord
+from llmrec.rankers.ranker_record import FORMER, RANKER, RankerRecord, learnt_arrays, put_arrays
 from llmrec.rankers.rankings import Rankings
 from llmrec.rankers.session_data import SessionData, training_sessions
 from llmrec.rankers.session_data import sessions as sessions_of
 from llmrec.rankers.sessions import CodedSessions, TrainingSessions
-from llmrec.rankers.settings import NoSettings, Seen
+from llmrec.rankers.settings import NoSettings, Seen, check_k
 from llmrec.settings import resolve
 from llmrec.vocabulary import UNKNOWN
 from llmrec.within import fill_up, is_among, top_k_candidates
@@ -35,9 +35,6 @@ __all__ = ["NoSettings", "Ranker", "Seen"]
 SettingsT = TypeVar("SettingsT")
 
 CHUNK: Final = 1024  # sessions ranked at once, so that memory does not grow with their number
-_OWN: Final = frozenset(
-    {"settings", "learnt", "learnt_from", "catalogue", "watch"}
-)  # what is on a ranker beside what it learnt
 
 
 class Ranker(OnHub, Remembers, ABC, Generic[SettingsT]):
@@ -201,7 +198,7 @@ class Ranker(OnHub, Remembers, ABC, Generic[SettingsT]):
             >>> ranker.rank([["tea"], ["cup"]], k=1).to_list()
             [['cup'], ['tea']]
         """
-        _check(k)
+        check_k(k)
         sessions = sessions_of(sessions, locale, argument="sessions")
         known = {*self.catalogue.locales}
         if new := [name for name in sessions.locales.unique().to_pylist() if name not in known]:
@@ -271,7 +268,7 @@ class Ranker(OnHub, Remembers, ABC, Generic[SettingsT]):
         Raises:
             ConfigError: as `rank`.
         """
-        _check(k)
+        check_k(k)
         catalogue = self.catalogue
         coded = catalogue.encode_lists(sessions, locales)
         ranked, scores = self._rank_filled(coded, min(k, len(catalogue.vocabulary)), seen)
@@ -284,20 +281,14 @@ class Ranker(OnHub, Remembers, ABC, Generic[SettingsT]):
         """Codes and scores ``(S, k)`` as `_rank_coded`, with short lists filled up."""
         if not self.fills_up:
             return self._rank_coded(sessions, k, seen)
-        known = sessions.known()
+        known, catalogue = sessions.known(), self.catalogue
         ranked, scores = self._rank_coded(known, k, seen)
         empty = known.lengths == 0
         ranked[empty], scores[empty] = UNKNOWN, -np.inf
         if (ranked[:, -1] == UNKNOWN).any():
-            fillers = self._sold_or_unknown(self.catalogue.popular[known.locales], known.locales)
+            fillers = catalogue.sold_or_unknown(catalogue.popular[known.locales], known.locales)
             fill_up(ranked, scores, fillers, known.padded() if seen == "drop" else np.full((len(known), 1), UNKNOWN))
         return ranked, scores
-
-    def _sold_or_unknown(self, codes: Ints, locales: Ints) -> Ints:
-        """The codes ``(S, P)``, -1 for an item that the session's locale does not sell."""
-        if self.catalogue.sold is None:
-            return codes
-        return np.where((codes != UNKNOWN) & self.catalogue.sold[locales[:, None], codes], codes, UNKNOWN)
 
     def _best_of(
         self, scores: NDArray[np.floating], sessions: CodedSessions, k: int, seen: Seen
@@ -402,21 +393,8 @@ class Ranker(OnHub, Remembers, ABC, Generic[SettingsT]):
 
     def _state(self) -> Mapping[str, NDArray[Any]]:
         """What was learnt, as arrays: all that `_fit` left on the ranker, where a subclass does not say otherwise."""
-        learnt = {name: value for name, value in vars(self).items() if name not in _OWN}
-        for name, value in learnt.items():
-            if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
-                raise ConfigError(f"{type(self).__name__}.{name} is no array of numbers; write _state and _restore")
-        return learnt
+        return learnt_arrays(self)
 
     def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take back what `_state` gave; KeyError or ValueError where it is not that."""
-        for name, array in arrays.items():
-            if "." not in name:  # those are the catalogue's
-                if name in _OWN or hasattr(type(self), name):
-                    raise ValueError(f"{name} is no array that a ranker learns")
-                setattr(self, name, array)
-
-
-def _check(k: int) -> None:
-    if k < 1:
-        raise ConfigError(f"k must be at least 1; got {k}")
+        put_arrays(self, arrays)

@@ -72,6 +72,12 @@ class Catalogue:
         places: Ints = pc.fill_null(found, len(self.locales)).to_numpy(zero_copy_only=False).astype(np.int64)
         return places
 
+    def sold_or_unknown(self, codes: Ints, locales: Ints) -> Ints:
+        """The codes ``(S, P)``, -1 for an item that the session's locale ``(S,)`` does not sell."""
+        if self.sold is None:
+            return codes
+        return np.where((codes != UNKNOWN) & self.sold[locales[:, None], codes], codes, UNKNOWN)
+
     def grown(self, newer: Catalogue) -> tuple[Catalogue, Ints]:
         """This catalogue with another's items and locales added; the other's availability and popularity win.
 

@@ -7,11 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from llmrec.errors import ConfigError
 from llmrec.settings import option
 
-__all__ = ["NoSettings", "RankJob", "Seen", "TuneJob"]
+__all__ = ["NoSettings", "RankJob", "Seen", "TuneJob", "check_k"]
 
 Seen = Literal["drop", "keep"]
+
+
+def check_k(k: int) -> None:
+    """Refuse a list of no item.
+
+    Raises:
+        ConfigError: ``k`` is below 1.
+    """
+    if k < 1:
+        raise ConfigError(f"k must be at least 1; got {k}")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -35,6 +36,8 @@ __all__ = [
     "Title",
     "TitleAnswer",
     "Warned",
+    "warnings_of",
+    "words_of",
 ]
 
 MOST_ITEMS: Final = 1_000  # of a session
@@ -43,6 +46,7 @@ MOST_BATCH: Final = 1_024
 MOST_DOCUMENTS: Final = 1_000
 _ID_CHARACTERS: Final = 256
 _TEXT_CHARACTERS: Final = 8_192
+_SHOWN_UNKNOWN: Final = 10  # unknown ids that a warning names
 
 Id = Annotated[str, Meta(min_length=1, max_length=_ID_CHARACTERS, description="Id of a product.")]
 Text = Annotated[str, Meta(min_length=1, max_length=_TEXT_CHARACTERS)]
@@ -284,3 +288,28 @@ class ProblemAnswer(_Answer):
 
     error: Problem
     request_id: str = field(default="")
+
+
+def warnings_of(unknown: Sequence[str], fallback: bool, locale: str) -> list[Warned]:
+    """What is said of a session's unknown items, and of one that has no other."""
+    warnings = []
+    if unknown:
+        few = list(dict.fromkeys(unknown))[:_SHOWN_UNKNOWN]
+        count = f"{len(unknown):,} item" + ("s are" if len(unknown) > 1 else " is")
+        warnings.append(
+            Warned(code="unknown_items", message=f"{count} not known and passed over", count=len(unknown), items=few)
+        )
+    if fallback:
+        message = f"no item of the session is known; these are the most frequent products of {locale}"
+        warnings.append(Warned(code="fallback", message=message))
+    return warnings
+
+
+def words_of(last: str, title: str) -> dict[str, list[str]]:
+    """Words that a title shares with the last one, lost of it, and added."""
+    old, new = last.split(), title.split()
+    return {
+        "kept": [word for word in new if word in set(old)],
+        "dropped": [word for word in old if word not in set(new)],
+        "new": [word for word in new if word not in set(old)],
+    }

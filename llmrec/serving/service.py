@@ -35,11 +35,12 @@ from llmrec.serving.messages import (
     Title,
     TitleAnswer,
     Warned,
+    warnings_of,
+    words_of,
 )
 
 __all__ = ["RequestError", "Service"]
 
-_SHOWN_UNKNOWN: Final = 10  # unknown ids that a warning names
 _WARM_ITEMS: Final = 3
 
 
@@ -122,7 +123,7 @@ class Service:
             locale=locale,
             items=listed,
             fallback=fallback,
-            warnings=_warnings(unknown, fallback, locale),
+            warnings=warnings_of(unknown, fallback, locale),
         )
 
     def explain(self, asked: Explain) -> ExplainAnswer:
@@ -136,7 +137,7 @@ class Service:
         ranker: Any = self.loaded.ranker
         joint = _joint(ranker, locale)
         told: dict[str, Any] = {"model": self._model("ranker"), "locale": locale, "product": product}
-        told["warnings"] = _warnings(*self._unknown(items, locale), locale)
+        told["warnings"] = warnings_of(*self._unknown(items, locale), locale)
         (code,) = joint.catalogue.vocabulary.encode_list([product]).tolist()
         if code < 0:
             return ExplainAnswer(**told, listed=False, reason="the ranker has never seen this product")
@@ -178,7 +179,7 @@ class Service:
                 by="selector" if self.loaded.selector is not None else "model",
                 expected_bleu=bleu,
                 warnings=warnings,
-                **_words(last, title),
+                **words_of(last, title),
             )
         return [answer for answer in answers if answer is not None]
 
@@ -393,27 +394,3 @@ def _bare(ids: Sequence[str]) -> list[str]:
         return list(ids)
     bare, _ = stripped_array(pa.array(list(ids), pa.string()))
     return [one for one in bare.to_pylist() if one]
-
-
-def _warnings(unknown: Sequence[str], fallback: bool, locale: str) -> list[Warned]:
-    warnings = []
-    if unknown:
-        few = list(dict.fromkeys(unknown))[:_SHOWN_UNKNOWN]
-        count = f"{len(unknown):,} item" + ("s are" if len(unknown) > 1 else " is")
-        warnings.append(
-            Warned(code="unknown_items", message=f"{count} not known and passed over", count=len(unknown), items=few)
-        )
-    if fallback:
-        message = f"no item of the session is known; these are the most frequent products of {locale}"
-        warnings.append(Warned(code="fallback", message=message))
-    return warnings
-
-
-def _words(last: str, title: str) -> dict[str, list[str]]:
-    """Words that a title shares with the last one, lost of it, and added."""
-    old, new = last.split(), title.split()
-    return {
-        "kept": [word for word in new if word in set(old)],
-        "dropped": [word for word in old if word not in set(new)],
-        "new": [word for word in new if word not in set(old)],
-    }

@@ -137,7 +137,9 @@ class Popularity(CountingRanker[PopularitySettings]):
         if seen == "keep":
             excluded[unseen[short]] = UNKNOWN
         locales = sessions.locales[short]
-        fillers = self._sold_or_unknown(np.broadcast_to(self._padding, (len(short), len(self._padding))), locales)
+        fillers = self.catalogue.sold_or_unknown(
+            np.broadcast_to(self._padding, (len(short), len(self._padding))), locales
+        )
         lists, values = ranked[short], scores[short]
         fill_up(lists, values, fillers, excluded)
         ranked[short], scores[short] = lists, values

@@ -113,8 +113,8 @@ def test_a_delta_is_never_longer_than_its_bound(
     settings = ranker.settings_class(**TINY, **changes, init="text", init_scale=0.5, delta_norm=0.2)
     start, optimize, longest = text_start(settings), loop._step, []
 
-    def step(run: Any, chosen: Any) -> float:
-        loss = optimize(run, chosen)
+    def step(run: Any, chosen: Any, tell: Any) -> float:
+        loss = optimize(run, chosen, tell)
         longest.append(float((run.task.plain.model.item_embedding.weight.detach()[1:] - start).norm(dim=1).max()))
         return loss
 
@@ -148,10 +148,10 @@ def test_a_killed_training_resumes_to_the_same_weights(
     undisturbed = Gru4Rec(settings).fit(sessions, products(24))
     optimize = loop._step
 
-    def step(run: Any, chosen: Any) -> float:
+    def step(run: Any, chosen: Any, tell: Any) -> float:
         if run.progress.step == 5:
             raise KilledError
-        return optimize(run, chosen)
+        return optimize(run, chosen, tell)
 
     monkeypatch.setattr(loop, "_step", step)
     with pytest.raises(KilledError):
