@@ -17,9 +17,9 @@ def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a training die before its optimizer step ``step``, from 0."""
     undisturbed = loop._step
 
-    def dies(run: Any, batch: Any) -> float:
+    def dies(run: Any, *given: Any) -> float:
         if run.progress.step == step:
             raise KilledError
-        return undisturbed(run, batch)
+        return undisturbed(run, *given)
 
     monkeypatch.setattr(loop, "_step", dies)
