@@ -55,6 +55,7 @@ EXAMPLES = {
     "yaml": b"a: {b: [1, 2]}\nc: text\n",
     "prompt": b"template: '{{ products }}'\nsummary: x\n",
     "csv": b"id,locale\nB01,DE\nB02,FR\n",
+    "log": b"user,item,time\nu1,B01,2026-11-29T03:00:00\nu2,B02,2026-11-29T03:05:00\n",
     "parquet": _parquet(),
     "npy": _npy(),
     "safetensors": save({"codes": np.arange(9, dtype=np.int32)}),
