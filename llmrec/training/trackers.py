@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -84,16 +85,33 @@ def tracking(
         for key, value in settings.items()
     }
     names = tracker_names(log_to, folder)
+    with _quiet_writers():
+        try:
+            for name in names if accelerator.is_main_process else ():
+                tracker = makers[name]()
+                _start(tracker, plain)
+                accelerator.trackers.append(tracker)
+            yield
+        finally:
+            for tracker in accelerator.trackers:
+                tracker.finish()
+            accelerator.trackers = []  # a process may train again, and report to others
+
+
+@contextlib.contextmanager
+def _quiet_writers() -> Iterator[None]:
+    """TensorBoard's thread, which keeps what ended it for the next call to raise, prints no traceback besides."""
+    before = threading.excepthook
+
+    def told(what: threading.ExceptHookArgs) -> None:
+        if not type(what.thread).__module__.startswith("tensorboard."):
+            before(what)
+
+    threading.excepthook = told
     try:
-        for name in names if accelerator.is_main_process else ():
-            tracker = makers[name]()
-            _start(tracker, plain)
-            accelerator.trackers.append(tracker)
         yield
     finally:
-        for tracker in accelerator.trackers:
-            tracker.finish()
-        accelerator.trackers = []  # a process may train again, and report to others
+        threading.excepthook = before
 
 
 def _start(tracker: Any, settings: Mapping[str, Any]) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -17,7 +19,7 @@ from llmrec.rankers.neural.models_by_name import Gru4Rec
 from llmrec.rankers.neural.settings import Gru4RecSettings
 from llmrec.testing.ranker_contract import training_sessions
 from llmrec.training import trackers
-from llmrec.training.trackers import tracker_names
+from llmrec.training.trackers import tracker_names, tracking
 from tests.places import ROOT
 
 SETTINGS = Gru4RecSettings(embedding_size=8, hidden_size=8, history=6, batch_size=32, max_epochs=2)  # 20 steps
@@ -166,3 +168,25 @@ def test_none_goes_with_no_other(log_to: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="none goes with no other"):
         tracker_names(log_to, tmp_path)
     assert tracker_names("none", tmp_path) == tracker_names("", tmp_path) == []
+
+
+def test_a_full_disk_of_tensorboards_is_an_error_without_a_traceback_of_its_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    writer = pytest.importorskip("tensorboard.summary.writer.record_writer").RecordWriter
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(writer, "write", full)
+    accelerator = SimpleNamespace(is_main_process=True, trackers=[])
+
+    def log() -> None:
+        with tracking(accelerator, "tensorboard", tmp_path, "run", {}):
+            for step in range(20):
+                accelerator.trackers[0].log({"loss": 1.0}, step=step)
+                accelerator.trackers[0].writer.flush()
+
+    with pytest.raises((ConfigError, OSError)):
+        log()
+    assert "Traceback" not in capsys.readouterr().err
