@@ -66,20 +66,7 @@ def create_app(
     routes = Routes(held)
     for post in routes.posts:
         _add_post(app, post)
-    _add_get(app, "/v1/models", "What is served.", lambda: _answer(routes.models()))
-    _add_get(app, "/health/live", "Whether the process answers.", lambda: _answer({"live": True}))
-    _add_get(
-        app,
-        "/health/ready",
-        "Whether it is loaded and warm.",
-        lambda: _answer(routes.ready(), 200 if routes.ready()["ready"] else 503),
-    )
-    _add_get(
-        app,
-        "/metrics",
-        "Counters in Prometheus' form.",
-        lambda: _response(held.metrics.text(), 200, held.metrics.content_type),
-    )
+    _add_gets(app, held, routes)
     app.openapi = lambda: _openapi(app)
     app.add_exception_handler(404, _no_route)
     app.add_exception_handler(405, _no_route)
@@ -99,6 +86,24 @@ def create_app(
         answered=held.metrics.answered,
         log=log,
         is_open=lambda path: path in (DOCS, SCRIPT) or (shown is not None and is_file(path)),
+    )
+
+
+def _add_gets(app: Any, held: Held, routes: Routes) -> None:
+    """What is read: the models, the state of health, the counters."""
+    _add_get(app, "/v1/models", "What is served.", lambda: _answer(routes.models()))
+    _add_get(app, "/health/live", "Whether the process answers.", lambda: _answer({"live": True}))
+    _add_get(
+        app,
+        "/health/ready",
+        "Whether it is loaded and warm.",
+        lambda: _answer(routes.ready(), 200 if routes.ready()["ready"] else 503),
+    )
+    _add_get(
+        app,
+        "/metrics",
+        "Counters in Prometheus' form.",
+        lambda: _response(held.metrics.text(), 200, held.metrics.content_type),
     )
 
 

@@ -171,12 +171,7 @@ class TitleWriter(OnHub):
         card, chosen = decide_card(model, prompt, chat, given)
         loaded, tokenizer = open_model(model, base=base)
         check_length(loaded, card)
-        try:
-            placed = loaded.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        except (RuntimeError, AssertionError) as error:  # torch's, for a device that is not there or no device
-            raise ConfigError(
-                f"device {shown(device)} cannot be used; give cpu, cuda or cuda:0, or leave it out"
-            ) from error
+        placed = _placed(loaded, device)
         writer = cls(placed, tokenizer, card, chosen, named_source(Path(model)) or Path(model).name)
         writer._stamp = gguf_stamp(model)
         if backend == "ctranslate2":
@@ -322,3 +317,19 @@ def _products(history: Any, row: int) -> list[Mapping[str, str]]:
                 f"histories, row {row + 1}: a product is a title, or a mapping with 'title'; got {shown(one)}"
             )
     return [one for one in products if (one.get("title") or "").strip()]
+
+
+def _placed(model: Any, device: str | None) -> Any:
+    """A model that writes, where it is asked to be.
+
+    Raises:
+        ConfigError: the device cannot be used.
+    """
+    import torch
+
+    try:
+        return model.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except (RuntimeError, AssertionError) as error:  # torch's, for a device that is not there or no device
+        raise ConfigError(
+            f"device {shown(device)} cannot be used; give cpu, cuda or cuda:0, or leave it out"
+        ) from error
