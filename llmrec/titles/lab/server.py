@@ -1,139 +1,30 @@
-"""The one place that knows ``openai``: chat models behind any server that speaks OpenAI's protocol.
-
-A key comes from ``LLMREC_API_KEY`` or ``OPENAI_API_KEY`` and goes nowhere but into the request's header: what a server
-says is freed of it, and of the base URL's secrets, before anything is kept or shown. A reply has a longest time, from
-first to last byte, and a largest size.
-"""
+"""Chat models behind any server that speaks OpenAI's protocol."""
 
 from __future__ import annotations
 
 import json
-import math
-import os
-import random
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
 
-import httpx2
-from openai import APIConnectionError, APIStatusError, APITimeoutError, DefaultHttpxClient, OpenAI
-
-from llmrec.console import notice
-from llmrec.errors import SHORTEST_SECRET, ConfigError, ModelError, secrets_of, without_secrets
-from llmrec.text.prompts import one_line
+from llmrec.servers.openai_server import Failure, OpenAIServer
 from llmrec.titles.lab.answers import Answer
 
-__all__ = ["KEYS", "ChatServer"]
+__all__ = ["ChatServer"]
 
-KEYS: Final = ("LLMREC_API_KEY", "OPENAI_API_KEY")
-_REPEATED: Final = (408, 409, 425, 429)  # and every status from 500
-_LONGEST_DELAY_S: Final = 30.0
-_LONGEST_ASKED_S: Final = 300.0  # a server that asks for more patience than this has no quota left
-_SHOWN: Final = 200
-_READ: Final = 2_000  # characters of an error page that are looked at
-_LARGEST: Final = 8 << 20  # bytes of a reply; a title with a model's thoughts before it has a few thousand
 _MOST_TOKENS: Final = 1 << 40
 
 
-class _Failure(Exception):  # noqa: N818 - not an error yet: most are repeated
-    """One attempt that failed.
-
-    Attributes:
-        reason: What happened, in a few words.
-        again: Whether another attempt may succeed.
-        wait_s: Seconds that the server asked to wait; None where it did not.
-    """
-
-    def __init__(self, reason: str, again: bool, wait_s: float | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.again = again
-        self.wait_s = wait_s
-
-
-class _Bounded(httpx2.SyncByteStream):
-    """A reply's bytes, which end in a `_Failure` where there are too many."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def __iter__(self) -> Iterator[bytes]:
-        size = 0
-        for chunk in self._stream:
-            size += len(chunk)
-            if size > _LARGEST:
-                raise _Failure(f"a reply of more than {_LARGEST >> 20} MiB", again=False)
-            yield chunk
-
-    def close(self) -> None:
-        self._stream.close()
-
-
-def _bound(reply: httpx2.Response) -> None:
-    if reply.headers.get("content-encoding", "identity") != "identity":  # a few of its bytes may become very many
-        raise _Failure("a compressed reply, which was not asked for", again=False)
-    reply.stream = _Bounded(reply.stream)
-
-
-def _within(seconds: float, call: Callable[[], Any]) -> Any:
-    """What ``call`` gives; waits no longer for it, whatever it waits for (a client's own limits are for each byte)."""
-    done: list[Any] = []
-
-    def work() -> None:
-        try:
-            done.append((call(), None))
-        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
-            done.append((None, error))
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if not done:
-        raise _Failure(f"no answer within {seconds:g} s", again=True)
-    value, error = done[0]
-    if error is not None:
-        raise error
-    return value
-
-
 @dataclass
-class ChatServer:
-    """A server, asked from several threads at once.
+class ChatServer(OpenAIServer):
+    """A server of chat models, asked from several threads at once."""
 
-    Attributes:
-        url: Base URL, with a password if it needs one.
-        timeout_s: Longest wait for one answer.
-        retries: Most repetitions of one request.
-        first_delay_s: Wait before the first repetition, unless the server asks for another; doubled each time.
-    """
-
-    url: str
-    timeout_s: float
-    retries: int
-    first_delay_s: float = 0.5
-    _detail: set[str] = field(default_factory=set, init=False, repr=False)
-    _stopped: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        name = next((name for name in KEYS if os.environ.get(name, "").strip()), KEYS[0])
-        key = os.environ.get(name, "").strip()
-        if not (key.isascii() and key.isprintable()):
-            raise ConfigError(f"{name} holds a character that no header can carry; copy the key again")
-        self._secrets = (*secrets_of(self.url), *([key] if len(key) >= SHORTEST_SECRET else []))
-        self.name = without_secrets(self.url)
-        # openai's own retries stay off: they repeat a status but no broken reply, say nothing and cannot be stopped
-        self._client = OpenAI(
-            api_key=key or "none",
-            base_url=self.url,
-            timeout=self.timeout_s,
-            max_retries=0,
-            default_headers={"Accept-Encoding": "identity"},
-            http_client=DefaultHttpxClient(event_hooks={"response": [_bound]}),
-        )
+    WAYS: ClassVar[Mapping[str, str]] = {
+        "404": "check --model and --server, which mostly ends in /v1",
+        "429": "lower --concurrency or wait for more quota, then run the same command again: answers are kept",
+        "again": "see to the server, then run the same command again: answers that came are kept",
+        "refused": "check --model and --max-tokens; a smaller --k or --shots makes a shorter prompt",
+    }
 
     def ask(self, model: str, messages: Sequence[Mapping[str, str]], settings: Mapping[str, Any]) -> Answer:
         """Have a model answer; an attempt that fails for the moment is repeated, later and later.
@@ -146,47 +37,18 @@ class ChatServer:
         Raises:
             ModelError: the server refuses the request, or has failed too often; one line that names server and reason.
         """
-        attempt = 0
-        while True:
-            try:
-                return self._attempt(model, messages, settings)
-            except _Failure as failure:
-                wait_s = failure.wait_s if failure.wait_s is not None else self._backoff(attempt)
-                if not failure.again or attempt == self.retries or wait_s > _LONGEST_ASKED_S:
-                    raise ModelError(self._way_out(failure, attempt + 1)) from None
-                self._tell(failure.reason, wait_s)
-            if self._stopped.wait(wait_s):
-                raise ModelError(f"{self.name}: stopped")
-            attempt += 1
 
-    def stop(self) -> None:
-        """End the waiting of all threads: no request is repeated any more."""
-        self._stopped.set()
+        def create(client: Any) -> Any:
+            chat = client.chat.completions.with_raw_response
+            return chat.create(model=model, messages=list(messages), **settings)
 
-    def _backoff(self, attempt: int) -> float:
-        """Seconds before the next attempt, spread so that threads do not come back together."""
-        return min(_LONGEST_DELAY_S, self.first_delay_s * 2.0**attempt) * random.uniform(0.75, 1.0)
-
-    def _attempt(self, model: str, messages: Sequence[Mapping[str, str]], settings: Mapping[str, Any]) -> Answer:
-        started = time.monotonic()
-        create: Any = self._client.chat.completions.with_raw_response.create
-        try:
-            reply = _within(self.timeout_s, lambda: create(model=model, messages=list(messages), **settings))
-        except APITimeoutError:
-            raise _Failure(f"no answer within {self.timeout_s:g} s", again=True) from None
-        except APIConnectionError as error:
-            if isinstance(error.__cause__, _Failure):
-                raise error.__cause__ from None
-            raise _Failure(f"no connection ({self._clean(str(error.__cause__ or error))})", again=True) from None
-        except APIStatusError as error:
-            raise self._refused(error) from None
-        return self._read(reply.http_response.text, time.monotonic() - started)
+        return self.call(create, self._read)
 
     def _read(self, body: str, seconds: float) -> Answer:
         """Answer in a reply's body.
 
         Raises:
-            _Failure: half a JSON, or one without an answer in it.
+            Failure: half a JSON, or one without an answer in it.
         """
         try:
             content = json.loads(body)
@@ -194,64 +56,9 @@ class ChatServer:
             usage = content.get("usage") or {}
             tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-            raise _Failure(
-                f"a reply that is no answer: {self._clean(body[:_READ])[:60] or 'empty'}", again=True
-            ) from None
+            raise self.unreadable(body) from None
         if text is not None and not isinstance(text, str):
-            raise _Failure("a reply whose content is no text", again=True)
+            raise Failure("a reply whose content is no text", again=True)
         read, wrote = (count if type(count) is int and 0 <= count < _MOST_TOKENS else None for count in tokens)
         whole = (text or "").encode("utf-8", "replace").decode()  # half of a surrogate pair is no character
-        return Answer(self._hidden(whole), read, wrote, seconds)
-
-    def _refused(self, error: APIStatusError) -> _Failure:
-        status = error.status_code
-        detail = error.body
-        detail = detail.get("message", detail.get("detail", detail)) if isinstance(detail, dict) else detail
-        reason = f"status {status}: {self._clean(str(detail or error.message)[:_READ])}".rstrip(".: ")
-        return _Failure(reason, status in _REPEATED or status >= 500, _asked_wait(error.response.headers))
-
-    def _tell(self, reason: str, wait_s: float) -> None:
-        """Say once for each reason that the program waits, however many requests do."""
-        with self._lock:
-            if reason in self._detail:
-                return
-            self._detail.add(reason)
-        notice(f"{self.name}: {reason}; trying again in {wait_s:.3g} s")
-
-    def _way_out(self, failure: _Failure, attempts: int) -> str:
-        reason = failure.reason
-        tried = f" ({attempts} attempts)" if attempts > 1 else ""
-        if "status 401" in reason or "status 403" in reason:
-            way = f"set {' or '.join(KEYS)} in the environment"
-        elif "status 404" in reason:
-            way = "check --model and --server, which mostly ends in /v1"
-        elif "status 429" in reason:
-            way = "lower --concurrency or wait for more quota, then run the same command again: answers are kept"
-        elif failure.again:
-            way = "see to the server, then run the same command again: answers that came are kept"
-        else:
-            way = "check --model and --max-tokens; a smaller --k or --shots makes a shorter prompt"
-        return f"{self.name}: {reason}{tried}; {way}"
-
-    def _clean(self, text: str) -> str:
-        return without_secrets(self._hidden(one_line(text)))[:_SHOWN]
-
-    def _hidden(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
-
-
-def _asked_wait(headers: Mapping[str, str]) -> float | None:
-    """``Retry-After`` in seconds, a number or a date; None where there is none that makes sense."""
-    detail = headers.get("retry-after")
-    if detail is None:
-        return None
-    try:
-        wait_s = float(detail)
-    except ValueError:
-        try:
-            wait_s = parsedate_to_datetime(detail).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return None
-    return max(0.0, wait_s) if math.isfinite(wait_s) else None
+        return Answer(self.hidden(whole), read, wrote, seconds)
