@@ -10,7 +10,7 @@ from typing import Final
 from llmrec.records import Count
 from llmrec.text.prompts import one_line
 
-__all__ = ["Answer", "Written", "clean_title"]
+__all__ = ["Answer", "Written", "clean_title", "holds_title"]
 
 _QUOTES: Final = ('""', "''", "“”", "„“", "””", "‘’", "«»", "»«", "「」", "『』", "``", "**")
 _LABEL: Final = re.compile(
@@ -52,6 +52,12 @@ class Written:
     num_cut: int = 0
 
 
+def holds_title(text: str) -> bool:
+    """Whether the title of an answer is known at the end of one of its lines, whatever would follow."""
+    _, _, answer = text.rpartition("</think>")
+    return "<think>" not in answer and any(not line.endswith((":", "：")) for line in _lines(answer))
+
+
 def clean_title(text: str) -> str:
     """Cut an answer to one title.
 
@@ -65,13 +71,17 @@ def clean_title(text: str) -> str:
     _, _, answer = text.rpartition("</think>")
     if "<think>" in answer:
         return ""
-    lines = [line for line in (one_line(_unquoted(one_line(line))) for line in answer.splitlines()) if line]
+    lines = _lines(answer)
     while len(lines) > 1 and lines[0].endswith((":", "：")):
         del lines[0]
     if not lines:
         return ""
     label = _LABEL.match(lines[0])
     return _unquoted(lines[0][label.end() :] if label else lines[0])
+
+
+def _lines(answer: str) -> list[str]:
+    return [line for line in (one_line(_unquoted(one_line(line))) for line in answer.splitlines()) if line]
 
 
 def _unquoted(text: str) -> str:

@@ -58,7 +58,7 @@ def compare_prompts(settings: CompareSettings) -> list[CellScore]:
         check(settings.out / name)
     prompts = [load_prompt(name) for name in settings.prompts]
     url = check_server(settings.server) if settings.server else None
-    models = [(model, _is_local(model, url is not None)) for model in settings.models]
+    models = [(model, *_kind(model, url is not None)) for model in settings.models]
     cells = build_cells(models, prompts, settings.k, settings.shots)
     for package, extra, used in (("openai", "chat", False), ("torch", "generate", True)):
         if any(cell.local is used for cell in cells):
@@ -75,7 +75,7 @@ def compare_prompts(settings: CompareSettings) -> list[CellScore]:
         seed=settings.seed,
         locales=settings.locales,
     )
-    shots = max((cell.shots for cell in cells), default=0)
+    shots = max((cell.shots or 0 for cell in cells), default=0)
     examples = draw_examples(store, sample, shots, k=longest, fields=fields, seed=settings.seed)
     for locale, found in examples.items():
         if len(found) < shots:
@@ -93,16 +93,28 @@ def compare_prompts(settings: CompareSettings) -> list[CellScore]:
     return scores
 
 
-def _is_local(model: str, has_server: bool) -> bool:
-    """Whether a model runs here: a GGUF file or a folder; beside a server, a chat model's folder is the server's."""
+def _kind(model: str, has_server: bool) -> tuple[bool, bool]:
+    """Whether a model runs here, and whether it reads examples.
+
+    A GGUF file or a folder runs here; beside a server, a chat model's folder is the server's. Examples are for models
+    that continue a text and that nobody has fine-tuned for a prompt.
+    """
     config, adapter = Path(model) / "config.json", Path(model) / "adapter_config.json"
-    if is_gguf(model) or adapter.is_file():
-        return True
+    if is_gguf(model):
+        return True, True
+    if adapter.is_file():
+        return True, False
     if config.is_file():
         again = "the folder may be cut short"
-        return not has_server or read_record(config, _Config, again, error=ModelError).is_encoder_decoder
+        continues = not read_record(config, _Config, again, error=ModelError).is_encoder_decoder
+        if has_server and continues:
+            return False, True
+        require("torch", "generate")
+        from llmrec.titles.models.model import CARD
+
+        return True, continues and not (Path(model) / CARD).is_file()
     if has_server:
-        return False
+        return False, True
     raise ConfigError(
         f"--model {model}: no folder with a model, and no GGUF file; one of llmrec generate is in RUN/model, and "
         "another name needs --server URL"
@@ -127,7 +139,7 @@ def _answer(
 
             if name != cell.model:
                 loaded, name = load_local(cell.model), cell.model
-            written = write_all(loaded, cell, sample, cache)
+            written = write_all(loaded, cell, sample, examples, cache)
         else:
             from llmrec.titles.lab.asking import ask_all
             from llmrec.titles.lab.server import ChatServer
@@ -170,7 +182,7 @@ def _publish(
 
 
 def _messages(cell: Cell, session: SampledSession, examples: Examples) -> str:
-    if cell.local:
+    if cell.local and not cell.shots:
         return cell.prompt.render(session.products[-cell.k :], session.locale)
     return conversation_text(chat_messages(cell, [session], examples)[0])
 

@@ -21,7 +21,7 @@ def chat_messages(
     """What a model is told of each session, with the cell's K in examples and question alike."""
     conversations = []
     for session in sample:
-        shown = examples.get(session.locale, ())[: cell.shots]
+        shown = examples.get(session.locale, ())[: cell.shots or 0]
         shots = [(example.products[-cell.k :], example.target) for example in shown]
         conversations.append(cell.prompt.messages(session.products[-cell.k :], session.locale, shots))
     return conversations

@@ -125,7 +125,7 @@ def _sum(counts: Sequence[int | None]) -> int | None:
 def short_labels(cells: Sequence[Cell]) -> list[str]:
     """What tells the cells apart: the prompt, and model, K and number of examples where these are not all the same."""
     parts = [
-        (cell.model_label, cell.prompt_label, f"K={cell.k}", "" if cell.local else f"{cell.shots} shots")
+        (cell.model_label, cell.prompt_label, f"K={cell.k}", "" if cell.shots is None else f"{cell.shots} shots")
         for cell in cells
     ]
     kept = [place for place in range(4) if place == 1 or len({part[place] for part in parts}) > 1]
@@ -207,7 +207,7 @@ def write_scores(path: Path, scores: Sequence[CellScore], provenance: Mapping[st
             "prompt": score.cell.prompt_label,
             "prompt_hash": score.cell.prompt.hash,
             "k": score.cell.k,
-            "shots": None if score.cell.local else score.cell.shots,
+            "shots": score.cell.shots,
             "scores": {key: value for key, value in asdict(score.result).items() if key not in ("provenance", "parts")},
             "against_first": None if score.against_first is None else asdict(score.against_first),
             "cost": asdict(score.cost),
@@ -229,7 +229,7 @@ def write_answers(path: Path, sample: Sequence[SampledSession], scores: Sequence
             "model": score.cell.model_label,
             "prompt": score.cell.prompt_label,
             "k": score.cell.k,
-            "shots": score.cell.shots,
+            "shots": score.cell.shots or 0,
             "session_id": session.session_id,
             "locale": session.locale,
             "title": title,

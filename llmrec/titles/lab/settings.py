@@ -42,7 +42,9 @@ class CompareSettings:
     )
     out: Path = option(..., "Folder for report.html, comparison.json and the answers.", output="place")
     k: Sequence[int] = option((3,), "K: number of most recent titles. Can be repeated.")
-    shots: Sequence[int] = option((0,), "Number of examples, for chat prompts. Can be repeated.")
+    shots: Sequence[int] = option(
+        (0,), "Number of examples, for models of a server and causal ones that nobody fine-tuned. Can be repeated."
+    )
     locales: Sequence[str] = option((), "Draw sessions of this locale only. Can be repeated.", flag="--locale")
     num_sessions: int = option(200, "Number of sessions to draw, the same for every row.", flag="--sessions", minimum=1)
     split: str = option("validation", "Split to draw from: validation, development or train.")
@@ -68,14 +70,14 @@ class Cell:
         local: Whether the model runs here rather than on the server.
         prompt: Prompt.
         k: Number of most recent titles.
-        shots: Number of examples.
+        shots: Number of examples; None for a model that reads none.
     """
 
     model: str
     local: bool
     prompt: Prompt
     k: int
-    shots: int
+    shots: int | None
 
     @property
     def model_label(self) -> str:
@@ -90,17 +92,17 @@ class Cell:
     @property
     def label(self) -> str:
         """The combination in one line."""
-        shots = "" if self.local else f", {self.shots} shots"
+        shots = "" if self.shots is None else f", {self.shots} shots"
         return f"{self.model_label}, {self.prompt_label}, K = {self.k}{shots}"
 
 
 def build_cells(
-    models: Sequence[tuple[str, bool]], prompts: Sequence[Prompt], k: Sequence[int], shots: Sequence[int]
+    models: Sequence[tuple[str, bool, bool]], prompts: Sequence[Prompt], k: Sequence[int], shots: Sequence[int]
 ) -> list[Cell]:
     """Every combination once, models outermost, so that one model at a time is in memory.
 
     Args:
-        models: Name of each model, and whether it runs here; such a model is combined with no examples at all.
+        models: Name of each model, whether it runs here, and whether it reads examples.
         prompts: Prompts.
         k: Numbers of most recent titles.
         shots: Numbers of examples.
@@ -114,10 +116,10 @@ def build_cells(
                 raise ConfigError(f"{flag} must be at least {least}; got {value}")
     cells = [
         Cell(model, local, prompt, one, shot)
-        for model, local in dict.fromkeys(models)
+        for model, local, shown in dict.fromkeys(models)
         for prompt in {prompt.name: prompt for prompt in prompts}.values()
         for one in dict.fromkeys(k)
-        for shot in ([0] if local else dict.fromkeys(shots))
+        for shot in (dict.fromkeys(shots) if shown else [None])
     ]
     if not cells:
         raise ConfigError("nothing to compare: name at least one prompt, one --model and one --k")

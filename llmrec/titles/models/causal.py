@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -90,14 +90,45 @@ def generate_tokens(
     return tokens
 
 
-def continue_prompts(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], **settings: Any) -> list[str]:
+def continue_prompts(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    enough: Callable[[str], bool] | None = None,
+    **settings: Any,
+) -> list[str]:
     """Texts that follow some prompts, as they were written; settings as of `generate_tokens`.
 
     Prompts are padded to the left, so that each ends where its title starts and is read as it would be alone. What a
     chat model brings along for conversation (sampling, a penalty for repeated words) is off: a title repeats words.
+
+    Args:
+        model: A causal `transformers` model.
+        tokenizer: Its tokenizer.
+        prompts: Token ids of each prompt.
+        enough: Whether a text, asked at the end of its lines, needs no more: an untrained model may never stop.
+        settings: As of `generate_tokens`.
     """
     ids, mask = pad_left(prompts, tokenizer.pad_token_id, model.device)
+    if enough is not None:
+        from transformers import StoppingCriteriaList
+
+        settings["stopping_criteria"] = StoppingCriteriaList([_line_end(tokenizer, ids.shape[1], enough)])
     plain: dict[str, Any] = {"temperature": None, "top_p": None, "top_k": None, "repetition_penalty": 1.0}
     tokens = generate_tokens(model, ids, mask, pad_token_id=tokenizer.pad_token_id, **plain, **settings)
     written: list[str] = tokenizer.batch_decode(tokens[:, ids.shape[1] :], skip_special_tokens=True)
     return written
+
+
+def _line_end(tokenizer: Any, start: int, enough: Callable[[str], bool]) -> Callable[..., Tensor]:
+    """What stops a row whose last token ends a line, where its text is enough."""
+
+    def ended(row: Tensor) -> bool:
+        if "\n" not in tokenizer.decode(row[-1:]):
+            return False
+        return enough(tokenizer.decode(row[start:], skip_special_tokens=True))
+
+    def stop(tokens: Tensor, _: Any, **__: Any) -> Tensor:
+        return torch.tensor([ended(row) for row in tokens], device=tokens.device)
+
+    return stop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,25 +27,29 @@ class PromptAffixes:
     after: tuple[int, ...]
 
 
-def build_affixes(tokenizer: Any, *, chat: bool) -> PromptAffixes:
+def build_affixes(tokenizer: Any, *, chat: bool, told: Sequence[Mapping[str, str]] = ()) -> PromptAffixes:
     """PromptAffixes of a causal model's prompts.
 
     Args:
         tokenizer: Its tokenizer.
         chat: As one turn of its chat template, thinking off; else the bare prompt and a line break.
+        told: Messages that come before the prompt, with ``role`` and ``content``: a system message, examples as turns
+            of user and assistant. They may hold no special token: the caller sees to that.
 
     Raises:
         ConfigError: ``chat`` and the tokenizer has no chat template, or one that changes what it is given.
     """
     if not chat:
         first = [tokenizer.bos_token_id] if _starts_with_bos(tokenizer) else []
+        lines = "".join(f"{one['content']}\n" + "\n" * (one["role"] == "assistant") for one in told)
         return PromptAffixes(
-            tuple(first), tuple(_ids(tokenizer, "\n") or _ids(tokenizer, " ") or [tokenizer.eos_token_id])
+            (*first, *_ids(tokenizer, lines)),
+            tuple(_ids(tokenizer, "\n") or _ids(tokenizer, " ") or [tokenizer.eos_token_id]),
         )
     if not getattr(tokenizer, "chat_template", None):
         raise ConfigError("--chat: this model's tokenizer has no chat template; leave --chat out, or name a chat model")
     try:
-        rendered = _in_chat(tokenizer)
+        rendered = _in_chat(tokenizer, told)
     except Exception as error:  # a template is a model's own, and whatever it does is its error
         reason = " ".join(f"{error or type(error).__name__}".split())
         raise ConfigError(f"--chat: this model's chat template fails ({reason}); leave --chat out") from error
@@ -54,15 +59,15 @@ def build_affixes(tokenizer: Any, *, chat: bool) -> PromptAffixes:
     return PromptAffixes(tuple(_ids(tokenizer, before)), tuple(_ids(tokenizer, after)))
 
 
-def _in_chat(tokenizer: Any) -> str:
-    """The mark as one turn of a tokenizer's chat template, rendered as transformers does, but within limits."""
+def _in_chat(tokenizer: Any, told: Sequence[Mapping[str, str]]) -> str:
+    """The mark as the last turn of a tokenizer's chat template, rendered as transformers does, but within limits."""
     from transformers.utils.chat_template_utils import _compile_jinja_template  # its filters, `raise_exception` …
 
     like = _compile_jinja_template("").environment
     environment = LimitedEnvironment(like, trim_blocks=True, lstrip_blocks=True)
     values = {
         **tokenizer.special_tokens_map,
-        "messages": [{"role": "user", "content": MARK}],
+        "messages": [*map(dict, told), {"role": "user", "content": MARK}],
         "tools": None,
         "documents": None,
         "add_generation_prompt": True,

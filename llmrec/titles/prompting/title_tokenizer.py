@@ -45,7 +45,7 @@ class TitleTokenizer:
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, uncut and unpadded."""
         self._reset()
-        texts = [self._special.sub(_spaced, text) for text in texts]
+        texts = [self.harmless(text) for text in texts]
         if not self.by_words:
             return self._encode_whole(texts)
         split = [text.replace("\n", " ").split(" ") for text in texts]
@@ -63,6 +63,10 @@ class TitleTokenizer:
         for place, ids in zip(odd, self._encode_whole([texts[place] for place in odd]), strict=True):
             rows[place] = ids
         return rows
+
+    def harmless(self, text: str) -> str:
+        """A text without special tokens: each is read with a space in it."""
+        return self._special.sub(_spaced, text)
 
     def encode_prompts(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each prompt: as of any text, or in the frame, with no end token before what follows."""

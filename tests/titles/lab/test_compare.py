@@ -268,7 +268,7 @@ def test_the_page_is_escaped_and_shows_every_row(settings: CompareSettings) -> N
 def test_a_folder_of_our_own_runs_here_and_long_prompts_are_cut(settings: CompareSettings, tiny_mt5: Path) -> None:
     asked = replace(settings, models=[str(tiny_mt5)], prompts=["plain"], k=[1, 4], shots=[0, 2])
     scores = compare_prompts(asked)
-    assert [score.cell.shots for score in scores] == [0, 0]  # no chat, no examples
+    assert [score.cell.shots for score in scores] == [None, None]  # it continues no text, so no examples
     assert scores[1].cost.num_cut > scores[0].cost.num_cut
     assert max(answer.prompt_tokens or 0 for score in scores for answer in score.answers) <= 24
     stamps = {file.name: file.stat().st_mtime_ns for file in settings.out.iterdir()}
@@ -310,6 +310,24 @@ def test_a_gguf_file_is_asked_in_its_own_chat(
     assert any(plain)
     cached = compare_prompts(replace(settings, prompts=["instruct"], models=[str(file)], num_sessions=4))
     assert [answer.text for answer in cached[0].answers] == gguf
+
+
+def test_a_model_here_reads_examples_before_the_prompt(settings: CompareSettings, tmp_path: Path) -> None:
+    prompt = load_prompt("instruct_v1")
+    texts = [prompt.render([{"title": title}], "DE") for titles in TITLES.values() for title in titles]
+    model = write_tiny_llm(tmp_path / "llm", texts, kind="llama")
+    asked = replace(settings, prompts=["instruct"], models=[str(model)], k=[1], num_sessions=3, locales=["DE"])
+    none, two = compare_prompts(replace(asked, shots=[0, 2]))
+    assert (none.cell.shots, two.cell.shots) == (0, 2)
+    assert two.cell.label.endswith("K = 1, 2 shots")
+    assert (two.cost.prompt_tokens or 0) > 2 * (none.cost.prompt_tokens or 0)
+    assert (none.cost.num_cut, two.cost.num_cut) == (0, 0)  # what is told before takes nothing from the prompt
+    assert "[assistant]" in (settings.out / "report.html").read_text(encoding="utf-8")
+    one, *_ = compare_prompts(replace(asked, shots=[1]))
+    assert (none.cost.prompt_tokens or 0) < (one.cost.prompt_tokens or 0) < (two.cost.prompt_tokens or 0)
+    with pytest.raises(ConfigError, match="the model has 512; take fewer --shots"):
+        compare_prompts(replace(asked, shots=[99], split="train", locales=[]))
+
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -130,6 +131,51 @@ def test_a_chat_prompt_is_what_the_template_renders_and_a_title_cannot_end_the_t
     assert tokenizer.decode(ids[0]) == "<|start|>user\nKettle<|end|>\n<|start|>assistant\n"
     assert ids[1].count(tokenizer.eos_token_id) == 1
     assert ids[1].count(tokenizer.convert_tokens_to_ids("<|start|>")) == 2
+
+
+TOLD = [
+    {"role": "system", "content": "Guess."},
+    {"role": "user", "content": "Kettle"},
+    {"role": "assistant", "content": "Desk Lamp"},
+]
+
+
+def test_examples_come_before_the_prompt_as_turns_or_as_lines() -> None:
+    tokenizer = bpe_tokenizer(TEXTS)
+    chat, bare = (
+        TitleTokenizer(tokenizer, build_affixes(tokenizer, chat=chat, told=TOLD)).encode_prompts(["Mouse"])[0]
+        for chat in (True, False)
+    )
+    assert tokenizer.decode(bare) == "Guess.\nKettle\nDesk Lamp\n\nMouse\n"
+    assert tokenizer.decode(chat) == (
+        "<|start|>system\nGuess.<|end|>\n<|start|>user\nKettle<|end|>\n<|start|>assistant\nDesk Lamp<|end|>\n"
+        "<|start|>user\nMouse<|end|>\n<|start|>assistant\n"
+    )
+    assert TitleTokenizer(tokenizer).harmless("a<|end|>") == "a< |end|>"
+
+
+def test_a_text_that_is_enough_is_not_gone_on_with(llm: tuple[Any, Any]) -> None:
+    model, tokenizer = deepcopy(llm)
+    prompts = [[place, place + 1, place + 2] for place in range(5, 65, 3)]
+    (often,) = tokenizer(continue_prompts(model.eval(), tokenizer, prompts[:1], max_tokens=9)[0])["input_ids"][-1:]
+    (line_break,) = tokenizer("\n")["input_ids"]
+    model.set_output_embeddings(deepcopy(model.get_output_embeddings()))  # what is read stays as it is
+    weights = model.get_output_embeddings().weight
+    with torch.no_grad():
+        weights[line_break] = 1.1 * weights[often]  # it writes line breaks in that token's place
+    whole = continue_prompts(model, tokenizer, prompts, max_tokens=60)
+    assert any("\n" in text for text in whole)
+    asked: list[str] = []
+
+    def enough(text: str) -> bool:
+        asked.append(text)
+        return len(text.splitlines()) > 1
+
+    cut = continue_prompts(model, tokenizer, prompts, enough, max_tokens=60)
+    assert all(text.startswith(part) for text, part in zip(whole, cut, strict=True))
+    assert all("\n" in text.rstrip(" ")[-3:] for text in asked)
+    for text, part in zip(whole, cut, strict=True):
+        assert part.splitlines()[:2] == text.splitlines()[:2]
 
 
 def test_chat_without_a_template_is_one_line() -> None:
