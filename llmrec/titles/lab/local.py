@@ -159,9 +159,10 @@ def _framed(
     length = loaded.max_source_tokens + len(told) - usual
     context = getattr(loaded.model.config, "max_position_embeddings", None) or length + loaded.max_target_tokens
     if length + loaded.max_target_tokens > context:
+        needed = f"{length + loaded.max_target_tokens:,}"
         raise ConfigError(
-            f"{cell.label}: examples, prompt and title take {length + loaded.max_target_tokens:,} tokens, and the model "
-            f"has {context:,}; take fewer --shots"
+            f"{cell.label}: examples, prompt and title take {needed} tokens, and the model has {context:,}; take fewer "
+            "--shots"
         )
     try:
         texts, tokens = encode_prompts(prompt, encoder, sessions, length)

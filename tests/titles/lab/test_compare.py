@@ -329,7 +329,6 @@ def test_a_model_here_reads_examples_before_the_prompt(settings: CompareSettings
         compare_prompts(replace(asked, shots=[99], split="train", locales=[]))
 
 
-
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
