@@ -15,11 +15,11 @@ from llmrec.ragged import Ragged
 from llmrec.rankers.fusion.candidates import Candidates
 from llmrec.selection.features import describe, expected_matches
 from llmrec.selection.linear import Prices
-from llmrec.selection.ngrams import NO_TITLE, TitleBook, agreement
 from llmrec.selection.offers import GivenTitles, Offers, make_offers
 from llmrec.selection.settings import SelectSettings
 from llmrec.selection.survival import Survival
 from llmrec.selection.table import TitleTable
+from llmrec.text.ngrams import NO_TITLE, TitleBook, agreement
 from llmrec.within import best_within, highest_within
 
 __all__ = ["Offered", "likely_titles", "localised", "matches_of", "offered"]

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from llmrec.ragged import Ragged
 from llmrec.selection.linear import Prices
-from llmrec.selection.ngrams import NO_TITLE, TitleBook, agreement, lengths_by_order, summed
 from llmrec.selection.offers import GivenTitles, Offers
 from llmrec.selection.survival import Survival
+from llmrec.text.ngrams import NO_TITLE, TitleBook, agreement, lengths_by_order, summed
 from llmrec.within import best_of_each, highest_within, rank_within
 
 __all__ = ["describe", "expected_matches"]

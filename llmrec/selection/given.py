@@ -16,9 +16,9 @@ from llmrec.evaluation.identity import check_sessions
 from llmrec.evaluation.runs import Run, read_run
 from llmrec.ragged import list_lengths, places_within, row_numbers
 from llmrec.rankers.sessions import Sessions
-from llmrec.selection.ngrams import NO_TITLE, TitleBook
 from llmrec.selection.offers import GivenTitles
 from llmrec.selection.table import TitleTable
+from llmrec.text.ngrams import NO_TITLE, TitleBook
 
 __all__ = ["given_titles", "read_given"]
 

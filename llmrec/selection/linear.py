@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from llmrec.arrays import Ints
 from llmrec.evaluation.bleu import ORDERS
-from llmrec.selection.ngrams import lengths_by_order
+from llmrec.text.ngrams import lengths_by_order
 
 __all__ = ["Prices", "corpus_stats", "prices_at"]
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from llmrec.arrays import Ints
 from llmrec.ragged import UNKNOWN, Ragged
-from llmrec.selection.ngrams import summed
 from llmrec.selection.settings import SelectSettings
+from llmrec.text.ngrams import summed
 from llmrec.within import best_within, grouped, places_among
 
 __all__ = ["GivenTitles", "Offers", "last_offers", "make_offers"]

@@ -29,11 +29,11 @@ from llmrec.records import read_record, write_record
 from llmrec.reporting.ablation import Ablation
 from llmrec.selection.ablation import ablate_selector
 from llmrec.selection.given import given_titles, read_given
-from llmrec.selection.ngrams import NO_TITLE
 from llmrec.selection.selector import SELECTOR, Selector
 from llmrec.selection.settings import SelectJob, SelectSettings
 from llmrec.selection.table import TitleTable
 from llmrec.settings import claiming, deciding, load_recipe, resolve
+from llmrec.text.ngrams import NO_TITLE
 
 __all__ = ["SelectJob", "run_ablation_job", "run_select_job", "select_settings"]
 

@@ -28,12 +28,12 @@ from llmrec.selection.choice import Policy, choose, trusted
 from llmrec.selection.chunk import likely_titles, localised, offered
 from llmrec.selection.learning import STAYS, Learnt, learn_choices, learn_folds
 from llmrec.selection.linear import Prices, corpus_stats
-from llmrec.selection.ngrams import TitleBook
 from llmrec.selection.offers import GivenTitles, last_offers
 from llmrec.selection.settings import ORIGINS, SelectSettings
 from llmrec.selection.survival import Survival, count_survival
 from llmrec.selection.table import TitleTable
 from llmrec.settings import resolve
+from llmrec.text.ngrams import TitleBook
 
 __all__ = ["SELECTOR", "Chosen", "Selector", "ranker_settings_of"]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from llmrec.arrays import checked
 from llmrec.ragged import Ragged
-from llmrec.selection.ngrams import TitleBook, token_support
+from llmrec.text.ngrams import TitleBook, token_support
 from llmrec.within import places_among
 
 __all__ = ["Survival", "count_survival"]

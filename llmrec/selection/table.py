@@ -13,7 +13,7 @@ from llmrec.errors import DataError
 from llmrec.languages import PAPER_BLEU, bleu_tokenizer
 from llmrec.ragged import Ragged, list_lengths, offsets_of, row_numbers
 from llmrec.rankers.sessions import Sessions
-from llmrec.selection.ngrams import NO_TITLE, TitleBook
+from llmrec.text.ngrams import NO_TITLE, TitleBook
 from llmrec.vocabulary import Vocabulary, product_keys
 
 __all__ = ["TitleTable"]

@@ -13,10 +13,10 @@ from llmrec.languages import bleu_tokenizer
 from llmrec.ragged import Ragged
 from llmrec.selection.choice import Policy, Trial, choose, trusted, tune_policy
 from llmrec.selection.linear import Prices, corpus_stats, prices_at
-from llmrec.selection.ngrams import TitleBook, agreement
 from llmrec.selection.offers import GivenTitles, make_offers
 from llmrec.selection.settings import SelectSettings
 from llmrec.selection.survival import count_survival
+from llmrec.text.ngrams import TitleBook, agreement
 
 TITLES = st.lists(st.sampled_from(["a", "b", "a b", "c,", "ボルト", "1/2", "d-e"]), max_size=9).map(" ".join)
 
