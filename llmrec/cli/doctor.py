@@ -31,6 +31,7 @@ _SHOWN: Final = (
     "search",
     "text",
     "onnx",
+    "e5",
     "spark",
     "deepspeed",
     "fast",

