@@ -144,7 +144,7 @@ class TrimJob:
     Example: llmrec trim google/mt5-small --data STORE --out models/mt5-small-trimmed
     """
 
-    model: str = option(..., "T5 or mT5 model, by folder or hub name.", argument=True)
+    model: str = option(..., "T5, mT5 or causal model, by folder, hub name or GGUF file.", argument=True)
     out: Path = option(..., "Folder for the new model.", output="folder")
     data: Path | None = option(None, "Store with the products that the model will write.")
     prompt: Sequence[str] = option(

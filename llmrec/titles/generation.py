@@ -25,7 +25,7 @@ from llmrec.titles.decoding.cost import session_bytes
 from llmrec.titles.decoding.decode import write_titles
 from llmrec.titles.models.causal import is_causal
 from llmrec.titles.models.lora import adapt, is_adapter, open_model, weight_settings
-from llmrec.titles.models.model import build_tiny_mt5, check_length, load_model, model_digest
+from llmrec.titles.models.model import build_tiny_mt5, check_length, load_model, model_digest, save_model
 from llmrec.titles.models.tokenizer import build_tokenizer
 from llmrec.titles.models.trim import trim
 from llmrec.titles.prompting.affixes import build_affixes
@@ -144,6 +144,8 @@ def _train(job: Job, settings: Mapping[str, Any]) -> None:
         model, tokenizer = load_model(config.base_model, **weight_settings(job.accelerator, config))
         if config.trim_vocabulary:
             model, tokenizer = trim(model, tokenizer, job.store, [job.prompt])
+            if config.lora_rank is not None:
+                _keep_base(job, model, tokenizer)
     check_length(model, job.card)
     model = adapt(job.accelerator, model, config)
     asked = _prompt_settings(job, model, tokenizer)
@@ -164,6 +166,14 @@ def _train(job: Job, settings: Mapping[str, Any]) -> None:
         folder=job.folder,
         settings=settings,
     )
+
+
+def _keep_base(job: Job, model: Any, tokenizer: Any) -> None:
+    """Write a trimmed base beside the run: adapters alone make no model."""
+    folder = (job.folder / "base").resolve()
+    if job.accelerator.is_main_process:
+        save_model(folder, model, tokenizer, None)
+    model.name_or_path = model.config.name_or_path = str(folder)
 
 
 def _training_titles(store: Store) -> list[str]:

@@ -111,10 +111,10 @@ def _check_settings(config: GenerateConfig) -> None:
         raise ConfigError(
             "--trim-vocabulary is for a --base-model NAME to fine-tune; the tiny one is made of the titles"
         )
-    if config.trim_vocabulary and config.lora_rank is not None:
+    if config.trim_vocabulary and config.quantize == "4bit":
         raise ConfigError(
-            "--lora-rank: adapters need a base that can be loaded again; run `llmrec trim` and name its folder with "
-            "--base-model in place of --trim-vocabulary"
+            "--quantize 4bit: 4-bit weights are saved nowhere; run `llmrec trim` and name its folder with --base-model "
+            "in place of --trim-vocabulary"
         )
     if config.select:
         require("lightgbm", "rank")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, Qwen3Config
 
 CHAT = (
@@ -20,13 +21,13 @@ SIZE = {
 }
 
 
-def bpe_tokenizer(texts: list[str], *, chat: bool = True) -> PreTrainedTokenizerFast:
+def bpe_tokenizer(texts: list[str], *, chat: bool = True, pieces: int = 400) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer of the kind that Qwen and Llama have; its end token ends a turn."""
     built = Tokenizer(models.BPE())
     built.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     built.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=400,
+        vocab_size=pieces,
         special_tokens=["<|start|>", "<|end|>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -38,6 +39,26 @@ def bpe_tokenizer(texts: list[str], *, chat: bool = True) -> PreTrainedTokenizer
     if chat:
         tokenizer.chat_template = CHAT
     return tokenizer
+
+
+def sentencepiece_bpe(texts: list[str], *, pieces: int = 400) -> PreTrainedTokenizerFast:
+    """A BPE tokenizer of Gemma's kind: blanks are letters, bytes spell what no piece can, placeholders wait for use."""
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<unused0>", "<unused1>"]
+    built = Tokenizer(models.BPE())
+    built.normalizer = normalizers.Replace(" ", "\u2581")
+    built.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=pieces, special_tokens=special, show_progress=False)
+    )
+    state = json.loads(built.to_str())["model"]
+    vocabulary = state["vocab"]
+    for number in range(256):
+        vocabulary[f"<0x{number:02X}>"] = len(vocabulary)
+    merges = [tuple(pair) for pair in state["merges"]]
+    built.model = models.BPE(vocabulary, merges, byte_fallback=True, unk_token="<unk>", fuse_unk=True)
+    built.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
+    built.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 2)])
+    names = {f"{name}_token": f"<{name}>" for name in ("pad", "eos", "bos", "unk")}
+    return PreTrainedTokenizerFast(tokenizer_object=built, clean_up_tokenization_spaces=False, **names)
 
 
 def write_tiny_llm(

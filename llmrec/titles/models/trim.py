@@ -1,12 +1,13 @@
-"""Vocabulary trimming: a T5 model that knows the tokens of one shop alone, and the way back.
+"""Vocabulary trimming: a model that knows the tokens of one shop alone, and the way back.
 
-Four fifths of mT5-small are the 250,112 rows of its embedding and of its head, of which a catalogue uses some ten
-thousand. A trimmed model gives the tokens it has kept the scores that the full one gives them.
+Four fifths of mT5-small are the 250,112 rows of its embedding and of its head, and two thirds of Gemma 3 270M are
+262,144 rows; a catalogue uses some ten thousand. A trimmed model gives the tokens it has kept the scores that the full
+one gives them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -19,7 +20,9 @@ from llmrec.data.connection import connected
 from llmrec.data.store import Store
 from llmrec.errors import ModelError
 from llmrec.text.prompts import Prompt
+from llmrec.titles.models.causal import is_causal
 from llmrec.titles.models.cut_tokenizer import kept_tokens, trim_tokenizer, used_tokens
+from llmrec.titles.prompting.affixes import build_affixes
 from llmrec.titles.prompting.recent_products import titled_products
 
 __all__ = ["FREQUENT", "catalogue_texts", "restore", "select_rows", "trim"]
@@ -36,8 +39,8 @@ def trim(
     """Cut a model's vocabulary, in place, to what a store and some prompts are spelled with.
 
     Args:
-        model: A T5 or mT5 model.
-        tokenizer: Its fast Unigram tokenizer.
+        model: A model of T5's family, or a causal one.
+        tokenizer: Its fast Unigram or BPE tokenizer.
         store: Whose products are read, all of them; titles are read, no sessions.
         prompts: What the model is going to read.
         frequent: Number of the most frequent pieces to keep whether used or not.
@@ -46,11 +49,22 @@ def trim(
         The model and the new tokenizer.
 
     Raises:
-        ModelError: the model is not of T5's family or its tokenizer is no Unigram model.
+        ModelError: the model or its tokenizer is of another kind.
     """
+    _check_kind(model)
     used = used_tokens(tokenizer, catalogue_texts(store, prompts))
+    if is_causal(model):
+        used[_framing(tokenizer)] = True
     kept = kept_tokens(tokenizer, used, frequent)
     return select_rows(model, kept), trim_tokenizer(tokenizer, kept)
+
+
+def _framing(tokenizer: Any) -> list[int]:
+    """Tokens around a causal model's prompts: bare, and as turns of its chat template, whose words are kept too."""
+    template = getattr(tokenizer, "chat_template", None)
+    frames = [build_affixes(tokenizer, chat=chat) for chat in ((False, True) if template else (False,))]
+    words = tokenizer(template or "", add_special_tokens=False)["input_ids"]
+    return [*words, *(token for frame in frames for token in (*frame.before, *frame.after))]
 
 
 def catalogue_texts(store: Store, prompts: Sequence[Prompt]) -> Iterator[list[str]]:
@@ -80,31 +94,52 @@ def _prompts(prompt: Prompt, locale: str, products: list[dict[str, str]], first:
             yield prompt.render(products[:number], locale)
 
 
+def _check_kind(model: Any) -> None:
+    if not is_causal(model) and model.config.model_type not in ("t5", "mt5", "umt5"):
+        raise ModelError(
+            f"only a causal model or one of T5's family can be trimmed; this one is '{model.config.model_type}'"
+        )
+
+
 def select_rows(model: Any, rows: Indices) -> Any:
     """Keep some rows of a model's embedding and head, in place; a tied head stays tied.
 
     Args:
-        model: A T5 or mT5 model.
-        rows: Shape ``(V,)``; rising token ids, the padding and the end token (0 and 1) first.
+        model: A model of T5's family, or a causal one.
+        rows: Shape ``(V,)``; rising token ids; of T5's family the padding and the end token (0 and 1) first.
 
     Raises:
         ModelError: it is another kind of model, or 0 and 1 are left out.
     """
-    if model.config.model_type not in ("t5", "mt5", "umt5"):
-        raise ModelError(f"only a model of T5's family can be trimmed; this one is '{model.config.model_type}'")
-    if rows[:2].tolist() != [0, 1] or {model.config.pad_token_id, model.config.eos_token_id} != {0, 1}:
+    _check_kind(model)
+    ends = {model.config.pad_token_id, model.config.eos_token_id}
+    if not is_causal(model) and (rows[:2].tolist() != [0, 1] or ends != {0, 1}):
         raise ModelError("the padding and the end token must be tokens 0 and 1, as in all of T5's family")
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     tied, index = head.weight is embedding.weight, torch.from_numpy(rows)
-    smaller = torch.nn.Embedding(len(rows), embedding.embedding_dim, _weight=embedding.weight.detach()[index])
-    if tied:
-        head.weight = smaller.weight
-    else:
-        head.weight = torch.nn.Parameter(head.weight.detach()[index])
-    head.out_features = len(rows)
-    model.set_input_embeddings(smaller)
-    model.config.vocab_size = len(rows)
+    number = {int(before): after for after, before in enumerate(rows)}
+    embedding.weight = torch.nn.Parameter(embedding.weight.detach()[index])  # Gemma's module also scales
+    head.weight = embedding.weight if tied else torch.nn.Parameter(head.weight.detach()[index])
+    if head.bias is not None:
+        head.bias = torch.nn.Parameter(head.bias.detach()[index])
+    embedding.num_embeddings = head.out_features = len(rows)
+    embedding.padding_idx = number.get(embedding.padding_idx)
+    model.set_input_embeddings(embedding)  # T5's encoder and decoder have modules of their own
+    for part in (model.config, model.config.get_text_config(), *model.modules()):
+        if hasattr(part, "vocab_size"):
+            part.vocab_size = len(rows)
+    for settings in (model.config, model.generation_config):
+        _renumber(settings, number)
     return model
+
+
+def _renumber(settings: Any, number: Mapping[int, int]) -> None:
+    """Give the tokens that a configuration names their new numbers; those that are gone it names no more."""
+    for name, value in list(vars(settings).items()):
+        if name.endswith("_token_id") and isinstance(value, int):
+            setattr(settings, name, number.get(value))
+        elif name.endswith(("_token_id", "_tokens")) and isinstance(value, list):
+            setattr(settings, name, [number[token] for token in value if token in number])
 
 
 def restore(model: Any, tokenizer: Any, full_model: Any, full_tokenizer: Any) -> Any:
