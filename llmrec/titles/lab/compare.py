@@ -138,7 +138,7 @@ def _answer(
             from llmrec.titles.lab.local import load_local, write_all
 
             if name != cell.model:
-                loaded, name = load_local(cell.model), cell.model
+                loaded, name = load_local(cell.model, settings.decode_precision), cell.model
             written = write_all(loaded, cell, sample, examples, cache)
         else:
             from llmrec.titles.lab.asking import ask_all

@@ -29,6 +29,7 @@ from llmrec.training.devices import name_processor
 __all__ = ["LocalModel", "load_local", "write_all"]
 
 BATCH: Final = 16
+PRECISIONS: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SOURCE_TOKENS, TARGET_TOKENS = 256, 96  # as scripts/gen.py where a model does not say
 
 
@@ -55,12 +56,13 @@ class LocalModel:
     chat: bool = False
 
 
-def load_local(name: str) -> LocalModel:
+def load_local(name: str, precision: str = "fp32") -> LocalModel:
     """Load a model that ``scripts/gen.py`` or anybody else wrote; on a GPU where there is one.
 
     Args:
         name: Folder of a model or an adapter, or a GGUF file; its card, where it has one, says how long prompts and
             titles are, else 256 and 96 tokens.
+        precision: Of its weights: ``fp32`` or ``bf16``.
 
     Raises:
         ConfigError: its chat template cannot be used.
@@ -71,9 +73,9 @@ def load_local(name: str) -> LocalModel:
     card = read_model_card(name)
     chat = card.chat if card else bool(getattr(tokenizer, "chat_template", None))
     return LocalModel(
-        model=model.eval().to("cuda" if torch.cuda.is_available() else "cpu"),
+        model=model.eval().to("cuda" if torch.cuda.is_available() else "cpu", PRECISIONS[precision]),
         tokenizer=tokenizer,
-        fingerprint=model_digest(name),
+        fingerprint=model_digest(name) + ("" if precision == "fp32" else f" {precision}"),
         max_source_tokens=card.max_source_tokens if card else SOURCE_TOKENS,
         max_target_tokens=card.max_target_tokens if card else TARGET_TOKENS,
         affixes=build_affixes(tokenizer, chat=chat) if is_causal(model) else None,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
 from llmrec.errors import ConfigError
@@ -29,7 +29,7 @@ class CompareSettings:
     HELP_PANELS: ClassVar[Mapping[str, str]] = {
         "Input": "data num_sessions split locales seed",
         "Output": "out num_examples cache",
-        "What to compare": "models model k shots",
+        "What to compare": "models model k shots decode_precision",
         "Server": "server concurrency retries timeout_s temperature max_tokens",
     }
 
@@ -57,6 +57,9 @@ class CompareSettings:
     )
     temperature: float = option(0.0, "Sampling temperature of chat models. 0 is greedy.", minimum=0)
     max_tokens: int = option(96, "Longest answer of a chat model, in tokens.", minimum=2)
+    decode_precision: Literal["fp32", "bf16"] = option(
+        "fp32", "Precision of models that run here. bf16 is several times as fast where the processor has it."
+    )
     num_examples: int = option(6, "Sessions to show side by side on the page.", flag="--examples", minimum=0)
     cache: Path | None = option(None, "File of known answers. Default: answers.sqlite in --out.")
 

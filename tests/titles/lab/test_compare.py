@@ -308,8 +308,11 @@ def test_a_gguf_file_is_asked_in_its_own_chat(
     gguf, plain = ([answer.text for answer in score.answers] for score in scores)
     assert gguf == plain
     assert any(plain)
-    cached = compare_prompts(replace(settings, prompts=["instruct"], models=[str(file)], num_sessions=4))
+    asked = replace(settings, prompts=["instruct"], models=[str(file)], num_sessions=4)
+    cached = compare_prompts(asked)
     assert [answer.text for answer in cached[0].answers] == gguf
+    halved = compare_prompts(replace(asked, decode_precision="bf16", cache=settings.out / "answers.sqlite"))
+    assert [answer.seconds for answer in halved[0].answers] != [answer.seconds for answer in cached[0].answers]
 
 
 def test_a_model_here_reads_examples_before_the_prompt(settings: CompareSettings, tmp_path: Path) -> None:
