@@ -65,8 +65,8 @@ _ASSIGNED: Final = re.compile(
     rf"(?i)(\b{_NAME}[\"']?\s*[:=]\s*[\"']?)(?:(?:bearer|basic|token)\s+)?[^\s\"',;&)}}\]*]{{4,}}"
 )
 _LOGIN: Final = re.compile(
-    r"(?:(?<=://)|(?<=:/))[^/\s]*@|(?<![\w/@.:%+-])[^\s/@:\"'=]+:[^\s/@\"'()]+@(?=[\w\[])"
-)  # or without http://
+    r"(?:(?<=://)|(?<=:/))[^/\s]*@|(?<![\w/@.:%+-])[^\s/@:\"'=]+:[^\s/@\"'()]+@(?=[\w\[])(?!https?://)"
+)  # or without http://; nobody logs in to a URL: `openai:MODEL@http://…` names an encoder
 _URL: Final = re.compile(
     r"(?i)(\b[a-z][a-z0-9+.-]+:/(?:/|(?!/))|\burl: (?=/))([^\s\"'<>`|]*)"
 )  # `url: /path`: as urllib3 says it

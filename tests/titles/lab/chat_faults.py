@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from tests.planted import PATH_KEY
 
@@ -42,6 +43,11 @@ class ChatFaults(ThreadingHTTPServer):
         self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
 
+    def content(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What it answers, as JSON has it."""
+        answer = {"choices": [{"message": {"role": "assistant", "content": self.answer(body["messages"])}}]}
+        return answer | ({"usage": {"prompt_tokens": 10, "completion_tokens": 3}} if self.usage else {})
+
     @property
     def url(self) -> str:
         """With a key in its path, as some servers have it; nothing may keep or show it."""
@@ -73,9 +79,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault:
             fault(self)
             return
-        content = {"choices": [{"message": {"role": "assistant", "content": self.server.answer(body["messages"])}}]}
-        usage = {"usage": {"prompt_tokens": 10, "completion_tokens": 3}} if self.server.usage else {}
-        self.reply(200, json.dumps(content | usage))
+        self.reply(200, json.dumps(self.server.content(body)))
 
     def reply(self, status: int, body: str, **headers: str) -> None:
         self.send_response(status)
