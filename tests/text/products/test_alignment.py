@@ -8,7 +8,14 @@ import pytest
 
 from llmrec.errors import ConfigError, DataError
 from llmrec.text.products import alignment as module
-from llmrec.text.products.alignment import align_locales, gold_ranks, render_alignment
+from llmrec.text.products.alignment import (
+    align_locales,
+    gold_ranks,
+    pooled,
+    pooled_difference,
+    render_alignment,
+    render_comparison,
+)
 
 
 def at(*degrees: float) -> np.ndarray:
@@ -37,6 +44,35 @@ def test_metrics_are_those_worked_by_hand() -> None:
     # a at 10°: DE a. b at 70°: x 10°, b 30°: rank 2.
     assert alignment.pairs["UK", "DE"].mrr == pytest.approx((1 + 1 / 2) / 2)
     assert set(alignment.pairs) == {("DE", "UK"), ("UK", "DE")}  # z is sold in one locale alone
+
+
+def test_all_pairs_together_and_two_encoders_are_compared_over_the_same_ids() -> None:
+    perfect = at(0, 120, 240, 0, 120, 300, 0)
+    worse, better = align_locales(VECTORS, table(*KEYS)), align_locales(perfect, table(*KEYS))
+    assert worse.asked["DE", "UK"].ids == ("a", "b")
+    assert worse.asked["DE", "UK"].ranks == (1, 3)
+    hit_at_1, hit_at_10, mrr = pooled(worse)
+    # four queries: a finds itself at once in both directions, b at rank 3 and 2
+    assert (hit_at_1.difference, hit_at_10.difference) == (2 / 4, 1)
+    assert mrr.difference == pytest.approx((1 + 1 / 3 + 1 + 1 / 2) / 4)
+    # an id's queries are drawn together: the least mean is b's alone, the best one a's
+    assert (mrr.low, mrr.high) == (pytest.approx((1 / 3 + 1 / 2) / 2), pytest.approx(1))
+    gain = pooled_difference(better, worse)[-1]
+    assert gain.difference == pytest.approx(1 - mrr.difference)
+    assert (gain.low, gain.high) == (pytest.approx(0), pytest.approx(1 - (1 / 3 + 1 / 2) / 2))
+    text = render_comparison([("worse", worse), ("better", better)])
+    assert "| worse | 0.500 [0.000, 1.000] | 1.000 [1.000, 1.000] | 0.708 [0.417, 1.000] |  |" in text
+    assert "| better |" in text
+    assert "+0.292 [+0.000, +0.583]" in text
+    assert "4 queries of 2 ids" in text
+    with pytest.raises(DataError, match="two alignments of different products"):
+        pooled_difference(better, align_locales(VECTORS[:5], table(*(key.lower() for key in KEYS[:5]))))
+
+
+def test_a_pair_has_intervals() -> None:
+    scores = align_locales(VECTORS, table(*KEYS)).pairs["DE", "UK"]
+    assert scores.mrr_interval == (pytest.approx(1 / 3), pytest.approx(1))
+    assert scores.hit_at_10_interval == (1, 1)
 
 
 def test_a_block_at_a_time_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
