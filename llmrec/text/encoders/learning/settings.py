@@ -18,6 +18,12 @@ class EncoderSettings:
     RECIPE_KIND: ClassVar[RecipeKind] = "encoder"
 
     base: str = option("static", "`static`: a bag of tokens that starts from nothing; or a folder or hub name.")
+    start_from: str | None = option(
+        None, "Encoder that a static one is distilled from, by name or folder. Default: TF-IDF of the texts."
+    )
+    start_titles: int = option(
+        2_000, "Titles that what is distilled is fitted to; 0: tokens alone.", minimum=0, maximum=20_000
+    )
     template: str = option("brand", "What of a product is read (`--template` of `llmrec embed`).")
     dim: int = option(256, "Width of a static encoder's vectors.", minimum=2, maximum=16_384)
     vocabulary: int = option(

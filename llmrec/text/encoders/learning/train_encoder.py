@@ -47,7 +47,7 @@ def encoder_settings(recipe: str | None, changes: Mapping[str, Any]) -> EncoderS
 
 
 def run_train_encoder_job(job: TrainEncoderJob, finder: Callable[[Any], Any] | None = None) -> Encoder:
-    """Train an encoder and save it.
+    """Train an encoder and save it; without sessions, what its settings start from.
 
     Args:
         job: What to train, and on what.
@@ -69,10 +69,12 @@ def run_train_encoder_job(job: TrainEncoderJob, finder: Callable[[Any], Any] | N
 def _trained(
     job: TrainEncoderJob, settings: EncoderSettings, folder: Path, finder: Callable[[Any], Any] | None
 ) -> Encoder:
-    _check(job, folder)
-    if job.sessions is not None:
+    _check(job, settings, folder)
+    if job.sessions is not None and job.train:
         refuse_overlap(overlap_of_files(job.train, job.sessions), job.train, job.sessions.name, job.allow_overlap)
     corpus, products = _texts(job.products, settings)
+    if not job.train:
+        return _saved(job, settings, _trainable(settings, [], corpus))
     sessions = read_session_items(job.train, products)
     seen, items = np.unique(sessions.values, return_inverse=True)
     texts = [corpus[place] for place in seen]
@@ -94,6 +96,10 @@ def _trained(
         resume=job.resume,
         finder=finder,
     )
+    return _saved(job, settings, trainable)
+
+
+def _saved(job: TrainEncoderJob, settings: EncoderSettings, trainable: Any) -> Encoder:
     encoder: Encoder = trainable.encoder()
     if is_first_process():
         encoder.save(job.out)
@@ -102,8 +108,10 @@ def _trained(
     return encoder
 
 
-def _check(job: TrainEncoderJob, folder: Path) -> None:
+def _check(job: TrainEncoderJob, settings: EncoderSettings, folder: Path) -> None:
     ENCODER.refuse_foreign(job.out)
+    if not job.train and settings.start_from is None:
+        raise ConfigError("nothing to learn from: give sessions with --train, or an encoder with --start-from")
     if job.overwrite and not job.resume and is_first_process():
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     if not job.resume and not job.overwrite and any(folder.glob("checkpoints/step-*")):
@@ -136,13 +144,24 @@ def _validation(sessions: Ragged, settings: EncoderSettings) -> tuple[Ragged, He
 
 def _trainable(settings: EncoderSettings, texts: list[str], corpus: list[str]) -> Any:
     require("tokenizers", "text")
-    from llmrec.text.encoders.learning.trainable import TrainableStaticEncoder, learn_tokenizer
+    from llmrec.text.encoders.learning.distil import distilled_table
+    from llmrec.text.encoders.learning.trainable import TrainableStaticEncoder, learn_tokenizer, tfidf_table
+    from llmrec.text.encoders.registry import load_encoder
 
     if settings.base == "static":
         if settings.lora_rank:
             raise ConfigError("lora_rank is for transformers; leave it out, or name one with base")
-        tokenizer = learn_tokenizer(corpus, settings.vocabulary, settings.seed)
-        return TrainableStaticEncoder(tokenizer, texts, corpus, settings.dim, settings.token_dropout, settings.seed)
+        dim, seed = settings.dim, settings.seed
+        teacher = None if settings.start_from is None else load_encoder(settings.start_from, texts=corpus, seed=seed)
+        tokenizer = learn_tokenizer(corpus, settings.vocabulary, seed)
+        table = (
+            tfidf_table(tokenizer, corpus, dim, seed)
+            if teacher is None
+            else distilled_table(teacher, tokenizer, corpus, dim, settings.start_titles, seed)
+        )
+        return TrainableStaticEncoder(tokenizer, table, texts, settings.token_dropout)
+    if settings.start_from is not None:
+        raise ConfigError(f"start_from is for base static; base {settings.base} has its own weights")
     from llmrec.text.encoders.registry import open_trainable_sentence
 
     return open_trainable_sentence(settings.base, texts, lora_rank=settings.lora_rank)

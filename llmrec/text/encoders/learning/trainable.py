@@ -17,7 +17,7 @@ from llmrec.text.encoders.static import StaticEncoder, count_tokens
 from llmrec.text.encoders.svd import right_vectors
 from llmrec.text.encoders.tfidf import FIT_TITLES, inverse_frequencies, weighted
 
-__all__ = ["TrainableEncoder", "TrainableStaticEncoder", "learn_tokenizer"]
+__all__ = ["TrainableEncoder", "TrainableStaticEncoder", "learn_tokenizer", "tfidf_table"]
 
 
 TOKENIZER_TEXTS: Final = 200_000  # texts that the vocabulary is learnt from
@@ -52,26 +52,21 @@ class TrainableEncoder(nn.Module):
 
 
 class TrainableStaticEncoder(TrainableEncoder):
-    """A bag of tokens: the table starts as the SVD of the texts' TF-IDF, so that it is of use before it learns."""
+    """A bag of tokens: a table with a row for each."""
 
-    def __init__(
-        self, tokenizer: Any, texts: list[str], corpus: list[str], dim: int, dropout: float, seed: int
-    ) -> None:
+    def __init__(self, tokenizer: Any, table: Floats, texts: list[str], dropout: float) -> None:
         """Make a trainable encoder.
 
         Args:
             tokenizer: Of `learn_tokenizer`.
+            table: What it starts from, shape ``(V, D)``, so that it is of use before it learns.
             texts: Of the products it learns with.
-            corpus: Of all products; its first table comes from them.
-            dim: Width ``D`` of its vectors.
             dropout: Share of tokens left out while it learns.
-            seed: Of the SVD.
         """
         super().__init__()
         self.tokenizer_json, self.dropout, self.num_items = tokenizer.to_str(), dropout, len(texts)
-        size = tokenizer.get_vocab_size()
-        self.table = nn.Parameter(torch.from_numpy(_first_table(tokenizer, corpus, size, dim, seed)))
-        counts = count_tokens(tokenizer, texts, size)
+        self.table = nn.Parameter(torch.from_numpy(table))
+        counts = count_tokens(tokenizer, texts, len(table))
         self._tokens = Ragged(counts.indptr.astype(np.int64), counts.indices.astype(np.int64))
 
     def forward(self, items: Ints) -> Tensor:
@@ -103,11 +98,12 @@ def learn_tokenizer(texts: list[str], size: int, seed: int = 0) -> Any:
     return tokenizer
 
 
-def _first_table(tokenizer: Any, corpus: list[str], size: int, dim: int, seed: int) -> Floats:
+def tfidf_table(tokenizer: Any, corpus: list[str], dim: int, seed: int) -> Floats:
+    """Vectors of a vocabulary's tokens by the SVD of some texts' TF-IDF, shape ``(V, dim)``."""
     rng = np.random.default_rng(seed)
     if len(corpus) > FIT_TITLES:
         corpus = [corpus[place] for place in np.sort(rng.choice(len(corpus), FIT_TITLES, replace=False))]
-    counts = count_tokens(tokenizer, corpus, size)
+    counts = count_tokens(tokenizer, corpus, tokenizer.get_vocab_size())
     counts.sum_duplicates()
     weights = inverse_frequencies(counts)
     table: Floats = right_vectors(weighted(counts, weights), dim, rng) * weights[:, None]
