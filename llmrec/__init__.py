@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from llmrec.rankers.registry import register_ranker as register_ranker
     from llmrec.rankers.session_data import sessions as sessions
     from llmrec.rankers.sessions import Sessions as Sessions
+    from llmrec.reranking.rerank import rerank as rerank
     from llmrec.text.encoders.registry import register_encoder as register_encoder
     from llmrec.text.search.similar import SimilarProducts as SimilarProducts
     from llmrec.titles.title_writer import Titles as Titles
@@ -62,6 +63,7 @@ _HOMES: Final = {
     "register_encoder": "text.encoders.registry",
     "register_metric": "evaluation.metrics",
     "register_ranker": "rankers.registry",
+    "rerank": "reranking.rerank",
     "sessions": "rankers.session_data",
     "update": "updating.ranker_update",
 }
@@ -72,7 +74,7 @@ __all__ = ["__version__", *_HOMES]
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'llmrec' has no attribute '{name}'")
-    home, extras = _HOMES[name], {"text": "search", "titles": "generate"}
+    home, extras = _HOMES[name], {"text": "search", "titles": "generate", "reranking": "generate"}
     needing = import_module("llmrec.errors").needing
     with needing(extras.get(home.partition(".")[0], "")):
         found = globals()[name] = getattr(import_module(f"llmrec.{home}"), name)

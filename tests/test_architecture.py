@@ -36,7 +36,7 @@ LAYERS = [
     {"training"},
     {"text"},
     {"rankers", "titles"},  # neither imports the other
-    {"selection", "testing", "updating"},
+    {"selection", "testing", "updating", "reranking"},
     {"paper", "demo"},
     {"serving"},
     {"cli"},

@@ -87,6 +87,12 @@ PANELS: Final = {
         ),
         Verb("blend", "Combine several runs of the same sessions into one, by rank.", "cli.runs:BlendJob:blend"),
         Verb(
+            "rerank",
+            "Have a language model order the first candidates of a run by their titles.",
+            "reranking.settings:RerankJob:reranking.rerank.run_rerank_job",
+            asks_for=(("generate", "a model on this machine"), ("chat", "--server")),
+        ),
+        Verb(
             "explain",
             "Explain the lists of a fused ranker: rank at each source, and what each feature adds to the score.",
             "cli.runs:ExplainJob:explain",

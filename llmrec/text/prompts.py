@@ -4,7 +4,8 @@ A prompt is one YAML file, ``prompts/TASK/NAME_vN.yaml``, with the keys
 
 * ``summary``: one sentence;
 * ``variables``: what the template reads, name and meaning: ``products`` (oldest first), ``product.FIELD`` for each
-  field of a product, ``words.KEY`` for each phrase of ``wording``, ``locale``;
+  field of a product, ``words.KEY`` for each phrase of ``wording``, ``locale``; for `llmrec rerank` also
+  ``candidates``, with ``candidate.label`` and ``candidate.title``;
 * ``template``: Jinja, one for all languages, in a sandbox where an undefined name is an error;
 * ``system``: Jinja as well, for chat models: what the model is told once, before the messages made by ``template``;
 * ``wording``: for each language code the phrases that the template reads as ``words.KEY``; none if it needs none.
@@ -36,6 +37,7 @@ __all__ = ["PRODUCT_FIELDS", "Prompt", "load_prompt", "one_line", "prompt_names"
 
 PRODUCT_FIELDS: Final = ("title", "brand", "color", "size", "model", "material", "author", "price")
 
+CANDIDATE_FIELDS: Final = ("label", "title")
 DEFAULT_TASK = "next_title"
 FALLBACK = "en"
 
@@ -84,6 +86,11 @@ class Prompt:
         """The product fields that the template reads, ``title`` first."""
         return tuple(name for name in PRODUCT_FIELDS if name == "title" or f"product.{name}" in self.variables)
 
+    @property
+    def names_candidates(self) -> bool:
+        """Whether the template reads products that are to be ordered."""
+        return "candidates" in self.variables
+
     @cached_property
     def _compiled(self) -> jinja2.Template:
         return self._compile("template", self.template)
@@ -114,29 +121,39 @@ class Prompt:
             notice(f"prompt {self.name} has no wording for locale '{locale}'; it speaks {spoken} there")
         return self.wording[fallback]
 
-    def render(self, products: Sequence[Mapping[str, str]], locale: str) -> str:
+    def render(
+        self,
+        products: Sequence[Mapping[str, str]],
+        locale: str,
+        candidates: Sequence[Mapping[str, str]] = (),
+    ) -> str:
         """Write the prompt of one session as one text, the system message first where there is one.
 
         Args:
             products: The most recent products, oldest first; each maps fields of `PRODUCT_FIELDS` to text. A field that
                 is left out is empty. Their text is data: nothing in it is evaluated.
             locale: The session's locale; it chooses the wording.
+            candidates: ``label`` and ``title`` of the products to order, for a prompt that names them.
 
         Returns:
             The text, without white space around it.
 
         Raises:
-            ConfigError: the template reads an undefined variable or fails; names the file and the variable.
+            ConfigError: the template reads an undefined variable or fails, or names candidates and there are none;
+                names the file and the variable.
         """
         words = self.words(locale)
-        text = self._render(products, locale, words)
-        return f"{self._render(products, locale, words, self._compiled_system)}\n{text}" if self.system else text
+        text = self._render(products, locale, words, candidates)
+        if not self.system:
+            return text
+        return f"{self._render(products, locale, words, candidates, self._compiled_system)}\n{text}"
 
     def messages(
         self,
         products: Sequence[Mapping[str, str]],
         locale: str,
         shots: Sequence[tuple[Sequence[Mapping[str, str]], str]] = (),
+        candidates: Sequence[Mapping[str, str]] = (),
     ) -> list[dict[str, str]]:
         """Write the messages that a chat model answers, as OpenAI's protocol has them.
 
@@ -144,6 +161,7 @@ class Prompt:
             products: As for `render`.
             locale: As for `render`.
             shots: Examples: the products of a session and the title that came next; each is a question and its answer.
+            candidates: As for `render`.
 
         Returns:
             ``role`` and ``content`` of each message: ``system`` where the prompt has one, ``user`` and ``assistant``
@@ -153,10 +171,11 @@ class Prompt:
             ConfigError: as `render`.
         """
         words = self.words(locale)
-        turns = [("system", self._render(products, locale, words, self._compiled_system))] if self.system else []
+        system = self._render(products, locale, words, candidates, self._compiled_system)
+        turns = [("system", system)] if self.system else []
         for seen, title in shots:
-            turns += [("user", self._render(seen, locale, words)), ("assistant", one_line(title))]
-        turns.append(("user", self._render(products, locale, words)))
+            turns += [("user", self._render(seen, locale, words, candidates)), ("assistant", one_line(title))]
+        turns.append(("user", self._render(products, locale, words, candidates)))
         return [{"role": role, "content": content} for role, content in turns]
 
     def _render(
@@ -164,11 +183,16 @@ class Prompt:
         products: Sequence[Mapping[str, str]],
         locale: str,
         words: Mapping[str, str],
+        candidates: Sequence[Mapping[str, str]],
         template: jinja2.Template | None = None,
     ) -> str:
+        if self.names_candidates and not candidates:
+            raise ConfigError(f"prompt {self.name} asks about candidates, which `llmrec rerank` alone has")
         shown = [{name: one_line(product.get(name, "")) for name in self.fields} for product in products]
         try:
-            values = {"products": shown, "words": words, "locale": locale}
+            values: dict[str, Any] = {"products": shown, "words": words, "locale": locale}
+            if self.names_candidates:
+                values["candidates"] = [{name: one_line(one[name]) for name in CANDIDATE_FIELDS} for one in candidates]
             text = render(template or self._compiled, values).strip()
             text.encode()  # half a pair is no text
             return text
@@ -183,7 +207,8 @@ class Prompt:
         if not found:
             return f"the template fails: {message}"
         if found[1]:
-            return f"undefined variable '{found[1]}'{nearest(found[1], ('products', 'words', 'locale'))}"
+            hint = "; list it under 'variables'" if found[1] == "candidates" else ""
+            return f"undefined variable '{found[1]}'{hint or nearest(found[1], ('products', 'words', 'locale'))}"
         phrases = set(self.wording.get(FALLBACK, {}))
         hint = f"; list it under 'variables' as product.{found[2]}" if found[2] in PRODUCT_FIELDS else ""
         return f"undefined variable '{found[2]}'{hint or nearest(found[2], phrases | set(self.fields))}"
@@ -286,7 +311,8 @@ def _check_wording(where: str, wording: Mapping[str, Mapping[str, str]]) -> None
 
 def _variables(path: Path, variables: Mapping[str, str], phrases: Mapping[str, str]) -> Mapping[str, str]:
     products = {f"product.{name}" for name in PRODUCT_FIELDS}
-    known = {"products", "locale", *products, *(f"words.{key}" for key in phrases)}
+    candidates = {"candidates", *(f"candidate.{name}" for name in CANDIDATE_FIELDS)}
+    known = {"products", "locale", *products, *candidates, *(f"words.{key}" for key in phrases)}
     for variable in variables:
         if variable not in known:
             raise ConfigError(f"{path}: unknown variable '{variable}'{nearest(variable, known)}")
@@ -296,10 +322,11 @@ def _variables(path: Path, variables: Mapping[str, str], phrases: Mapping[str, s
 def _try_out(prompt: Prompt) -> None:
     """Render for every language, with and without products and attributes: a mistake shows before a long run."""
     full, bare = dict.fromkeys(PRODUCT_FIELDS, "text"), {"title": "text"}
+    candidates = [{"label": label, "title": "text"} for label in "AB"] if prompt.names_candidates else []
     for words in prompt.wording.values() or [{}]:
         for products in ([], [full], [full, bare]):
             for template in (prompt._compiled, prompt._compiled_system):
-                prompt._render(products, "UK", words, template)
+                prompt._render(products, "UK", words, candidates, template)
 
 
 def prompt_table() -> Table:

@@ -19,7 +19,7 @@ __all__ = ["REFERENCE", "api", "commands", "prompts", "recipes"]
 ROOT: Final = Path(__file__).resolve().parents[2]
 _PARTS: Final = {  # in the order of the work
     "Data": ("open_store", "Store", "sessions", "Sessions"),
-    "Rankers": ("fit", "load_ranker", "Ranker", "Rankings"),
+    "Rankers": ("fit", "load_ranker", "rerank", "Ranker", "Rankings"),
     "Scores": ("evaluate", "Result"),
     "Titles": ("TitleWriter", "Titles"),
     "Similar products": ("SimilarProducts",),

@@ -25,8 +25,11 @@ HASHES = {
     "product_text/attributes_v1": "9411bda66e6f9772fd93b29c25a722313b8b25b0d6b143c9604c6ed88a28f158",
     "product_text/brand_v1": "eb8d02338bbfcf6f1ee821fcd5aeedf3a03df0144e1b3438b88d3ae6dcda8c98",
     "product_text/title_v1": "2c0b4d93f12e0888b601996229997a091604e88d6d1fd1f0c3a7af39fc73d4df",
+    "rerank/list_v1": "1215321599f66e7fd8092bd8596c41ce068a3c834fe6c1020a128c920a5b82bb",
+    "rerank/yes_v1": "ac991afa9e3901fb5f7fa843d8a9461d055ae0294b0aa3939087f6b8fce1fedb",
 }
 
+CANDIDATES = [{"label": "A", "title": "tea"}, {"label": "B", "title": "cup\npot"}]
 GOOD = {"summary": "s", "variables": {"products": "p", "product.title": "t"}, "template": "{{ products | length }}"}
 
 
@@ -64,8 +67,21 @@ def test_every_shipped_prompt_documents_itself(name: str) -> None:
     assert set(prompt.wording) in (set(), set(known_languages()))
     documented = {key.removeprefix("words.") for key in prompt.variables if key.startswith("words.")}
     assert documented == set(prompt.wording.get("en", {}))
-    texts = {prompt.render([{"title": "T", "brand": "B", "color": "C"}], locale) for locale in LOCALES}
+    shown = CANDIDATES if prompt.names_candidates else []
+    texts = {prompt.render([{"title": "T", "brand": "B", "color": "C"}], locale, shown) for locale in LOCALES}
     assert len(texts) == (6 if prompt.wording else 1)
+
+
+def test_candidates_are_shown_where_a_prompt_names_them_and_missed_where_there_are_none(tmp_path: Path) -> None:
+    listed = load_prompt("rerank/list").render([{"title": "T"}], "UK", CANDIDATES)
+    assert "[A] tea\n[B] cup pot\n" in listed
+    assert load_prompt("rerank/list").messages([{"title": "T"}], "UK", (), CANDIDATES)[-1]["content"] == listed
+    with pytest.raises(ConfigError, match="asks about candidates, which `llmrec rerank` alone has"):
+        load_prompt("rerank/yes").render([{"title": "T"}], "UK")
+    with pytest.raises(ConfigError, match="undefined variable 'candidates'; list it under 'variables'"):
+        load_prompt(written(tmp_path, template="{{ candidates | length }}"))
+    with pytest.raises(ConfigError, match=r"unknown variable 'candidate.labl'; did you mean 'candidate.label'"):
+        load_prompt(written(tmp_path, variables=GOOD["variables"] | {"candidate.labl": "l"}))
 
 
 def test_names_find_the_same_prompt_and_the_newest_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +189,8 @@ TITLES = st.text(st.characters(codec="utf-8"), max_size=60) | st.sampled_from(
 def test_titles_are_data(titles: list[str], locale: str, name: str) -> None:
     """Whatever a title holds, it stands in the prompt as it is, but for its white space, and in order."""
     products = [dict.fromkeys(PRODUCT_FIELDS, "") | {"title": title} for title in titles]
-    text = load_prompt(name).render(products, locale)
+    prompt = load_prompt(name)
+    text = prompt.render(products, locale, CANDIDATES if prompt.names_candidates else [])
     place = 0
     for title in map(one_line, titles):
         found = text.find(title, place)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,12 +29,14 @@ class Answer:
         prompt_tokens: Tokens that it read; None where a server does not say.
         completion_tokens: Tokens that it wrote; None where a server does not say.
         seconds: From the request to the answer, without failed attempts; a batch's seconds are shared evenly.
+        logprobs: Log-probability of each token that the answer may start with; None where it was not asked for.
     """
 
     text: str
     prompt_tokens: Count | None
     completion_tokens: Count | None
     seconds: float
+    logprobs: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)

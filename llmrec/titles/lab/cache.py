@@ -68,7 +68,7 @@ class AnswerCache:
         kept = parse_record(held, _Kept, self._path, again)
         if kept.key not in (None, key):
             raise DataError(f"{self._path}: damaged (the answer to another question); {again}")
-        return Answer(kept.text, kept.prompt_tokens, kept.completion_tokens, kept.seconds)
+        return Answer(kept.text, kept.prompt_tokens, kept.completion_tokens, kept.seconds, kept.logprobs)
 
     def add(self, answers: Mapping[str, Answer]) -> None:
         """Keep answers, in the file when this returns; an answer that is there already stays as it is.

@@ -151,7 +151,7 @@ def _answer(
                 "seed": settings.seed,
             }
             messages = chat_messages(cell, sample, examples)
-            written = ask_all(server, cell, messages, sampling, cache, settings.concurrency)
+            written = ask_all(server, cell.model, messages, sampling, cache, settings.concurrency, cell.label)
         answered.append((cell, written))
         kept = len(written.answers) - written.num_new
         notice(f"{cell.label}: {written.num_new:,} answers written, {kept:,} from the cache")

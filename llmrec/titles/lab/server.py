@@ -32,7 +32,7 @@ class ChatServer(OpenAIServer):
         Args:
             model: Its name on the server.
             messages: From `llmrec.text.prompts.Prompt.messages`.
-            settings: ``temperature``, ``max_tokens``, ``seed``.
+            settings: ``temperature``, ``max_tokens``, ``seed``; ``logprobs`` for those of the answer's first token.
 
         Raises:
             ModelError: the server refuses the request, or has failed too often; one line that names server and reason.
@@ -52,7 +52,8 @@ class ChatServer(OpenAIServer):
         """
         try:
             content = json.loads(body)
-            text = content["choices"][0]["message"]["content"]
+            choice = content["choices"][0]
+            text = choice["message"]["content"]
             usage = content.get("usage") or {}
             tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
@@ -61,4 +62,14 @@ class ChatServer(OpenAIServer):
             raise Failure("a reply whose content is no text", again=True)
         read, wrote = (count if type(count) is int and 0 <= count < _MOST_TOKENS else None for count in tokens)
         whole = (text or "").encode("utf-8", "replace").decode()  # half of a surrogate pair is no character
-        return Answer(self.hidden(whole), read, wrote, seconds)
+        return Answer(self.hidden(whole), read, wrote, seconds, _first_token(choice))
+
+
+def _first_token(choice: Mapping[str, Any]) -> dict[str, float] | None:
+    """Log-probabilities of the tokens that an answer may start with; None where the server does not say."""
+    try:
+        listed = choice["logprobs"]["content"][0]["top_logprobs"]
+        found = {str(one["token"]): min(0.0, float(one["logprob"])) for one in listed}
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        return None
+    return {token: value for token, value in found.items() if value == value} or None

@@ -24,7 +24,11 @@ def encode_titles(encoder: TitleTokenizer, titles: Sequence[str | None], max_tok
 
 
 def encode_prompts(
-    prompt: Prompt, encoder: TitleTokenizer, sessions: Sequence[tuple[str, Products]], max_tokens: int
+    prompt: Prompt,
+    encoder: TitleTokenizer,
+    sessions: Sequence[tuple[str, Products]],
+    max_tokens: int,
+    candidates: Sequence[Products] | None = None,
 ) -> tuple[list[str], list[list[int]]]:
     """Render and encode the prompts of some sessions so that none exceeds ``max_tokens``.
 
@@ -36,6 +40,7 @@ def encode_prompts(
         encoder: Of the tokenizer.
         sessions: Locale and products (oldest first) of each session.
         max_tokens: Most tokens of a prompt, the end token included.
+        candidates: Those of each session, for a prompt that names them; they are never cut.
 
     Returns:
         The texts as cut, and their token ids, ended by the end token.
@@ -43,7 +48,8 @@ def encode_prompts(
     Raises:
         ConfigError: ``max_tokens`` is too small for the wording and any part of a title.
     """
-    texts = [prompt.render(products, locale) for locale, products in sessions]
+    shown = [()] * len(sessions) if candidates is None else candidates
+    texts = [prompt.render(products, locale, some) for (locale, products), some in zip(sessions, shown, strict=True)]
     rows = encoder.encode_prompts(texts)
     kept = {place: sessions[place][1] for place, ids in enumerate(rows) if len(ids) > max_tokens}
     while kept:
@@ -52,7 +58,7 @@ def encode_prompts(
             if not shorter:
                 raise ConfigError(_no_room(prompt, max_tokens, len(rows[place]), sessions[place][0]))
             kept[place] = shorter
-            texts[place] = prompt.render(shorter, sessions[place][0])
+            texts[place] = prompt.render(shorter, sessions[place][0], shown[place])
         for place, ids in zip(list(kept), encoder.encode_prompts([texts[place] for place in kept]), strict=True):
             rows[place] = ids
             if len(ids) <= max_tokens:

@@ -18,10 +18,12 @@ from llmrec.titles.models.causal import IGNORED, check_packing, is_causal, pad_l
 from llmrec.titles.training.batches import pad
 
 __all__ = [
+    "CHUNK_BYTES",
     "PACKED_ON_CPU",
     "PACKED_TOKENS",
     "TitleLoss",
     "causal_title_loss",
+    "only_at",
     "packed_rows",
     "title_loss",
     "title_loss_of",
@@ -172,9 +174,9 @@ def _summed_loss(
     where, wanted = torch.tensor(places, device=device), torch.tensor(targets, device=device)
     size = max(1, CHUNK_BYTES // (4 * plain.config.get_text_config().vocab_size))
     if len(places) <= size or not (in_pieces or not torch.is_grad_enabled()) or not _ends_with_head(plain):
-        with _only_at(head, where):
+        with only_at(head, where):
             return _cross_entropy(model(**tokens, use_cache=False).logits, wanted)
-    with _only_at(head, where[:0]) as kept:
+    with only_at(head, where[:0]) as kept:
         model(**tokens, use_cache=False)
     hidden = kept.pop().flatten(0, 1)[where]
     losses = [
@@ -201,7 +203,7 @@ def _ends_with_head(model: Any) -> bool:
 
 
 @contextmanager
-def _only_at(head: Any, places: Tensor) -> Iterator[list[Tensor]]:
+def only_at(head: Any, places: Tensor) -> Iterator[list[Tensor]]:
     """Inside, a model's head reads the hidden states at some flat places, shape ``(n, H)``; gives all it was handed."""
     kept: list[Tensor] = []
 
