@@ -111,6 +111,7 @@ class TitleWriter(OnHub):
         self.model, self.tokenizer, self.card, self.prompt, self._name = model, tokenizer, card, prompt, name
         self._stamp: Mapping[str, Any] = {}
         self._decode: Callable[..., list[str]] | None = None  # that of transformers, unless another is set
+        self._untaught = False  # a causal model that nobody fine-tuned: a title is but a part of its answers
         affixes = build_affixes(tokenizer, chat=card.chat) if is_causal(model) else None
         self._encoder = TitleTokenizer(tokenizer, affixes)
 
@@ -154,10 +155,11 @@ class TitleWriter(OnHub):
 
         from llmrec.hub.pull import named_source, shared_model
         from llmrec.titles.models.card import decide_card
+        from llmrec.titles.models.causal import is_causal
         from llmrec.titles.models.gguf import gguf_stamp
         from llmrec.titles.models.gguf_header import is_gguf
         from llmrec.titles.models.lora import open_model
-        from llmrec.titles.models.model import check_length
+        from llmrec.titles.models.model import check_length, read_model_card
         from llmrec.training.devices import name_processor
 
         name_processor()
@@ -174,6 +176,7 @@ class TitleWriter(OnHub):
         placed = _placed(loaded, device)
         writer = cls(placed, tokenizer, card, chosen, named_source(Path(model)) or Path(model).name)
         writer._stamp = gguf_stamp(model)
+        writer._untaught = is_causal(loaded) and read_model_card(model) is None
         if backend == "ctranslate2":
             from llmrec.titles.decoding.ctranslate import decoding_in_its_place, translator_of
 
@@ -226,7 +229,7 @@ class TitleWriter(OnHub):
         from llmrec.titles.decoding.decode import decode_batch
         from llmrec.titles.training.batches import decoding_batches
 
-        decode = self._decode or partial(decode_batch, self.model, self.tokenizer)
+        decode = self._decode or partial(decode_batch, self.model, self.tokenizer, answers=self._untaught)
 
         for argument, value in (("num_beams", num_beams), ("batch_size", batch_size)):
             if value < 1:
@@ -271,16 +274,18 @@ class TitleWriter(OnHub):
         streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
         limits: dict[str, Any] = {"max_tokens": self.card.max_target_tokens, "num_beams": 1, "streamer": streamer}
         with ThreadPoolExecutor(1) as writing:
-            done = writing.submit(decode_batch, self.model, self.tokenizer, [tokens], **limits)
+            done = writing.submit(decode_batch, self.model, self.tokenizer, [tokens], answers=self._untaught, **limits)
             done.add_done_callback(lambda _: streamer.end())  # also where it failed, or the reader would wait
             whole, told = "", ""
             for piece in streamer:
                 whole += piece
-                title = " ".join(whole.split())
+                title = "" if self._untaught else " ".join(whole.split())
                 if title != told:
                     yield title[len(told) :]
                     told = title
-            done.result()
+            (title,) = done.result()
+            if title != told:  # an answer's, which is known at its end
+                yield title[len(told) :]
 
     def _tokens(self, histories: Sequence[History], locale: str | Sequence[str]) -> tuple[list[str], list[list[int]]]:
         """Locale and prompt tokens of each session."""

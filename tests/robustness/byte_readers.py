@@ -80,7 +80,7 @@ def languages(data: bytes) -> None:
 
 def answer(data: bytes) -> None:
     """A chat model's answer, cut to one title."""
-    from llmrec.titles.lab.answers import clean_title
+    from llmrec.titles.decoding.title_in_answer import clean_title
 
     clean_title(data.decode("utf-8", "replace"))
 
@@ -155,7 +155,7 @@ def _atheris(name: str) -> None:
     with atheris.instrument_imports(include=["llmrec"]):
         for module in ("rankers.sessions", "reporting.standings", "paper.reproduction.records", "text.prompts"):
             importlib.import_module(f"llmrec.{module}")
-        importlib.import_module("llmrec.titles.lab.answers")
+        importlib.import_module("llmrec.titles.decoding.title_in_answer")
     reader = READERS[name]
     atheris.Setup([sys.argv[0], *sys.argv[2:]], lambda data: tried(reader, data))
     atheris.Fuzz()

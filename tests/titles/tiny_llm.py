@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, Qwen3Config
+
+from llmrec.titles.models.causal import continue_prompts
 
 CHAT = (
     "{% for message in messages %}<|start|>{{ message.role }}\n{{ message.content }}<|end|>\n{% endfor %}"
@@ -75,3 +79,15 @@ def write_tiny_llm(
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def talkative(model: Any, tokenizer: Any, prompt: list[int]) -> Any:
+    """The model, which now writes a line break where it wrote the token that it comes to behind ``prompt``."""
+    (often,) = tokenizer(continue_prompts(model.eval(), tokenizer, [prompt], max_tokens=9)[0])["input_ids"][-1:]
+    (line_break,) = tokenizer("\n")["input_ids"]
+    model.set_output_embeddings(deepcopy(model.get_output_embeddings()))  # what is read stays as it is
+    model.config.tie_word_embeddings = False
+    weights = model.get_output_embeddings().weight
+    with torch.no_grad():
+        weights[line_break] = 1.1 * weights[often]
+    return model

@@ -11,6 +11,7 @@ import torch
 from llmrec.errors import ConfigError, require
 from llmrec.titles.decoding.decode import decode_batch
 from llmrec.titles.models.causal import is_causal
+from llmrec.titles.models.model import read_model_card
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.setup import Job
 
@@ -54,6 +55,7 @@ def build_decoder(job: Job, model: Any, tokenizer: Any, key: str) -> Decode:
     if is_causal(model) and (config.backend == "ctranslate2" or config.constrain == "catalogue"):
         given = "--backend ctranslate2" if config.backend == "ctranslate2" else "--constrain catalogue"
         raise ConfigError(f"{given}: for models with an encoder, such as mT5; leave it out for a causal one")
+    untaught = is_causal(model) and config.model is not None and read_model_card(config.model) is None
     limits: dict[str, Any] = {"max_tokens": job.card.max_target_tokens, "num_beams": config.num_beams}
     if config.backend == "ctranslate2":
         return _ctranslate(job, model, tokenizer, key, limits)
@@ -74,7 +76,7 @@ def build_decoder(job: Job, model: Any, tokenizer: Any, key: str) -> Decode:
 
     def free(prompts: Sequence[Sequence[int]], _: Sequence[str]) -> list[list[str]]:
         with job.accelerator.autocast():
-            return [[title] for title in decode_batch(model, tokenizer, prompts, **limits)]
+            return [[title] for title in decode_batch(model, tokenizer, prompts, answers=untaught, **limits)]
 
     return free
 

@@ -24,6 +24,7 @@ from llmrec.memory import readable
 from llmrec.output import disk_errors
 from llmrec.records import Count, line_text, read_lines
 from llmrec.titles.decoding.cost import decoding_room, session_bytes
+from llmrec.titles.decoding.title_in_answer import clean_title, holds_title
 from llmrec.titles.models.causal import continue_prompts, generate_tokens, is_causal
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.training.batches import decoding_batches, pad, read_tokens, token_lengths
@@ -46,13 +47,16 @@ def pad_prompts(prompts: Sequence[Sequence[int]], device: Any) -> tuple[torch.Te
     return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
 
 
-def decode_batch(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], **settings: Any) -> list[str]:
+def decode_batch(
+    model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], *, answers: bool = False, **settings: Any
+) -> list[str]:
     """Titles of some prompts.
 
     Args:
         model: A `transformers` sequence-to-sequence or causal model.
         tokenizer: Its tokenizer.
         prompts: Token ids of ``B`` prompts, each ended by the end token, or in the frame of a causal model.
+        answers: What it writes are answers with a title in them, as of a causal model that nobody fine-tuned.
         settings: ``max_tokens``, ``num_beams`` and ``synced`` of `llmrec.titles.models.causal.generate_tokens`.
 
     Raises:
@@ -64,7 +68,10 @@ def decode_batch(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], *
             f"the tokenizer has a token {largest}, the model's weights end at {known - 1}; copy both again"
         )
     if is_causal(model):
-        written = continue_prompts(model, tokenizer, prompts, **settings)
+        enough = holds_title if answers and settings.get("num_beams", 1) == 1 else None
+        written = continue_prompts(model, tokenizer, prompts, enough, **settings)
+        if answers:
+            return [clean_title(text) for text in written]
     else:
         tokens = generate_tokens(model, *pad_prompts(prompts, model.device), **settings)
         written = tokenizer.batch_decode(tokens, skip_special_tokens=True)

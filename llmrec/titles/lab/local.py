@@ -13,7 +13,8 @@ from llmrec.console import progress_bar
 from llmrec.errors import ConfigError
 from llmrec.text.prompts import Prompt
 from llmrec.titles.decoding.decode import decode_batch
-from llmrec.titles.lab.answers import Answer, Written, holds_title
+from llmrec.titles.decoding.title_in_answer import holds_title
+from llmrec.titles.lab.answers import Answer, Written
 from llmrec.titles.lab.cache import AnswerCache, cache_key
 from llmrec.titles.lab.messages import chat_messages
 from llmrec.titles.lab.sample import SampledSession

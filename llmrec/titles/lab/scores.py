@@ -16,7 +16,8 @@ from llmrec.evaluation.scoring import OVERALL, score_titles
 from llmrec.output import atomic_file, write_text
 from llmrec.reporting.blocks import Table
 from llmrec.reporting.tables import with_interval
-from llmrec.titles.lab.answers import Answer, Written, clean_title
+from llmrec.titles.decoding.title_in_answer import clean_title
+from llmrec.titles.lab.answers import Answer, Written
 from llmrec.titles.lab.sample import SampledSession
 from llmrec.titles.lab.settings import Cell
 

@@ -16,7 +16,7 @@ from llmrec.titles.prompting.affixes import build_affixes
 from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
 from llmrec.titles.training.losses import causal_title_loss
 from tests.conftest import TITLES
-from tests.titles.tiny_llm import bpe_tokenizer, write_tiny_llm
+from tests.titles.tiny_llm import bpe_tokenizer, talkative, write_tiny_llm
 
 TEXTS = [title for locale in TITLES.values() for title in locale]
 ROWS = {
@@ -157,12 +157,7 @@ def test_examples_come_before_the_prompt_as_turns_or_as_lines() -> None:
 def test_a_text_that_is_enough_is_not_gone_on_with(llm: tuple[Any, Any]) -> None:
     model, tokenizer = deepcopy(llm)
     prompts = [[place, place + 1, place + 2] for place in range(5, 65, 3)]
-    (often,) = tokenizer(continue_prompts(model.eval(), tokenizer, prompts[:1], max_tokens=9)[0])["input_ids"][-1:]
-    (line_break,) = tokenizer("\n")["input_ids"]
-    model.set_output_embeddings(deepcopy(model.get_output_embeddings()))  # what is read stays as it is
-    weights = model.get_output_embeddings().weight
-    with torch.no_grad():
-        weights[line_break] = 1.1 * weights[often]  # it writes line breaks in that token's place
+    talkative(model, tokenizer, prompts[0])
     whole = continue_prompts(model, tokenizer, prompts, max_tokens=60)
     assert any("\n" in text for text in whole)
     asked: list[str] = []

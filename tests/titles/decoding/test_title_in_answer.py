@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from llmrec.titles.lab.answers import clean_title
+from llmrec.titles.decoding.title_in_answer import clean_title, holds_title
 
 
 @pytest.mark.parametrize(
@@ -42,3 +44,14 @@ from llmrec.titles.lab.answers import clean_title
 def test_an_answer_is_cut_to_one_title(said: str, title: str) -> None:
     assert clean_title(said) == title
     assert clean_title(title) == title
+
+
+@given(st.text(alphabet='ab:\n"* 「」', max_size=30), st.text(alphabet='ab:\n"* ', max_size=20))
+def test_a_title_that_is_known_at_the_end_of_a_line_stays_whatever_follows(text: str, more: str) -> None:
+    if holds_title(f"{text}\n"):
+        assert clean_title(f"{text}\n{more}") == clean_title(text)
+
+
+def test_a_title_is_not_known_before_its_line() -> None:
+    assert holds_title("Kettle\n")
+    assert not any(map(holds_title, ("\n", "Here is the title:\n", "<think>Kettle\n", "Title:\n\n")))
