@@ -77,6 +77,8 @@ class HoldoutJob:
     A session without next_item gives its last item as target, if two others remain.
 
     Example: llmrec data holdout sessions.parquet runs/holdout --share 0.1
+
+    Example: llmrec data holdout sessions_train.csv runs/shop --grouped --products products_train.csv
     """
 
     file: Path = option(..., "Sessions: CSV or Parquet, with or without next_item.", argument=True)
@@ -88,6 +90,9 @@ class HoldoutJob:
     locales: Sequence[str] | None = option(None, "Keep only this locale. Can be repeated.", flag="--locale")
     grouped: bool = option(False, "Keep sessions that continue one another on the same side.")
     cold: float = option(0.0, "Share of targets that no session to learn from may hold.")
+    products: Path | None = option(
+        None, "Copy these products beside them: `llmrec data import` reads the folder as a shop with a test split."
+    )
 
 
 def holdout(job: HoldoutJob) -> Any:
@@ -96,7 +101,10 @@ def holdout(job: HoldoutJob) -> Any:
 
     made = hold_out(**vars(job))
     notice(f"{made.num_train:,} sessions to learn from, {made.num_held_out:,} held out, in {job.out}")
-    notice(f"next: llmrec rank covisit --train {made.train} --sessions {made.sessions} --out RUN")
+    if job.products is not None:
+        notice(f"next: llmrec data import {job.out} STORE; its split 'test' is what was held out")
+    else:
+        notice(f"next: llmrec rank covisit --train {made.train} --sessions {made.sessions} --out RUN")
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from llmrec.ragged import list_lengths, row_numbers, split_last
 __all__ = ["Holdout", "continued_groups", "groups_of_sequences", "hold_out"]
 
 FILES: Final = ("train.parquet", "sessions.parquet", "targets.parquet")
+_PRODUCTS: Final = {f"products_train{ending}" for ending in (".csv", ".parquet")}
 _MIN_ITEMS: Final = 3  # of a bare session whose last item is held out: two stay, as in the released test files
 
 
@@ -54,6 +56,7 @@ def hold_out(
     locales: Sequence[str] | None = None,
     grouped: bool = False,
     cold: float = 0.0,
+    products: Path | None = None,
 ) -> Holdout:
     """Draw a share of each locale's sessions and part them from their targets.
 
@@ -69,9 +72,12 @@ def hold_out(
         grouped: Keep sessions that go on from one another (`continued_groups`) on one side: a file that lists each
             prefix of a history as a session of its own would else give targets away in the longer ones.
         cold: Share of the distinct targets that become cold: no session that holds one of them is learnt from.
+        products: Products, CSV or Parquet; copied into ``out``, which `llmrec data import` then reads as a shop whose
+            split ``test`` is held out.
 
     Raises:
-        ConfigError: ``share`` is not between 0 and 1, ``seed`` is negative, or ``out`` holds something else.
+        ConfigError: ``share`` is not between 0 and 1, ``seed`` is negative, ``products`` is no CSV or Parquet file, or
+            ``out`` holds something else.
         DataError: the file is malformed, or no session can be held out.
     """
     if not 0 < share < 1:
@@ -80,7 +86,9 @@ def hold_out(
         raise ConfigError(f"--cold must lie between 0 and 1; got {cold:g}")
     if seed < 0:
         raise ConfigError(f"--seed must be at least 0; got {seed}")
-    if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} <= set(FILES)):
+    if products is not None and not (products.is_file() and f"products_train{products.suffix.lower()}" in _PRODUCTS):
+        raise ConfigError(f"--products {products}: no such CSV or Parquet file")
+    if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} <= {*FILES, *_PRODUCTS}):
         raise ConfigError(f"{out}: exists and holds something else; choose another folder")
     check(out, "folder")
     table = _read(file, locales)
@@ -97,6 +105,8 @@ def hold_out(
         pq.write_table(prefixes, folder / FILES[1], compression="zstd")
         fingerprint = sessions_fingerprint(prefixes["prev_items"], prefixes["locale"])
         pq.write_table(marked(targets, fingerprint), folder / FILES[2], compression="zstd")
+        if products is not None:
+            shutil.copyfile(products, folder / f"products_train{products.suffix.lower()}")
     train, sessions, goals = (out / name for name in FILES)
     return Holdout(train, sessions, goals, len(kept), len(held))
 

@@ -102,7 +102,7 @@ def _read_folder(folder: Path) -> Source:
     tests = [(split, file) for file in files if (split := test_split(file.stem)) and file not in products]
     targets = {file.stem.lower(): file for file in sorted((folder / "targets").glob("*")) if _is_table(file)}
     found = [TestSource(split, file, targets.get(file.stem.lower())) for split, file in tests]
-    found += _authors_tests(folder)
+    found += [*_authors_tests(folder), *_held_out(folder)]
     _one_each(folder, [("products", file) for file in products])
     _one_each(folder, [("sessions_train", file) for file in train])
     _one_each(folder, [(test.split, test.sessions) for test in found])
@@ -132,6 +132,13 @@ def _authors_tests(folder: Path) -> list[TestSource]:
         if sessions.is_file():
             found.append(TestSource(f"test_task3_phase{phase}", sessions, targets, titles=True))
     return found
+
+
+def _held_out(folder: Path) -> list[TestSource]:
+    """What `llmrec data holdout` held out, beside the sessions to learn from."""
+    train, sessions, targets = (folder / f"{name}.parquet" for name in ("train", "sessions", "targets"))
+    whole = all(file.is_file() for file in (train, sessions, targets))
+    return [TestSource("test", sessions, targets)] if whole else []
 
 
 def _one_each(folder: Path, claims: Iterable[tuple[str, Path]]) -> None:

@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from llmrec.data.holdout import continued_groups, hold_out
+from llmrec.data.importing import import_dataset
+from llmrec.data.store import Store
 from llmrec.errors import ConfigError, DataError
 
 
@@ -143,3 +145,28 @@ def test_a_session_without_a_locale_is_held_out_among_its_like(tmp_path):
     table = pa.table({"prev_items": [["a", "b", "c"]] * 20, "locale": pa.array(["UK"] * 10 + [None] * 10)})
     pq.write_table(table, tmp_path / "x.parquet")
     assert hold_out(tmp_path / "x.parquet", tmp_path / "held", share=0.5).num_held_out == 10
+
+
+def test_with_products_the_folder_is_a_shop_whose_test_split_is_held_out(tmp_path: Path) -> None:
+    rows = [([f"i{row % 7}", f"i{row % 5}"], f"i{row % 3}", "UK") for row in range(40)]
+    file, products = write(tmp_path / "sessions.parquet", rows), tmp_path / "p.CSV"
+    products.write_text("id,locale,title\n" + "".join(f"i{one},UK,Title {one}\n" for one in range(7)))
+    made = hold_out(file, tmp_path / "held", share=0.25, products=products)
+    assert hold_out(file, tmp_path / "held", share=0.25, products=products) == made
+    import_dataset(tmp_path / "held", tmp_path / "store", validation_share=0.2)
+    store = Store.load(tmp_path / "store")
+    asked = pq.read_table(store.test("test").file)
+    goals = pq.read_table(tmp_path / "store" / "targets_test.parquet")
+    assert asked["prev_items"].to_pylist() == pq.read_table(made.sessions)["prev_items"].to_pylist()
+    assert goals["next_item"].to_pylist() == pq.read_table(made.targets)["next_item"].to_pylist()
+    counted = sum(
+        len(pq.read_table(file)) for name in ("development", "validation") for file in store.labelled(name).files
+    )
+    assert counted == made.num_train
+
+
+def test_products_that_are_none_are_refused(tmp_path: Path) -> None:
+    file = write(tmp_path / "sessions.parquet", [(["a", "b"], "c", "UK")] * 9)
+    for odd in (tmp_path / "none.csv", file.parent, tmp_path / "p.json"):
+        with pytest.raises(ConfigError, match="no such CSV or Parquet file"):
+            hold_out(file, tmp_path / "held", products=odd)

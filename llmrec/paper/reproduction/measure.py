@@ -70,13 +70,14 @@ def measure_row(runner: StepRunner, recipe: TableRecipe, row: Row, protocol: Pro
 
 
 def _needed(protocol: Protocol, row: Row, values: Mapping[str, Any]) -> list[str]:
-    """Those preparing commands that write something which the row's commands or its scoring read."""
+    """Those preparing commands that write something which the row's commands, its scoring or a later one of them read."""
     read = [word for step in (*row.method.steps, protocol.targets) for word in fill(step, values)]
-    return [
-        step
-        for step in protocol.prepare
-        if any(word.startswith(made) for made in _made_by(step, values) for word in read)
-    ]
+    needed: list[str] = []
+    for step in reversed(protocol.prepare):
+        if any(word.startswith(made) for made in _made_by(step, values) for word in read):
+            needed.insert(0, step)
+            read += fill(step, values)
+    return needed
 
 
 def _made_by(step: str, values: Mapping[str, Any]) -> list[str]:
