@@ -70,7 +70,7 @@ def measure_row(runner: StepRunner, recipe: TableRecipe, row: Row, protocol: Pro
 
 
 def _needed(protocol: Protocol, row: Row, values: Mapping[str, Any]) -> list[str]:
-    """Those preparing commands that write something which the row's commands, its scoring or a later one of them read."""
+    """Those preparing commands that write what the row's commands, its scoring or a later one of these read."""
     read = [word for step in (*row.method.steps, protocol.targets) for word in fill(step, values)]
     needed: list[str] = []
     for step in reversed(protocol.prepare):
