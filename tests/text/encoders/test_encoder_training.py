@@ -121,12 +121,13 @@ def test_a_fitted_table_sums_to_what_it_is_fitted_to_and_keeps_other_rows() -> N
     counts = sparse.csr_matrix(np.array([[1, 1, 0, 0], [0, 2, 1, 0]], dtype=np.float32))
     first = np.array([[1, 0], [0, 1], [1, 1], [3, 4]], dtype=np.float32)
     wanted = np.array([[1, 2], [-1, 1]], dtype=np.float32)
-    fitted = fitted_to_titles(first, counts, wanted, ridge=1e-9)
+    weights = np.array([1, 2, 3, 4], dtype=np.float32)
+    fitted = fitted_to_titles(first, counts, wanted, weights, ridge=1e-9)
     sums = counts @ fitted
     np.testing.assert_allclose(sums / np.array([[2**0.5], [5**0.5]]), wanted, atol=1e-4)
     scale = fitted[3, 0] / first[3, 0]
     np.testing.assert_allclose(fitted[3], scale * first[3], atol=1e-6)
-    np.testing.assert_allclose(fitted_to_titles(first, counts, wanted, ridge=1e9), scale * first, atol=1e-4)
+    np.testing.assert_allclose(fitted_to_titles(first, counts, wanted, weights, ridge=1e9), scale * first, atol=1e-4)
 
 
 @pytest.mark.parametrize("killed_at", [0, 5, 17])

@@ -18,11 +18,12 @@ from llmrec.console import notice
 from llmrec.errors import ConfigError
 from llmrec.text.encoders.base import Encoder, encode_with_progress
 from llmrec.text.encoders.static import count_tokens
+from llmrec.text.encoders.tfidf import inverse_frequencies
 
 __all__ = ["distilled_table", "fitted_to_titles"]
 
 SMOOTHING: Final = 1e-3  # Arora's a: a token that is as frequent counts half
-RIDGE: Final = 0.3
+RIDGE: Final = 0.3  # by cross-validation on titles; docs/experiments/text.md
 
 
 def distilled_table(
@@ -58,17 +59,18 @@ def distilled_table(
     drawn = np.sort(np.random.default_rng(seed).permutation(filled)[:num_titles])
     titles = encode_with_progress(teacher, [corpus[place] for place in drawn])
     titles -= titles.mean(axis=0)  # what all of them share tells none from another
-    table = fitted_to_titles(weighted, counts[drawn], titles)
+    table = fitted_to_titles(weighted, counts[drawn], titles, inverse_frequencies(counts))
     return _components(table, dim, counts[drawn] @ table)
 
 
-def fitted_to_titles(table: Floats, counts: Any, vectors: Floats, ridge: float = RIDGE) -> Floats:
+def fitted_to_titles(table: Floats, counts: Any, vectors: Floats, weights: Floats, ridge: float = RIDGE) -> Floats:
     """The table whose sums over titles' tokens are near to their vectors, and which is near to a first one.
 
     Args:
         table: The first one, shape ``(V, D)``.
         counts: Of tokens in titles, CSR ``(T, V)``.
         vectors: Of the titles, shape ``(T, D)``.
+        weights: How far a token's row moves before another's, shape ``(V,)``: one that is rare tells more.
         ridge: Weight of staying near to the first table.
 
     Returns:
@@ -79,10 +81,12 @@ def fitted_to_titles(table: Floats, counts: Any, vectors: Floats, ridge: float =
     rows = sparse.diags_array((1 / lengths).astype(np.float32)) @ counts
     first = rows @ table
     scale = float((first * vectors).sum() / max((first * first).sum(), np.finfo(np.float32).tiny))
-    alike = (rows @ rows.T).toarray().astype(np.float64)
-    alike[np.diag_indices_from(alike)] += ridge
+    moving = rows @ sparse.diags_array(weights)
+    alike = (moving @ moving.T).toarray().astype(np.float64)
+    unit = float(np.diag(alike).mean())
+    alike[np.diag_indices_from(alike)] += ridge * unit
     moved = np.linalg.solve(alike, (vectors - scale * first).astype(np.float64)).astype(np.float32)
-    fitted: Floats = scale * table + rows.T @ moved
+    fitted: Floats = scale * table + weights[:, None] * (moving.T @ moved)
     return fitted
 
 
