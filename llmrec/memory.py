@@ -6,6 +6,7 @@ limits that can end the process: the machine's, those of its control groups and 
 
 from __future__ import annotations
 
+import ctypes
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from llmrec.errors import ConfigError
 
-__all__ = ["GIB", "Free", "free_memory", "largest_fitting", "readable", "require_memory"]
+__all__ = ["GIB", "Free", "free_memory", "give_back_at_once", "largest_fitting", "readable", "require_memory"]
 
 GIB: Final = 2**30
 UNKNOWN: Final = 2**62  # where a system tells nothing, nothing is refused
@@ -43,6 +44,19 @@ class Free(NamedTuple):
 def readable(size: float) -> str:
     """Bytes as people say them: ``830 MiB``, ``14.2 GiB``."""
     return f"{size / GIB:,.1f} GiB" if size >= GIB else f"{math.ceil(size / 2**20):,} MiB"
+
+
+def give_back_at_once() -> None:
+    """Have glibc give back blocks from 1 MiB on as soon as they are free, for the rest of the process.
+
+    It otherwise learns to keep blocks of up to 32 MiB, between which others no longer fit: a training step then takes
+    up to 1.8 times what its tensors hold. The pages cost some time: a sixth for a model of width 576. Other C libraries
+    have no such switch.
+    """
+    switch = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    for name in (-3, -1):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+        if switch is not None:
+            switch(name, 1 << 20)
 
 
 def free_memory(device: Any = None) -> Free:

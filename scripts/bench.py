@@ -24,6 +24,8 @@
 
     python scripts/bench.py work-memory
 
+    python scripts/bench.py recipes lora_qwen --base-model FILE.gguf --data STORE
+
     python scripts/bench.py counting
 
     python scripts/bench.py neural

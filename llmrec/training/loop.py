@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from llmrec.console import notice, progress_bar
-from llmrec.errors import ModelError
+from llmrec.errors import ConfigError, ModelError
 from llmrec.output import atomic_file
 from llmrec.settings import deciding
 from llmrec.training import checkpoint
@@ -188,7 +188,8 @@ def run_training(
         One entry a validation: ``step``, ``epoch``, ``train_loss``, the validation's values, ``seconds``, ``time``.
 
     Raises:
-        ConfigError: ``folder`` holds a training with other settings, or a tracker cannot be used.
+        ConfigError: ``folder`` holds a training with other settings, a tracker cannot be used, or a loss or a gradient
+            is not finite: the training stops, and what was kept before that step stays.
         DiskError: a checkpoint cannot be written.
     """
     run = _Run(task, folder, decides or deciding(task.settings, "weights"))
@@ -272,14 +273,14 @@ def _step(run: _Run, batch: Any, tell: Callable[[str], Any]) -> float:
     parts, size = task.parts(batch), task.size(batch)
     # Each backward is averaged over processes and micro-batches; the batch's mean undoes both.
     scale = accelerator.num_processes * len(parts) / size
-    summed, done, told = torch.zeros((), device=accelerator.device), 0, time.monotonic()
+    summed, done, told, norm = torch.zeros((), device=accelerator.device), 0, time.monotonic(), None
     for number, part in enumerate(parts, 1):
         with accelerator.accumulate(task.model), task.precision():
             loss = task.loss(part, before.step)
             accelerator.backward(loss * scale)
             summed += loss.detach()
             if accelerator.sync_gradients and settings.max_grad_norm is not None:
-                accelerator.clip_grad_norm_(_dense(task.model), settings.max_grad_norm)
+                norm = accelerator.clip_grad_norm_(_dense(task.model), settings.max_grad_norm)
             for optimizer in task.optimizers:
                 optimizer.step()
             if accelerator.sync_gradients:
@@ -292,10 +293,26 @@ def _step(run: _Run, batch: Any, tell: Callable[[str], Any]) -> float:
             tell(f"part {number} of {len(parts)} of step {before.step + 1}, loss {float(summed) / done:.3f}")
     mean = float(accelerator.reduce(summed, reduction="sum")) / size
     step = before.step + 1
+    if not math.isfinite(mean) or not math.isfinite(0.0 if norm is None else float(norm)):
+        raise ConfigError(_diverged(run, step, "loss" if not math.isfinite(mean) else "gradient"))
     run.progress = replace(before, step=step, loss_sum=before.loss_sum + mean, loss_steps=before.loss_steps + 1)
     if step % LOG_EVERY == 0:
         accelerator.log({"train/loss": mean, "train/learning_rate": rate}, step=step)
     return mean
+
+
+def _diverged(run: _Run, step: int, what: str) -> str:
+    """What a training that cannot go on leaves, and what to try: nothing of this step has been saved."""
+    left = ""
+    if run.folder is not None:
+        saved = checkpoint.checkpoints(run.folder / "checkpoints")
+        kept = [f"the best state so far (step {run.progress.best_step})"] if run.progress.best_step >= 0 else []
+        kept += [f"the checkpoint {saved[-1].name}"] if saved else []
+        left = f"; {run.folder} keeps {' and '.join(kept)}" if kept else ""
+    return (
+        f"step {step}: the {what} is not a finite number, so the training stops{left}; try a lower learning rate, more "
+        "warmup steps, a smaller max_grad_norm, or bf16 or no mixed precision"
+    )
 
 
 def _rate(run: _Run) -> float:

@@ -12,6 +12,7 @@ from bench.fusion import fusion
 from bench.generation import generate, prompts
 from bench.measure import RUNS, app
 from bench.neural import neural
+from bench.recipes import recipes
 from bench.retrieval import retrieval
 from bench.serving import serve
 from bench.session_recall import recall
@@ -20,7 +21,7 @@ from bench.training_memory import memory
 from bench.trimming import train, trim
 from bench.work_memory import work_memory
 
-__all__ = ["app", "constrain", "decode", "embed", "recall", "serve", "train", "trim"]
+__all__ = ["app", "constrain", "decode", "embed", "recall", "recipes", "serve", "train", "trim"]
 
 
 @app.command("all")

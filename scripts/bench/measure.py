@@ -16,7 +16,20 @@ import typer
 
 from llmrec.console import notice, out, table
 
-__all__ = ["RUNS", "Measurement", "Size", "app", "import_csv", "measure", "need", "show", "store_of", "write_synthetic"]
+__all__ = [
+    "RUNS",
+    "Measurement",
+    "Size",
+    "app",
+    "import_csv",
+    "measure",
+    "need",
+    "resident",
+    "show",
+    "start_peak",
+    "store_of",
+    "write_synthetic",
+]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 LOADED_FIRST = ("pandas", "pyarrow.parquet", "llmrec.data.importing", "llmrec.synth")
@@ -59,6 +72,18 @@ def measure(function: Callable[..., Any], *arguments: Any) -> Measurement:
         raise RuntimeError(f"{function.__name__} died with status {process.exitcode}") from error
     finally:
         process.join()
+
+
+def resident(name: str = "VmRSS") -> int:
+    """Bytes of memory that this process holds, or held at most (``VmHWM``)."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+def start_peak() -> int:
+    """Let the peak start anew here; gives what is held now."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    return resident()
 
 
 def show(title: str, rows: list[tuple[str, Measurement, str]]) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.measure import app, measure, show
-from llmrec.memory import readable
+from bench.measure import app, measure, resident, show, start_peak
+from llmrec.memory import give_back_at_once, readable
 
 __all__ = ["memory"]
 
@@ -50,11 +48,6 @@ def _model(sizes: dict[str, Any]) -> Any:
     return AutoModelForCausalLM.from_config(LlamaConfig(**sizes))
 
 
-def _kib(name: str) -> int:
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name))
-
-
 def _case(name: str) -> dict[str, float]:
     """Two optimizer steps: seconds and bytes of the estimate, and the peak above what was there before."""
     import torch
@@ -73,6 +66,7 @@ def _case(name: str) -> dict[str, float]:
     accumulation = fitting.micro_batches(config.batch_size, config.micro_batch_size, 1)
     started = time.process_time()
     estimate = training.needed(accumulation, pieces).total - fitting.RESERVED["cpu"]
+    give_back_at_once()  # as a large training does
     seconds = time.process_time() - started
     rows_of = fitting.packed_tokens(accelerator)
     loss = title_loss_of(model, pack=config.pack, in_pieces=pieces, row_tokens=rows_of)
@@ -84,14 +78,13 @@ def _case(name: str) -> dict[str, float]:
 
     step(1, 4, 2)
     optimizer.zero_grad()
-    before = _kib("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    before = start_peak()
     for _ in range(2):
         for _ in range(accumulation):
             step(config.batch_size // accumulation, prompt, title)
         optimizer.step()
         optimizer.zero_grad()
-    return {"estimate": estimate, "seconds": seconds, "measured": 1024 * (_kib("VmHWM") - before)}
+    return {"estimate": estimate, "seconds": seconds, "measured": resident("VmHWM") - before}
 
 
 def _logits(everywhere: bool) -> float:
@@ -125,7 +118,6 @@ def _logits(everywhere: bool) -> float:
 @app.command()
 def memory() -> None:
     """Estimates of training memory beside what steps took, and a step with logits where titles are learnt alone."""
-    os.environ |= {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}  # freed is given back at once
     rows = []
     for name in CASES:
         found = measure(_case, name)

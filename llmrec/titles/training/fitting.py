@@ -18,7 +18,7 @@ from accelerate.utils import gather_object
 from numpy.typing import NDArray
 
 from llmrec.console import busy, notice
-from llmrec.memory import Free, free_memory, readable, require_memory
+from llmrec.memory import Free, free_memory, give_back_at_once, readable, require_memory
 from llmrec.processes import local_processes
 from llmrec.titles.models.architectures import Architecture, build_hollow, runnable
 from llmrec.titles.models.lora import add_adapters
@@ -34,6 +34,8 @@ Lengths = NDArray[np.int64]
 SLACK: Final = 1.1  # of activations, for blocks that an allocator cannot use again
 RESERVED: Final = {"cuda": 1 << 29, "cpu": 1 << 28}  # libraries' workspaces, threads' stacks
 CPU_TOKENS: Final = 2048  # packed at once on a CPU: more take memory and no less time, and the first loss waits for all
+CPU_WORK: Final = 150 * 10**9  # the same: weights times tokens, some ten seconds of a core
+LARGE: Final = 1 << 30  # bytes of a step from which on a CPU's allocator is to give back at once what is free
 FEW: Final = 4  # times the micro-batches asked for: beyond it logits come in pieces, which takes some time
 DEPTHS: Final = ("num_hidden_layers", "num_layers", "num_decoder_layers", "encoder_layers", "decoder_layers")
 
@@ -133,6 +135,8 @@ def fit_training(
     agreed = Cut(max(one[0] for one in cuts), any(one[1] for one in cuts), min(one[2] for one in cuts))
     if accelerator.is_main_process:
         _tell(training, agreed, free)
+    if accelerator.device.type == "cpu" and training.needed(agreed.accumulation, agreed.in_pieces).step > LARGE:
+        give_back_at_once()
     return agreed
 
 
@@ -148,9 +152,11 @@ def _choose(training: _Training, free: int) -> tuple[int, bool] | None:
     asked = min(
         micro_batches(config.batch_size, config.micro_batch_size, training.accelerator.num_processes), training.share
     )
-    if config.pack and config.micro_batch_size is None and training.accelerator.device.type == "cpu":
+    if config.micro_batch_size is None and training.accelerator.device.type == "cpu":
         tokens = int(training.prompts[: training.share].sum() + training.titles[: training.share].sum())
-        asked = min(max(asked, math.ceil(tokens / CPU_TOKENS)), training.share)
+        most = CPU_WORK / max(1, _multiplied(training.model))
+        most = min(most, CPU_TOKENS) if config.pack else most
+        asked = min(max(asked, math.ceil(tokens / most)), training.share)
     if training.needed(asked, False).total <= free:
         return asked, False
     if config.micro_batch_size is not None:
@@ -161,6 +167,12 @@ def _choose(training: _Training, free: int) -> tuple[int, bool] | None:
     pieces = _fewest(training, asked, free, in_pieces=True)
     found = [(number, way) for number, way in ((whole, False), (pieces, True)) if number is not None]
     return min(found, default=None)
+
+
+def _multiplied(model: Any) -> int:
+    """Weights that every token is multiplied with: all but embeddings and head."""
+    ends = [model.get_input_embeddings().weight, model.get_output_embeddings().weight]
+    return sum(one.numel() for one in model.parameters() if not any(one is end for end in ends))
 
 
 def _fewest(
