@@ -22,7 +22,18 @@ from llmrec.languages import PAPER_BLEU
 from llmrec.ragged import Ragged, offsets_of, row_numbers
 from llmrec.within import nth_within, places_among, starts_anew
 
-__all__ = ["NO_TITLE", "TitleBook", "agreement", "lengths_by_order", "summed", "token_support"]
+__all__ = [
+    "NO_TITLE",
+    "TitleBook",
+    "agreement",
+    "lengths_by_order",
+    "numbered",
+    "occurrences",
+    "plain_grams",
+    "summed",
+    "token_support",
+    "with_row",
+]
 
 Floats = NDArray[np.float64]
 Hashes = NDArray[np.uint64]
@@ -137,13 +148,13 @@ def agreement(
     shared = np.zeros((len(titles), ORDERS))
     for order in range(ORDERS):
         owner, keys = book.grams(evidence, order + 1)
-        held, inverse = np.unique(_with_row(keys, evidence_rows[owner]), return_inverse=True)
+        held, inverse = np.unique(with_row(keys, evidence_rows[owner]), return_inverse=True)
         if not len(held):
             continue
         sums = summed(inverse, weights[owner], len(held))
         owner, keys = book.grams(titles, order + 1)
         shared[:, order] = np.bincount(
-            owner, weights=_found(_with_row(keys, rows[owner]), held, sums), minlength=len(titles)
+            owner, weights=_found(with_row(keys, rows[owner]), held, sums), minlength=len(titles)
         )
     return shared
 
@@ -153,10 +164,10 @@ def token_support(
 ) -> tuple[Ints, Floats]:
     """For each token of each title, the weight of its session's evidence that has it: places in ``titles``, weights."""
     owner, keys = book.grams(evidence, 1)
-    held, inverse = np.unique(_with_row(keys, evidence_rows[owner]), return_inverse=True)
+    held, inverse = np.unique(with_row(keys, evidence_rows[owner]), return_inverse=True)
     sums = summed(inverse, weights[owner], len(held))
     owner, keys = book.grams(titles, 1)
-    return owner, _found(_with_row(keys, rows[owner]), held, sums)
+    return owner, _found(with_row(keys, rows[owner]), held, sums)
 
 
 def lengths_by_order(lengths: Ints) -> Floats:
@@ -181,24 +192,42 @@ def _mixed(keys: Hashes) -> Hashes:
     return keys ^ (keys >> _SHIFT)
 
 
-def _with_row(keys: Hashes, rows: Ints) -> Hashes:
+def with_row(keys: Hashes, rows: Ints) -> Hashes:
+    """n-grams that differ by their session."""
     return _mixed(keys + (rows.astype(np.uint64) + np.uint64(1)) * _ODD)
 
 
 def _grams_of_distinct(book: TitleBook, titles: Ints, order: int) -> tuple[Ints, Hashes]:
-    rows, tokens = book.flat_tokens(titles)
-    counts = np.bincount(rows, minlength=len(titles))
-    ends = np.cumsum(counts)[rows]
+    rows, keys, _ = plain_grams(*book.flat_tokens(titles), order)
+    return rows, numbered(keys, occurrences(rows, keys))
+
+
+def plain_grams(rows: Ints, tokens: Hashes, order: int) -> tuple[Ints, Hashes, Ints]:
+    """n-grams of titles, those that stand in a title twice being equal.
+
+    Args:
+        rows: Shape ``(T,)``; title of each token, ascending.
+        tokens: Shape ``(T,)``; title after title.
+        order: Tokens of an n-gram.
+
+    Returns:
+        Title, hash, and place in ``tokens`` of the first token of each n-gram.
+    """
+    ends = np.cumsum(np.bincount(rows))[rows]
     places = np.flatnonzero(np.arange(len(rows)) + order <= ends)
     keys = tokens[places]
     for step in range(1, order):
         keys = _mixed(keys) * _ODD + tokens[places + step]
-    rows = rows[places]
-    return rows, _mixed(keys + _occurrences(rows, keys) * _MIX)
+    return rows[places], keys, places
 
 
-def _occurrences(rows: Ints, keys: Hashes) -> Hashes:
-    """How many equal n-grams of the same title come before each, shape ``(G,)``."""
+def numbered(keys: Hashes, counts: Hashes) -> Hashes:
+    """n-grams that differ by how many equal ones come before them."""
+    return _mixed(keys + counts * _MIX)
+
+
+def occurrences(rows: Ints, keys: Hashes) -> Hashes:
+    """How many equal n-grams of the same title, or session, come before each, shape ``(G,)``; ``rows`` ascend."""
     order = np.lexsort((keys, rows))  # stable, so that equal ones stay in their order
     counts = np.empty(len(order), dtype=np.uint64)
     counts[order] = nth_within(np.cumsum(starts_anew(rows[order], keys[order])) - 1).astype(np.uint64)

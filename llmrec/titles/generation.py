@@ -23,6 +23,7 @@ from llmrec.titles.ceiling import ceiling_of, forms_of, restore_forms
 from llmrec.titles.decoding.backends import build_decoder
 from llmrec.titles.decoding.cost import session_bytes
 from llmrec.titles.decoding.decode import write_titles
+from llmrec.titles.editing.edit_titles import edit_titles
 from llmrec.titles.models.causal import is_causal
 from llmrec.titles.models.lora import adapt, is_adapter, open_model, weight_settings
 from llmrec.titles.models.model import build_tiny_mt5, check_length, load_model, model_digest, save_model
@@ -53,6 +54,8 @@ def run_generation(config: GenerateConfig, select: Select | None = None) -> Resu
 
 
 def _train_and_write(job: Job, select: Select | None) -> Result | None:
+    if job.edits:
+        return publish(job, *edit_titles(job), select)
     model, tokenizer = _trained_model(job)
     settings = _prompt_settings(job, model, tokenizer)
     with job.accelerator.main_process_first():  # the others read its file

@@ -79,7 +79,10 @@ class GenerateConfig:
     )
     seed: int = option(0, "Random seed of initial weights, order and dropout.", minimum=0)
 
-    base_model: str = option("tiny", "Model to fine-tune: hub name, folder, or tiny (a small mT5 from scratch).")
+    base_model: str = option(
+        "tiny",
+        "Model to fine-tune: hub name, folder, tiny (a small mT5 from scratch) or edit (edits the last titles).",
+    )
     trim_vocabulary: bool = option(False, "Fine-tune with only the tokens of the store's titles; see `llmrec trim`.")
     tiny_width: int = option(128, "Width of the tiny model.", minimum=8, maximum=16_384)
     tiny_layers: int = option(2, "Encoder and decoder layers of the tiny model.", minimum=1, maximum=256)

@@ -19,10 +19,12 @@ from llmrec.data.importing import import_dataset
 from llmrec.data.overlap import Overlap, overlap_of_files, refuse_overlap
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, StoreError, require
+from llmrec.hub.pull import shared_model
 from llmrec.output import check, disk_errors
 from llmrec.processes import num_processes
 from llmrec.synth import is_current, synthesize
 from llmrec.text.prompts import Prompt
+from llmrec.titles.editing.edit_writer import EDIT, opened_writer
 from llmrec.titles.models.card import DEFAULTS, ModelCard, decide_card
 from llmrec.titles.models.lora import open_model
 from llmrec.titles.models.model import check_length
@@ -35,6 +37,7 @@ __all__ = ["LABELLED_SPLITS", "Job", "prepare_job", "refuse_fp16"]
 RUNS = Path("runs")
 NO_FP16 = "mT5 overflows in fp16; use --mixed_precision bf16 or no"
 LABELLED_SPLITS = ("validation", "development")
+EDITS = "edit"  # the base model that is learnt from counts and titles alone
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,12 @@ class Job:
     started: float
     loaded: tuple[Any, Any] | None
     overlap: Overlap | None = None
+
+    @property
+    def edits(self) -> bool:
+        """Whether titles are edited, by a model that is loaded or to be learnt."""
+        named = self.config.model or self.config.base_model
+        return named == EDITS or EDIT.is_at(Path(shared_model(named)))
 
 
 def prepare_job(config: GenerateConfig) -> Job:
@@ -125,6 +134,8 @@ def _check_settings(config: GenerateConfig) -> None:
 def _named_model(config: GenerateConfig, card: ModelCard) -> tuple[Any, Any] | None:
     if not config.model:
         return None
+    if EDIT.is_at(Path(shared_model(config.model))):
+        return opened_writer(shared_model(config.model)), None
     base = None if config.base_model == "tiny" else config.base_model
     loaded = open_model(config.model, base=base, four_bit=config.quantize == "4bit")
     check_length(loaded[0], card)

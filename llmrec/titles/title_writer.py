@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
 import numpy as np
 import pyarrow as pa
@@ -132,6 +132,8 @@ class TitleWriter(OnHub):
     ) -> Self:
         """Load a model: a folder that ``scripts/gen.py`` or anybody else wrote, an adapter's, a GGUF file, a hub name.
 
+        An edit model's folder works as well (docs/llm.md); it reads no prompt, so only ``device`` and ``backend`` fit.
+
         Args:
             model: Folder, ``.gguf`` file (unpacked once, docs/llm.md), hub name, or ``hf://OWNER/NAME@REVISION``.
             base: Where an adapter's base model is now; where it was in training if not given.
@@ -154,6 +156,7 @@ class TitleWriter(OnHub):
         import torch
 
         from llmrec.hub.pull import named_source, shared_model
+        from llmrec.titles.editing.edit_writer import EDIT, opened_writer
         from llmrec.titles.models.card import decide_card
         from llmrec.titles.models.causal import is_causal
         from llmrec.titles.models.gguf import gguf_stamp
@@ -168,6 +171,9 @@ class TitleWriter(OnHub):
             if value is not None and value < 1:
                 raise ConfigError(f"{argument} must be at least 1; got {value}")
         model = str(model) if is_gguf(model) else shared_model(str(model))
+        if EDIT.is_at(Path(model)):
+            asked = {**given, "base": base, "prompt": prompt, "chat": chat or None}
+            return cast("Self", opened_writer(model, [name for name, value in asked.items() if value is not None]))
         if base is not None and Path(model).is_dir() and not (Path(model) / "adapter_config.json").is_file():
             raise ConfigError(f"base: {model} is no adapter, which alone has a base; leave it out")
         card, chosen = decide_card(model, prompt, chat, given)
@@ -291,6 +297,19 @@ class TitleWriter(OnHub):
         """Locale and prompt tokens of each session."""
         from llmrec.titles.prompting.prompt_tokens import encode_prompts
 
+        sessions = self._sessions(histories, locale, self.card.k)
+        tokens = encode_prompts(self.prompt, self._encoder, sessions, self.card.max_source_tokens)[1]
+        return [shop for shop, _ in sessions], tokens
+
+    @staticmethod
+    def _sessions(
+        histories: Sequence[History], locale: str | Sequence[str], k: int
+    ) -> list[tuple[str, list[Mapping[str, str]]]]:
+        """Locale and at most ``k`` most recent titled products of each session.
+
+        Raises:
+            DataError: a history is no list of titles, or the locales are not as many.
+        """
         if isinstance(histories, str):
             raise DataError(f"histories: a list of lists of titles is wanted; for one session write [[{histories!r}]]")
         table = hasattr(histories, "columns") or hasattr(histories, "column_names")
@@ -300,8 +319,7 @@ class TitleWriter(OnHub):
         locales = [locale] * len(products) if isinstance(locale, str) else list(locale)
         if len(locales) != len(products):
             raise DataError(f"locale: {len(locales):,} for {len(products):,} histories; give one each, or one for all")
-        sessions = [(shop, titled[-self.card.k :]) for shop, titled in zip(locales, products, strict=True)]
-        return locales, encode_prompts(self.prompt, self._encoder, sessions, self.card.max_source_tokens)[1]
+        return [(shop, titled[-k:]) for shop, titled in zip(locales, products, strict=True)]
 
 
 def _plain(values: Any) -> Any:
