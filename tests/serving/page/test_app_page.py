@@ -325,6 +325,15 @@ def test_nothing_is_loaded_but_the_services_own_files(shown: Client) -> None:
     assert shown.ask("/page/nothing.js").status == 404
 
 
+def test_a_request_is_made_from_the_documentation(shown: Client, visiting: Callable[..., Visit]) -> None:
+    page = visiting(shown).page
+    page.goto(f"http://127.0.0.1:{shown.port}/docs")
+    page.get_by_text("/health/ready", exact=True).click()
+    route = page.locator("details[open]")
+    route.get_by_role("button", name="Send").click()
+    page.wait_for_function("document.querySelector('details[open]').innerText.includes('true')")
+
+
 def test_a_service_without_the_page_has_none(client: Client) -> None:
     assert client.ask("/").status == 404
     assert client.ask("/v1/page/setup", {}).status == 404
