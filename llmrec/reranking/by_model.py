@@ -14,7 +14,7 @@ from llmrec.errors import ConfigError, DataError
 from llmrec.reranking.methods import LETTERS, Ask
 from llmrec.reranking.settings import RerankSettings
 from llmrec.text.prompts import Prompt
-from llmrec.titles.decoding.likelihood import Question, length_alike, log_probs
+from llmrec.titles.decoding.likelihood import Question, length_alike, log_probs, takes_shared_rows
 from llmrec.titles.lab.answers import Answer
 from llmrec.titles.lab.cache import AnswerCache, cache_key
 from llmrec.titles.lab.local import LocalModel, load_local
@@ -37,6 +37,7 @@ class Reader:
         max_source_tokens: Longest prompt.
         max_target_tokens: Longest title.
         at_once: Sessions after which answers are kept.
+        shared: Whether texts that start alike are read as one row.
     """
 
     loaded: LocalModel
@@ -45,6 +46,7 @@ class Reader:
     max_source_tokens: int
     max_target_tokens: int
     at_once: int
+    shared: bool
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def open_reader(settings: RerankSettings, prompt: Prompt, max_source_tokens: int
         ModelError: the model cannot be loaded.
     """
     loaded = load_local(settings.model)
+    shared = takes_shared_rows(loaded.model)
     if settings.precision == "bf16":
         loaded = replace(loaded, model=loaded.model.to(torch.bfloat16), fingerprint=f"{loaded.fingerprint} in bf16")
     encoder = TitleTokenizer(loaded.tokenizer, loaded.affixes)
@@ -85,7 +88,7 @@ def open_reader(settings: RerankSettings, prompt: Prompt, max_source_tokens: int
     if settings.method == "list":
         _label_tokens(encoder, settings.top)
     at_once = 4 if loaded.model.device.type == "cpu" else 64
-    return Reader(loaded, encoder, prompt, source, target, at_once)
+    return Reader(loaded, encoder, prompt, source, target, at_once, shared)
 
 
 def answer_all(
@@ -176,7 +179,8 @@ def _apart(reader: Reader, yes: str, no: str) -> tuple[list[int], list[int]]:
 
 def _answered(reader: Reader, missing: Sequence[dict[str, _Piece]]) -> dict[str, Answer]:
     started = time.monotonic()
-    values = log_probs(reader.loaded.model, [[piece.question for piece in some.values()] for some in missing])
+    asked = [[piece.question for piece in some.values()] for some in missing]
+    values = log_probs(reader.loaded.model, asked, shared=reader.shared)
     seconds = (time.monotonic() - started) / sum(map(len, missing))
     found = {}
     for some, answers in zip(missing, values, strict=True):

@@ -248,18 +248,23 @@ def test_an_interrupted_run_goes_on_and_ends_as_one_that_was_not(
     asked: list[int] = []
     original = by_model.log_probs
 
-    def dies(reader: Any, groups: Any) -> Any:
+    def dies(model: Any, groups: Any, **more: Any) -> Any:
         if len(asked) == 2:
             raise KeyboardInterrupt
         asked.append(len(groups))
-        return original(reader, groups)
+        return original(model, groups, **more)
 
     out = tmp_path / "again.parquet"
     monkeypatch.setattr(by_model, "log_probs", dies)
     assert typed(files, model, out, "--method", "list") == 130
     assert not out.exists()
     rest: list[int] = []
-    monkeypatch.setattr(by_model, "log_probs", lambda *given: (rest.append(len(given[1])), original(*given))[1])
+
+    def counts(model: Any, groups: Any, **more: Any) -> Any:
+        rest.append(len(groups))
+        return original(model, groups, **more)
+
+    monkeypatch.setattr(by_model, "log_probs", counts)
     assert typed(files, model, out, "--method", "list") == 0
     assert pq.read_table(out).equals(pq.read_table(tmp_path / "whole.parquet"))
     before = sum(rest)
@@ -273,7 +278,7 @@ def test_answers_in_a_cache_serve_another_weight(
 ) -> None:
     cache = ("--cache", str(tmp_path / "answers.sqlite"))
     assert typed(files, model, tmp_path / "one.parquet", *cache) == 0
-    monkeypatch.setattr(by_model, "log_probs", lambda *_: pytest.fail("asked again"))
+    monkeypatch.setattr(by_model, "log_probs", lambda *_, **__: pytest.fail("asked again"))
     assert typed(files, model, tmp_path / "other.parquet", *cache, "--weight", "0.3") == 0
     assert (tmp_path / "answers.sqlite").is_file()
 

@@ -1,24 +1,31 @@
-"""How likely a model finds some tokens, where many texts start alike: what they share is read once."""
+"""How likely a model finds some tokens, where many texts start alike: what they share is read once.
+
+A causal model reads the texts of a group as one row: what they start with, then the rest of each. A mask keeps the
+rests apart, and their positions go on from the start. So nothing is read twice, copied, or filled up.
+"""
 
 from __future__ import annotations
 
-import copy
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor
 
 from llmrec.titles.decoding.decode import pad_prompts
-from llmrec.titles.models.causal import is_causal, pad_left
+from llmrec.titles.models.causal import is_causal
 from llmrec.titles.training.batches import pad
-from llmrec.titles.training.losses import CHUNK_BYTES, only_at
+from llmrec.titles.training.losses import only_at
 
-__all__ = ["Question", "length_alike", "log_probs"]
+__all__ = ["Question", "length_alike", "log_probs", "takes_shared_rows"]
 
-CELLS: Final = {"cpu": 1 << 14, "cuda": 1 << 17}  # rows × tokens whose keys and values are held at once
+T = TypeVar("T")
+TOKENS: Final = {"cpu": 1 << 10, "cuda": 1 << 14}  # of a batch: more make a processor no quicker
+LOGITS_BYTES: Final = {"cpu": 1 << 30, "cuda": 1 << 33}  # of a batch, in float32
+ROW: Final = 1 << 10  # tokens of a row: attention also computes what its mask hides
+CLOSE: Final = 1e-3  # of log-probabilities in float32, added up in another order
 
 
 @dataclass(frozen=True)
@@ -40,88 +47,76 @@ class Question:
         """The ids of ``given`` that are read at all."""
         return self.given[: max(place for place, _ in self.reads)]
 
+    def __len__(self) -> int:
+        return len(self.context) + len(self.follows)
+
 
 Group = Sequence[Question]
 
 
 @dataclass(frozen=True)
-class _Start:
-    """What the rows of a group share, and the rest of each row."""
+class _Row:
+    """Questions that are read as one row.
 
-    shared: list[int]
-    rests: list[list[int]]
+    Attributes:
+        ids: What their texts start with, then the rest of each.
+        positions: Place of each id in its text.
+        owners: 0 for what is shared, else the number of the rest.
+        reads: Of each question the places in the row where its tokens are predicted, and the tokens.
+    """
+
+    ids: list[int]
+    positions: list[int]
+    owners: list[int]
+    reads: list[list[tuple[int, int]]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
-def log_probs(model: Any, groups: Sequence[Group], cells: int | None = None) -> list[list[list[float]]]:
+def log_probs(
+    model: Any, groups: Sequence[Group], tokens: int | None = None, *, shared: bool = True
+) -> list[list[list[float]]]:
     """Log-probabilities of tokens, natural logarithm.
-
-    A causal model reads what the questions of a group start with once, and its keys and values are then used by all of
-    them; a model with an encoder reads equal contexts once. Groups share batches as far as ``cells`` allows.
 
     Args:
         model: A `transformers` sequence-to-sequence or causal model.
-        groups: Questions of ``S`` sessions, each with at least one read.
-        cells: Most rows × tokens of a batch; that of the model's kind of device where not given.
+        groups: Questions of ``S`` sessions, each with at least one read; those of a group start alike.
+        tokens: Most tokens of a batch, of several rows or questions; what suits the model's device if not given.
+        shared: Whether questions share rows, which not every causal model takes: see `takes_shared_rows`.
 
     Returns:
         For each group and question the values of its reads, in their order.
     """
-    most = cells or CELLS.get(model.device.type, CELLS["cpu"])
-    answer = _causal_batch if is_causal(model) else _encoded_batch
-    found: list[list[list[float]]] = []
-    with torch.inference_mode():
-        for batch in _batches(groups, most):
-            values = iter(answer(model, batch, most))
-            found += [[next(values) for _ in group] for group in batch]
-    return found
-
-
-def _batches(groups: Sequence[Group], cells: int) -> Iterator[list[Group]]:
-    """Groups one after another, as many at once as the cells allow; at least one."""
-    batch: list[Group] = []
-    rows = width = 0
-    for group in groups:
-        longest = max(len(one.context) + len(one.follows) for one in group)
-        if batch and (rows + len(group)) * max(width, longest) > cells:
-            yield batch
-            batch, rows, width = [], 0, 0
-        batch.append(group)
-        rows, width = rows + len(group), max(width, longest)
-    if batch:
-        yield batch
-
-
-def _causal_batch(model: Any, batch: Sequence[Group], cells: int) -> list[list[float]]:
-    starts = [_start(group) for group in batch]
-    if not all(start.shared for start in starts):  # nothing to keep for a row that has no token before its first read
-        starts = [_Start([], [[*start.shared, *rest] for rest in start.rests]) for start in starts]
-    cache, mask = _read_shared(model, [start.shared for start in starts])
-    questions = [question for group in batch for question in group]
-    rests = [rest for start in starts for rest in start.rests]
-    owner = [place for place, start in enumerate(starts) for _ in start.rests]
+    kind = model.device.type if model.device.type in TOKENS else "cpu"
+    fitting = LOGITS_BYTES[kind] // (4 * model.config.get_text_config().vocab_size)
+    most = tokens or max(1, min(TOKENS[kind], fitting))
     found: list[list[float]] = []
-    for rows in _parts(model, questions, rests, mask.shape[1], cells):
-        own = torch.tensor([owner[row] for row in rows], device=model.device)
-        held = mask[own]
-        ids = torch.from_numpy(pad([rests[row] for row in rows], 0)).to(model.device)
-        width = ids.shape[1]
-        whole = torch.cat([held, torch.ones_like(ids)], dim=1)  # what fills a row up stands behind all that is read
-        positions = held.sum(dim=1, keepdim=True) + torch.arange(width, device=model.device)
-        tokens: dict[str, Any] = {"input_ids": ids, "attention_mask": whole, "position_ids": positions}
-        if cache is not None:
-            tokens["past_key_values"] = copy.deepcopy(cache)
-            tokens["past_key_values"].batch_select_indices(own)
-        before = [len(questions[row].context) - len(starts[owner[row]].shared) - 1 for row in rows]
-        found += _values(model, tokens, [questions[row] for row in rows], before, width)
-    return found
+    with torch.inference_mode():
+        if is_causal(model):
+            alike = groups if shared else [[question] for group in groups for question in group]
+            rows = [row for group in alike for row in _rows(group, min(most, ROW))]
+            for batch in _batches(rows, most):
+                found += _read_rows(model, batch)
+        else:
+            for some in _batches([question for group in groups for question in group], most):
+                found += _read_encoded(model, some)
+    rest = iter(found)
+    return [[next(rest) for _ in group] for group in groups]
 
 
-def _start(group: Group) -> _Start:
-    """Rows parted where they differ, or where one is first asked for a token."""
-    rows = [[*one.context, *one.follows] for one in group]
-    first = min(len(one.context) + min(place for place, _ in one.reads) for one in group) - 1
-    shared = rows[0][: min(length_alike(rows), first)]
-    return _Start(shared, [row[len(shared) :] for row in rows])
+def takes_shared_rows(model: Any) -> bool:
+    """Whether a causal model, in float32, reads texts in a row as each alone: a recurrent layer, for one, cannot."""
+    if not is_causal(model):
+        return True
+    asked = [[Question([3, 4, 5], [6, last], [(0, 6), (1, last), (2, 3)]) for last in (4, 7, 8)]]
+    try:
+        together = log_probs(model, asked)
+    except (RuntimeError, ValueError, TypeError, AttributeError):  # it takes no such mask
+        return False
+    alone = log_probs(model, asked, shared=False)
+    pairs = zip(itertools.chain(*together[0]), itertools.chain(*alone[0]), strict=True)
+    return all(abs(one - other) <= CLOSE for one, other in pairs)
 
 
 def length_alike(rows: Sequence[Sequence[int]]) -> int:
@@ -130,68 +125,102 @@ def length_alike(rows: Sequence[Sequence[int]]) -> int:
     return next((at for at, (one, other) in enumerate(zip(low, high, strict=False)) if one != other), len(low))
 
 
-def _read_shared(model: Any, rows: Sequence[Sequence[int]]) -> tuple[Any, Tensor]:
-    """Keys and values of what groups share, and which of its places are theirs, shape ``(G, longest)``."""
-    if not any(rows):
-        return None, torch.zeros((len(rows), 0), dtype=torch.int64, device=model.device)
-    ids, mask = pad_left(rows, 0, model.device)
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    nowhere = torch.zeros(0, dtype=torch.int64, device=model.device)
-    with only_at(model.get_output_embeddings(), nowhere):
-        read = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True)
-    return read.past_key_values, mask
+def _batches(items: Sequence[T], most: int) -> Iterator[list[T]]:
+    """Things one after another, as many at once as have ``most`` tokens with what fills them up; at least one."""
+    size: Callable[[Any], int] = len
+    batch: list[T] = []
+    for item in items:
+        if batch and (len(batch) + 1) * max(map(size, [*batch, item])) > most:
+            yield batch
+            batch = []
+        batch.append(item)
+    if batch:
+        yield batch
 
 
-def _encoded_batch(model: Any, batch: Sequence[Group], cells: int) -> list[list[float]]:
-    questions = [question for group in batch for question in group]
-    contexts = list(dict.fromkeys(tuple(one.context) for one in questions))
+def _rows(group: Group, most: int) -> Iterator[_Row]:
+    """A group as rows: one, or as many as keep below ``most`` tokens and twice what they share."""
+    texts = [[*one.context, *one.follows] for one in group]
+    shared = texts[0][: length_alike(texts)]
+    start, row = len(shared), _Row([], [], [], [])
+    for text, question in zip(texts, group, strict=True):
+        rest = text[start:]
+        if row.reads and len(row) + len(rest) > max(most, 2 * start):
+            yield row
+            row = _Row([], [], [], [])
+        if not row.reads:
+            row = _Row([*shared], [*range(start)], [0] * start, [])
+        behind = len(row) - start  # how much farther back a place of the rest is in the row
+        row.ids.extend(rest)
+        row.positions.extend(range(start, len(text)))
+        row.owners.extend([len(row.reads) + 1] * len(rest))
+        before = len(question.context) - 1
+        places = [(before + place, token) for place, token in question.reads]
+        row.reads.append([(place if place < start else place + behind, token) for place, token in places])
+    yield row
+
+
+def _read_rows(model: Any, batch: Sequence[_Row]) -> list[list[float]]:
+    device = model.device
+    ids, positions = (
+        torch.from_numpy(pad(rows, 0)).to(device)
+        for rows in ([row.ids for row in batch], [row.positions for row in batch])
+    )
+    owners = torch.from_numpy(pad([row.owners for row in batch], -1)).to(device)
+    tokens = {"input_ids": ids, "position_ids": positions, "attention_mask": _mask(model, owners, positions)}
+    width = ids.shape[1]
+    reads = [
+        [(line * width + place, token) for place, token in some] for line, row in enumerate(batch) for some in row.reads
+    ]
+    return _values(model, tokens, reads)
+
+
+def _mask(model: Any, owners: Tensor, positions: Tensor) -> Any:
+    """What each place sees, as the model adds it: what is before it and shared or of its own rest, in its window."""
+    width = owners.shape[1]
+    earlier = torch.ones((width, width), dtype=torch.bool, device=owners.device).tril()
+    sees = earlier & ((owners[:, None, :] == 0) | (owners[:, None, :] == owners[:, :, None]))
+    config = model.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    near = sees if not window else sees & (positions[:, :, None] - positions[:, None, :] < window)
+    whole, within = (
+        torch.zeros(one.shape, dtype=model.dtype, device=one.device).masked_fill(~one, torch.finfo(model.dtype).min)[
+            :, None
+        ]
+        for one in (sees, near)
+    )
+    if "sliding_attention" in (getattr(config, "layer_types", None) or ()):
+        return {"full_attention": whole, "sliding_attention": within}
+    return within if window and not getattr(config, "layer_types", None) else whole
+
+
+def _read_encoded(model: Any, batch: Sequence[Question]) -> list[list[float]]:
+    contexts = list(dict.fromkeys(tuple(one.context) for one in batch))
     number = {context: place for place, context in enumerate(contexts)}
     ids, mask = pad_prompts(contexts, model.device)
     read = model.get_encoder()(input_ids=ids, attention_mask=mask)
-    rests = [[model.config.decoder_start_token_id, *one.follows] for one in questions]
-    found: list[list[float]] = []
-    for rows in _parts(model, questions, rests, ids.shape[1], cells):
-        own = torch.tensor([number[tuple(questions[row].context)] for row in rows], device=model.device)
-        asked = torch.from_numpy(pad([rests[row] for row in rows], 0)).to(model.device)
-        kept = type(read)(last_hidden_state=read.last_hidden_state[own])
-        tokens = {"encoder_outputs": kept, "attention_mask": mask[own], "decoder_input_ids": asked}
-        found += _values(model, tokens, [questions[row] for row in rows], [0] * len(rows), asked.shape[1])
-    return found
+    own = torch.tensor([number[tuple(one.context)] for one in batch], device=model.device)
+    asked = torch.from_numpy(pad([[model.config.decoder_start_token_id, *one.follows] for one in batch], 0))
+    tokens = {
+        "encoder_outputs": type(read)(last_hidden_state=read.last_hidden_state[own]),
+        "attention_mask": mask[own],
+        "decoder_input_ids": asked.to(model.device),
+    }
+    width = asked.shape[1]
+    reads = [[(line * width + place, token) for place, token in one.reads] for line, one in enumerate(batch)]
+    return _values(model, tokens, reads)
 
 
-def _parts(
-    model: Any, questions: Sequence[Question], rests: Sequence[Sequence[int]], shared: int, cells: int
-) -> Iterator[list[int]]:
-    """Rows that are read at once: within the cells, and with logits of at most `CHUNK_BYTES`."""
-    reads = max(1, CHUNK_BYTES // (4 * model.config.get_text_config().vocab_size))
-    part: list[int] = []
-    width = asked = 0
-    for row, (question, rest) in enumerate(zip(questions, rests, strict=True)):
-        more, wider = len({place for place, _ in question.reads}), max(width, len(rest))
-        if part and ((len(part) + 1) * (shared + wider) > cells or asked + more > reads):
-            yield part
-            part, asked, wider = [], 0, len(rest)
-        part.append(row)
-        width, asked = wider, asked + more
-    if part:
-        yield part
-
-
-def _values(
-    model: Any, tokens: dict[str, Any], questions: Sequence[Question], before: Sequence[int], width: int
-) -> list[list[float]]:
-    """The reads of some rows; ``before`` says where in each the token at place 0 is predicted."""
-    distinct = [sorted({place for place, _ in one.reads}) for one in questions]
-    where = [row * width + before[row] + place for row, places in enumerate(distinct) for place in places]
+def _values(model: Any, tokens: dict[str, Any], reads: Sequence[Sequence[tuple[int, int]]]) -> list[list[float]]:
+    """Log-probabilities of the reads of some questions: places in the flat rows, and tokens."""
+    where = sorted({place for some in reads for place, _ in some})
+    line = {place: at for at, place in enumerate(where)}
     with only_at(model.get_output_embeddings(), torch.tensor(where, device=model.device)):
-        logits = model(**tokens, use_cache="past_key_values" in tokens).logits
+        logits = model(**tokens, use_cache=False).logits
     logits = logits.reshape(len(where), -1).float()
-    line = {(row, place): at for at, (row, place) in enumerate(_pairs(distinct))}
-    asked = [(line[row, place], token) for row, one in enumerate(questions) for place, token in one.reads]
-    lines, wanted = (torch.tensor(column, device=model.device) for column in zip(*asked, strict=True))
+    lines, wanted = (
+        torch.tensor([*column], device=model.device)
+        for column in zip(*((line[place], token) for some in reads for place, token in some), strict=True)
+    )
     values = iter((logits[lines, wanted] - logits.logsumexp(dim=-1)[lines]).tolist())
-    return [list(itertools.islice(values, len(one.reads))) for one in questions]
-
-
-def _pairs(distinct: Sequence[Sequence[int]]) -> Iterator[tuple[int, int]]:
-    return ((row, place) for row, places in enumerate(distinct) for place in places)
+    return [list(itertools.islice(values, len(some))) for some in reads]

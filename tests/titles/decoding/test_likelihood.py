@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, Gemma3TextConfig
 
 from llmrec.titles.decoding import likelihood
-from llmrec.titles.decoding.likelihood import Question, length_alike, log_probs
+from llmrec.titles.decoding.likelihood import Question, length_alike, log_probs, takes_shared_rows
 from llmrec.titles.models.model import build_tiny_mt5, load_model
 from tests.titles.tiny_llm import write_tiny_llm
 
@@ -68,10 +68,10 @@ def groups(seed: int) -> list[list[Question]]:
     return made
 
 
-@pytest.mark.parametrize("cells", [None, 40])
-def test_shared_starts_and_batches_change_nothing(model: Any, cells: int | None) -> None:
-    asked = groups(seed=cells or 0)
-    found = log_probs(model, asked, cells)
+@pytest.mark.parametrize(("tokens", "shared"), [(None, True), (40, True), (200, False)])
+def test_shared_starts_and_batches_change_nothing(model: Any, tokens: int | None, shared: bool) -> None:
+    asked = groups(seed=tokens or 0)
+    found = log_probs(model, asked, tokens, shared=shared)
     wanted = [[alone(model, question) for question in group] for group in asked]
     assert [[len(reads) for reads in group] for group in found] == [[len(reads) for reads in group] for group in wanted]
     for got, want in zip(chain(*found), chain(*wanted), strict=True):
@@ -83,20 +83,21 @@ def test_the_start_of_a_group_is_read_once(model: Any, monkeypatch: pytest.Monke
     read: list[int] = []
     part = model.get_encoder() if model.config.is_encoder_decoder else model
     forward = part.forward
-    monkeypatch.setattr(
-        part, "forward", lambda *args, **given: (read.append(given["input_ids"].numel()), forward(*args, **given))[1]
-    )
+
+    def counting(*args: Any, **given: Any) -> Any:
+        read.append(given["input_ids"].numel())
+        return forward(*args, **given)
+
+    monkeypatch.setattr(part, "forward", counting)
     log_probs(model, [[Question(context, title, list(enumerate(title))) for title in titles]])
-    # an encoder's 40 ids; else 39, and then the 40th and the first id of each of three titles
-    assert sum(read) == (40 if model.config.is_encoder_decoder else 39 + 3 * 2)
+    # 40 ids of the context, and where there is no encoder the first id of each title
+    assert sum(read) == (40 if model.config.is_encoder_decoder else 40 + 3)
 
 
-def test_logits_of_a_large_vocabulary_come_in_parts(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = groups(seed=1)
-    whole = log_probs(model, asked)
-    monkeypatch.setattr(likelihood, "CHUNK_BYTES", 4 * 5 * model.config.get_text_config().vocab_size)
-    for got, want in zip(chain(*log_probs(model, asked)), chain(*whole), strict=True):
-        assert got == pytest.approx(want, abs=1e-4)
+def test_a_model_that_lets_rests_read_each_other_is_found(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert takes_shared_rows(model)
+    monkeypatch.setattr(likelihood, "_mask", lambda *_: None)
+    assert takes_shared_rows(model) == model.config.is_encoder_decoder
 
 
 def test_what_rows_start_with_alike() -> None:
