@@ -20,6 +20,8 @@
 
     python scripts/bench.py train
 
+    python scripts/bench.py titles --model FILE.gguf --data STORE
+
     python scripts/bench.py memory
 
     python scripts/bench.py work-memory

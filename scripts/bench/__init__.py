@@ -10,6 +10,7 @@ from bench.embeddings import embed
 from bench.events import events
 from bench.fusion import fusion
 from bench.generation import generate, prompts
+from bench.gpu import gpu
 from bench.measure import RUNS, app
 from bench.neural import neural
 from bench.recipes import recipes
@@ -17,11 +18,12 @@ from bench.retrieval import retrieval
 from bench.serving import serve
 from bench.session_recall import recall
 from bench.statistics import stats
+from bench.titles_speed import titles
 from bench.training_memory import memory
 from bench.trimming import train, trim
 from bench.work_memory import work_memory
 
-__all__ = ["app", "constrain", "decode", "embed", "recall", "recipes", "serve", "train", "trim"]
+__all__ = ["app", "constrain", "decode", "embed", "gpu", "recall", "recipes", "serve", "titles", "train", "trim"]
 
 
 @app.command("all")

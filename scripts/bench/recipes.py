@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,47 +46,58 @@ def _shape(name: str, store: Path, like: str | None, out: Path) -> None:
     save_model(out, model, tokenizer, None)
 
 
-def _train(recipe: str, base: str | None, store: Path, steps: int, changes: dict[str, Any]) -> dict[str, Any]:
-    """A few steps of a recipe: bytes that were estimated and taken, CPU seconds from the start to the first loss."""
-    import torch
+def _train(recipe: str, base: str | None, store: Path, changes: dict[str, Any]) -> dict[str, Any]:
+    """Start a recipe on its longest sessions: bytes estimated and taken, and CPU seconds until the first loss.
+
+    It ends once it has held all that it ever holds: in the second step, or with adapters, whose optimizer has next to
+    nothing, in the third micro-batch.
+    """
+    import numpy as np
 
     from llmrec.settings import load_recipe, resolve
     from llmrec.titles import generation
     from llmrec.titles.settings import GenerateConfig
     from llmrec.titles.training import fitting, train
 
-    torch.set_num_threads(torch.get_num_threads())
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"parts": 0}
     tell, loss = fitting._tell, train._TitleTask.loss
 
     def told(training: Any, cut: Any, free: Any) -> None:
         tell(training, cut, free)
         found.update(estimate=training.needed(cut.accumulation, cut.in_pieces).total - fitting.RESERVED["cpu"])
         found.update(micro=-(-training.share // cut.accumulation), share=training.share, pieces=cut.in_pieces)
-        found["before"] = start_peak()
+        found.update(last=2 if config.lora_rank else cut.accumulation + 1, before=start_peak())
 
-    def first_loss(task: Any, *asked: Any) -> Any:
-        answer = loss(task, *asked)
+    def longest(task: Any, *_: Any) -> Any:
+        batch = np.argsort(-task.order.lengths, kind="stable")[: config.batch_size]
+        return [batch, batch]
+
+    def counted(task: Any, part: Any, step: int) -> Any:
+        if found["parts"] == found["last"]:
+            found["measured"] = resident("VmHWM") - found["before"]
+            raise _EnoughError
+        answer = loss(task, part, step)
+        found["parts"] += 1
         found.setdefault("first_s", time.process_time() - started)
         return answer
 
-    def enough(*_: Any, **__: Any) -> Any:
-        found["measured"] = resident("VmHWM") - found["before"]
-        raise _EnoughError
-
-    for owner, name, instead in ((fitting, "_tell", told), (train._TitleTask, "loss", first_loss)):
+    patched = {"loss": counted, "epoch": longest, "parts": _in_order}
+    for owner, name, instead in ((fitting, "_tell", told), *((train._TitleTask, *one) for one in patched.items())):
         setattr(owner, name, instead)
-    vars(train)["validation_loss"] = enough
     with tempfile.TemporaryDirectory() as folder:
-        asked = {"data": store, "max_steps": steps, "eval_every": steps, "output_dir": Path(folder) / "run"}
-        asked |= {"split": "validation", "log_to": "none", **({"base_model": base} if base else {}), **changes}
-        config = resolve(GenerateConfig, asked, load_recipe(recipe))
-        started = time.process_time()
-        try:
+        asked = {"data": store, "max_steps": 2, "output_dir": Path(folder) / "run", "split": "validation"}
+        asked |= {"log_to": "none", **({"base_model": base} if base else {}), **changes}
+        config, started = resolve(GenerateConfig, asked, load_recipe(recipe)), time.process_time()
+        with suppress(_EnoughError):
             generation.run_generation(config)
-        except _EnoughError:
-            found["seconds"] = time.process_time() - started
     return found
+
+
+def _in_order(task: Any, batch: Any) -> Any:
+    """Micro-batches of the longest sessions first, which is what the estimate is of."""
+    import numpy as np
+
+    return [one for one in np.array_split(batch, task.cut.accumulation) if len(one)]
 
 
 @app.command()
@@ -99,10 +111,9 @@ def recipes(
         ),
     ] = [""],  # noqa: B006
     data: Annotated[Path | None, typer.Option(help="Store. Default: synthetic, small.")] = None,
-    steps: int = 2,
     set_: Annotated[list[str], typer.Option("--set", help="name=value in JSON, for all.")] = [],  # noqa: B006
 ) -> None:
-    """Train each recipe on each base for a few steps: estimated and taken memory, CPU seconds to the first loss."""
+    """Start each recipe on each base: estimated and taken memory, CPU seconds to the first loss."""
     changes = {name: json.loads(value) for name, _, value in (one.partition("=") for one in set_)}
     store, rows = data or store_of("small"), []
     for base in base_model:
@@ -113,9 +124,9 @@ def recipes(
                 name = str(Path(scratch) / "shape")
                 measure(_shape, base, store, like, Path(name))
             for one in recipe:
-                made = measure(_train, one, name or None, store, steps, changes)
+                made = measure(_train, one, name or None, store, changes)
                 rows.append((f"{one}, {Path(base).name}", made, _told(made.value)))
-    show(f"recipes, {steps} steps", rows)
+    show("recipes on their longest sessions", rows)
 
 
 def _told(found: dict[str, Any]) -> str:
