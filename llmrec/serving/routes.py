@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import pyarrow as pa
 
-from llmrec.errors import LlmrecError
+from llmrec.errors import LlmrecError, ModelError
 from llmrec.evaluation.evaluate import evaluate
 from llmrec.serving import messages
 from llmrec.serving.batching import Full
@@ -158,6 +158,9 @@ def refusal_of(error: Exception, request_id: str) -> Refused:
         return error
     if isinstance(error, Full):
         return Refused(429, "busy", "too many requests wait; try again in a second", retry_after=RETRY_S)
+    if isinstance(error, ModelError):  # the request is right: what answers it, a server of embeddings, is out of reach
+        _LOG.error("request %s: %s", request_id, error)
+        return Refused(503, "unavailable", "a model that answers this is out of reach", retry_after=RETRY_S)
     if isinstance(error, LlmrecError):
         return Refused(422, "wrong", str(error), getattr(error, "field", ""))
     _LOG.error("request %s failed", request_id, exc_info=error)

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 import llmrec
-from llmrec.errors import ConfigError
+from llmrec.errors import ConfigError, ModelError
 from llmrec.serving.gate import read_keys
 from llmrec.serving.held import Limits
 from llmrec.serving.loaded import Places
+from llmrec.serving.routes import refusal_of
 from tests.serving.conftest import Client, Shop, until
 
 
@@ -236,3 +237,10 @@ def test_a_wrong_key_file_is_one_line(tmp_path: Path, text: str, words: str) -> 
     (tmp_path / "keys").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=words):
         read_keys(tmp_path / "keys")
+
+
+def test_a_server_of_embeddings_out_of_reach_is_no_fault_of_the_request(caplog: pytest.LogCaptureFixture) -> None:
+    refused = refusal_of(ModelError("http://10.0.0.7/v1: no connection"), "r1")
+    assert (refused.status, refused.code) == (503, "unavailable")
+    assert "10.0.0.7" not in refused.message
+    assert "request r1: http://10.0.0.7/v1: no connection" in caplog.text

@@ -37,6 +37,7 @@ SAME: Final = 0.95  # least cosine of two vectors of it by one model, however it
 MOST_CHARACTERS: Final = 8_192  # of a text
 TIMEOUT_S: Final = 120.0
 RETRIES: Final = 5
+_PATIENCE: Final = (30.0, 2)  # the same for queries, for which somebody waits
 _NAME: Final = re.compile(rf"{KIND}:(?P<model>.+?)@(?P<url>https?://\S+)")
 
 
@@ -221,7 +222,7 @@ class ServerEncoder(OnHub):
                 f"texts for this folder are encoded by '{self.models[1]}' on a server ({self.shown}), and no folder "
                 f"chooses whom llmrec asks; set {URL} in the environment to the server's URL"
             )
-        server = EmbeddingsServer(url)
+        server = EmbeddingsServer(url, *_PATIENCE)
         now = unit_rows(server.embed(self.models[0], [f"{self.prefixes[0]}{PROBE}"], self.asked_dim))[0]
         if now.shape != self.probe.shape or float(now @ self.probe) < SAME:
             raise ModelError(
