@@ -199,9 +199,9 @@ def _reranked(
 
 def _described(settings: RerankSettings, plan: _Plan) -> dict[str, Any]:
     """Model and settings, for the run's record: without folders of this machine and without secrets."""
-    name = (
-        Path(settings.model).name if Path(settings.model).is_absolute() or is_gguf(settings.model) else settings.model
-    )
+    place = Path(settings.model)
+    name = "/".join(place.parts[-2:]) if place.is_absolute() else settings.model
+    name = place.name if is_gguf(settings.model) else name
     told: dict[str, Any] = {"model": name, "method": settings.method, "top": settings.top, "weight": settings.weight}
     told |= {"k": plan.k, "prompt": plan.prompt.name, "prompt_hash": plan.prompt.hash, "seed": settings.seed}
     if settings.method == "list":

@@ -209,6 +209,7 @@ def test_a_sweep(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("prompts", "render", "[/]\x1b.yaml", "--data", "x", "--session", "0"),
         ("explain", "no\x1b[31m[/]", "--sessions", "x", "--out", "y"),
         ("ground", "no\x1b[31m[/]", "--index", "x", "--out", "y"),
+        ("rerank", "no\x1b[31m[/]", "--model", "x", "--sessions", "y", "--products", "z", "--out", "o"),
         ("index", "no\x1b[31m[/]"),
         ("select", "--load", "no\x1b[31m[/]", "--data", "x", "--out", "y"),
         ("tune", "[/]\x1b[31m", "--train", "x", "--out", "y.yaml"),

@@ -228,7 +228,12 @@ def test_the_command_line_writes_what_python_gives(files: dict[str, Path], model
     lists = llmrec.rerank(files["run"], files["sessions"], files["products"], model, top=3, method="pmi")
     assert written.predictions.to_pylist() == lists.to_list()
     told = written.provenance
-    assert {"model": "model", "method": "pmi", "top": 3, "prompt": "next_title/instruct_v1"}.items() <= told.items()
+    assert {
+        "model": "/".join(Path(model).parts[-2:]),
+        "method": "pmi",
+        "top": 3,
+        "prompt": "next_title/instruct_v1",
+    }.items() <= told.items()
     assert told["run"]["ranker"] == "popularity"
     assert told["tokens"] > 0
     assert len(told["weights"]) == 64

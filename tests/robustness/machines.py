@@ -110,6 +110,8 @@ WRITERS: Final = (
     "blend $/runs/covisit.parquet $/runs/popularity.parquet --out %",
     "explain $/fusion --sessions $/files/bare.parquet --limit 1 --out %",
     "ground $/runs/titles.parquet --index $/index-exact --out %",
+    "rerank $/runs/covisit.parquet --model $/model --sessions $/store/sessions_validation.parquet "
+    "--products $/store/products.parquet --limit 2 --top 2 --out %",
     "select --load $/selector --data $/store --split validation --out %",
     "evaluate-alignment $/embeddings --queries 10 --json %",
     "tune covisit --trials 1 --train $/store/sessions_development.parquet --out %",
