@@ -37,7 +37,7 @@ def ablate_selector(
     options = {name: Selector(replace(settings, without=(*settings.without, name))).settings for name in names}
 
     def learnt_of(chosen: SelectSettings) -> LearntFolds:
-        return learn_folds(Fusion(ranker_settings_of(chosen)), training, products, table)
+        return learn_folds(Fusion(ranker_settings_of(chosen)), training, products, table, chosen.writers)
 
     learnt = learnt_of(settings)
 

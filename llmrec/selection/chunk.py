@@ -14,6 +14,7 @@ from llmrec.arrays import Ints
 from llmrec.ragged import Ragged
 from llmrec.rankers.fusion.candidates import Candidates
 from llmrec.selection.features import describe, expected_matches
+from llmrec.selection.hints import Hints
 from llmrec.selection.linear import Prices
 from llmrec.selection.offers import GivenTitles, Offers, make_offers
 from llmrec.selection.settings import SelectSettings
@@ -37,6 +38,7 @@ class Offered:
         evidence: What offers are held against.
         offers: Titles that can be chosen, ``C``.
         expected: Shape ``(C, 4)``; matches that minimum Bayes risk expects.
+        hints: What an edit model says, if one is asked.
     """
 
     book: TitleBook
@@ -44,6 +46,7 @@ class Offered:
     evidence: GivenTitles
     offers: Offers
     expected: Floats
+    hints: Hints | None = None
 
     @property
     def lengths(self) -> Ints:
@@ -53,7 +56,8 @@ class Offered:
 
     def features(self, survival: Survival, prices: Prices) -> tuple[list[str], NDArray[np.float32]]:
         """Names ``F`` and values ``(C, F)``, as `describe` gives them."""
-        return describe(self.book, self.own, self.offers, self.evidence, self.expected, survival, prices)
+        hinted = None if self.hints is None else self.hints.expected(self.book, self.offers)
+        return describe(self.book, self.own, self.offers, self.evidence, self.expected, survival, prices, hinted)
 
 
 def likely_titles(
@@ -85,6 +89,7 @@ def offered(
     given: Sequence[GivenTitles],
     settings: SelectSettings,
     share: float,
+    hints: Hints | None = None,
 ) -> Offered:
     """Offers of some sessions, and what they are expected to match.
 
@@ -95,10 +100,12 @@ def offered(
         given: What runs given by the user say.
         settings: Settings.
         share: What the given runs weigh together.
+        hints: What an edit model says of the sessions, if one is asked; its titles are in the book.
     """
     every = evidence if "given" in settings.without else evidence.joined(given, share)
-    offers = make_offers(len(book), own, every, settings)
-    return Offered(book, own, every, offers, expected_matches(book, offers, every))
+    written = None if hints is None else (hints.rows, hints.titles)
+    offers = make_offers(len(book), own, every, settings, written)
+    return Offered(book, own, every, offers, expected_matches(book, offers, every), hints)
 
 
 def matches_of(one: Offered, targets: Ints) -> Floats:

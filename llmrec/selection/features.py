@@ -34,6 +34,7 @@ def describe(
     expected: Floats,
     survival: Survival,
     prices: Prices,
+    hinted: Floats | None = None,
 ) -> tuple[list[str], NDArray[np.float32]]:
     """Names ``F`` and values ``(C, F)``; NaN where a thing is not known.
 
@@ -45,6 +46,7 @@ def describe(
         expected: From `expected_matches`.
         survival: How often words survive, counted without these sessions.
         prices: What n-grams are worth and cost.
+        hinted: Shape ``(C, 4)``; matches that an edit model expects, if one is asked.
     """
     lengths = book.lengths[offers.titles]
     written = np.maximum(lengths_by_order(lengths), 1)
@@ -61,6 +63,10 @@ def describe(
     columns |= _surviving(book, own, offers, survival)
     columns |= {name: values[offers.rows] for name, values in _of_sessions(book, own, evidence).items()}
     columns["length_ratio"] = lengths / np.maximum(columns["session.expected_length"], 1)
+    if hinted is not None:
+        columns |= {"written": offers.written} | _each("hinted", hinted) | _each("hinted_share", hinted / written)
+        value = prices.worth(hinted) - prices.cost(lengths, 0.0)
+        columns |= {"hinted_value": value, "hinted_rank": rank_within(offers.rows, value, exact=True)}
     return list(columns), np.column_stack(list(columns.values())).astype(np.float32)
 
 

@@ -16,16 +16,19 @@ from llmrec.evaluation.bleu import bleu_from_stats
 from llmrec.languages import PAPER_BLEU
 from llmrec.ragged import Ragged, list_array, offsets_of
 from llmrec.rankers.fusion.ranker import Fusion
+from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.fusion.training import Fold, families, known_to_fold
 from llmrec.rankers.fusion.trees import Trees, grow_values
 from llmrec.rankers.sessions import Sessions, TrainingSessions
 from llmrec.selection.choice import Policy, Trial, choose, choose_by_risk, trusted, tune_policy
 from llmrec.selection.chunk import Offered, likely_titles, matches_of, offered
+from llmrec.selection.hints import hints_of, told_by
 from llmrec.selection.linear import prices_at
 from llmrec.selection.offers import GivenTitles, last_offers
 from llmrec.selection.settings import SelectSettings
 from llmrec.selection.survival import Survival, count_survival
 from llmrec.selection.table import TitleTable
+from llmrec.titles.editing.editor import EditFold, Editor, EditSettings, learn_editor
 
 __all__ = [
     "STAYS",
@@ -46,16 +49,21 @@ _SETTLING: Final = 3  # rounds of choosing at prices and pricing the choice; the
 
 @dataclass(frozen=True)
 class FoldExamples:
-    """Sessions of one fold: what is known of them without their targets, and the targets' titles."""
+    """Sessions of one fold: what is known of them without their targets, and the targets' titles.
+
+    Attributes:
+        own: Titles of the sessions, oldest first.
+        evidence: Titles of likely products.
+        survival: How often words survive.
+        targets: Titles of the targets.
+        taught: Titles and next titles of the sessions that a writer may learn from; None where there is no writer.
+    """
 
     own: Ragged
     evidence: GivenTitles
     survival: Survival
     targets: Ints
-
-    def offered(self, table: TitleTable, settings: SelectSettings) -> Offered:
-        """Its offers."""
-        return offered(table.book, self.own, self.evidence, (), settings, 0.0)
+    taught: tuple[Ragged, Ints] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,13 +73,17 @@ class LearntFolds:
     Attributes:
         parts: The folds.
         with_target: Share of them whose target is among the likely products.
+        everything: Titles and next titles of all sessions, where a writer is to learn from them.
     """
 
     parts: Sequence[FoldExamples]
     with_target: float
+    everything: tuple[Ragged, Ints] | None = None
 
 
-def learn_folds(fusion: Fusion, training: TrainingSessions, products: Any, table: TitleTable) -> LearntFolds:
+def learn_folds(
+    fusion: Fusion, training: TrainingSessions, products: Any, table: TitleTable, writers: Sequence[str] = ()
+) -> LearntFolds:
     """Fit the ranker of likely products, and keep what each fold's sessions look like to the trees without them.
 
     Args:
@@ -79,6 +91,7 @@ def learn_folds(fusion: Fusion, training: TrainingSessions, products: Any, table
         training: Sessions to learn from.
         products: Their products.
         table: Titles.
+        writers: Names of the writers that are to learn beside it.
     """
     folds = fusion.fit_folds(training, products)
     taught = [fold for fold in folds if fold.found]
@@ -93,10 +106,22 @@ def learn_folds(fusion: Fusion, training: TrainingSessions, products: Any, table
         if fusion.settings.cold_share:
             known = known.without_items(coded.ends[fold.sessions])
         spoken = _decoded(fusion, known)
-        survival = count_survival(table.book, table.own_titles(spoken))
+        whole = table.own_titles(spoken)
+        survival = count_survival(table.book, whole)
         rows = fold.sessions[: len(fold.judged.targets)]
-        parts.append(_fold_examples(fusion, fold, model, training.take(rows), survival, table))
-    return LearntFolds(parts, sum(fold.found for fold in taught) / max(1, sum(f.num_sessions for f in taught)))
+        examples = _fold_examples(fusion, fold, model, training.take(rows), survival, table)
+        parts.append(replace(examples, taught=_taught(whole, fusion.settings)) if writers else examples)
+    found = sum(fold.found for fold in taught) / max(1, sum(f.num_sessions for f in taught))
+    every = Sessions(training.sequences, training.locales)
+    return LearntFolds(parts, found, _taught(table.own_titles(every), fusion.settings) if writers else None)
+
+
+def _taught(whole: Ragged, settings: FusionSettings) -> tuple[Ragged, Ints]:
+    """Titles of sessions but for the last, and the last; of as many sessions, drawn, as anything is learnt from."""
+    rows = np.flatnonzero(whole.lengths > 1)
+    rows = np.sort(np.random.default_rng(settings.seed).permutation(rows)[: settings.max_sessions])
+    some = whole.take(rows)
+    return some.without_last(), some.ends
 
 
 def _fold_examples(
@@ -129,12 +154,14 @@ class Learnt:
         policy: How to choose.
         estimate: How it did on sessions that the trees had not seen.
         stats: Shape ``(S, 10)``; BLEU's statistics there, None where there was nothing to learn from.
+        editor: What writes titles to choose from, if one is asked.
     """
 
     trees: Trees | None
     policy: Policy
     estimate: dict[str, Any]
     stats: Floats | None = None
+    editor: Editor | None = None
 
 
 def learn_choice(learnt: LearntFolds, table: TitleTable, settings: SelectSettings) -> Learnt:
@@ -148,7 +175,7 @@ def learn_choice(learnt: LearntFolds, table: TitleTable, settings: SelectSetting
     if len(learnt.parts) < 2:  # nothing is left to judge one by the others
         notice("select: no session to learn the choice from; the last title stays")
         return Learnt(None, STAYS, {})
-    offers = [part.offered(table, settings) for part in learnt.parts]
+    editor, offers = _offers(learnt, table, settings)
     trial = _trial(offers, learnt.parts, table)
     expected = np.concatenate([one.expected for one in offers])
     prices = prices_at(trial.stats(trial.last))
@@ -168,7 +195,26 @@ def learn_choice(learnt: LearntFolds, table: TitleTable, settings: SelectSetting
         "target_proposed": learnt.with_target,
     }
     stats = trial.stats(_chosen(trial, expected, added, policy))
-    return Learnt(Trees(texts), policy, estimate, stats)
+    return Learnt(Trees(texts), policy, estimate, stats, editor)
+
+
+def _offers(learnt: LearntFolds, table: TitleTable, settings: SelectSettings) -> tuple[Editor | None, list[Offered]]:
+    """Offers of each fold, and the writer of some of them."""
+    taught = [part.taught for part in learnt.parts if part.taught is not None]
+    if "edit" not in settings.writers or learnt.everything is None or len(taught) < len(learnt.parts):
+        plain = [offered(table.book, part.own, part.evidence, (), settings, 0.0) for part in learnt.parts]
+        return None, plain
+    folds = [
+        EditFold(part.own, part.targets, known, told_by(part.evidence))
+        for part, known in zip(learnt.parts, taught, strict=True)
+    ]
+    asked = EditSettings(folds=len(folds), seed=settings.seed)
+    editor, judged = learn_editor(table.book, folds, learnt.everything, asked)
+    offers = []
+    for part, scored in zip(learnt.parts, judged, strict=True):
+        book, hints = hints_of(table.book, editor, scored)
+        offers.append(offered(book, part.own, part.evidence, (), settings, 0.0, hints))
+    return editor, offers
 
 
 def learn_choices(learnt: LearntFolds, table: TitleTable, settings: SelectSettings) -> dict[str, Learnt]:
@@ -192,7 +238,7 @@ def pooled_stats(choices: Mapping[str, Learnt]) -> Floats | None:
 def _taken(part: FoldExamples, sessions: Ints) -> FoldExamples:
     """Some of its sessions."""
     return FoldExamples(
-        part.own.take(sessions), part.evidence.of_sessions(sessions), part.survival, part.targets[sessions]
+        part.own.take(sessions), part.evidence.of_sessions(sessions), part.survival, part.targets[sessions], part.taught
     )
 
 

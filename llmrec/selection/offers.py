@@ -76,6 +76,7 @@ class Offers:
         age: Shape ``(C,)``; how many titles of the session came after it; NaN for a title that it does not hold.
         likely: Shape ``(C,)``; probability of the products of that title; 0 where it is no likely product's.
         votes: Shape ``(C,)``; the highest share of sources that propose one of them.
+        written: Shape ``(C,)``; 1 for a title that a writer made, else 0.
     """
 
     rows: Ints
@@ -83,26 +84,35 @@ class Offers:
     age: Floats
     likely: Floats
     votes: Floats
+    written: Floats
 
     def __len__(self) -> int:
         return len(self.rows)
 
 
-def make_offers(num_titles: int, own: Ragged, evidence: GivenTitles, settings: SelectSettings) -> Offers:
-    """Offer a session its own titles and the likeliest ones, of ``num_titles`` in a book."""
+def make_offers(
+    num_titles: int,
+    own: Ragged,
+    evidence: GivenTitles,
+    settings: SelectSettings,
+    written: tuple[Ints, Ints] | None = None,
+) -> Offers:
+    """Offer a session its own titles, the likeliest ones and those ``written`` for it, of ``num_titles`` in a book."""
     recent = own.ages < (1 if "own" in settings.without else settings.own)  # the last title always stays
     parts = [_part(own.rows[recent], own.values[recent], age=own.ages[recent])]
     merged = _merged(evidence, num_titles)
     if "likely" not in settings.without:
         best = merged.taken(best_within(merged.rows, merged.weights, settings.titles))
         parts.append(_part(best.rows, best.titles, likely=best.weights, votes=best.votes))
+    if written is not None:
+        parts.append(_part(*written, written=1.0))
     return _with_evidence(_distinct(parts, num_titles), merged, num_titles)
 
 
 def _part(rows: Ints, titles: Ints, **values: Any) -> Offers:
-    unset = {"age": np.nan, "likely": 0.0, "votes": 0.0}
+    unset = {"age": np.nan, "likely": 0.0, "votes": 0.0, "written": 0.0}
     columns = {name: np.full(len(rows), unset[name]) for name in unset} | {
-        name: np.asarray(value, dtype=np.float64) for name, value in values.items()
+        name: np.broadcast_to(np.asarray(value, dtype=np.float64), len(rows)) for name, value in values.items()
     }
     return Offers(rows, titles, **columns)
 
@@ -114,7 +124,7 @@ def _distinct(parts: Sequence[Offers], num_titles: int) -> Offers:
         return parts[0]
     joined = {
         name: (np.fmin if name == "age" else np.fmax).reduceat(columns[name][order], starts)
-        for name in ("age", "likely", "votes")
+        for name in ("age", "likely", "votes", "written")
     }
     firsts = order[starts]
     return Offers(columns["rows"][firsts], columns["titles"][firsts], **joined)

@@ -118,8 +118,11 @@ def _check(job: SelectJob) -> None:
         raise ConfigError("give --data STORE with --split, or --train, --sessions and --products")
     if job.data is None and (job.products is None or not (job.train or job.load)):
         raise ConfigError("without --data give all of --train FILE, --sessions FILE and --products FILE")
-    if job.load is not None and (job.recipe or job.settings or job.without or job.transductive or job.cold or job.save):
-        raise ConfigError("--load takes a selector as it is; leave --recipe, --set, --transductive, --cold, --save out")
+    changed = job.recipe or job.settings or job.without or job.writer or job.transductive or job.cold or job.save
+    if job.load is not None and changed:
+        raise ConfigError(
+            "--load takes a selector as it is; leave --recipe, --set, --writer, --transductive, --cold, --save out"
+        )
     if job.save is not None:
         SELECTOR.refuse_foreign(job.save)
     if job.split == "development" and job.data is not None and job.load is None:
@@ -151,6 +154,7 @@ def _learn(
 def _settings(job: SelectJob) -> SelectSettings:
     changes = dict(job.settings) | {"transductive": job.transductive, "cold": job.cold}
     changes |= {"without": list(job.without)} if job.without else {}
+    changes |= {"writers": list(job.writer)} if job.writer else {}
     return select_settings(job.recipe, changes | ({} if job.seed is None else {"seed": job.seed}))
 
 

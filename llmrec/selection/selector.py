@@ -26,14 +26,17 @@ from llmrec.rankers.sessions import Sessions, TrainingSessions
 from llmrec.records import Digest
 from llmrec.selection.choice import Policy, choose, trusted
 from llmrec.selection.chunk import likely_titles, localised, offered
+from llmrec.selection.hints import hints_of, told_by
 from llmrec.selection.learning import STAYS, Learnt, learn_choices, learn_folds
 from llmrec.selection.linear import Prices, corpus_stats
 from llmrec.selection.offers import GivenTitles, last_offers
-from llmrec.selection.settings import ORIGINS, SelectSettings
+from llmrec.selection.settings import ORIGINS, WRITERS, SelectSettings
 from llmrec.selection.survival import Survival, count_survival
 from llmrec.selection.table import TitleTable
 from llmrec.settings import resolve
 from llmrec.text.ngrams import TitleBook
+from llmrec.titles.editing.editor import EditSettings
+from llmrec.titles.editing.saved import editor_arrays, editor_of
 
 __all__ = ["SELECTOR", "Chosen", "Selector", "ranker_settings_of"]
 
@@ -56,6 +59,7 @@ SELECTOR: Final = Kind(
     again="make it again: llmrec select ... --save",
 )
 RANKER: Final = "ranker"  # folder of the ranker of likely products
+EDITOR: Final = "edit."  # what the names of an edit model's arrays begin with
 
 
 class Chosen(NamedTuple):
@@ -94,11 +98,14 @@ class Selector(OnHub):
     tokenizers: dict[str, str]
 
     def __init__(self, settings: SelectSettings) -> None:
-        """Check what is switched off.
+        """Check what is switched off, and who is asked to write.
 
         Raises:
-            ConfigError: a name in ``without`` is neither a kind of title nor a source.
+            ConfigError: a name in ``without`` is neither a kind of title nor a source, or a writer is unknown.
         """
+        for name in settings.writers:
+            if name not in WRITERS:
+                raise ConfigError(f"select: 'writers' names '{name}'{nearest(name, WRITERS)}")
         known = (*ORIGINS, *settings.sources)
         for name in settings.without:
             if name not in known:
@@ -118,7 +125,7 @@ class Selector(OnHub):
             DataError: nothing can be learnt from the sessions.
         """
         self.fusion = Fusion(ranker_settings_of(self.settings))
-        learnt = learn_folds(self.fusion, training, products, table)
+        learnt = learn_folds(self.fusion, training, products, table, self.settings.writers)
         self.seen = "keep" if repeats(self.fusion.catalogue.encode_training(training)) else "drop"
         self.survival = count_survival(table.book, table.own_titles(Sessions(training.sequences, training.locales)))
         self.tokenizers = dict(table.book.tokenizers)
@@ -212,7 +219,11 @@ class Selector(OnHub):
         own, evidence = table.own_titles(sessions), self.likely(sessions, table)
         book, own, (evidence, *given) = localised(book, own, [evidence, *given])
         weight = self.settings.given_share if share is None else share
-        one = offered(book, own, evidence, given, self.settings, weight)
+        hints = None
+        if learnt.editor is not None:
+            scored = learnt.editor.score(book, own, told_by(evidence))
+            book, hints = hints_of(book, learnt.editor, scored, sessions.locales.to_pylist())
+        one = offered(book, own, evidence, given, self.settings, weight, hints)
         last = last_offers(one.offers, own.ends)
         added = np.zeros(len(one.offers))
         if trees is not None and policy.trust and len(one.offers):
@@ -309,7 +320,9 @@ def _prefix(way: str, ways: Iterable[str]) -> str:
 
 
 def _learnt_arrays(learnt: Learnt) -> dict[str, NDArray[Any]]:
-    return ({} if learnt.trees is None else learnt.trees.arrays()) | _policy_arrays(learnt.policy)
+    editor = {} if learnt.editor is None else editor_arrays(learnt.editor)
+    trees = {} if learnt.trees is None else learnt.trees.arrays()
+    return trees | _policy_arrays(learnt.policy) | {f"{EDITOR}{name}": array for name, array in editor.items()}
 
 
 def _learnt_of(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Learnt:
@@ -317,7 +330,9 @@ def _learnt_of(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Learnt:
     trees = Trees.from_arrays(own)
     if trees and "kept" in trees.feature_names():
         raise ValueError("it has learnt from shortened titles, which are no longer offered")
-    return Learnt(trees, _policy_of(own), {})
+    written = {name.removeprefix(EDITOR): array for name, array in own.items() if name.startswith(EDITOR)}
+    editor = editor_of(written, EditSettings()) if written else None
+    return Learnt(trees, _policy_of(own), {}, editor=editor)
 
 
 def _policy_arrays(policy: Policy) -> dict[str, NDArray[Any]]:

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 from llmrec.settings import Decides, RecipeKind, option
 
-__all__ = ["ORIGINS", "SelectJob", "SelectSettings"]
+__all__ = ["ORIGINS", "WRITERS", "SelectJob", "SelectSettings"]
 
 ORIGINS = ("own", "likely", "given")
+WRITERS = ("edit",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class SelectSettings:
         "Rankers that propose likely next products, each by the name of its recipe.",
     )
     without: tuple[str, ...] = option((), "Switched off: own, likely, given (titles), or a ranker of `sources`.")
+    writers: tuple[str, ...] = option((), "Writers that learn beside it and whose titles can be chosen: edit.")
     products: int = option(200, "Likely products of a session whose titles are weighed against each other.", minimum=2)
     titles: int = option(40, "Titles of likely products that can be chosen.", minimum=1)
     own: int = option(8, "Most recent titles of the session that can be chosen.", minimum=1)
@@ -59,7 +61,7 @@ class SelectJob:
     HELP_PANELS: ClassVar[Mapping[str, str]] = {
         "Input": "data split candidates train sessions products load limit",
         "Output": "out last_title save resume",
-        "Learning": "recipe settings without transductive cold seed allow_overlap",
+        "Learning": "recipe settings writer without transductive cold seed allow_overlap",
     }
 
     data: Path | None = option(None, "Store that `llmrec data import` wrote. Its other sessions are learnt from.")
@@ -86,6 +88,9 @@ class SelectJob:
     load: Path | None = option(None, "Use this saved selector. Nothing is learnt.")
     recipe: str | None = option(None, "Recipe, by name or file. Default: select.")
     settings: Mapping[str, Any] = option({}, "Change one setting, as name=value. Can be repeated.", flag="--set")
+    writer: Sequence[str] = option(
+        (), "Also learn a writer, and choose among what it writes: edit (the edit model). Can be repeated."
+    )
     without: Sequence[str] = option((), "Leave out a kind of title (own, likely, given) or a ranker. Can be repeated.")
     resume: bool = option(False, "Continue an interrupted selection beside --out.")
     limit: int | None = option(None, "Use only the first sessions. The run is marked partial.", minimum=1)

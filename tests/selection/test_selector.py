@@ -203,3 +203,35 @@ def test_development_is_refused(tmp_path: Path) -> None:
     store = write_store(tmp_path / "store")
     with pytest.raises(ConfigError, match="learns from development"):
         run_select_job(SelectJob(data=store.path, split="development", out=tmp_path / "out.parquet"))
+
+
+def test_a_writer_learns_beside_it_is_saved_and_its_titles_can_be_chosen(tmp_path: Path) -> None:
+    fitted = Selector(SelectSettings(**QUICK, writers=("edit",))).fit(training(), PRODUCTS, TABLE)
+    alone = Selector(SETTINGS).fit(training(), PRODUCTS, TABLE)
+    assert {way: one.editor is not None for way, one in fitted.choices.items()} == {"13a": True, "char": True}
+    assert fitted.estimate["oracle"] >= alone.estimate["oracle"]
+    assert fitted.estimate["gain"][1] > 0
+    fitted.save(tmp_path / "kept")
+    again = Selector.load(tmp_path / "kept")
+    every = asked(12)
+    titles = fitted.select(every, TABLE)
+    assert again.select(every, TABLE) == titles
+    assert [again.select(every.slice(place, 1), TABLE)[0] for place in range(len(every))] == titles
+    assert len(again.select(Sessions.of([["nothing"], [], ["I00"]], ["US", "US", "ZZ"]), TABLE)) == 3
+    with pytest.raises(ConfigError, match="did you mean 'edit'"):
+        Selector(SelectSettings(writers=("edits",)))
+
+
+def test_what_a_writer_learns_from_for_a_session_does_not_change_with_its_target() -> None:
+    taught = []
+    settings = SelectSettings(**QUICK, writers=("edit",))
+    first, last = TABLE.titles_of(pa.array(["US", "US"]), pa.array(["I00", "I11"])).tolist()
+    for target in ("I33", "I70"):
+        whole = training(40).joined(TrainingSessions.of([["I00", "I11", target]], ["US"]))
+        learnt = learn_folds(Fusion(ranker_settings_of(settings)), whole, PRODUCTS, TABLE, settings.writers)
+        for part in learnt.parts:
+            if [first, last] in [part.own.take(np.array([row])).values.tolist() for row in range(len(part.own))]:
+                assert part.taught is not None
+                taught.append([part.taught[0].values.tolist(), part.taught[1].tolist()])
+    assert taught[0] == taught[1]
+    assert len(taught[0][1]) > 10

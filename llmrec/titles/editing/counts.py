@@ -30,22 +30,32 @@ class Counts:
         numbers: Shape ``(V, 3)``; sessions whose last title has it, those of them whose target has it too, and sessions
             whose target has it.
         averages: Shape ``(4,)``; share of n-grams of the last title that return, by order.
+        scale: What numbers are multiplied by, so that counts over more sessions than a network has learnt with say the
+            same to it.
     """
 
     keys: Hashes
     numbers: NDArray[np.int32]
     averages: NDArray[np.float64]
+    scale: float = 1.0
 
     def of(self, keys: Hashes, order: int) -> tuple[Floats, Floats, Floats]:
         """Of n-grams of ``order`` tokens: the rate at which each returns, how often it was seen, and asked for."""
         numbers = np.append(self.numbers, np.zeros((1, 3), np.int32), axis=0)[places_among(self.keys, keys)]
-        seen, kept, wanted = numbers.astype(np.float32).T
+        seen, kept, wanted = (numbers * np.float32(self.scale)).astype(np.float32).T
         average = np.float32(self.averages[order - 1])
         return (kept + np.float32(_PRIOR) * average) / (seen + np.float32(_PRIOR)), seen, wanted
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Its arrays by name, for a file."""
-        return {"counts.keys": self.keys, "counts.numbers": self.numbers, "counts.averages": self.averages}
+        scale = np.array([self.scale])
+        named: dict[str, NDArray[Any]] = {
+            "keys": self.keys,
+            "numbers": self.numbers,
+            "averages": self.averages,
+            "scale": scale,
+        }
+        return {f"counts.{name}": array for name, array in named.items()}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Counts:
@@ -56,7 +66,8 @@ class Counts:
         """
         keys = checked(arrays, "counts.keys", "uint64", (None,), rising="strictly")
         numbers = checked(arrays, "counts.numbers", "int32", (len(keys), 3), least=0)
-        return cls(keys, numbers, checked(arrays, "counts.averages", "float64", (ORDERS,), least=0))
+        averages = checked(arrays, "counts.averages", "float64", (ORDERS,), least=0)
+        return cls(keys, numbers, averages, float(checked(arrays, "counts.scale", "float64", (1,), least=0, most=1)[0]))
 
 
 def count(book: TitleBook, own: Ragged, targets: Ints) -> Counts:

@@ -213,7 +213,9 @@ def learn_editor(
         (one, fold.targets[one.start :][: one.number]) for fold, some in zip(folds, judged, strict=True) for one in some
     ]
     found, cost, estimate = _priced(book, parts, settings)
-    return Editor(settings, count(book, *everything), phrases, tuple(networks), found, cost, estimate), judged
+    each = sum(len(fold.taught[1]) for fold in folds) / len(folds)
+    known = replace(count(book, *everything), scale=min(1.0, each / max(1, len(everything[1]))))
+    return Editor(settings, known, phrases, tuple(networks), found, cost, estimate), judged
 
 
 def _pieces(own: Ragged, told: Told, settings: EditSettings) -> Pieces:
