@@ -116,6 +116,9 @@ def _compare(
         ours(grouped, trimmed=True),
     )
     found: dict[str, Any] = {"training": [plain, equal, own, cut]}
+    if rank is not None:  # a frozen base is held in bf16 where a training computes in it
+        halved = _adapted(copy.deepcopy(model).to(torch.bfloat16), rank).train()
+        found["training"].append(own_training(halved, sessions, shuffled, row_tokens=PACKED_ON_CPU, bf16=True, **same))
     trained = (trained.merge_and_unload() if rank else trained).eval()
     prompts = sessions.prompts[:written]
     asked: dict[str, Any] = {"device": "cpu", "most": TARGET // 2}
@@ -154,19 +157,25 @@ def titles(
         cases = {f"LoRA, {Path(model).name}": (_lora, model), **cases}
     for name, (run, what) in cases.items():
         one = measure(run, what, *asked)
-        plain, equal, own, cut = one.value["training"]
+        plain, equal, *others = one.value["training"]
         base = plain.title_tokens / plain.seconds
-        rows = []
-        for way, course in (
-            ("plain loop", plain),
-            ("llmrec, the same sessions a step", equal),
-            ("llmrec, batches of similar lengths", own),
-            ("the same, vocabulary trimmed", cut),
-        ):
+        rows: list[tuple[str, ...]] = []
+        ways = (
+            "llmrec, batches of similar lengths",
+            "the same, vocabulary trimmed",
+            "llmrec in bf16, the same sessions",
+        )
+        named = {
+            "plain loop": plain,
+            "llmrec, the same sessions a step": equal,
+            **dict(zip(ways, others, strict=False)),
+        }
+        for way, course in named.items():
             rate = course.title_tokens / course.seconds
-            rows.append((way, f"{rate:,.1f}", f"{course.tokens / course.seconds:,.0f}", f"{rate / base:.2f} x"))
-        title = f"{name}: largest difference of losses {compared_losses(equal, plain):.1e}"
-        out.print(table(title, ("training", "title tokens a CPU s", "tokens a CPU s", "title tokens"), rows))
+            apart = f"{compared_losses(course, plain):.1e}" if "same sessions" in way else ""
+            rows.append((way, f"{rate:,.1f}", f"{course.tokens / course.seconds:,.0f}", f"{rate / base:.2f} x", apart))
+        heads = ("training", "title tokens a CPU s", "tokens a CPU s", "title tokens", "losses apart")
+        out.print(table(name, heads, rows))
         slow, expected = one.value["writing"]["plain, one by one"]
         rows = []
         for way, (seconds, texts) in one.value["writing"].items():
