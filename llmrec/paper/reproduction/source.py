@@ -15,6 +15,7 @@ from llmrec.paper.reproduction.recipe import Method, Protocol
 
 __all__ = ["DataFolder", "differences", "missing_files", "open_data"]
 
+_TABLES: Final = (".csv", ".parquet")
 _ROUNDING: Final = 1e-3  # an import may refuse a few broken rows; that is the same data still
 
 
@@ -27,7 +28,7 @@ class DataFolder:
         fingerprint: Of what a store's tables hold, or of the files' bytes where the folder is no store.
         rows: Rows of a store's tables, ``sessions_train`` for development and validation together.
         synthetic: Whether `llmrec data synth` made it.
-        digests: SHA-256 of each raw file, by name; empty for a store.
+        digests: SHA-256 of each raw file and each model beside them, by name; empty for a store.
     """
 
     path: Path
@@ -56,8 +57,8 @@ def open_data(path: Path) -> DataFolder:
         parts = [rows[name] for name in ("sessions_development", "sessions_validation") if name in rows]
         rows |= {"sessions_train": sum(parts)} if parts else {}
         return DataFolder(path, store.fingerprint, rows, store.manifest.synthetic)
-    files = sorted(one for one in path.iterdir() if one.suffix.lower() in (".csv", ".parquet"))
-    if not files:
+    files = sorted(one for one in path.iterdir() if one.suffix.lower() in (*_TABLES, ".gguf"))
+    if not any(file.suffix.lower() in _TABLES for file in files):
         raise DataError(f"{path}: neither a store nor raw files in it; make a store: llmrec data import SRC {path}")
     digests = {file.name: sha256_of(file) for file in files}
     return DataFolder(path, _combined(digests), digests=digests)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from llmrec.errors import DataError
 from llmrec.paper.reproduction.counted import count_cells
 from llmrec.paper.reproduction.recipe import load_table
 from llmrec.paper.reproduction.source import open_data
@@ -68,3 +69,17 @@ def test_a_file_beside_those_that_are_read_changes_no_fingerprint(folder: Path) 
     assert after.fingerprint_of(read) == before.fingerprint_of(read)
     (folder / read[0]).write_text("prev_items,locale\n\"['A' 'B']\",UK\n", encoding="utf-8")
     assert open_data(folder).fingerprint_of(read) != before.fingerprint_of(read)
+
+
+def test_a_model_beside_the_data_counts_as_part_of_it(folder: Path) -> None:
+    before = open_data(folder)
+    (folder / "small.gguf").write_bytes(b"GGUF1")
+    one = open_data(folder)
+    assert one.fingerprint != before.fingerprint
+    needed = ["sessions_test_task1_phase1.csv", "small.gguf"]
+    (folder / "small.gguf").write_bytes(b"GGUF2")
+    assert open_data(folder).fingerprint_of(needed) != one.fingerprint_of(needed)
+    (folder / "alone").mkdir()
+    (folder / "alone" / "small.gguf").write_bytes(b"GGUF")
+    with pytest.raises(DataError, match="neither a store nor raw files"):
+        open_data(folder / "alone")
