@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import random
 import subprocess
 import sys
@@ -228,9 +229,9 @@ def test_a_wrong_word_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     status, text = told(capsys, *arguments)
+    (line,) = [one for one in text.splitlines() if not re.search(r": \d+:\d\d:\d\d$", one)]  # a slow machine tells of it
     assert status == 2
-    assert text.startswith("error: ")
-    assert text.count("\n") == 1
+    assert line.startswith("error: ")
     assert len(text) < 5_000
 
 
