@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
-import re
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -229,7 +229,7 @@ def test_a_wrong_word_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     status, text = told(capsys, *arguments)
-    (line,) = [one for one in text.splitlines() if not re.search(r": \d+:\d\d:\d\d$", one)]  # a slow machine tells of it
+    (line,) = [one for one in text.splitlines() if not re.search(r": \d+:\d\d:\d\d$", one)]  # slow ones tell
     assert status == 2
     assert line.startswith("error: ")
     assert len(text) < 5_000
