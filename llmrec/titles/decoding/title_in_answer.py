@@ -15,6 +15,7 @@ _LABEL: Final = re.compile(
     r"(?:product[- ]?title|title|produkttitel|titel|título|titre|titolo|タイトル)\**\s*[:：]\s*\**\s*",
     re.IGNORECASE,
 )
+_NUMBER: Final = re.compile(r"^(?:\d{1,2}[.)]\s+)+")
 
 
 def holds_title(text: str) -> bool:
@@ -27,8 +28,8 @@ def clean_title(text: str) -> str:
     """Cut an answer to one title.
 
     In this order: thoughts in ``<think>`` go, all of the answer where they were cut off before their end; the first
-    line that is not empty stays, or the next one where it ends in a colon (an introduction); then go a label such as
-    ``Title:``, in the six languages, and quotation marks or asterisks that enclose the whole.
+    line that is not empty stays, or the next one where it ends in a colon (an introduction); then go a number as of a
+    list, a label such as ``Title:``, in the six languages, and quotation marks or asterisks that enclose the whole.
 
     Returns:
         The title on one line; "" where the answer holds none.
@@ -41,8 +42,15 @@ def clean_title(text: str) -> str:
         del lines[0]
     if not lines:
         return ""
-    label = _LABEL.match(lines[0])
-    return _unquoted(lines[0][label.end() :] if label else lines[0])
+    line = _bare(lines[0])
+    label = _LABEL.match(line)
+    return _bare(line[label.end() :]) if label else line
+
+
+def _bare(line: str) -> str:
+    """Without a number in front and marks around, in whatever order."""
+    bare = _unquoted(_NUMBER.sub("", line))
+    return line if bare == line else _bare(bare)
 
 
 def _lines(answer: str) -> list[str]:
