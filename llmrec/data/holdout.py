@@ -80,14 +80,7 @@ def hold_out(
             ``out`` holds something else.
         DataError: the file is malformed, or no session can be held out.
     """
-    if not 0 < share < 1:
-        raise ConfigError(f"--share must lie between 0 and 1; got {share:g}")
-    if not 0 <= cold <= 1:
-        raise ConfigError(f"--cold must lie between 0 and 1; got {cold:g}")
-    if seed < 0:
-        raise ConfigError(f"--seed must be at least 0; got {seed}")
-    if products is not None and not (products.is_file() and f"products_train{products.suffix.lower()}" in _PRODUCTS):
-        raise ConfigError(f"--products {products}: no such CSV or Parquet file")
+    _check_settings(share, seed, cold, products)
     if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} <= {*FILES, *_PRODUCTS}):
         raise ConfigError(f"{out}: exists and holds something else; choose another folder")
     check(out, "folder")
@@ -109,6 +102,17 @@ def hold_out(
             shutil.copyfile(products, folder / f"products_train{products.suffix.lower()}")
     train, sessions, goals = (out / name for name in FILES)
     return Holdout(train, sessions, goals, len(kept), len(held))
+
+
+def _check_settings(share: float, seed: int, cold: float, products: Path | None) -> None:
+    if not 0 < share < 1:
+        raise ConfigError(f"--share must lie between 0 and 1; got {share:g}")
+    if not 0 <= cold <= 1:
+        raise ConfigError(f"--cold must lie between 0 and 1; got {cold:g}")
+    if seed < 0:
+        raise ConfigError(f"--seed must be at least 0; got {seed}")
+    if products is not None and not (products.is_file() and f"products_train{products.suffix.lower()}" in _PRODUCTS):
+        raise ConfigError(f"--products {products}: no such CSV or Parquet file")
 
 
 def _read(file: Path, locales: Sequence[str] | None) -> Any:

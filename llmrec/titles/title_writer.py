@@ -153,8 +153,6 @@ class TitleWriter(OnHub):
         """
         for package in ("torch", "transformers", "sentencepiece"):
             require(package, "generate")
-        import torch
-
         from llmrec.hub.pull import named_source, shared_model
         from llmrec.titles.editing.edit_writer import EDIT, opened_writer
         from llmrec.titles.models.card import decide_card
@@ -167,9 +165,7 @@ class TitleWriter(OnHub):
 
         name_processor()
         given = {"k": k, "max_source_tokens": max_source_tokens, "max_target_tokens": max_target_tokens}
-        for argument, value in given.items():
-            if value is not None and value < 1:
-                raise ConfigError(f"{argument} must be at least 1; got {value}")
+        _check_at_least_1(given)
         model = str(model) if is_gguf(model) else shared_model(str(model))
         if EDIT.is_at(Path(model)):
             asked = {**given, "base": base, "prompt": prompt, "chat": chat or None}
@@ -184,10 +180,7 @@ class TitleWriter(OnHub):
         writer._stamp = gguf_stamp(model)
         writer._untaught = is_causal(loaded) and read_model_card(model) is None
         if backend == "ctranslate2":
-            from llmrec.titles.decoding.ctranslate import decoding_in_its_place, translator_of
-
-            translator = translator_of(model, placed, tokenizer, str(placed.device), torch.get_num_threads())
-            writer._decode = decoding_in_its_place(translator, placed, tokenizer)
+            writer._decode = _translating(model, placed, tokenizer)
         return writer
 
     def save(self, folder: Path | str) -> None:
@@ -237,9 +230,7 @@ class TitleWriter(OnHub):
 
         decode = self._decode or partial(decode_batch, self.model, self.tokenizer, answers=self._untaught)
 
-        for argument, value in (("num_beams", num_beams), ("batch_size", batch_size)):
-            if value < 1:
-                raise ConfigError(f"{argument} must be at least 1; got {value}")
+        _check_at_least_1({"num_beams": num_beams, "batch_size": batch_size})
         locales, tokens = self._tokens(histories, locale)
         titles = [""] * len(tokens)
         limits: dict[str, Any] = {"max_tokens": self.card.max_target_tokens, "num_beams": num_beams}
@@ -340,6 +331,22 @@ def _products(history: Any, row: int) -> list[Mapping[str, str]]:
                 f"histories, row {row + 1}: a product is a title, or a mapping with 'title'; got {shown(one)}"
             )
     return [one for one in products if (one.get("title") or "").strip()]
+
+
+def _check_at_least_1(given: Mapping[str, int | None]) -> None:
+    for argument, value in given.items():
+        if value is not None and value < 1:
+            raise ConfigError(f"{argument} must be at least 1; got {value}")
+
+
+def _translating(name: str, model: Any, tokenizer: Any) -> Callable[..., list[str]]:
+    """What decodes with CTranslate2 in a model's place."""
+    import torch
+
+    from llmrec.titles.decoding.ctranslate import decoding_in_its_place, translator_of
+
+    translator = translator_of(name, model, tokenizer, str(model.device), torch.get_num_threads())
+    return decoding_in_its_place(translator, model, tokenizer)
 
 
 def _placed(model: Any, device: str | None) -> Any:
