@@ -42,7 +42,7 @@ def test_a_template_renders_as_transformers_renders_it(template: str) -> None:
     tokenizer.chat_template = template
     turn = [{"role": "user", "content": MARK}]
     theirs = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True, enable_thinking=False)
-    assert _in_chat(tokenizer) == theirs
+    assert _in_chat(tokenizer, ()) == theirs
 
 
 @pytest.mark.parametrize(
