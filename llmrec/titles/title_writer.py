@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from llmrec.titles.models.card import ModelCard
 
-__all__ = ["History", "TitleWriter", "Titles"]
+__all__ = ["History", "TitleWriter", "Titles", "check_at_least_1"]
 
 History = Sequence[str | Mapping[str, str]]
 """What a session looked at, oldest first: titles, or products by the names of their columns."""
@@ -165,7 +165,7 @@ class TitleWriter(OnHub):
 
         name_processor()
         given = {"k": k, "max_source_tokens": max_source_tokens, "max_target_tokens": max_target_tokens}
-        _check_at_least_1(given)
+        check_at_least_1(given)
         model = str(model) if is_gguf(model) else shared_model(str(model))
         if EDIT.is_at(Path(model)):
             asked = {**given, "base": base, "prompt": prompt, "chat": chat or None}
@@ -230,7 +230,7 @@ class TitleWriter(OnHub):
 
         decode = self._decode or partial(decode_batch, self.model, self.tokenizer, answers=self._untaught)
 
-        _check_at_least_1({"num_beams": num_beams, "batch_size": batch_size})
+        check_at_least_1({"num_beams": num_beams, "batch_size": batch_size})
         locales, tokens = self._tokens(histories, locale)
         titles = [""] * len(tokens)
         limits: dict[str, Any] = {"max_tokens": self.card.max_target_tokens, "num_beams": num_beams}
@@ -333,7 +333,12 @@ def _products(history: Any, row: int) -> list[Mapping[str, str]]:
     return [one for one in products if (one.get("title") or "").strip()]
 
 
-def _check_at_least_1(given: Mapping[str, int | None]) -> None:
+def check_at_least_1(given: Mapping[str, int | None]) -> None:
+    """Refuse a number below 1; None is none given.
+
+    Raises:
+        ConfigError: names the argument.
+    """
     for argument, value in given.items():
         if value is not None and value < 1:
             raise ConfigError(f"{argument} must be at least 1; got {value}")

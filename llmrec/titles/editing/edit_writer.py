@@ -24,10 +24,10 @@ from llmrec.ragged import Ragged, offsets_of
 from llmrec.records import Digest, record_text
 from llmrec.text.ngrams import TitleBook
 from llmrec.titles.editing.editor import EditFold, Editor, EditSettings, learn_editor, with_phrases
+from llmrec.titles.editing.kept_words import word_tokenizer
 from llmrec.titles.editing.saved import editor_arrays, editor_of
-from llmrec.titles.editing.words import word_tokenizer
 from llmrec.titles.models.card import decide_card
-from llmrec.titles.title_writer import History, Titles, TitleWriter
+from llmrec.titles.title_writer import History, Titles, TitleWriter, check_at_least_1
 
 __all__ = ["EDIT", "HISTORY", "EditWriter", "learn_edit_writer", "opened_writer"]
 
@@ -85,9 +85,7 @@ class EditWriter(TitleWriter):
         batch_size: int = 32,
     ) -> Titles:
         """Write the next title of each session; as `TitleWriter.write`. Beams and batches change nothing."""
-        for argument, value in (("num_beams", num_beams), ("batch_size", batch_size)):
-            if value < 1:
-                raise ConfigError(f"{argument} must be at least 1; got {value}")
+        check_at_least_1({"num_beams": num_beams, "batch_size": batch_size})
         sessions = self._sessions(histories, locale, HISTORY)
         titles = self.edited(
             [[one["title"] for one in titled] for _, titled in sessions], [shop for shop, _ in sessions]

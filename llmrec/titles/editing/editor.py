@@ -18,12 +18,12 @@ from llmrec.languages import PAPER_BLEU
 from llmrec.ragged import Ragged, offsets_of
 from llmrec.text.ngrams import NO_TITLE, TitleBook, agreement, lengths_by_order
 from llmrec.titles.editing.counts import Counts, count
+from llmrec.titles.editing.kept_words import kept_text
 from llmrec.titles.editing.network import Network, learn
 from llmrec.titles.editing.phrases import Phrases, learn_phrases
 from llmrec.titles.editing.pieces import Pieces, describe, labels, recent_pieces
 from llmrec.titles.editing.tagging import by_start, keep_words, kept_tokens
 from llmrec.titles.editing.told import Told
-from llmrec.titles.editing.words import kept_text
 from llmrec.within import best_within
 
 __all__ = ["EditFold", "EditSettings", "Editor", "Scored", "Written", "learn_editor", "with_phrases"]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from llmrec.arrays import Floats, Ints, checked
 from llmrec.ragged import Ragged
 from llmrec.text.ngrams import NO_TITLE, TitleBook, plain_grams, with_row
+from llmrec.titles.editing.kept_words import kept_text
 from llmrec.titles.editing.told import Told
-from llmrec.titles.editing.words import kept_text
 from llmrec.within import places_among
 
 __all__ = ["Phrases", "learn_phrases"]

@@ -109,12 +109,13 @@ def write_all(
     asked = _ask(loaded, cell, sample, examples)
     known = cache.read([one.key for one in asked])
     missing = {one.key: one.tokens for one in asked if one.key not in known}
+    encoder = TitleTokenizer(loaded.tokenizer, loaded.affixes)
     ordered = sorted(missing, key=lambda key: (len(missing[key]), key))
     with progress_bar() as bar:
         task = bar.add_task(cell.label, total=len(asked), completed=len(asked) - len(missing), note="")
         for start in range(0, len(ordered), BATCH):
             batch = ordered[start : start + BATCH]
-            written = _write_batch(loaded, [missing[key] for key in batch])
+            written = _write_batch(loaded, encoder, [missing[key] for key in batch])
             came = dict(zip(batch, written, strict=True))
             cache.add(came)
             known.update(came)
@@ -182,7 +183,7 @@ def _framed(
     ]
 
 
-def _write_batch(loaded: LocalModel, prompts: Sequence[Sequence[int]]) -> list[Answer]:
+def _write_batch(loaded: LocalModel, encoder: TitleTokenizer, prompts: Sequence[Sequence[int]]) -> list[Answer]:
     started = time.monotonic()
     if loaded.affixes is None:
         titles = decode_batch(loaded.model, loaded.tokenizer, prompts, max_tokens=loaded.max_target_tokens)
@@ -191,7 +192,7 @@ def _write_batch(loaded: LocalModel, prompts: Sequence[Sequence[int]]) -> list[A
             loaded.model, loaded.tokenizer, prompts, holds_title, max_tokens=loaded.max_target_tokens
         )
     seconds = (time.monotonic() - started) / len(prompts)
-    wrote = encode_titles(TitleTokenizer(loaded.tokenizer, loaded.affixes), titles, loaded.max_target_tokens)
+    wrote = encode_titles(encoder, titles, loaded.max_target_tokens)
     return [
         Answer(title, len(prompt), len(ids), seconds) for title, prompt, ids in zip(titles, prompts, wrote, strict=True)
     ]

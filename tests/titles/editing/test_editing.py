@@ -18,10 +18,10 @@ from llmrec.titles import GenerateConfig, generate_titles
 from llmrec.titles.editing import edit_writer, editor
 from llmrec.titles.editing.edit_writer import EditWriter, learn_edit_writer
 from llmrec.titles.editing.editor import EditSettings
+from llmrec.titles.editing.kept_words import kept_text, word_tokenizer
 from llmrec.titles.editing.network import learn
 from llmrec.titles.editing.pieces import FEATURES
 from llmrec.titles.editing.tagging import keep_words
-from llmrec.titles.editing.words import kept_text, word_tokenizer
 from llmrec.titles.title_writer import TitleWriter
 
 SETTINGS = EditSettings(k=2, told=2, folds=3, epochs=12)
