@@ -19,10 +19,10 @@ from llmrec.processes import map_in_threads, thread_count
 from llmrec.rankers.attributes import FEATURE_COLUMNS
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.catalogue import catalogue_and_codes
+from llmrec.rankers.fusion.candidate_features.feature_counts import FeatureCounts
+from llmrec.rankers.fusion.candidate_features.features import FeatureContext, build_features, feature_names
+from llmrec.rankers.fusion.candidate_features.product_features import ProductFacts
 from llmrec.rankers.fusion.candidates import Candidates, find_candidates
-from llmrec.rankers.fusion.feature_counts import FeatureCounts
-from llmrec.rankers.fusion.features import FeatureContext, build_features, feature_names
-from llmrec.rankers.fusion.product_features import ProductFacts
 from llmrec.rankers.fusion.saved_models import (
     SCORERS,
     SOURCES,

@@ -10,9 +10,9 @@ from llmrec.console import notice
 from llmrec.errors import ConfigError, DataError, nearest
 from llmrec.rankers.base import Ranker
 from llmrec.rankers.catalogue import Catalogue, recounted
-from llmrec.rankers.fusion.feature_counts import count_features
-from llmrec.rankers.fusion.features import GROUPS, FeatureContext
-from llmrec.rankers.fusion.product_features import ProductFacts
+from llmrec.rankers.fusion.candidate_features.feature_counts import count_features
+from llmrec.rankers.fusion.candidate_features.features import GROUPS, FeatureContext
+from llmrec.rankers.fusion.candidate_features.product_features import ProductFacts
 from llmrec.rankers.fusion.scorers import PairScorer, learn_scorers
 from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.recipes import ranker_settings, recipe_ranker

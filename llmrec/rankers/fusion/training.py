@@ -15,8 +15,8 @@ from llmrec.console import track
 from llmrec.data.holdout import groups_of_sequences
 from llmrec.ragged import offsets_of
 from llmrec.rankers.base import CHUNK, Seen
+from llmrec.rankers.fusion.candidate_features.features import FeatureContext, build_features, feature_names
 from llmrec.rankers.fusion.candidates import Candidates, find_candidates
-from llmrec.rankers.fusion.features import FeatureContext, build_features, feature_names
 from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.fusion.trees import Examples, Trees
 from llmrec.rankers.sessions import CodedSessions

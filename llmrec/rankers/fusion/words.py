@@ -10,9 +10,9 @@ import numpy as np
 
 from llmrec.rankers.attributes import ATTRIBUTES
 from llmrec.rankers.counting.reasons import followed
+from llmrec.rankers.fusion.candidate_features.feature_counts import ItemCount, PairCount
+from llmrec.rankers.fusion.candidate_features.features import FeatureContext
 from llmrec.rankers.fusion.candidates import Candidates
-from llmrec.rankers.fusion.feature_counts import ItemCount, PairCount
-from llmrec.rankers.fusion.features import FeatureContext
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.vectors.item_vectors import ItemVectors
 

@@ -19,8 +19,8 @@ from llmrec.rankers import Sessions, TrainingSessions, load_ranker
 from llmrec.rankers.catalogue import catalogue_and_codes
 from llmrec.rankers.fusion import ranker as fusion
 from llmrec.rankers.fusion.ablation import ablate_folds, ablate_job
+from llmrec.rankers.fusion.candidate_features.features import GROUPS
 from llmrec.rankers.fusion.explain import explain_session
-from llmrec.rankers.fusion.features import GROUPS
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.fusion.scorers import learn_scorers
 from llmrec.rankers.fusion.settings import FusionSettings

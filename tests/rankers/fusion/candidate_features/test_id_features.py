@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmrec.rankers.fusion.candidate_features.id_features import id_columns
 from llmrec.rankers.fusion.candidates import Candidates
-from llmrec.rankers.fusion.id_features import id_columns
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.vocabulary import Vocabulary
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from llmrec.arrays import Floats, Ints
 from llmrec.rankers.base import Ranker
+from llmrec.rankers.fusion.candidate_features.feature_counts import FeatureCounts, ItemCount, PairCount
+from llmrec.rankers.fusion.candidate_features.id_features import id_columns
+from llmrec.rankers.fusion.candidate_features.product_features import ProductFacts, product_columns
 from llmrec.rankers.fusion.candidates import Candidates
-from llmrec.rankers.fusion.feature_counts import FeatureCounts, ItemCount, PairCount
-from llmrec.rankers.fusion.id_features import id_columns
-from llmrec.rankers.fusion.product_features import ProductFacts, product_columns
 from llmrec.rankers.fusion.scorers import PairScorer
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.vectors.item_vectors import ItemVectors

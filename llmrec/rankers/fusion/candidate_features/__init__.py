@@ -1,0 +1,1 @@
+"""What trees read of a candidate: pair and item counts, products, ids."""
