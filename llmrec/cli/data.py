@@ -89,6 +89,7 @@ class HoldoutJob:
     seed: int = option(0, "Random seed.", minimum=0)
     locales: Sequence[str] | None = option(None, "Keep only this locale. Can be repeated.", flag="--locale")
     grouped: bool = option(False, "Keep sessions that continue one another on the same side.")
+    last: bool = option(False, "Hold out the last sessions of the file, not drawn ones: a split by time.")
     cold: float = option(0.0, "Share of targets that no session to learn from may hold.")
     products: Path | None = option(
         None, "Copy these products beside them: `llmrec data import` reads the folder as a shop with a test split."

@@ -29,7 +29,7 @@ class EvaluateJob:
 
     HELP_PANELS: ClassVar[Mapping[str, str]] = {
         "Input": "targets products sessions train",
-        "What to score": "compare hits by samples",
+        "What to score": "compare hits cutoffs by samples",
     }
 
     run: Path = option(..., "Run: ranked lists or titles.", argument=True)
@@ -45,6 +45,7 @@ class EvaluateJob:
         several=True,
     )
     hits: Sequence[int] = option((), "More cutoffs K for Hit@K. Several can follow.", several=True)
+    cutoffs: Sequence[int] = option((), "More cutoffs K for MRR, Recall and NDCG. Several can follow.", several=True)
     by: Sequence[str] = option(
         (),
         "Score groups apart: locale, length, repeats, popularity, novelty. Several can follow.",

@@ -55,6 +55,7 @@ def hold_out(
     seed: int = 0,
     locales: Sequence[str] | None = None,
     grouped: bool = False,
+    last: bool = False,
     cold: float = 0.0,
     products: Path | None = None,
 ) -> Holdout:
@@ -71,21 +72,26 @@ def hold_out(
         locales: Only sessions of these; all if not given.
         grouped: Keep sessions that go on from one another (`continued_groups`) on one side: a file that lists each
             prefix of a history as a session of its own would else give targets away in the longer ones.
+        last: Hold out the last sessions of the file, not drawn ones: a file in the order of time is then split by time,
+            and what is learnt from came before. ``seed`` draws cold targets alone.
         cold: Share of the distinct targets that become cold: no session that holds one of them is learnt from.
         products: Products, CSV or Parquet; copied into ``out``, which `llmrec data import` then reads as a shop whose
             split ``test`` is held out.
 
     Raises:
-        ConfigError: ``share`` is not between 0 and 1, ``seed`` is negative, ``products`` is no CSV or Parquet file, or
-            ``out`` holds something else.
+        ConfigError: ``share`` is not between 0 and 1, ``seed`` is negative, ``last`` is asked with ``grouped``,
+            ``products`` is no CSV or Parquet file, or ``out`` holds something else.
         DataError: the file is malformed, or no session can be held out.
     """
     _check_settings(share, seed, cold, products)
+    if last and grouped:
+        raise ConfigError("--last and --grouped exclude each other: earlier prefixes of a history belong to the past")
     if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} <= {*FILES, *_PRODUCTS}):
         raise ConfigError(f"{out}: exists and holds something else; choose another folder")
     check(out, "folder")
     table = _read(file, locales)
-    held = _draw(table, share, seed, continued_groups(table) if grouped else np.arange(len(table)))
+    groups = continued_groups(table) if grouped else np.arange(len(table))
+    held = _draw(table, share, None if last else seed, groups)
     if not len(held):
         raise DataError(f"{file.name}: no session with a target to hold out; give more sessions or a larger --share")
     kept = np.setdiff1d(np.arange(len(table)), held)
@@ -132,15 +138,20 @@ def _read(file: Path, locales: Sequence[str] | None) -> Any:
     return table
 
 
-def _draw(table: Any, share: float, seed: int, groups: NDArray[np.int64]) -> Any:
-    """Rows to hold out, ascending: the same share of each locale's sessions that have a target, by whole groups."""
+def _draw(table: Any, share: float, seed: int | None, groups: NDArray[np.int64]) -> Any:
+    """Rows to hold out, ascending: the same share of each locale's sessions that have a target, by whole groups.
+
+    Without a seed, the last of them.
+    """
     lengths = pc.list_value_length(table["prev_items"]).to_numpy()
     labelled = table["next_item"].is_valid().to_numpy()
     usable = (labelled & (lengths > 0)) | (lengths >= _MIN_ITEMS)
     names = np.array(pc.fill_null(table["locale"], "").to_pylist(), dtype=object)
-    rng = np.random.default_rng(seed)
+    rng = None if seed is None else np.random.default_rng(seed)
     held = [
-        _first_groups(rows, groups, round(share * len(rows)), rng)
+        rows[len(rows) - round(share * len(rows)) :]
+        if rng is None
+        else _first_groups(rows, groups, round(share * len(rows)), rng)
         for name in sorted(set(names))
         for rows in (np.flatnonzero(usable & (names == name)),)
     ]

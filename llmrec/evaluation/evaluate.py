@@ -35,6 +35,7 @@ def evaluate_run(
     seed: int = 0,
     *,
     hits: Sequence[int] = (),
+    cutoffs: Sequence[int] = (),
     by: Sequence[str] = (),
     sessions: Path | None = None,
 ) -> Result:
@@ -51,16 +52,19 @@ def evaluate_run(
         samples: Resampled test sets of that interval.
         seed: Seed of the resampling.
         hits: More cutoffs K to report Hit@K of ranked lists at.
+        cutoffs: More cutoffs K to report MRR, Recall and NDCG at.
         by: Groupings of `llmrec.evaluation.breakdowns` to score apart, each with its intervals.
         sessions: Where those by length and repeats read ``prev_items``; the targets file, or the sessions beside it,
             if not given.
 
     Raises:
-        ConfigError: ``train`` or ``hits`` is of no use for titles, or a grouping is unknown or lacks its data.
+        ConfigError: ``train``, ``hits`` or ``cutoffs`` is of no use for titles, or a grouping is unknown or lacks its
+            data.
         DataError: a file cannot be read, or run and targets do not belong together; the first differing row is named.
     """
     check_groupings(by, bool(train))  # before anything is read
-    return _evaluated(read_run(run), read_targets(targets), products, compare, train, samples, seed, hits, by, sessions)
+    at = (hits, cutoffs)
+    return _evaluated(read_run(run), read_targets(targets), products, compare, train, samples, seed, at, by, sessions)
 
 
 @public
@@ -74,6 +78,7 @@ def evaluate(
     by: Sequence[str] = (),
     sessions: Any = None,
     hits: Sequence[int] = (),
+    cutoffs: Sequence[int] = (),
     samples: int = 1000,
     seed: int = 0,
 ) -> Result:
@@ -90,6 +95,7 @@ def evaluate(
         sessions: File of the sessions, or ``store.sessions(split)``, where groups need it and it is not beside the
             targets.
         hits: More cutoffs K to report Hit@K of ranked lists at.
+        cutoffs: More cutoffs K to report MRR, Recall and NDCG at.
         samples: Resampled test sets of an interval.
         seed: Of the resampling.
 
@@ -114,9 +120,9 @@ def evaluate(
     if samples < 1:
         raise ConfigError(f"samples must be at least 1; got {samples}")
     if products is None:
-        return _evaluated(run, goals, None, other, learnt_from, samples, seed, hits, by, asked)
+        return _evaluated(run, goals, None, other, learnt_from, samples, seed, (hits, cutoffs), by, asked)
     with product_file(products, ("locale", "id", "title")) as place:
-        return _evaluated(run, goals, place, other, learnt_from, samples, seed, hits, by, asked)
+        return _evaluated(run, goals, place, other, learnt_from, samples, seed, (hits, cutoffs), by, asked)
 
 
 def _evaluated(
@@ -127,7 +133,7 @@ def _evaluated(
     train: Sequence[Path],
     samples: int,
     seed: int,
-    hits: Sequence[int],
+    at: tuple[Sequence[int], Sequence[int]],
     by: Sequence[str],
     sessions: Path | None,
 ) -> Result:
@@ -153,19 +159,21 @@ def _evaluated(
     if ranking:
         wanted = _wanted_items(goals).slice(0, len(loaded))
         baseline = None if other is None else (other.path.name, other.predictions)
-        settings |= {"baseline": baseline, "novelty": groups.get("novelty"), "hits": hits}
+        settings |= {"baseline": baseline, "novelty": groups.get("novelty"), "hits": at[0], "cutoffs": at[1]}
         result = score_rankings(run.name, locales, loaded.predictions, wanted, **settings)
     else:
-        _refuse_for_titles(run, hits, by, train)
+        _refuse_for_titles(run, at, by, train)
         titles = _wanted_titles(loaded, goals, products).to_pylist()
         settings["baseline"] = None if other is None else (other.path.name, other.predictions.to_pylist())
         result = score_titles(run.name, locales, loaded.predictions.to_pylist(), titles, **settings)
     return replace(result, targets=goals.path.name)
 
 
-def _refuse_for_titles(run: Path, hits: Sequence[int], by: Sequence[str], train: Sequence[Path]) -> None:
-    if hits:
-        raise ConfigError(f"{run}: holds titles; --hits is of ranked lists alone")
+def _refuse_for_titles(
+    run: Path, at: tuple[Sequence[int], Sequence[int]], by: Sequence[str], train: Sequence[Path]
+) -> None:
+    if any(at):
+        raise ConfigError(f"{run}: holds titles; {'--hits' if at[0] else '--cutoffs'} is of ranked lists alone")
     if train and not {"popularity", "novelty"} & {*by}:
         raise ConfigError(
             f"{run}: holds titles; --train tells warm from cold targets of ranked lists alone, "

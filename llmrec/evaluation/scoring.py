@@ -122,6 +122,7 @@ def score_rankings(
     baseline: tuple[str, pa.ChunkedArray] | None = None,
     novelty: Mapping[str, NDArray[np.bool_]] | None = None,
     hits: Sequence[int] = (),
+    cutoffs: Sequence[int] = (),
     **how: Unpack[Scoring],
 ) -> Result:
     """Score ranked lists with MRR, Recall and NDCG @100 (paper §4.1).
@@ -134,13 +135,16 @@ def score_rankings(
         baseline: Name and ``S`` ranked lists of a run to stand beside.
         novelty: ``warm`` and ``cold`` sessions, each a mask of shape ``(S,)``; None: they are not told apart.
         hits: More cutoffs K to report Hit@K at (paper, Eq. 2).
+        cutoffs: More cutoffs K to report every metric of ranked lists at.
         how: See `Scoring`.
 
     Raises:
         DataError: the numbers of rows differ, a list is too long or holds an id twice, or no session has a target.
     """
     scored = _scored(run, locales, targets.to_pylist(), ranked, baseline)
-    names = [*(f"{name}@{MAX_RANKED}" for name in ranking_metrics()), *(f"hit@{cutoff}" for cutoff in sorted({*hits}))]
+    places = [MAX_RANKED, *sorted({*cutoffs} - {MAX_RANKED})]
+    names = [f"{name}@{place}" for place in places for name in ranking_metrics()]
+    names += [f"hit@{place}" for place in sorted({*hits})]
     tables = {name: metric_by_rank(name) for name in names}
 
     def added_by(source: str, lists: pa.ChunkedArray) -> dict[str, Added]:

@@ -36,9 +36,13 @@ _GROUPINGS: Final = {
 
 
 def label_of(metric: str) -> str:
-    """How a metric is written in a table: ``mrr@100`` as MRR@100, ``hit@10`` as Hit@10."""
+    """How a metric is written in a table: ``mrr@10`` as MRR@10, ``hit@10`` as Hit@10."""
     name, _, tokenize = metric.partition("_")
-    return f"BLEU ({tokenize})" if name == "bleu" and tokenize else LABELS.get(metric, metric.capitalize())
+    if name == "bleu" and tokenize:
+        return f"BLEU ({tokenize})"
+    kind, _, cutoff = metric.partition("@")
+    known = LABELS.get(metric) or LABELS.get(f"{kind}@100", "").replace("100", cutoff)
+    return known or metric.capitalize()
 
 
 def number(metric: str, value: float, sign: str = "") -> str:

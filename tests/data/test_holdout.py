@@ -118,6 +118,16 @@ def test_grouped_holds_out_whole_groups(tmp_path: Path) -> None:
     assert not users[0] & users[1]
 
 
+def test_last_splits_a_file_in_the_order_of_time(tmp_path: Path) -> None:
+    rows: list[tuple[list[str], str | None, str]] = [([f"A{day}"], f"T{day}", "US") for day in range(8)]
+    file = write(tmp_path / "all.parquet", rows)
+    made = hold_out(file, tmp_path / "out", share=0.25, last=True)
+    assert pq.read_table(made.targets)["next_item"].to_pylist() == ["T6", "T7"]
+    assert pq.read_table(made.train)["next_item"].to_pylist() == [f"T{day}" for day in range(6)]
+    with pytest.raises(ConfigError, match="--last and --grouped exclude each other"):
+        hold_out(file, tmp_path / "other", last=True, grouped=True)
+
+
 def test_cold_targets_are_in_no_session_to_learn_from(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = [([f"i{item}" for item in rng.integers(40, size=3)], f"i{rng.integers(40)}", "US") for _ in range(400)]

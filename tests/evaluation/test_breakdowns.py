@@ -114,6 +114,17 @@ def test_differences_are_of_the_group_and_survive_the_file(files: Path) -> None:
     assert "p: two-sided" in shown
 
 
+def test_more_cutoffs_are_scored_with_every_metric(files: Path) -> None:
+    run, targets = files / "run.parquet", files / "labelled.parquet"
+    result = evaluate_run(run, targets, by=["locale"], cutoffs=[1, 100], samples=9)
+    assert result.overall.metrics["ndcg@1"] == result.overall.metrics["recall@1"] == 2 / 4
+    assert list(result.overall.metrics) == ["mrr@100", "recall@100", "ndcg@100", "mrr@1", "recall@1", "ndcg@1"]
+    assert result.breakdowns["locale"]["UK"].intervals["ndcg@1"].low is not None
+    assert "NDCG@1" in render_markdown(result)
+    with pytest.raises(ConfigError, match="a cutoff of 1 to 100"):
+        evaluate_run(run, targets, cutoffs=[0])
+
+
 def test_a_result_written_before_breakdowns_is_read(files: Path) -> None:
     result = evaluate_run(files / "run.parquet", files / "labelled.parquet", compare=files / "other.parquet", samples=9)
     write_result(files / "result.json", result)
