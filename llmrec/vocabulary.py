@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Final
@@ -22,7 +23,7 @@ ID_BASE: Final = 36  # ids are read as numbers of digits and letters
 _OTHER: Final = re.compile(r"[^0-9A-Za-z]+")
 _LONGEST: Final = 64  # characters of an id that are read as a number
 _SEPARATOR: Final = "\x1f"  # no id or locale holds it
-_DICT_SHARE = 8  # looking up fewer than 1/8 of the vocabulary's size goes through a dict, more through Arrow
+_FEW: Final = 1000  # who looks up fewer ids at once does so often: a dict of all, made once, pays
 
 
 class Vocabulary:
@@ -68,7 +69,7 @@ class Vocabulary:
 
     def encode(self, items: Any) -> Ints:
         """Codes of an Arrow string array, shape ``(T,)``; `UNKNOWN` for an id that is not in the vocabulary."""
-        if len(items) * _DICT_SHARE < len(self):
+        if len(items) < min(_FEW, len(self) // 8):
             return self.encode_list(items.to_pylist())
         found = pc.index_in(items, value_set=self.ids)
         codes: Ints = pc.fill_null(found, UNKNOWN).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -85,8 +86,15 @@ class Vocabulary:
 
     def merged(self, other: Vocabulary) -> tuple[Vocabulary, Ints]:
         """Both vocabularies in one, and the new codes of this one's items, shape ``(N,)``."""
-        together = Vocabulary.of(self.ids, other.ids)
-        return together, together.encode(self.ids)
+        new = other.ids.filter(pc.invert(pc.is_in(other.ids, value_set=self.ids)))
+        if len(new) > len(self) // 8:
+            together = Vocabulary.of(self.ids, new)
+            return together, together.encode(self.ids)
+        known = self.ids.to_pylist()
+        before = np.array([bisect_left(known, item) for item in new.to_pylist()], dtype=np.int64)
+        places = np.arange(len(known)) + np.searchsorted(before, np.arange(len(known)), side="right")
+        order = np.insert(np.arange(len(known)), before, len(known) + np.arange(len(new)))
+        return Vocabulary(pa.concat_arrays([self.ids, new]).take(pa.array(order))), places
 
 
 def product_keys(locales: Any, ids: Any) -> Any:

@@ -47,6 +47,8 @@
     python scripts/bench.py api
 
     python scripts/bench.py startup
+
+    python scripts/bench.py update SESSIONS...
 """
 
 from bench import app

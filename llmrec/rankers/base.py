@@ -125,6 +125,7 @@ class Ranker(OnHub, Remembers, ABC, Generic[SettingsT]):
         """
         self.catalogue = catalogue
         self._fit(training, products, None, False)
+        self.kept_counts = None  # nobody keeps the sessions, so none will join them
         return self
 
     def propose(self, sessions: CodedSessions, k: int, seen: Seen = "drop") -> tuple[Ints, Floats]:

@@ -215,11 +215,11 @@ def with_later(
     """
     held = np.zeros(len(catalogue.vocabulary), dtype=np.bool_)
     held[known.items] = True
-    kept = catalogue.vocabulary.ids if products is None else catalogue.vocabulary.ids.filter(pa.array(held))
+    kept = catalogue.vocabulary if products is None else Vocabulary(catalogue.vocabulary.ids.filter(pa.array(held)))
     more = [products["id"].combine_chunks()] if cold and products is not None else []
-    vocabulary = Vocabulary.of(kept, training.sequences.flatten(), *more)
+    vocabulary, kept_places = kept.merged(Vocabulary.of(training.sequences.flatten(), *more))
     locales = tuple(sorted({*catalogue.locales, *training.locales.unique().to_pylist()}))
-    places = vocabulary.encode(catalogue.vocabulary.ids)
+    places = kept_places if kept is catalogue.vocabulary else vocabulary.encode(catalogue.vocabulary.ids)
     bare = Catalogue(vocabulary, locales, None, np.zeros((0, 0), dtype=np.int64))
     old_locales = bare.encode_locales(pa.array(catalogue.locales, pa.string()))
     old = replace(known, values=places[known.items], locales=old_locales[known.locales])
@@ -257,8 +257,10 @@ def _popular(coded: CodedSessions, num_locales: int, num_items: int) -> Ints:
     held[-1] = held.sum(axis=0)
     popular = np.full((num_locales + 1, min(NUM_POPULAR, num_items)), UNKNOWN)
     for row, counts in enumerate(held):
-        best = np.argsort(-counts, kind="stable")[: popular.shape[1]]
-        best = best[counts[best] > 0]
+        many = np.flatnonzero(counts)
+        if len(many) > NUM_POPULAR:
+            many = many[counts[many] >= np.partition(counts[many], -NUM_POPULAR)[-NUM_POPULAR]]
+        best = many[np.argsort(-counts[many], kind="stable")][: popular.shape[1]]
         popular[row, : len(best)] = best
     return popular
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, NamedTuple
@@ -24,6 +24,7 @@ from llmrec.vocabulary import Vocabulary
 
 __all__ = ["DATE", "Batch", "LearntFrom", "Remembers", "Saved", "now"]
 
+_COUNTS: Final = "counts."  # before the names of a ranker's own arrays
 DATE: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -75,10 +76,12 @@ class LearntFrom:
     Attributes:
         batches: In the order of learning.
         sessions: All of them as codes of the ranker's catalogue; None for a ranker that goes on from what it learnt.
+        counts: What was counted in them, to which later sessions' counts are added; none where all are counted anew.
     """
 
     batches: tuple[Batch, ...]
     sessions: CodedSessions | None
+    counts: Arrays = field(default_factory=dict)
 
     @property
     def weighed(self) -> CodedSessions | None:
@@ -104,17 +107,18 @@ class LearntFrom:
             "lengths": self.sessions.lengths.astype(np.int32),
             "locales": self.sessions.locales.astype(np.int32),
             "labelled": np.packbits(self.sessions.with_label),
+            **{f"{_COUNTS}{name}": array for name, array in self.counts.items()},
         }
         _KIND.put(folder, record, arrays)
 
     @classmethod
-    def read(cls, saved: Saved, num_items: int, num_locales: int) -> LearntFrom:
-        """Read what `put` wrote beside a ranker of so many items and locales.
+    def read(cls, saved: Saved, ranker: Remembers) -> LearntFrom:
+        """Read what `put` wrote beside a ranker.
 
         Raises:
             ModelError: there is none (an older version wrote the folder), it is damaged, or another ranker's.
         """
-        folder = saved.folder
+        folder, num_items, num_locales = saved.folder, len(ranker.catalogue.vocabulary), len(ranker.catalogue.locales)
         record = _KIND.read(folder)
         if record.ranker_sha256 != saved.arrays_sha256:
             raise ModelError(f"{folder / _KIND.record}: of another ranker than was loaded; load it again")
@@ -130,7 +134,10 @@ class LearntFrom:
             held = CodedSessions(
                 offsets_of(lengths), items, locales, np.unpackbits(labelled, count=number).view(np.bool_)
             )
-        return cls(record.batches, held)
+            counts = {name.removeprefix(_COUNTS): one for name, one in arrays.items() if name.startswith(_COUNTS)}
+            if counts:
+                ranker.check_counts(counts)
+        return cls(record.batches, held, counts)
 
 
 class Saved(NamedTuple):
@@ -145,12 +152,14 @@ class Remembers:
 
     Attributes:
         learnt_from: That, or where it is; None for one that was fitted on codes.
+        kept_counts: What `LearntFrom.counts` shall hold; left there by what learns, and taken from there.
     """
 
     name: ClassVar[str]
     goes_on: ClassVar[bool]
     catalogue: Catalogue
     learnt_from: LearntFrom | Saved | None = None
+    kept_counts: Arrays | None = None
 
     def known_sessions(self) -> LearntFrom:
         """What it learnt from, read where it was not yet.
@@ -159,12 +168,20 @@ class Remembers:
             ModelError: nobody kept it, or it is damaged.
         """
         if isinstance(self.learnt_from, Saved):
-            catalogue = self.catalogue
-            self.learnt_from = LearntFrom.read(self.learnt_from, len(catalogue.vocabulary), len(catalogue.locales))
+            self.learnt_from = LearntFrom.read(self.learnt_from, self)
         if self.learnt_from is None:
             reason = "was fitted on codes and keeps no sessions" if hasattr(self, "catalogue") else "is not fitted"
             raise ModelError(f"{self.name}: {reason}; fit it on sessions first")
         return self.learnt_from
+
+    def check_counts(self, counts: Arrays) -> None:
+        """Refuse counts of a file that are none of this ranker's.
+
+        Raises:
+            KeyError: an array is missing.
+            ValueError: they do not fit together.
+        """
+        raise ValueError(f"{self.name} keeps no {', '.join(counts)}")
 
     def _remembered(self, batches: Sequence[Batch], coded: CodedSessions, vocabulary: Vocabulary) -> LearntFrom:
         """What was learnt, the sessions as codes of a vocabulary that may have grown in `_fit`."""
@@ -174,7 +191,8 @@ class Remembers:
         if grown is not vocabulary:
             items = grown.encode(vocabulary.ids)[items]
         half: dict[str, Any] = {"values": items.astype(np.int32), "locales": coded.locales.astype(np.int32)}
-        return LearntFrom(tuple(batches), replace(coded, weights=None, **half))  # in half the memory
+        counts, self.kept_counts = self.kept_counts or {}, None
+        return LearntFrom(tuple(batches), replace(coded, weights=None, **half), counts)  # in half the memory
 
     def _put_sessions(self, folder: Path) -> None:
         """Write what is known into the folder of the ranker, which is being made."""

@@ -15,7 +15,9 @@ from llmrec.records import Digest
 
 __all__ = ["FORMER", "RANKER", "RankerRecord", "current_name", "learnt_arrays", "put_arrays"]
 
-_BESIDE: Final = frozenset({"settings", "learnt", "learnt_from", "catalogue", "watch"})  # what no ranker learnt
+_BESIDE: Final = frozenset(
+    {"settings", "learnt", "learnt_from", "kept_counts", "catalogue", "watch"}
+)  # what no ranker learnt
 
 
 class RankerRecord(Stamp, frozen=True, kw_only=True):

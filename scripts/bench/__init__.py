@@ -21,9 +21,23 @@ from bench.statistics import stats
 from bench.titles_speed import titles
 from bench.training_memory import memory
 from bench.trimming import train, trim
+from bench.updating import update
 from bench.work_memory import work_memory
 
-__all__ = ["app", "constrain", "decode", "embed", "gpu", "recall", "recipes", "serve", "titles", "train", "trim"]
+__all__ = [
+    "app",
+    "constrain",
+    "decode",
+    "embed",
+    "gpu",
+    "recall",
+    "recipes",
+    "serve",
+    "titles",
+    "train",
+    "trim",
+    "update",
+]
 
 
 @app.command("all")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 
 import llmrec
 from llmrec.errors import ConfigError, DataError, LlmrecError, ModelError
+from llmrec.rankers.counting import base, popularity
+from llmrec.rankers.counting.engine import counted
 from llmrec.rankers.fitting import AnyRanker
 from llmrec.rankers.registry import ranker_class
 from llmrec.rankers.sessions import Sessions, TrainingSessions
@@ -88,6 +91,67 @@ def test_two_visits_a_half_life_ago_count_as_one(name: str, before: Rows, later:
     twice = llmrec.update(ranker, training(before), again=True, date="2100-01-01")
     faded = llmrec.update(twice, training(later), half_life=30, date="2100-01-31", again=True)
     same(faded, llmrec.fit(name, training([*before, *later]), **DYADIC[name]))
+
+
+@pytest.mark.parametrize("name", ["popularity", "covisit", "covisit_walk"])
+def test_only_later_sessions_are_counted(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    llmrec.fit(name, [["a", "b", "c"]] * 9).save(tmp_path / "model")
+    counted = spy_on_counting(monkeypatch)
+    updated = llmrec.update(llmrec.load_ranker(tmp_path / "model"), [["a", "d"]])
+    llmrec.update(updated, [["b", "d"]], half_life=3, date="2100-01-01")
+    assert max(counted) <= 2
+
+
+@pytest.mark.parametrize("name", ["popularity", "covisit"])
+def test_a_ranker_saved_without_its_counts_counts_all_once(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, later = [["a", "b", "c"]] * 9, [["a", "d"], ["a", "d"]]
+    llmrec.fit(name, before).save(tmp_path / "old")
+    held = llmrec.load_ranker(tmp_path / "old").known_sessions()
+    replace(held, counts={}).put(tmp_path / "old")
+    updated = llmrec.update(llmrec.load_ranker(tmp_path / "old"), later)
+    same(updated, llmrec.fit(name, [*before, *later]))
+    counted = spy_on_counting(monkeypatch)
+    llmrec.update(updated, [["c", "d"]])
+    assert max(counted) <= 2
+
+
+def spy_on_counting(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Number of rows of each table that is counted from now on."""
+    rows: list[int] = []
+
+    def spied(engine: Any, table: Any, expression: Any) -> Any:
+        rows.append(len(table))
+        return counted(engine, table, expression)
+
+    for module in (base, popularity):
+        monkeypatch.setattr(module, "counted", spied)
+    return rows
+
+
+@pytest.mark.parametrize("name", ["popularity", "covisit"])
+def test_damaged_counts_are_one_line(name: str, tmp_path: Path) -> None:
+    llmrec.fit(name, [["a", "b", "c"], ["a", "c"]]).save(tmp_path / "model")
+    held = llmrec.load_ranker(tmp_path / "model").known_sessions()
+    for damaged in ({"what": np.zeros(1)}, {key: one[:-1] for key, one in held.counts.items()}):
+        replace(held, counts=damaged).put(tmp_path / "model")
+        with pytest.raises(ModelError, match=r"model: damaged learnt sessions .*fit the ranker anew"):
+            llmrec.update(llmrec.load_ranker(tmp_path / "model"), [["a", "d"]])
+
+
+@settings(max_examples=5)
+@given(before=SESSIONS, later=SESSIONS)
+def test_faded_sums_are_those_of_faded_sessions_to_a_millionth(before: Rows, later: Rows) -> None:
+    chosen = {"forward": (1.0, 0.42), "backward": (0.65,), "labelled_weight": 2.2, "neighbours": 500}
+    ranker = llmrec.fit("covisit", training(before), **chosen)
+    faded = llmrec.update(ranker, training(later), half_life=30, date="2100-01-01", again=True)
+    twice = llmrec.update(faded, training(later), half_life=30, date="2100-01-11", again=True)
+    weighed = twice.known_sessions().weighed
+    recounted = type(ranker)(ranker.settings).fit_coded(twice.catalogue, weighed)
+    for session in (["B01"], ["B02", "B03"]):
+        (one, scores), (other, others) = (each.rank_session(session, "UK", 12) for each in (twice, recounted))
+        assert dict(zip(one, scores, strict=True)) == pytest.approx(dict(zip(other, others, strict=True)), abs=1e-4)
 
 
 def test_text_neighbours_take_in_new_products_and_locales() -> None:

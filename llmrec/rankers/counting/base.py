@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 import ibis.expr.types as ir
-import numpy as np
 import pyarrow as pa
 
-from llmrec.arrays import Bools, Ints
+from llmrec.arrays import Ints
 from llmrec.rankers.base import Ranker
 from llmrec.rankers.counting.counts import events_of
 from llmrec.rankers.counting.engine import counted
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.vocabulary import UNKNOWN
 
-__all__ = ["CountingRanker", "touching"]
+__all__ = ["CountingRanker", "later_sessions"]
 
 
 class _CountingSettings(Protocol):
@@ -40,12 +40,8 @@ class CountingRanker(Ranker[SettingsT], Generic[SettingsT]):
         """Learn from training sessions; the catalogue has seen to the products."""
 
     def _take_in(self, earlier: Self, training: CodedSessions, start: int, places: Ints, products: Any) -> None:
-        """Count anew what later sessions touch, where what is counted allows it; else all."""
-        if (
-            training.weights is not None
-            or (places == UNKNOWN).any()
-            or not self._count_touched(earlier, training, start, places)
-        ):
+        """Add what later sessions count to what is counted, where that was kept; else count all."""
+        if (places == UNKNOWN).any() or not self._count_touched(earlier, training, start, places):
             super()._take_in(earlier, training, start, places, products)
 
     def _count_touched(self, earlier: Self, training: CodedSessions, start: int, places: Ints) -> bool:
@@ -61,10 +57,7 @@ class CountingRanker(Ranker[SettingsT], Generic[SettingsT]):
         return counted(self.settings.engine, events_of(training), expression)
 
 
-def touching(training: CodedSessions, start: int, num_items: int) -> tuple[CodedSessions, Bools]:
-    """Training sessions that share an item with those from ``start`` on; and which items ``(N,)`` these hold."""
-    touched = np.zeros(num_items, dtype=np.bool_)
-    touched[training.items[training.offsets[start] :]] = True
-    near = np.zeros(len(training), dtype=np.bool_)
-    near[training.rows[touched[training.items]]] = True
-    return training.take(np.flatnonzero(near)), touched
+def later_sessions(training: CodedSessions, start: int) -> tuple[CodedSessions, float]:
+    """The sessions from ``start`` on; and how much those before them count of what they did, when they were last."""
+    part = 1.0 if training.weights is None or not start else float(training.weights[start - 1])
+    return replace(training.slice(start, len(training) - start), weights=None), part

@@ -14,33 +14,26 @@ import ibis.expr.types as ir
 import numpy as np
 import pyarrow as pa
 
-from llmrec.arrays import Bools
 from llmrec.rankers.sessions import CodedSessions
 
 __all__ = [
     "UNIT",
-    "best_of_each",
     "events_of",
     "followers",
     "neighbour_weights",
     "newest_sessions",
-    "normalised",
     "steps_of",
 ]
 
 UNIT: Final = 2.0**-20
 
 
-def events_of(sessions: CodedSessions, touched: Bools | None = None) -> pa.Table:
+def events_of(sessions: CodedSessions) -> pa.Table:
     """One row for each item of each training session.
-
-    Args:
-        sessions: Training sessions.
-        touched: Shape ``(N,)``; items whose pairs are to be counted, if not all.
 
     Returns:
         ``session`` and ``position`` (from 0), ``item`` (code), ``length`` of the session, ``labelled``; ``counts``,
-        how much the session counts, where some count less than once; ``touched``, where not all items are.
+        how much the session counts, where some count less than once.
     """
     rows = sessions.rows
     columns = {
@@ -52,8 +45,6 @@ def events_of(sessions: CodedSessions, touched: Bools | None = None) -> pa.Table
     }
     if sessions.weights is not None:
         columns["counts"] = pa.array(sessions.weights[rows])
-    if touched is not None:
-        columns["touched"] = pa.array(touched[sessions.items])
     return pa.table(columns)
 
 
@@ -89,7 +80,7 @@ def neighbour_weights(
     labelled_weight: float,
     repeats: bool,
 ) -> ir.Table:
-    """Weight of each item, or each that is touched, as a neighbour of another: ``source``, ``target``, ``weight``.
+    """Weight of each item as a neighbour of another, above 0: ``source``, ``target``, ``weight``.
 
     Args:
         events: Table of `events_of`.
@@ -113,33 +104,7 @@ def neighbour_weights(
     )
     up = summed.select(source="low", target="high", weight=summed.up * UNIT)
     down = summed.select(source="high", target="low", weight=summed.down * UNIT)
-    both = up.union(down).filter(lambda pair: pair.weight > 0)
-    if "touched" not in events.columns:
-        return both
-    return both.semi_join(events.filter(events.touched).select(source=events.item).distinct(), "source")
-
-
-def normalised(pairs: ir.Table, source_power: float, target_power: float) -> ir.Table:
-    """Pairs whose weight is divided by its source's and its target's total, each to a power.
-
-    (0, 0) leaves the sums, (1, 0) gives shares of the source, (0.5, 0.5) the cosine form.
-    """
-    divisors = []
-    for end, power in (("source", source_power), ("target", target_power)):
-        if power:
-            total = pairs.group_by(end).agg(total=pairs.weight.sum())
-            divisors.append((end, total.select(end, **{f"{end}_divisor": total.total.pow(power)})))
-    for end, divisor in divisors:
-        joined = pairs.join(divisor, end)
-        pairs = joined.select("source", "target", weight=joined.weight / joined[f"{end}_divisor"])
-    return pairs
-
-
-def best_of_each(pairs: ir.Table, number: int) -> ir.Table:
-    """The ``number`` heaviest targets of each source, ties to the smaller code."""
-    order = [pairs.weight.desc(), pairs.target.asc()]
-    placed = pairs.mutate(place=ibis.row_number().over(group_by="source", order_by=order))
-    return placed.filter(placed.place < number).drop("place")
+    return up.union(down).filter(lambda pair: pair.weight > 0)
 
 
 def newest_sessions(events: ir.Table, number: int) -> ir.Table:
@@ -158,11 +123,8 @@ def _pairs(events: ir.Table, window: int) -> ir.Table:
         if window == 1
         else [second.position > first.position, second.position <= first.position + window]
     )
-    near = [first.session == second.session, *apart]
-    if "touched" in events.columns:
-        near.append(first.touched | second.touched)
     counts = {"counts": first.counts} if "counts" in events.columns else {}
-    return first.join(second, near).select(
+    return first.join(second, [first.session == second.session, *apart]).select(
         source=first.item,
         target=second.item,
         distance=second.position - first.position,

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal, Self
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final, Generic, Literal, Self, TypeVar
 
 import ibis.expr.types as ir
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec.arrays import Bools, Floats, Ints, checked
+from llmrec.arrays import Floats, Ints, checked
+from llmrec.artefact import Arrays
 from llmrec.errors import ConfigError
 from llmrec.rankers.base import Seen
-from llmrec.rankers.counting.base import CountingRanker, touching
-from llmrec.rankers.counting.counts import best_of_each, events_of, neighbour_weights, normalised
-from llmrec.rankers.counting.engine import counted
+from llmrec.rankers.counting.base import CountingRanker, later_sessions
+from llmrec.rankers.counting.counts import neighbour_weights
+from llmrec.rankers.counting.pair_sums import added, arrays_of, best_of_each, sums_of_arrays
 from llmrec.rankers.counting.rows import WeightedRows
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.settings import Decides, option
 from llmrec.within import sum_candidates, top_k_candidates
 
-__all__ = ["Covisit", "CovisitSettings"]
+__all__ = ["Covisit", "CovisitSettings", "PairRanker"]
 
 Doubles = NDArray[np.float64]
 Candidates = tuple[Ints, Ints, Doubles]  # session, item, score; sorted by session and item, each pair once
@@ -66,47 +68,66 @@ class CovisitSettings:
     hop_items: int = option(50, "Best neighbours whose own neighbours are looked up.", minimum=1, maximum=10_000)
 
 
-class Covisit(CountingRanker[CovisitSettings]):
+SettingsT = TypeVar("SettingsT", bound=CovisitSettings)
+
+
+class PairRanker(CountingRanker[SettingsT], Generic[SettingsT]):
+    """A ranker that reads each item's neighbours, made of sums over pairs that it keeps for later sessions."""
+
+    fades = True
+
+    def _count(self, training: CodedSessions) -> None:
+        self._learn(self._sums_in(training), training)
+
+    def _count_touched(self, earlier: Self, training: CodedSessions, start: int, places: Ints) -> bool:
+        if not (counts := earlier.known_sessions().counts):
+            return False
+        later, part = later_sessions(training, start)
+        known = sums_of_arrays(counts, len(earlier.catalogue.vocabulary)).moved(places, len(self.catalogue.vocabulary))
+        self._learn(added(known, self._sums_in(later), part), training)
+        return True
+
+    def check_counts(self, counts: Arrays) -> None:
+        """Refuse arrays that are no sums over pairs, as `Remembers.check_counts`."""
+        sums_of_arrays(counts, len(self.catalogue.vocabulary))
+
+    def _learn(self, sums: WeightedRows, training: CodedSessions) -> None:
+        settings = self.settings
+        best = best_of_each(sums, settings.source_power, settings.target_power, settings.neighbours)
+        self._take(best, training)
+        self.kept_counts = arrays_of(sums)
+
+    @abstractmethod
+    def _take(self, neighbours: WeightedRows, training: CodedSessions) -> None:
+        """Learn from each item's neighbours, of weights in float32, and what else the sessions tell."""
+
+    def _sums_in(self, training: CodedSessions) -> WeightedRows:
+        settings = self.settings
+        if not any((*settings.forward, *settings.backward)):
+            raise ConfigError(f"{self.name}: 'forward' and 'backward' hold no weight above 0; nothing would be counted")
+
+        def neighbours(events: ir.Table) -> ir.Table:
+            return neighbour_weights(
+                events, settings.forward, settings.backward, settings.labelled_weight, settings.repeats
+            ).order_by("source", "target")
+
+        table = self._counted(training, neighbours)
+        rows = WeightedRows.of(table, "source", "target", len(self.catalogue.vocabulary))
+        return replace(rows, weights=table["weight"].to_numpy())
+
+
+class Covisit(PairRanker[CovisitSettings]):
     """Sum, over a session's recent items, of the weights with which others were seen near them."""
 
     name = "covisit"
     settings_class = CovisitSettings
-    fades = True
     _neighbours: WeightedRows
     _totals: Floats  # (N,); sum of an item's neighbours' weights, 1 where it has none
     # (L + 1, N): share of an item's occurrences that a locale has, 0 for an unknown one; (0, 0) where it has no weight
     _shares: Floats
 
-    def _count(self, training: CodedSessions) -> None:
-        self._set(self._neighbours_in(training, None), self._locale_shares(training))
-
-    def _count_touched(self, earlier: Self, training: CodedSessions, start: int, places: Ints) -> bool:
-        if self.settings.target_power:  # what an item's neighbours weigh depends on sessions that hold none of both
-            return False
-        neighbours = self.grown(earlier._neighbours, training, start, places)
+    def _take(self, neighbours: WeightedRows, training: CodedSessions) -> None:
         self._set(neighbours, self._locale_shares(training))
-        return True
-
-    def grown(self, neighbours: WeightedRows, training: CodedSessions, start: int, places: Ints) -> WeightedRows:
-        """Neighbours counted in the sessions before ``start``, with those of the later ones' items counted anew."""
-        num_items = len(self.catalogue.vocabulary)
-        near, touched = touching(training, start, num_items)
-        return neighbours.moved(places, num_items).with_rows(touched, self._neighbours_in(near, touched))
-
-    def _neighbours_in(self, training: CodedSessions, touched: Bools | None) -> WeightedRows:
-        settings, num_items = self.settings, len(self.catalogue.vocabulary)
-        if not any((*settings.forward, *settings.backward)):
-            raise ConfigError("covisit: 'forward' and 'backward' hold no weight above 0; nothing would be counted")
-
-        def neighbours(events: ir.Table) -> ir.Table:
-            pairs = neighbour_weights(
-                events, settings.forward, settings.backward, settings.labelled_weight, settings.repeats
-            )
-            weighed = normalised(pairs, settings.source_power, settings.target_power)
-            return best_of_each(weighed, settings.neighbours).order_by("source", "target")
-
-        table = counted(settings.engine, events_of(training, touched), neighbours)
-        return WeightedRows.of(table, "source", "target", num_items, "weight")
 
     @property
     def neighbours(self) -> WeightedRows:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import ibis.expr.types as ir
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from llmrec.arrays import Bools, Floats, Ints, checked
+from llmrec.arrays import Floats, Ints, checked
+from llmrec.artefact import Arrays
 from llmrec.errors import ModelError
+from llmrec.ragged import offsets_of
 from llmrec.rankers.base import Ranker, Seen
-from llmrec.rankers.counting.base import CountingRanker, touching
-from llmrec.rankers.counting.counts import followers, steps_of
+from llmrec.rankers.counting.base import CountingRanker, later_sessions
+from llmrec.rankers.counting.counts import UNIT, followers, steps_of
 from llmrec.rankers.counting.engine import counted
 from llmrec.rankers.counting.rows import WeightedRows
 from llmrec.rankers.sessions import CodedSessions
@@ -63,27 +64,38 @@ class Popularity(CountingRanker[PopularitySettings]):
     _unread = False  # whether the followers are a file's that nothing was ranked by yet
 
     def _count(self, training: CodedSessions) -> None:
-        self._followers = self._followers_in(training, None)
-        self._padding = self._most_followed(training)
+        self._learn(*self._followers_in(training), training)
 
     def _count_touched(self, earlier: Self, training: CodedSessions, start: int, places: Ints) -> bool:
-        num_items = len(self.catalogue.vocabulary)
-        near, touched = touching(training, start, num_items)
-        known = earlier._followers.moved(places, num_items)
-        self._followers = known.with_rows(touched, self._followers_in(near, touched))
-        self._padding = self._most_followed(training)
+        if not (counts := earlier.known_sessions().counts):
+            return False
+        later, part = later_sessions(training, start)
+        known = earlier._followers.moved(places, len(self.catalogue.vocabulary))
+        if part != 1:
+            known = replace(known, weights=np.round(known.weights * (part / UNIT)) * UNIT)
+        found, seen_first = self._followers_in(later)
+        fresh = known, counts["first"]
+        self._learn(*_added(fresh, (found, seen_first + training.offsets[start])), training)
         return True
 
-    def _followers_in(self, training: CodedSessions, touched: Bools | None) -> WeightedRows:
+    def check_counts(self, counts: Arrays) -> None:
+        """Refuse an array that does not say where each follower was seen first, as `Remembers.check_counts`."""
+        checked(counts, "first", "int64", (len(self._followers.values),), least=0)
+
+    def _learn(self, found: WeightedRows, first: Ints, training: CodedSessions) -> None:
+        self._followers, self.kept_counts = found, {"first": first}
+        self._padding = self._most_followed(training)
+
+    def _followers_in(self, training: CodedSessions) -> tuple[WeightedRows, Ints]:
+        """Followers of each item, falling, and where each was seen first."""
+
         def sorted_followers(steps: ir.Table) -> ir.Table:
             pairs = followers(steps)
             return pairs.order_by(pairs.source, pairs.weight.desc(), pairs.first)
 
-        steps = steps_of(training)
-        if touched is not None:
-            steps = steps.filter(pa.array(touched[steps["source"].to_numpy()]))
-        table = counted(self.settings.engine, steps, sorted_followers)
-        return WeightedRows.of(table, "source", "target", len(self.catalogue.vocabulary), "weight")
+        table = counted(self.settings.engine, steps_of(training), sorted_followers)
+        found = WeightedRows.of(table, "source", "target", len(self.catalogue.vocabulary), "weight")
+        return found, table["first"].to_numpy()
 
     def _most_followed(self, training: CodedSessions) -> Ints:
         """Most frequent followers of all items; without any session of two items, what there is most often."""
@@ -153,6 +165,27 @@ class Popularity(CountingRanker[PopularitySettings]):
         self._padding = checked(arrays, "padding", "int64", (None,), least=0, most=num_items - 1)
         if len(np.unique(self._padding)) != len(self._padding):
             raise ValueError("padding holds an item twice")
+
+
+def _added(before: tuple[WeightedRows, Ints], later: tuple[WeightedRows, Ints]) -> tuple[WeightedRows, Ints]:
+    """Followers in earlier and later sessions and where each was seen first; only rows that the later ones have are
+    put in order anew.
+    """
+    (known, seen), (found, first) = before, later
+    size, touched = len(known), found.lengths > 0
+    mine = touched[known.rows]
+    rows = np.concatenate([known.rows[mine], found.rows])
+    keys = rows * size + np.concatenate([known.values[mine], found.values])
+    pairs, places, pair = np.unique(keys, return_index=True, return_inverse=True)
+    weights = np.bincount(pair, np.concatenate([known.weights[mine], found.weights]))
+    first = np.concatenate([seen[mine], first])[places]  # of equal ones the earlier
+    order = np.lexsort((first, -weights, pairs // size))
+    lengths = np.bincount(pairs // size, minlength=size)
+    merged = WeightedRows(
+        offsets_of(lengths), (pairs % size).astype(np.int32)[order], weights[order].astype(np.float32)
+    )
+    together = known.with_rows(touched, merged)
+    return together, replace(known, weights=seen).with_rows(touched, replace(merged, weights=first[order])).weights
 
 
 def _followed(training: CodedSessions) -> tuple[Ints, Ints]:

@@ -23,10 +23,10 @@ class WeightedRows(Ragged):
     Attributes:
         offsets: Shape ``(N + 1,)``.
         values: Shape ``(P,)``, int32; codes.
-        weights: Shape ``(P,)``, float32; ``(0,)`` where rows are mere sets.
+        weights: Shape ``(P,)``, float32, float64 where they are sums; ``(0,)`` where rows are mere sets.
     """
 
-    weights: NDArray[np.float32]
+    weights: NDArray[Any]
 
     @classmethod
     def sets(cls, offsets: Ints, codes: NDArray[Any]) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,7 @@ from scipy import sparse
 from llmrec.arrays import Floats, Ints, checked
 from llmrec.ragged import offsets_of, row_numbers
 from llmrec.rankers.base import Seen
-from llmrec.rankers.counting.base import CountingRanker
-from llmrec.rankers.counting.covisit import Covisit, CovisitSettings
+from llmrec.rankers.counting.covisit import CovisitSettings, PairRanker
 from llmrec.rankers.counting.rows import WeightedRows
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.settings import option
@@ -34,7 +33,7 @@ class CovisitWalkSettings(CovisitSettings):
     steps: int = option(3, "Steps of the walk.", minimum=1, maximum=16)
 
 
-class CovisitWalk(CountingRanker[CovisitWalkSettings]):
+class CovisitWalk(PairRanker[CovisitWalkSettings]):
     """Sum, over steps, of the share of walks from the session's recent items that stand on an item.
 
     A step goes from an item to a neighbour by the neighbour's share of all its weights. A session is offered what its
@@ -43,23 +42,12 @@ class CovisitWalk(CountingRanker[CovisitWalkSettings]):
 
     name = "covisit_walk"
     settings_class = CovisitWalkSettings
-    fades = True
     _graph: Any  # sparse (N, N), rows add up to 1
     _counts: NDArray[np.int32]  # (L + 1, N); how often a locale's sessions hold an item
 
-    def _count(self, training: CodedSessions) -> None:
-        self._set(Covisit(self.settings).fit_coded(self.catalogue, training).neighbours, self._locale_counts(training))
-
-    def _count_touched(self, earlier: Self, training: CodedSessions, start: int, places: Ints) -> bool:
-        if self.settings.target_power:
-            return False
-        counting = Covisit(self.settings)
-        counting.catalogue = self.catalogue
-        self._set(counting.grown(earlier._neighbours, training, start, places), self._locale_counts(training))
-        return True
-
-    def _locale_counts(self, training: CodedSessions) -> NDArray[np.int32]:
-        return training.counts(len(self.catalogue.locales), len(self.catalogue.vocabulary)).astype(np.int32)
+    def _take(self, neighbours: WeightedRows, training: CodedSessions) -> None:
+        counts = training.counts(len(self.catalogue.locales), len(self.catalogue.vocabulary))
+        self._set(neighbours, counts.astype(np.int32))
 
     def _set(self, neighbours: WeightedRows, counts: NDArray[np.int32]) -> None:
         size, rows = len(neighbours), neighbours.rows

@@ -16,12 +16,10 @@ import pytest
 from llmrec.errors import ConfigError
 from llmrec.rankers.catalogue import catalogue_and_codes
 from llmrec.rankers.counting.counts import (
-    best_of_each,
     events_of,
     followers,
     neighbour_weights,
     newest_sessions,
-    normalised,
     steps_of,
 )
 from llmrec.rankers.counting.covisit import Covisit, CovisitSettings
@@ -34,8 +32,7 @@ needs_spark = pytest.mark.skipif(not HAS_SPARK, reason="needs pyspark and Java")
 
 
 def neighbours(events: ir.Table) -> ir.Table:
-    weights = neighbour_weights(events, (1.0, 0.3, 0.1), (0.7, 0.2), 2.2, True)
-    return best_of_each(normalised(weights, 0.75, 0.1), 5).order_by("source", "target")
+    return neighbour_weights(events, (1.0, 0.3, 0.1), (0.7, 0.2), 2.2, True).order_by("source", "target")
 
 
 def newest(events: ir.Table) -> ir.Table:
