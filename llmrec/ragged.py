@@ -161,13 +161,18 @@ class Ragged:
 
     def distinct(self) -> Self:
         """Each value of a row once, where it stands last."""
+        return self.kept(self.latest)
+
+    @property
+    def latest(self) -> Bools:
+        """Whether each value, shape ``(T,)``, comes no more after it in its row."""
         rows = self.rows
         order = np.lexsort((self.values, rows))  # stable: the last of equal pairs is the latest
         last = np.ones(len(order), dtype=np.bool_)
         last[:-1] = (np.diff(rows[order]) != 0) | (self.values[order][1:] != self.values[order][:-1])
         keep = np.zeros(len(order), dtype=np.bool_)
         keep[order[last]] = True
-        return self.kept(keep)
+        return keep
 
     def padded(self) -> NDArray[Any]:
         """Values as a matrix, shape ``(R, longest)``, at least one column, `UNKNOWN` beyond a row's end."""

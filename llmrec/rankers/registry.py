@@ -30,6 +30,8 @@ RANKERS: Final = {
     "covisit": "counting.covisit:Covisit",
     "item_knn": "counting.item_knn:ItemKnn",
     "vmis_knn": "counting.vmis_knn:VmisKnn",
+    "stan": "counting.stan:Stan",
+    "vstan": "counting.stan:VStan",
     "covisit_walk": "counting.walk:CovisitWalk",
     "fusion": "fusion.ranker:Fusion",
     "item_vectors": "vectors.item_vectors:ItemVectors",

@@ -36,6 +36,7 @@ COUNTING: dict[str, dict[str, Any]] = {
     "covisit_walk": {"neighbours": 2},
     "item_knn": {"sample": 2},
     "vmis_knn": {"sample": 2},
+    "vstan": {"sample": 2, "session_decay": 0.5},
     "item_vectors": {"size": 4},
 }
 Rows = Sequence[tuple[list[str], str, bool]]

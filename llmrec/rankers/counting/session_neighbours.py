@@ -1,10 +1,10 @@
-"""Sessions that resemble a session: the index that both session-neighbour rankers read."""
+"""Sessions that resemble a session: the index that all session-neighbour rankers read."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, Generic, Literal, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 import ibis.expr.types as ir
 import numpy as np
@@ -18,7 +18,7 @@ from llmrec.rankers.counting.counts import newest_sessions
 from llmrec.rankers.counting.rows import WeightedRows
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.vocabulary import UNKNOWN
-from llmrec.within import grouped, sum_candidates, top_k_candidates
+from llmrec.within import grouped, nth_within, sum_candidates, top_k_candidates
 
 __all__ = ["Neighbours", "SessionNeighbours"]
 
@@ -41,10 +41,15 @@ class SessionNeighbours(CountingRanker[SettingsT], Generic[SettingsT]):
 
     A training session's number counts from the newest, so that ties among neighbours go to the newer one. Where
     sessions have no time the order of the files stands for it.
+
+    Attributes:
+        placed: Whether sessions keep where each of their items stands: how many items come after it.
     """
 
-    _sessions: WeightedRows  # session → its distinct items
+    placed: ClassVar[bool] = False
+    _sessions: WeightedRows  # session → its distinct items; weighted by their ages where they are ``placed``
     _index: WeightedRows  # item → its newest sessions, the newest first
+    _idf: Doubles  # (N,); ln(sessions / sessions with the item)
 
     def _count(self, training: CodedSessions) -> None:
         num_items, num_sessions = len(self.catalogue.vocabulary), len(training)
@@ -56,15 +61,18 @@ class SessionNeighbours(CountingRanker[SettingsT], Generic[SettingsT]):
         table = self._counted(training, newest)
         by_item = WeightedRows.of(table, "item", "session", num_items)
         self._index = WeightedRows.sets(by_item.offsets, num_sessions - 1 - by_item.values)
-        self._sessions = _sets(training, num_items)
+        self._sessions = self._sets(training, num_items)
+        self._weigh()
 
     def _count_touched(self, earlier: Self, training: CodedSessions, start: int, places: Ints) -> bool:
         num_items, number = len(self.catalogue.vocabulary), len(training) - start
-        later = _sets(training.slice(start, number), num_items)
-        self._sessions = WeightedRows.sets(
+        later = self._sets(training.slice(start, number), num_items)
+        self._sessions = WeightedRows(
             np.concatenate([later.offsets, later.offsets[-1] + earlier._sessions.offsets[1:]]),
-            np.concatenate([later.values, places[earlier._sessions.values]]),
+            np.concatenate([later.values, places[earlier._sessions.values].astype(np.int32)]),
+            np.concatenate([later.weights, earlier._sessions.weights]),
         )
+        self._weigh()
         # each item's newest sessions: the later ones, then those that it had, whose numbers are higher now
         known = earlier._index.moved(places, num_items, of_items=False)
         values = np.concatenate([later.rows, known.values.astype(np.int64) + number])
@@ -78,8 +86,9 @@ class SessionNeighbours(CountingRanker[SettingsT], Generic[SettingsT]):
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
         rows, neighbours, weights = self._neighbours(sessions)
         lengths, places = self._sessions.places(neighbours)
+        weights = np.repeat(weights, lengths) * self._shares(sessions, rows, lengths, places)
         rows, codes = np.repeat(rows, lengths), self._sessions.values[places].astype(np.int64)
-        found = sum_candidates(rows, codes, np.repeat(weights, lengths), len(self.catalogue.vocabulary))
+        found = sum_candidates(rows, codes, weights, len(self.catalogue.vocabulary))
         allowed = self._allowed(found[0], found[1], sessions, seen)
         rows, codes, scores = found[0][allowed], found[1][allowed], found[2][allowed]
         return top_k_candidates(rows, codes, self._weighed(codes, scores), len(sessions), k)
@@ -112,11 +121,23 @@ class SessionNeighbours(CountingRanker[SettingsT], Generic[SettingsT]):
         firsts = order[starts]
         return (rows[firsts], holders[firsts], sums), row_numbers(lengths)[newest]
 
+    def _newest(self, own: CodedSessions, weights: Doubles) -> tuple[Neighbours, Ints]:
+        """`_shared`, of the ``sample`` newest of all sessions that share an item."""
+        (rows, holders, sums), newest_shared = self._shared(own, weights)
+        # a smaller number is a newer session, and sessions come in the order of their numbers
+        newest = nth_within(rows) < self.settings.sample
+        return (rows[newest], holders[newest], sums[newest]), newest_shared[newest]
+
     def _nearest(self, found: Neighbours, num_rows: int, number: int) -> Neighbours:
         """The ``number`` most similar of each row, ties to the newer."""
         ranked, similarity = top_k_candidates(*found, num_rows, number)
         rows, places = np.nonzero(ranked != UNKNOWN)
         return rows, ranked[rows, places], similarity[rows, places].astype(np.float64)
+
+    def _places_in(self, found: Neighbours, nearest: Neighbours) -> Ints:
+        """Where the nearest stand among those found."""
+        keys, wanted = (one[0] * self._num_sessions + one[1] for one in (found, nearest))
+        return np.searchsorted(keys, wanted)
 
     @property
     def _num_sessions(self) -> int:
@@ -125,6 +146,19 @@ class SessionNeighbours(CountingRanker[SettingsT], Generic[SettingsT]):
     @abstractmethod
     def _neighbours(self, sessions: CodedSessions) -> Neighbours:
         """Neighbours of sessions, and what each adds to the score of its items."""
+
+    def _shares(self, sessions: CodedSessions, rows: Ints, lengths: Ints, places: Ints) -> Any:
+        """What part of a neighbour's weight each of its items gets, shape ``(T,)``; all of it, if not said otherwise.
+
+        ``rows`` are those of the neighbours, ``lengths`` and ``places`` their items' in ``_sessions``.
+        """
+        del sessions, rows, lengths, places
+        return 1.0
+
+    def _rarer_first(self, codes: Ints, scores: Doubles, idf_weight: float) -> Doubles:
+        """Scores times 1 + ``idf_weight`` × ln(sessions / sessions with the item)."""
+        weighed: Doubles = scores * (1 + idf_weight * self._idf[codes])
+        return weighed
 
     def _weighed(self, codes: Ints, scores: Doubles) -> Doubles:
         """Scores ``(C,)`` once more by item; as they are, unless a subclass says otherwise."""
@@ -137,12 +171,22 @@ class SessionNeighbours(CountingRanker[SettingsT], Generic[SettingsT]):
     def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         num_items = len(self.catalogue.vocabulary)
         num_sessions = len(arrays["sessions.offsets"]) - 1
-        self._sessions = WeightedRows.from_arrays(arrays, "sessions", num_sessions, num_items, weighted=False)
+        self._sessions = WeightedRows.from_arrays(arrays, "sessions", num_sessions, num_items, weighted=self.placed)
         self._index = WeightedRows.from_arrays(arrays, "index", num_items, num_sessions, weighted=False)
+        self._weigh()
 
+    def _weigh(self) -> None:
+        holders = np.bincount(self._sessions.values, minlength=len(self.catalogue.vocabulary))
+        self._idf = np.log(max(self._num_sessions, 1) / np.maximum(holders, 1))
 
-def _sets(training: CodedSessions, num_items: int) -> WeightedRows:
-    """The distinct items of each session, the last session first."""
-    number = len(training)
-    keys = np.unique((number - 1 - training.rows) * num_items + training.items)
-    return WeightedRows.sets(np.searchsorted(keys, np.arange(number + 1) * num_items), keys % num_items)
+    def _sets(self, training: CodedSessions, num_items: int) -> WeightedRows:
+        """The distinct items of each session, the last session first."""
+        number = len(training)
+        keys, ages = (number - 1 - training.rows) * num_items + training.items, np.zeros(0, dtype=np.float32)
+        if self.placed:  # the first from behind is where an item stands last
+            keys, places = np.unique(keys[::-1], return_index=True)
+            ages = training.ages[::-1][places].astype(np.float32)
+        else:
+            keys = np.unique(keys)
+        offsets = np.searchsorted(keys, np.arange(number + 1) * num_items)
+        return WeightedRows(offsets, (keys % num_items).astype(np.int32), ages)

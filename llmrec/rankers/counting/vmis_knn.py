@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,6 @@ from llmrec.arrays import Ints
 from llmrec.rankers.counting.session_neighbours import Neighbours, SessionNeighbours
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.settings import Decides, option
-from llmrec.within import nth_within
 
 __all__ = ["VmisKnn", "VmisKnnSettings"]
 
@@ -48,38 +46,14 @@ class VmisKnn(SessionNeighbours[VmisKnnSettings]):
 
     name = "vmis_knn"
     settings_class = VmisKnnSettings
-    _idf: Doubles  # (N,); ln(sessions / sessions with the item)
-
-    def _count(self, training: CodedSessions) -> None:
-        super()._count(training)
-        self._weigh()
-
-    def _count_touched(self, earlier: Self, training: CodedSessions, start: int, places: Ints) -> bool:
-        done = super()._count_touched(earlier, training, start, places)
-        self._weigh()
-        return done
-
-    def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        super()._restore(arrays)
-        self._weigh()
-
-    def _weigh(self) -> None:
-        holders = np.bincount(self._sessions.values, minlength=len(self.catalogue.vocabulary))
-        self._idf = np.log(max(self._num_sessions, 1) / np.maximum(holders, 1))
 
     def _neighbours(self, sessions: CodedSessions) -> Neighbours:
         own = sessions.last(self.settings.history).distinct()
         lengths = np.repeat(own.lengths, own.lengths)
-        (rows, holders, similarity), newest_shared = self._shared(own, (lengths - own.ages) / lengths)
-        # a smaller number is a newer session, and sessions come in the order of their numbers
-        newest = nth_within(rows) < self.settings.sample
-        rows, holders, similarity = rows[newest], holders[newest], similarity[newest]
-        votes = np.maximum(1 - self.settings.match_decay * own.ages[newest_shared[newest]], 0)
-        nearest = self._nearest((rows, holders, similarity), len(own), self.settings.neighbours)
-        keys = rows * self._num_sessions + holders
-        found = np.searchsorted(keys, nearest[0] * self._num_sessions + nearest[1])
-        return nearest[0], nearest[1], nearest[2] * votes[found]
+        found, newest_shared = self._newest(own, (lengths - own.ages) / lengths)
+        nearest = self._nearest(found, len(own), self.settings.neighbours)
+        ages = own.ages[newest_shared[self._places_in(found, nearest)]]
+        return nearest[0], nearest[1], nearest[2] * np.maximum(1 - self.settings.match_decay * ages, 0)
 
     def _weighed(self, codes: Ints, scores: Doubles) -> Doubles:
-        weighed: Doubles = scores * (1 + self.settings.idf_weight * self._idf[codes])
-        return weighed
+        return self._rarer_first(codes, scores, self.settings.idf_weight)
