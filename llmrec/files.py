@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -27,9 +28,11 @@ __all__ = [
     "sha256_of",
     "sha256_of_all",
     "shipped_folder",
+    "uri_of",
     "user_cache",
 ]
 
+_URI: Final = re.compile(r"([a-z][a-z0-9+.-]+):/{1,3}([^/].*)")
 _CLOCK_STEP_NS: Final = 1_000_000_000
 _MOST_SEEN: Final = 4_096
 YAML_BYTES: Final = 1 << 20
@@ -88,6 +91,19 @@ def held_in(folder: Path) -> str:
         found = (what for name, what in _HELD.items() if (folder / name).is_file())
         return next((f" but {what}" for what in found), "")
     return ""
+
+
+def uri_of(path: Path | str | None) -> str | None:
+    """The URI that a path was given as, ``s3a://BUCKET/KEY`` or ``file:///shared/x``; None for a path of this machine.
+
+    A `Path` has one slash where a URI has two or three. So a URI of anything but ``file`` needs what it lies on:
+    ``hdfs://NAMENODE:8020/x``.
+    """
+    found = _URI.fullmatch(str(path or ""))
+    if found is None:
+        return None
+    scheme, rest = found.groups()
+    return f"file:///{rest}" if scheme == "file" else f"{scheme}://{rest}"
 
 
 def sha256_of(path: Path) -> str:

@@ -15,7 +15,7 @@ import msgspec
 
 from llmrec.console import notice_once
 from llmrec.errors import ConfigError, nearest, shown
-from llmrec.files import read_yaml
+from llmrec.files import read_yaml, uri_of
 from llmrec.output import Kind, claimed
 
 __all__ = [
@@ -114,7 +114,8 @@ def claiming(function: Callable[Concatenate[C, P], R]) -> Callable[Concatenate[C
     def checked_first(settings: C, /, *rest: P.args, **more: P.kwargs) -> R:
         fields = dataclasses.fields(settings)  # type: ignore[arg-type]
         named = [(getattr(settings, one.name), one.metadata.get("output")) for one in fields]
-        with claimed(*((path, kind) for path, kind in named if kind and path)):
+        here = [(path, kind) for path, kind in named if kind and path and not uri_of(path)]  # a cluster's are not ours
+        with claimed(*here):
             return function(settings, *rest, **more)
 
     return checked_first

@@ -36,7 +36,7 @@ LAYERS = [
     {"training"},
     {"text"},
     {"rankers", "titles"},  # neither imports the other
-    {"selection", "testing", "updating", "reranking"},
+    {"selection", "testing", "updating", "reranking", "cluster"},
     {"paper", "demo"},
     {"serving"},
     {"cli"},
@@ -135,7 +135,7 @@ def test_library_never_prints_asserts_or_evaluates() -> None:
     [
         ("rich", "console.py"),  # which makes everything that is printed harmless
         ("recbole", "rankers/neural/recbole.py"),
-        ("pyspark", "rankers/counting/engine.py"),
+        ("pyspark", "data/spark"),
         ("lightgbm", "rankers/fusion/trees.py"),
         ("faiss", "text/search/index.py"),
         ("sentence_transformers", "text/encoders/sentence.py"),
@@ -158,7 +158,7 @@ def test_one_file_knows_a_package(package: str, only: str) -> None:
             node.value for node in nodes if isinstance(node, ast.Constant) and str(node.value).startswith(f"{package}.")
         ]
         if any(str(name).split(".")[0] == package for name in named):
-            assert str(path.relative_to(PACKAGE)) == only
+            assert path.relative_to(PACKAGE).is_relative_to(only)
 
 
 def test_duckdb_is_opened_where_a_block_closes_it() -> None:

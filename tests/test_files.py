@@ -8,7 +8,7 @@ import pytest
 
 from llmrec import files
 from llmrec.errors import ConfigError
-from llmrec.files import YAML_BYTES, known_sha256, once, parse_yaml, read_yaml, sha256_of, shipped_folder
+from llmrec.files import YAML_BYTES, known_sha256, once, parse_yaml, read_yaml, sha256_of, shipped_folder, uri_of
 
 
 def test_sha256_of_a_known_text(tmp_path: Path) -> None:
@@ -120,3 +120,18 @@ def test_a_yaml_file_that_is_none_is_one_line(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=reason):
             read_yaml(path)
     assert read_yaml(tmp_path / "bom") == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("given", "uri"),
+    [
+        ("s3a://shop/sessions/0.parquet", "s3a://shop/sessions/0.parquet"),
+        ("hdfs://nn:8020/x", "hdfs://nn:8020/x"),
+        ("file:///shared/x", "file:///shared/x"),
+        ("/shared/x", None),
+        ("runs/a:b/x", None),
+        ("c:/x", None),
+    ],
+)
+def test_a_uri_survives_being_a_path(given: str, uri: str | None) -> None:
+    assert uri_of(Path(given)) == uri_of(given) == uri

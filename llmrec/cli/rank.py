@@ -46,6 +46,10 @@ def rank(job: Rank) -> Any:
         return found
     if job.atomic is not None:
         export_job(job, job.atomic)
+    elif job.engine == "spark" and job.load is not None and not job.train:
+        from llmrec.cluster.rank_on_executors import rank_on_executors
+
+        rank_on_executors(job)
     else:
         run_rank_job(job)
     return None

@@ -30,7 +30,7 @@ from llmrec.output import atomic_file, check, claimed
 from llmrec.ragged import list_array, list_lengths, offsets_of, row_numbers
 from llmrec.records import Count, parse_record, record_text
 
-__all__ = ["PREDICTION", "Kind", "Run", "read_run", "run_of", "sidecar_of", "write_run"]
+__all__ = ["PREDICTION", "Kind", "Run", "read_run", "run_of", "run_record", "sidecar_of", "write_run"]
 
 PREDICTION: Final = "next_item_prediction"
 Kind = Literal["titles", "ranking"]
@@ -96,9 +96,7 @@ def write_run(
     real = check(path, "run")
     run = run_of(path, locales, predictions)
     names, values, kind = run.locales, run.predictions, run.kind
-    record: dict[str, Any] = {"kind": kind, "rows": len(names), "rows_fingerprint": rows_fingerprint(names, values)}
-    record |= {"partial": partial, "provenance": dict(provenance)}
-    text = record_text(record)
+    text = record_text(run_record(kind, len(names), rows_fingerprint(names, values), partial, provenance))
     table = pa.table({"locale": names, PREDICTION: values}).replace_schema_metadata({MARK: text})
     with claimed((real, "run")), contextlib.ExitStack() as after:  # a disk that fills up leaves the old pair
         for sidecar in {sidecar_of(real), sidecar_of(path)}:
@@ -106,6 +104,14 @@ def write_run(
                 after.enter_context(atomic_file(sidecar)).write_text(text, encoding="utf-8")
         with atomic_file(path) as temporary:
             pq.write_table(table, temporary, compression="zstd")
+
+
+def run_record(
+    kind: Kind, rows: int, fingerprint: str | None, partial: bool, provenance: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The record of a run, for inside and beside it; ``fingerprint`` is None where nobody has seen all rows."""
+    record: dict[str, Any] = {"kind": kind, "rows": rows, "rows_fingerprint": fingerprint}
+    return record | {"partial": partial, "provenance": dict(provenance)}
 
 
 def run_of(path: Path, locales: Any, predictions: Any) -> Run:
@@ -184,9 +190,23 @@ def _refuse_no_ids(path: Path, lists: Any, ids: Any) -> None:
 
 
 def _read_table(path: Path) -> Any:
+    if path.is_dir():
+        return _joined(path)
     if not path.is_file():
         raise DataError(f"{path}: no such run; `llmrec rank` and `llmrec generate` write them")
     return parquet_table(path)
+
+
+def _joined(folder: Path) -> Any:
+    """A run that a cluster wrote: Parquet parts, in the order of their names."""
+    parts = sorted(folder.glob("part-*.parquet"))
+    if not parts:
+        raise DataError(f"{folder}: a folder without a run's parts; a cluster writes part-*.parquet, all else one file")
+    tables = [parquet_table(part) for part in parts]
+    odd = next((part for part, table in zip(parts, tables, strict=True) if table.schema != tables[0].schema), None)
+    if odd is not None:
+        raise DataError(f"{odd}: other columns than {parts[0].name} has; write the run again")
+    return pa.concat_tables(tables)
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

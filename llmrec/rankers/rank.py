@@ -32,7 +32,15 @@ from llmrec.schema import PRODUCT_COLUMNS
 from llmrec.settings import claiming, recipe_names
 from llmrec.training.trackers import tracker_names
 
-__all__ = ["RankJob", "export_job", "learning_material", "ranker_settings", "run_rank_job", "tracker_settings"]
+__all__ = [
+    "RankJob",
+    "export_job",
+    "learning_material",
+    "ranker_settings",
+    "run_rank_job",
+    "saved_ranker",
+    "tracker_settings",
+]
 
 
 @claiming
@@ -124,7 +132,7 @@ def _check(job: RankJob) -> None:
 def _learn(job: RankJob, sessions: Sessions | None) -> AnyRanker:
     """Load the ranker, or fit one, or go on with one."""
     cls = ranker_class(job.ranker)
-    start = _load(job.load, job.ranker) if job.load is not None else None
+    start = saved_ranker(job.load, job.ranker) if job.load is not None else None
     if start is not None and not job.train:
         return start
     goes_on = start is not None or bool(job.pretrain)
@@ -192,7 +200,8 @@ def tracker_settings(ranker: str, log_to: str | None, folder: Path | None = None
     return {"log_to": log_to}
 
 
-def _load(folder: Path, name: str) -> AnyRanker:
+def saved_ranker(folder: Path, name: str) -> AnyRanker:
+    """The ranker of a name that ``--save`` kept, joint or one for each locale; errors as `Ranker.load`."""
     by_locale = PerLocale.is_at(folder)
     loaded: AnyRanker = PerLocale.load(folder, name) if by_locale else ranker_class(name).load(folder)
     loaded.learnt |= stamp_of(folder)

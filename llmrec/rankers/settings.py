@@ -37,7 +37,8 @@ class RankJob:
     HELP_PANELS: ClassVar[Mapping[str, str]] = {
         "Input": "train sessions products load pretrain limit",
         "Output": "out k seen save",
-        "Learning": "recipe settings seed transductive per_locale engine allow_overlap",
+        "Learning": "recipe settings seed transductive per_locale allow_overlap",
+        "Spark": "engine master",
         "Long trainings": "checkpoints resume log_to",
     }
 
@@ -65,7 +66,12 @@ class RankJob:
         (), "Sessions to learn from before --train (Task 2 of the paper). Several files can follow.", several=True
     )
     per_locale: bool = option(False, "Fit one ranker for each locale, or one for all.", flag="--per-locale/--joint")
-    engine: Literal["duckdb", "spark"] | None = option(None, "Where to count: in this process, or on a Spark cluster.")
+    engine: Literal["duckdb", "spark"] | None = option(
+        None, "Where to count, and with --load where to rank: in this process, or on a Spark cluster."
+    )
+    master: str | None = option(
+        None, "Spark master: spark://HOST:7077, yarn … Default: what spark-submit says, or this machine."
+    )
     settings: Mapping[str, Any] = option({}, "Change one setting, as name=value. Can be repeated.", flag="--set")
     checkpoints: Path | None = option(None, "Folder for checkpoints and logs.", output="place")
     resume: bool = option(False, "Continue an interrupted training.")

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llmrec.console import progress_bar
 from llmrec.data.connection import connected
-from llmrec.errors import ConfigError, require
+from llmrec.data.spark.session import spark_session
 
 __all__ = ["Engine", "counted"]
 
@@ -52,64 +49,7 @@ def _on_duckdb(events: pa.Table, expression: Callable[[ir.Table], ir.Table]) -> 
 
 
 def _on_spark(events: pa.Table, expression: Callable[[ir.Table], ir.Table]) -> pa.Table:
-    require("pyspark", "spark")
-    import ibis
-
-    with _spark_session() as session, tempfile.TemporaryDirectory() as folder:
+    with spark_session() as session, tempfile.TemporaryDirectory() as folder:
         pq.write_table(events, Path(folder) / "events.parquet")
         con = ibis.pyspark.connect(session)
         return con.to_pyarrow(expression(con.read_parquet(str(Path(folder) / "events.parquet"), table_name="events")))
-
-
-@contextmanager
-def _spark_session() -> Iterator[Any]:
-    """The active session, left as it was; or a local one, stopped at the end."""
-    from pyspark.sql import SparkSession
-
-    active = SparkSession.getActiveSession()
-    if active is not None:
-        yield active
-        return
-    _check_java()
-    builder = SparkSession.builder.master("local[*]").appName("llmrec")
-    settings = {
-        "spark.driver.memory": "6g",  # as much as DuckDB may hold; Spark's own 1g is for a driver that computes nothing
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.host": "127.0.0.1",
-        "spark.sql.shuffle.partitions": str(4 * (os.cpu_count() or 1)),
-    }
-    for key, value in settings.items():
-        builder = builder.config(key, value)
-    try:
-        session = builder.getOrCreate()
-    except Exception as error:  # of whatever kind; its words are those of a log
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"--engine spark: Spark did not start ({reason}); use --engine duckdb") from error
-    session.sparkContext.setLogLevel("ERROR")
-    try:
-        yield session
-    finally:
-        session.stop()
-
-
-def _check_java() -> None:
-    """Refuse Spark where no Java runs, before it fills the terminal.
-
-    Raises:
-        ConfigError: there is none, or it does not start.
-    """
-    home = os.environ.get("JAVA_HOME")
-    java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
-    if java is None:
-        raise ConfigError(
-            "--engine spark needs Java 17, and no java is on the PATH; install it, or use --engine duckdb"
-        )
-    try:
-        started = subprocess.run([java, "-version"], capture_output=True, check=False, timeout=60).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        started = False
-    if not started:
-        way = "mend JAVA_HOME" if home else "install Java 17"
-        raise ConfigError(f"--engine spark: {java} does not start; {way}, or use --engine duckdb")

@@ -1,0 +1,1 @@
+"""Work that a Spark cluster's executors do with fitted things."""

@@ -1,0 +1,186 @@
+"""What lies where a cluster's nodes reach it, named by URIs: looked at, written and put in place by Spark's own JVM."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from llmrec.data.lists import excerpt
+from llmrec.errors import ConfigError, DataError, DiskError, LlmrecError
+from llmrec.files import uri_of
+
+__all__ = ["exists", "explained", "needed_uri", "put_text", "put_whole", "shared_folder", "ship"]
+
+_OURS: Final = re.compile(r"llmrec\.errors\.(\w+): (.+)")
+_REASONS: Final = (  # what Spark's log of an error holds, and what to do about it
+    (r"No module named '(llmrec[\w.]*|pyarrow|numpy)'", "the executors lack Python's {0}: ship it (docs/cluster.md)"),
+    (r"No FileSystem for scheme \"?(\w+)\"?|Class org[\w.]*\.(S3A)FileSystem not found", "no connector for it: {way}"),
+    (
+        r"(?i)NoAuthWithAWS\w*|NoAwsCredentials\w*|No AWS Credentials|AccessDenied\w*|\b403\b|Forbidden",
+        "no right to it, or no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for driver and executors, "
+        "or spark.hadoop.fs.s3a.*",
+    ),
+    (r"AccessControlException|Permission denied", "no right to it: ask for it, or run as its owner"),
+    (r"UnknownHostException: (\S+)|Connection refused|NoRouteToHost", "nobody answers there; is the address right?"),
+)
+_UNREADABLE: Final = re.compile(r"(?:FAILED_READ_FILE[\w.]*|CANNOT_READ_FILE_FOOTER|UNABLE_TO_INFER_SCHEMA)\]?(.*)")
+_CONNECTOR: Final = "spark-submit --packages org.apache.hadoop:hadoop-aws:3.4.1 (or spark.jars.packages)"
+
+
+def needed_uri(path: Path | None, flag: str) -> str:
+    """The URI that a flag names.
+
+    Raises:
+        ConfigError: it names nothing, or a path of this machine alone.
+    """
+    found = uri_of(path)
+    if found is None:
+        raise ConfigError(
+            f"--engine spark ranks on a cluster, so {flag} names what all its nodes reach; got "
+            f"{path or 'nothing'}: give a URI, for instance s3a://BUCKET/{flag[2:]} or file:///shared/{flag[2:]}"
+        )
+    return found
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Run something on a cluster; what it says in pages of log becomes one of our errors, in a line.
+
+    Raises:
+        ConfigError: the cluster lacks something; names it and the way out.
+        DataError: what was read is not what it should be.
+    """
+    try:
+        yield
+    except LlmrecError:
+        raise
+    except Exception as error:  # Py4J's, Spark's and Python's on executors have no class of their own
+        if not type(error).__module__.startswith(("py4j", "pyspark")):
+            raise
+        raise _explain(str(error), what) from error
+
+
+def _explain(text: str, what: str) -> LlmrecError:
+    if ours := _OURS.findall(text):
+        kind, message = ours[-1]
+        return {"DataError": DataError, "DiskError": DiskError}.get(kind, ConfigError)(message.strip())
+    for pattern, way in _REASONS:
+        if found := re.search(pattern, text):
+            named = next((one for one in found.groups() if one), "")
+            return ConfigError(f"{what}: {way.format(named, way=_CONNECTOR)}")
+    if "PATH_NOT_FOUND" in text or "does not exist" in text or "FileNotFoundException" in text:
+        return DataError(f"{what}: is not there; look for it with the cluster's own tools")
+    if found := re.search(
+        r"\[?(FAILED_READ_FILE[\w.]*|CANNOT_READ_FILE_FOOTER[\w.]*|UNABLE_TO_INFER_SCHEMA)\]?(.*)", text
+    ):
+        return DataError(f"{what}: not Parquet of one form throughout ({excerpt(found.group(2).strip(' .'), 200)})")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    told = next((line for line in reversed(lines) if re.match(r"[\w.]*(Error|Exception)\b", line)), (lines or [""])[0])
+    return ConfigError(f"{what}: the cluster failed: {excerpt(told, 300)}")
+
+
+def _place(session: Any, uri: str) -> tuple[Any, Any]:
+    """Hadoop's file system of a URI, and its path there."""
+    path = session._jvm.org.apache.hadoop.fs.Path(uri)
+    return path.getFileSystem(session._jsc.hadoopConfiguration()), path
+
+
+def exists(session: Any, uri: str) -> bool:
+    """Whether something is there; errors as `explained`."""
+    with explained(uri):
+        system, path = _place(session, uri)
+        return bool(system.exists(path))
+
+
+def put_text(session: Any, uri: str, text: str) -> None:
+    """Write a text file: under another name first, then in the place of what is there; errors as `explained`."""
+    with explained(uri):
+        system, path = _place(session, uri)
+        system.setWriteChecksum(False)  # a local file system would leave a file of them beside
+        new = path.suffix(f".{uuid.uuid4().hex[:8]}.tmp")
+        stream = system.create(new, True)
+        stream.write(bytearray(text, "utf-8"))
+        stream.close()
+        system.delete(path, False)
+        system.rename(new, path)
+
+
+@contextmanager
+def put_whole(session: Any, uri: str) -> Iterator[str]:
+    """Give the URI of a folder to write, and put it in the place of ``uri`` when the block ends without an error.
+
+    What was there stays until the new one is complete, and comes back where it cannot take its place.
+
+    Raises:
+        ConfigError: as `explained`.
+        DataError: ``uri`` is a file, or holds something that no engine wrote there.
+    """
+    with explained(uri):
+        system, path = _place(session, uri)
+        if system.exists(path) and not _is_ours(system, path):
+            raise DataError(f"{uri}: holds something else than Parquet parts; name another place")
+        mark = uuid.uuid4().hex[:8]
+        new, old = (path.getParent().suffix(f"/.{path.getName()}.{mark}.{kind}") for kind in ("tmp", "old"))
+        try:
+            yield str(new.toString())
+            there = system.exists(path)
+            if there and not system.rename(path, old):
+                raise DiskError(f"{uri}: what is there cannot be moved away; name another place")
+            if not system.rename(new, path):
+                with suppress(Exception):
+                    system.rename(old, path)
+                raise DiskError(f"{uri}: cannot be put in place; what was there is as it was")
+            if there:
+                system.delete(old, True)
+        finally:
+            with suppress(Exception):  # the cluster may be gone
+                system.delete(new, True)
+
+
+def _is_ours(system: Any, path: Any) -> bool:
+    if not system.getFileStatus(path).isDirectory():
+        return False
+    names = [status.getPath().getName() for status in system.listStatus(path)]
+    return all(name.startswith(("part-", "_", ".")) for name in names)
+
+
+def ship(session: Any, place: Path) -> str:
+    """Make a folder readable on every node; give what `shared_folder` takes there.
+
+    ``file:`` is there already; another URI is fetched by each node once, by Spark; a folder of this machine is packed
+    and sent.
+
+    Raises:
+        ConfigError: as `explained`.
+    """
+    uri = uri_of(place)
+    if uri is not None and uri.startswith("file:"):
+        return uri
+    with explained(uri or str(place)):
+        if uri is not None:
+            session.sparkContext.addFile(uri, recursive=True)
+            return f"shipped:{uri.rstrip('/').rpartition('/')[2]}"
+        return _packed(session, place)
+
+
+def _packed(session: Any, folder: Path) -> str:
+    import shutil
+    import tempfile
+
+    name = f"{folder.resolve().name}-{uuid.uuid4().hex[:8]}"
+    packed = shutil.make_archive(str(Path(tempfile.mkdtemp()) / name), "zip", folder)
+    session.sparkContext.addArchive(f"{packed}#{name}")
+    return f"shipped:{name}"
+
+
+def shared_folder(shipped: str) -> Path:
+    """On a node, the folder that `ship` made readable there."""
+    if shipped.startswith("file:"):
+        return Path(shipped.removeprefix("file:///").join(("/", "")))
+    from pyspark import SparkFiles
+
+    return Path(SparkFiles.get(shipped.removeprefix("shipped:")))
