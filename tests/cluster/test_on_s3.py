@@ -52,7 +52,8 @@ def storage() -> Iterator[str]:
 
 
 def settings(endpoint: str, login: bool) -> str:
-    assert CARRIER is not None and CARRIER.origin is not None
+    assert CARRIER is not None
+    assert CARRIER.origin is not None
     jars = Path(CARRIER.origin).parent / "jars"
     lines = [f"spark.jars {','.join(map(str, [*jars.glob('hadoop-aws-*'), *jars.glob('aws-java-sdk-bundle-*')]))}"]
     lines += [f"spark.hadoop.fs.s3a.{one}" for one in PLAIN.split("|")]
@@ -101,6 +102,5 @@ def test_everything_on_object_storage_and_no_credentials_is_one_line(tmp_path: P
         for held in bucket.list_objects_v2(Bucket="shop", Prefix="lists.parquet/part-")["Contents"]:
             name = held["Key"].rpartition("/")[2]
             bucket.download_file("shop", held["Key"], str(tmp_path / "lists" / name))
-    assert (
-        read_run(tmp_path / "lists").predictions.to_pylist() == ranker.rank(Sessions.of(lists, ["DE"] * 200)).to_list()
-    )
+    expected = ranker.rank(Sessions.of(lists, ["DE"] * 200)).to_list()
+    assert read_run(tmp_path / "lists").predictions.to_pylist() == expected
