@@ -201,9 +201,7 @@ def _joined(folder: Path) -> Any:
     """A run that a cluster wrote: Parquet parts, in the order of their names."""
     parts = sorted(folder.glob("part-*.parquet"))
     if not parts:
-        raise DataError(
-            f"{folder}: no such run but a folder without parts; a cluster writes part-*.parquet, all else one file"
-        )
+        raise DataError(f"{folder}: no such run but a folder; a cluster writes part-*.parquet there")
     tables = [parquet_table(part) for part in parts]
     odd = next((part for part, table in zip(parts, tables, strict=True) if table.schema != tables[0].schema), None)
     if odd is not None:
