@@ -8,6 +8,7 @@ from llmrec.console import notice, table
 from llmrec.console import out as out_console
 from llmrec.data.download.fetch import clone, copy_folder
 from llmrec.data.download.job import GetJob
+from llmrec.data.download.minionerec import REPOSITORY, Converted, convert_clone
 from llmrec.data.download.official import (
     AICROWD_FILES,
     AICROWD_PAGE,
@@ -23,13 +24,17 @@ from llmrec.errors import ConfigError, DataError
 __all__ = ["get"]
 
 
-def get(job: GetJob) -> list[Checked]:
+def get(job: GetJob) -> list[Checked] | list[Converted]:
     """Say where the files are, fetch what can be fetched without a login, check what was fetched.
 
     Raises:
         ConfigError: two requests exclude each other.
         DataError: a file is not what it should be.
     """
+    if job.source == "minionerec" and job.check is None:
+        return _board(job)
+    if job.clone is not None:
+        raise ConfigError(f"{job.clone}: a clone is read with --from minionerec alone")
     if job.check is not None:
         if job.source not in (None, "aicrowd", "authors"):
             raise ConfigError(f"--from {job.source} and --check exclude each other: one copies, one looks")
@@ -37,13 +42,13 @@ def get(job: GetJob) -> list[Checked]:
     if job.source is None:
         _show_sources()
     elif job.source == "aicrowd":
-        _show_aicrowd(job.out)
+        _show_aicrowd(job.folder)
     else:
         if job.source == "authors":
-            clone(job.url or AUTHORS_URL, job.out)
+            clone(job.url or AUTHORS_URL, job.folder)
         else:
-            copy_folder(Path(job.source), job.out)
-        return _report(job.out, job.write_sums)
+            copy_folder(Path(job.source), job.folder)
+        return _report(job.folder, job.write_sums)
     return []
 
 
@@ -51,6 +56,7 @@ def _show_sources() -> None:
     rows = [
         ("aicrowd", "products, training sessions, test sessions of three tasks", "after login, in a browser"),
         ("authors", "test sessions and their targets", "git"),
+        ("minionerec", "two shops of a public board, from a clone of it", "converted"),
         ("FOLDER", "what you have already", "copied"),
     ]
     out_console.print(table("llmrec data get --from …", ("from", "what", "how"), rows))
@@ -58,6 +64,17 @@ def _show_sources() -> None:
     notice(f"authors: {AUTHORS_URL}")
     notice(f"licence of the data: {SHARED}; without any download: llmrec data synth raw/synthetic")
     notice("next: llmrec data get --from authors --out raw/amazon-m2")
+
+
+def _board(job: GetJob) -> list[Converted]:
+    if job.clone is None:
+        raise ConfigError(
+            f"--from minionerec reads a clone: git clone {REPOSITORY}, "
+            "then: llmrec data get --from minionerec MiniOneRec"
+        )
+    made = convert_clone(job.clone, job.folder)
+    notice(f"next: llmrec reproduce minionerec --data {made[0].folder}")
+    return made
 
 
 def _show_aicrowd(out: Path) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from llmrec.errors import ConfigError
 from llmrec.output import write_text
+from llmrec.paper.reproduction.board import board_table, shown_cell, shown_number, sources_of
 from llmrec.paper.reproduction.recipe import FOLDER, Row, TableRecipe, load_table, table_names
 from llmrec.paper.reproduction.records import Measurement, read_folder
-from llmrec.paper.reproduction.report import made_by, shown_cell, shown_number
+from llmrec.paper.reproduction.report import made_by
 from llmrec.reporting.blocks import Block, Code, Heading, Markdown, Notes, Paragraph, Table, to_markdown
 
 __all__ = ["render_docs_page", "write_docs_page"]
@@ -30,6 +31,7 @@ To measure again, and to add what is missing:
 ```bash
 llmrec reproduce public --data ../shared/data/amazon-m2 --resume --record --write-docs docs/reproduction.md
 llmrec reproduce industrial --data ../shared/data/industrial --resume --record --write-docs docs/reproduction.md
+llmrec reproduce minionerec --data ../shared/data/industrial --resume --record --write-docs docs/reproduction.md
 llmrec reproduce all --data stores/m2 --resume --record --write-docs docs/reproduction.md
 ```
 
@@ -87,8 +89,10 @@ def _section(recipe: TableRecipe, rows: Sequence[tuple[Row, Measurement]]) -> li
         protocol = next(one for one in members[0][0].protocols if one.name == name)
         blocks += map(Paragraph, _new([protocol.summary.strip() + _sessions(members)], said))
         shown = [column for column in columns if any(column in one.cells for _, one in members)]
-        header = ["", *(column.replace("/overall", "").replace("/", " ") for column in shown)]
-        blocks.append(Table(header, [line for row, one in members for line in _lines(row, one, shown)]))
+        header, lines = board_table(recipe, name, shown, [])
+        blocks.append(Table(header, lines + [line for row, one in members for line in _lines(row, one, shown)]))
+        if fresh := _new(sources_of(recipe, name), said):
+            blocks.append(Notes(fresh))
         notes = [text for _, one in members for text in one.differs]
         notes += [f"{row.label}: {text}" for row, _ in members for text in row.doubts]
         if fresh := _new([" ".join(text.split()) for text in notes], said):

@@ -19,7 +19,7 @@ class ReproduceJob:
 
     tables: Sequence[str] = option(
         (),
-        "Tables or figures: table1 … table12, figure2 … figure5, all; public and industrial (ours); or a .yaml file.",
+        "table1 … table12, figure2 … figure5, all; ours: public, industrial, minionerec …; or a .yaml file.",
         argument=True,
         metavar="TABLE...",
     )
@@ -29,6 +29,7 @@ class ReproduceJob:
     )
     resume: bool = option(False, "Keep what has finished there, and continue.")
     only: Sequence[str] = option((), "Measure one cell: ROW or ROW/COLUMN, with * and ?. Can be repeated.")
+    protocols: Sequence[str] = option((), "Use only this protocol. Can be repeated.", flag="--protocol")
     launch: Path | None = option(None, "Configuration of accelerate for trainings, such as one of accelerate_configs/.")
     recorded: Path | None = option(None, "Earlier measurements to compare with. Default: those of the package.")
     record: bool = option(False, "Add the new measurements to these.")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmrec.evaluation.evaluate import evaluate_run
+from llmrec.evaluation.metrics import MAX_RANKED
 from llmrec.evaluation.parts import ALL_SESSIONS
 from llmrec.evaluation.provenance import collect_provenance
 from llmrec.evaluation.results import Result, refuse_partial
@@ -18,13 +19,17 @@ from llmrec.evaluation.targets import join_titles, read_targets
 from llmrec.paper.reproduction.counted import count_cells
 from llmrec.paper.reproduction.recipe import Protocol, Row, TableRecipe
 from llmrec.paper.reproduction.records import Cell, Measurement
-from llmrec.paper.reproduction.source import DataFolder, differences
+from llmrec.paper.reproduction.source import DataFolder, chosen_files, differences
 from llmrec.paper.reproduction.steps import StepRunner, shown
-from llmrec.paper.reproduction.templates import fill
+from llmrec.paper.reproduction.templates import fill, places_of
 
-__all__ = ["cells_of", "measure_row"]
+__all__ = ["Unscored", "cells_of", "measure_row"]
 
 _EXAMPLES: Final = 4  # as many as Figure 3 shows
+
+
+class Unscored(Exception):  # noqa: N818 - nothing is wrong: somebody else holds the targets
+    """A run was written and there is nothing to score it against; says with which command that is done."""
 
 
 def measure_row(runner: StepRunner, recipe: TableRecipe, row: Row, protocol: Protocol, data: DataFolder) -> Measurement:
@@ -32,6 +37,7 @@ def measure_row(runner: StepRunner, recipe: TableRecipe, row: Row, protocol: Pro
 
     Raises:
         StepFailed: a command failed.
+        Unscored: the run is written, and its targets are not there.
         ConfigError: a run is partial, which stands in no table.
         DataError: run and targets do not belong together.
     """
@@ -46,6 +52,9 @@ def measure_row(runner: StepRunner, recipe: TableRecipe, row: Row, protocol: Pro
     elif row.method.kind == "examples":
         examples, last = _examples(protocol, values), ""
         cells, seconds = {"examples": Cell(len(examples))}, 0.0
+    elif not Path(fill(protocol.targets, values)[0]).is_file():
+        run = fill("{run}", values)[0]
+        raise Unscored(shown(["llmrec", "evaluate", run, "--targets", "TARGETS", *_cutoffs(row)]))
     else:
         result, last = _scored(row, protocol, values)
         cells, seconds = cells_of(result, row.columns), time.monotonic() - scoring
@@ -56,7 +65,9 @@ def measure_row(runner: StepRunner, recipe: TableRecipe, row: Row, protocol: Pro
         row=row.name,
         protocol=protocol.name,
         data=data.path.resolve().name,
-        fingerprint=data.fingerprint_of({*protocol.needs, *row.method.needs}),
+        fingerprint=data.fingerprint_of(
+            {*protocol.needs, *row.method.needs, *chosen_files(protocol, data.path).values()}
+        ),
         cells=cells,
         commands=[one for one in (*prepared, *(step.command for step in steps), last) if one],
         differs=differences(protocol, row.method, data),
@@ -87,12 +98,16 @@ def _made_by(step: str, values: Mapping[str, Any]) -> list[str]:
 def _values(out: Path, row: Row, protocol: Protocol, data: Path) -> dict[str, Any]:
     """What the places of the row's commands stand for."""
     shared = str(protocol.values.get("work_name", protocol.name))  # what is learnt once and ranked for several splits
+    own = any("row" in places_of(step) for step in row.method.steps)  # a method of several rankers
+    name = row.name if own else row.method.name
     return {
         **protocol.values,
+        **{place: str(data / file) for place, file in chosen_files(protocol, data).items()},
         "data": str(data),
         "work": str(out / "work" / shared),
-        "run": str(out / "runs" / protocol.name / f"{row.method.name}.parquet"),
-        "model": str(out / "models" / shared / row.method.name),
+        "run": str(out / "runs" / protocol.name / f"{name}.parquet"),
+        "model": str(out / "models" / shared / name),
+        "row": row.name,
         "method": row.method.name,
         "resume": (),
         "overwrite": (),
@@ -105,13 +120,39 @@ def _scored(row: Row, protocol: Protocol, values: Mapping[str, Any]) -> tuple[Re
     train = fill("{train}", values) if row.method.kind == "ranking" and "train" in values else []
     looked_up = Path(fill("{store}/products.parquet", values)[0]) if row.method.kind == "titles" else None
     result = evaluate_run(
-        Path(run), Path(targets), products=looked_up, train=[Path(one) for one in train], by=("locale",)
+        Path(run),
+        Path(targets),
+        products=looked_up,
+        train=[Path(one) for one in train],
+        by=("locale",),
+        cutoffs=_cutoffs_of(row),
     )
     refuse_partial(result)
     flags = ["--products", str(looked_up)] if looked_up else []
     return result, shown(
-        ["llmrec", "evaluate", run, "--targets", targets, *flags, *_several("--train", train), "--by", "locale"]
+        [
+            "llmrec",
+            "evaluate",
+            run,
+            "--targets",
+            targets,
+            *flags,
+            *_several("--train", train),
+            "--by",
+            "locale",
+            *_cutoffs(row),
+        ]
     )
+
+
+def _cutoffs_of(row: Row) -> list[int]:
+    """Cutoffs that a row has columns of, beside 100."""
+    found = {column.partition("/")[0].partition("@")[2] for column in row.columns}
+    return sorted({int(one) for one in found if one.isdecimal()} - {MAX_RANKED})
+
+
+def _cutoffs(row: Row) -> list[str]:
+    return _several("--cutoffs", [str(cutoff) for cutoff in _cutoffs_of(row)])
 
 
 def _several(flag: str, values: Sequence[str]) -> list[str]:

@@ -17,11 +17,23 @@ from llmrec.files import read_yaml
 from llmrec.paper.reproduction.templates import fill, places_of
 from llmrec.settings import build, load_recipe
 
-__all__ = ["FOLDER", "Band", "Method", "Protocol", "Row", "TableRecipe", "load_table", "settings_of", "table_names"]
+__all__ = [
+    "FOLDER",
+    "Band",
+    "Method",
+    "Others",
+    "Protocol",
+    "Row",
+    "TableRecipe",
+    "load_table",
+    "settings_of",
+    "table_names",
+]
 
 FOLDER: Final = Path(__file__).resolve().parents[1] / "recipes"
 # What every step may name beside the values of its protocol.
-STEP_PLACES: Final = ("data", "work", "run", "model", "method", "resume", "overwrite")
+STEP_PLACES: Final = ("data", "work", "run", "model", "method", "row", "resume", "overwrite")
+_SHARED: Final = ("columns", "rows", "note", "every")  # what `rows_of` takes from another table
 Kind = Literal["ranking", "titles", "statistics", "examples"]
 T = TypeVar("T")
 
@@ -55,11 +67,13 @@ class Protocol:
         summary: In one sentence.
         place: Where the paper sets it.
         needs: Files that the data folder must hold.
+        either: Place in the commands to names of a file that it must hold, of which the first there is taken.
+        board: Shop of `llmrec.data.download.boards` that the files of ``either`` must be of.
         get: How somebody without them gets them, as a command.
         sizes: Rows of the store's tables where it holds Amazon-M2; other data are other data, and it is said.
         prepare: Commands that make files under ``{work}``.
         values: What the places of a method's commands stand for.
-        targets: File to score against.
+        targets: File to score against; where it is not there, runs are written and not scored.
         differs: How it differs from the paper's; not empty: no cell is judged against the paper.
     """
 
@@ -68,6 +82,8 @@ class Protocol:
     place: str
     needs: tuple[str, ...]
     get: str
+    either: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    board: str = ""
     sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     prepare: tuple[str, ...] = ()
     values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -152,6 +168,29 @@ class _GivenRow:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Others:
+    """What others measured under some protocols, to stand beside ours; no cell is judged by it.
+
+    Attributes:
+        what: What kind of figures these are: ``published``, ``run by others`` …
+        source: Where they are.
+        protocols: Names of the protocols beside whose rows they stand.
+        columns: What ``rows`` have values for.
+        rows: By label, a value for each column, None where there is none.
+    """
+
+    what: str
+    source: str
+    protocols: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: Mapping[str, tuple[float | None, ...]]
+
+    def value(self, label: str, column: str) -> float | None:
+        """What a row has for a column."""
+        return self.rows[label][self.columns.index(column)] if column in self.columns else None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TableRecipe:
     """One table or figure.
 
@@ -163,6 +202,8 @@ class TableRecipe:
         bands: Band of a column, in the place of its method's.
         note: What a reader should know.
         examples: Published examples: pairs of what was generated and the truth.
+        every: Whether each of a row's protocols whose files are there is run, not the first alone.
+        others: Rows that others measured.
     """
 
     name: str
@@ -172,6 +213,8 @@ class TableRecipe:
     bands: Mapping[str, str] = dataclasses.field(default_factory=dict)
     note: str = ""
     examples: tuple[tuple[str, str], ...] = ()
+    every: bool = False
+    others: tuple[Others, ...] = ()
 
 
 def table_names(folder: Path = FOLDER) -> list[str]:
@@ -196,6 +239,10 @@ def load_table(name: str, folder: Path = FOLDER) -> TableRecipe:
     if path.parent == folder and name not in table_names(folder):
         raise ConfigError(f"no table or figure '{name}'{nearest(name, [*table_names(folder), 'all'])}")
     content = _read(path)
+    if "rows_of" in content:  # another shop of the same board
+        content = {
+            key: value for key, value in _read(folder / f"{content['rows_of']}.yaml").items() if key in _SHARED
+        } | {key: value for key, value in content.items() if key != "rows_of"}
     methods = _methods(folder) | _methods_of(content.pop("methods", {}), path, folder)
     shared = {key: content.pop(key) for key in ("columns", "protocols") if key in content}
     rows = {}
@@ -204,12 +251,24 @@ def load_table(name: str, folder: Path = FOLDER) -> TableRecipe:
         rows[str(key)] = _row(str(key), shared | _mapping(row, where), methods, folder, where)
     if not rows:
         raise ConfigError(f"{path}: a table has rows")
-    recipe = build(TableRecipe, content | {"name": path.stem, "rows": rows}, str(path))
+    where = f"{path}: 'others'"
+    given = [build(Others, _mapping(one, where), where) for one in content.pop("others", ())]
+    recipe = build(TableRecipe, content | {"name": path.stem, "rows": rows, "others": given}, str(path))
+    _check_others(recipe, folder, where)
     for band in recipe.bands.values():
         _known(band, _bands(folder), f"{path}: band")
     for row in rows.values():
         _check_places(row, path)
     return recipe
+
+
+def _check_others(recipe: TableRecipe, folder: Path, where: str) -> None:
+    for others in recipe.others:
+        for name in others.protocols:
+            _known(name, _protocols(folder), where)
+        for label, values in others.rows.items():
+            if len(values) != len(others.columns):
+                raise ConfigError(f"{where}: '{label}' must have {len(others.columns)} values, one a column")
 
 
 def settings_of(method: Method) -> dict[str, tuple[Any, str]]:
@@ -288,7 +347,7 @@ def _row(name: str, content: dict[str, Any], methods: Mapping[str, Method], fold
 def _check_places(row: Row, path: Path) -> None:
     """Every place of every command has a value, under every protocol."""
     for protocol in row.protocols:
-        values = {**protocol.values, **dict.fromkeys(STEP_PLACES, "x")}
+        values = {**protocol.values, **dict.fromkeys((*STEP_PLACES, *protocol.either), "x")}
         for step in (*protocol.prepare, *row.method.steps, protocol.targets):
             try:
                 fill(step, values)

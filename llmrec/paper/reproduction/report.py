@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from llmrec.output import Kind, check, claimed, write_text
+from llmrec.paper.reproduction.board import NOTHING, board_table, shown_cell, shown_number, sources_of
 from llmrec.paper.reproduction.job import ReproduceJob
 from llmrec.paper.reproduction.recipe import settings_of
-from llmrec.paper.reproduction.records import Cell, Measurement
+from llmrec.paper.reproduction.records import Measurement
 from llmrec.paper.reproduction.reproduce import RowOutcome, TableOutcome, reproduce
 from llmrec.paper.reproduction.verdict import Verdict
 from llmrec.reporting import page
 from llmrec.reporting.blocks import Block, Code, Heading, Notes, Paragraph, Plot, Table, to_markdown
 from llmrec.reporting.plots import plot_beside
 
-__all__ = ["cells_of", "made_by", "render_tables", "reproduce_and_report", "shown_cell", "shown_number", "write_page"]
+__all__ = ["cells_of", "made_by", "render_tables", "reproduce_and_report", "write_page"]
 
 HEADER = ("cell", "paper", "ours", "difference", "verdict", "what differs")
-NOTHING = "–"
 
 
 @dataclass
@@ -76,26 +76,6 @@ def cells_of(outcomes: Sequence[TableOutcome]) -> list[dict[str, Any]]:
     ]
 
 
-def shown_number(value: float | None, sign: bool = False) -> str:
-    """A fraction with four decimals, a mean with as many as it has, a count with none."""
-    if value is None:
-        return NOTHING
-    plus = "+" if sign else ""
-    if abs(value) <= 1 and not (isinstance(value, int) or value in (-1, 0, 1)):
-        return f"{value:{plus}.4f}"
-    whole = float(value).is_integer()
-    return f"{value:{plus},.0f}" if whole else f"{value:{plus},.4f}".rstrip("0")
-
-
-def shown_cell(cell: Cell | None) -> str:
-    """A measured number, with its interval where it has one."""
-    if cell is None:
-        return NOTHING
-    if cell.low is None or cell.high is None:
-        return shown_number(cell.value)
-    return f"{shown_number(cell.value)} [{shown_number(cell.low)}, {shown_number(cell.high)}]"
-
-
 def table_lines(outcome: TableOutcome, notes: Doubts) -> list[list[str]]:
     """Lines of `HEADER`, one for each cell; a row without data is one line for each published value."""
     return [line for row in outcome.rows for line in _row_lines(row, notes)]
@@ -130,7 +110,37 @@ def _table(outcome: TableOutcome, *plots: Plot) -> list[Block]:
     lines = table_lines(outcome, notes)
     blocks: list[Block] = [Heading(recipe.title), Paragraph(f"{recipe.place}. {summary_of(outcome)}")]
     blocks += [Paragraph(recipe.note.strip(), note=True)] if recipe.note else []
+    if recipe.others:
+        return [*blocks, *(block for name in _protocols(outcome) for block in _board(outcome, name))]
     return [*blocks, *plots, Table(HEADER, lines), *([Notes(notes.texts, numbered=True)] if notes.texts else [])]
+
+
+def _protocols(outcome: TableOutcome) -> list[str]:
+    """Names of the protocols that were run; where none was, those that others' rows stand beside."""
+    ran = dict.fromkeys(row.protocol.name for row in outcome.rows if row.protocol is not None)
+    return list(ran) or [others.protocols[0] for others in outcome.recipe.others[:1]]
+
+
+def _board(outcome: TableOutcome, protocol: str) -> list[Block]:
+    """Rows of others and ours under one protocol, each of ours with the worst verdict of its cells."""
+    recipe = outcome.recipe
+    rows = [row for row in outcome.rows if row.protocol is not None and row.protocol.name == protocol]
+    columns = list(dict.fromkeys(column for row in recipe.rows.values() for column in row.columns))
+    order = list(Verdict)
+    ours = [
+        (
+            row.row.label,
+            {} if row.measured is None else row.measured.cells,
+            max((cell.verdict for cell in row.cells.values()), key=order.index).value,
+        )
+        for row in rows
+    ]
+    said = [f"{row.row.label}: {row.message}" for row in rows if row.message]
+    said += [text for row in rows if row.measured is not None for text in row.measured.differs]
+    said += [] if rows else [row.message for row in outcome.rows[:1]]
+    summary = rows[0].protocol.summary.strip() if rows and rows[0].protocol else "Nothing of ours was measured."
+    notes = [*sources_of(recipe, protocol), *dict.fromkeys(said)]
+    return [Paragraph(f"{protocol}: {summary}"), Table(*board_table(recipe, protocol, columns, ours)), Notes(notes)]
 
 
 def summary_of(outcome: TableOutcome) -> str:

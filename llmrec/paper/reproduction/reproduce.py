@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from llmrec.console import notice, progress_bar, stderr
-from llmrec.errors import ConfigError, LlmrecError
+from llmrec.errors import ConfigError, LlmrecError, nearest
 from llmrec.output import write_text
 from llmrec.paper.reproduction.job import ReproduceJob
-from llmrec.paper.reproduction.measure import measure_row
+from llmrec.paper.reproduction.measure import Unscored, measure_row
 from llmrec.paper.reproduction.recipe import FOLDER, Protocol, Row, TableRecipe, load_band, load_table, table_names
 from llmrec.paper.reproduction.records import (
     Measurement,
@@ -22,7 +22,7 @@ from llmrec.paper.reproduction.records import (
     record_path,
     write_measurement,
 )
-from llmrec.paper.reproduction.source import DataFolder, missing_files, open_data
+from llmrec.paper.reproduction.source import DataFolder, check_boards, missing_files, open_data
 from llmrec.paper.reproduction.steps import StepFailed, StepRunner
 from llmrec.paper.reproduction.verdict import CellVerdict, Verdict, judge
 
@@ -99,29 +99,36 @@ def reproduce(job: ReproduceJob) -> list[TableOutcome]:
     A row whose command fails is an error in its cells; the other rows are measured all the same.
 
     Raises:
-        ConfigError: an unknown table, a pattern that fits nothing, or an ``out`` that holds other data's measurements.
-        DataError: ``data`` is no folder with data.
+        ConfigError: an unknown table or protocol, a pattern that fits nothing, or an ``out`` that holds other data's
+            measurements.
+        DataError: ``data`` is no folder with data, or not the board's that a protocol is of.
     """
     recipes = load_tables(job.tables, job.recipes)
     wanted = [(recipe, [row for row in recipe.rows.values() if wanted_columns(row, job.only)]) for recipe in recipes]
     wanted = [(recipe, rows) for recipe, rows in wanted if rows]
     if not wanted:
         raise ConfigError(f"--only {' '.join(job.only)}: fits no row; known: {', '.join(_names(recipes))}")
+    _check_protocols(job, recipes)
     data = None if job.data is None else open_data(job.data)
+    wanted_runs = [
+        (recipe, [(row, one) for row in rows for one in _runnable(recipe, row, job, data)]) for recipe, rows in wanted
+    ]
+    if data is not None:
+        check_boards(data, {one.name: one for _, runs in wanted_runs for _, one in runs if one is not None}.values())
     runner = None if data is None else StepRunner(_claimed(job, data), data.fingerprint, job.resume, job.launch)
     call = _Call(job, data, runner, read_folder(job.records))
     outcomes = []
     with progress_bar() as bar:
-        task = bar.add_task("reproduce", total=sum(len(rows) for _, rows in wanted), note="")
-        left = [(recipe, row) for recipe, rows in wanted for row in rows]
-        for recipe, rows in wanted:
+        task = bar.add_task("reproduce", total=sum(len(runs) for _, runs in wanted_runs), note="")
+        left = [(recipe, row) for recipe, runs in wanted_runs for row, _ in runs]
+        for recipe, runs in wanted_runs:
             made = []
-            for row in rows:
+            for row, protocol in runs:
                 remaining = _remaining(call, left)
                 bar.update(task, description=f"{recipe.name} {row.name}", note=remaining)
                 if not stderr.is_terminal and data is not None:
                     notice(f"{recipe.name} {row.name}: {remaining}")
-                made.append(_outcome(call, recipe, row))
+                made.append(_outcome(call, recipe, row, protocol))
                 left.pop(0)
                 bar.advance(task)
             outcomes.append(TableOutcome(recipe, made))
@@ -153,9 +160,27 @@ def _claimed(job: ReproduceJob, data: DataFolder) -> Path:
     return out
 
 
-def _outcome(call: _Call, recipe: TableRecipe, row: Row) -> RowOutcome:
+def _check_protocols(job: ReproduceJob, recipes: Sequence[TableRecipe]) -> None:
+    known = dict.fromkeys(one.name for recipe in recipes for row in recipe.rows.values() for one in row.protocols)
+    for name in job.protocols:
+        if name not in known:
+            raise ConfigError(
+                f"--protocol {name}: not of these tables{nearest(name, known)}; known: {', '.join(known)}"
+            )
+
+
+def _runnable(recipe: TableRecipe, row: Row, job: ReproduceJob, data: DataFolder | None) -> list[Protocol | None]:
+    """Protocols of a row that its table runs on this data; None alone where there are files for none."""
+    there = [
+        one
+        for one in row.protocols
+        if (not job.protocols or one.name in job.protocols) and not missing_files(one, row.method, data)
+    ]
+    return [*(there if recipe.every else there[:1])] or [None]
+
+
+def _outcome(call: _Call, recipe: TableRecipe, row: Row, protocol: Protocol | None) -> RowOutcome:
     columns = wanted_columns(row, call.job.only)
-    protocol = next((one for one in row.protocols if not missing_files(one, row.method, call.data)), None)
     if protocol is None or call.data is None or call.runner is None:
         why = _how_to_get(row, call.data)
         return RowOutcome(row, None, None, dict.fromkeys(columns, CellVerdict(Verdict.NO_DATA, why)), why)
@@ -165,6 +190,9 @@ def _outcome(call: _Call, recipe: TableRecipe, row: Row) -> RowOutcome:
     try:
         kept = read_measurement(path) if call.job.resume and path.is_file() else None
         measured = kept or measure_row(call.runner, recipe, row, protocol, call.data)
+    except Unscored as unscored:
+        message = f"targets are not there; with them: {unscored}"
+        return RowOutcome(row, protocol, None, dict.fromkeys(columns, CellVerdict(Verdict.RUN, message)), message)
     except (StepFailed, LlmrecError) as error:
         message = " ".join(str(error).split())
         notice(f"{recipe.name} {row.name}: {message}")

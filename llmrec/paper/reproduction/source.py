@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from llmrec.data.download.boards import MINIONEREC, check_files
 from llmrec.data.store import Store
 from llmrec.errors import DataError
 from llmrec.files import sha256_of
 from llmrec.paper.reproduction.recipe import Method, Protocol
 
-__all__ = ["DataFolder", "differences", "missing_files", "open_data"]
+__all__ = ["DataFolder", "check_boards", "chosen_files", "differences", "missing_files", "open_data"]
 
 _TABLES: Final = (".csv", ".parquet")
 _ROUNDING: Final = 1e-3  # an import may refuse a few broken rows; that is the same data still
@@ -72,7 +73,33 @@ def _combined(digests: Mapping[str, str]) -> str:
 def missing_files(protocol: Protocol, method: Method, data: DataFolder | None) -> list[str]:
     """Files that protocol and method need and the folder lacks; all of them where there is no folder."""
     needs = dict.fromkeys((*protocol.needs, *method.needs))
-    return [name for name in needs if data is None or not (data.path / name).is_file()]
+    lacks = [name for name in needs if data is None or not (data.path / name).is_file()]
+    found = {} if data is None else chosen_files(protocol, data.path)
+    return lacks + [" or ".join(names) for place, names in protocol.either.items() if place not in found]
+
+
+def chosen_files(protocol: Protocol, folder: Path) -> dict[str, str]:
+    """Name of the file that stands for each place of a protocol's ``either``; a place without one is left out."""
+    found: dict[str, str] = {}
+    for place, names in protocol.either.items():
+        there = [name for name in names if (folder / name).is_file()]
+        found |= {place: there[0]} if there else {}
+    return found
+
+
+def check_boards(data: DataFolder, protocols: Iterable[Protocol]) -> None:
+    """Hold the files of protocols of a public board against what is known of them.
+
+    Raises:
+        DataError: a file is not the board's, or training rows repeat test sessions with their labels.
+    """
+    files: dict[str, dict[str, Path]] = {}
+    for protocol in protocols:
+        chosen = {place: data.path / name for place, name in chosen_files(protocol, data.path).items()}
+        if protocol.board:
+            files.setdefault(protocol.board, {}).update(chosen)
+    for board, found in files.items():
+        check_files(MINIONEREC[board], found, str(data.path))
 
 
 def differences(protocol: Protocol, method: Method, data: DataFolder) -> list[str]:

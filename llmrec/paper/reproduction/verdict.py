@@ -16,6 +16,7 @@ class Verdict(Enum):
     OK = "OK"
     NEAR = "NEAR"
     NEW = "NEW"  # measured, and nothing to hold it against: another protocol than the paper's, no record of ours
+    RUN = "run written"  # somebody else holds the targets
     NO_DATA = "no data"
     ERROR = "ERROR"
     FAIL = "FAIL"

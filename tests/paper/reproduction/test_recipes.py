@@ -140,7 +140,9 @@ def parse(words: list[str]) -> None:
 @pytest.mark.parametrize(("table", "row"), ROWS, ids=[f"{table}-{row.name}" for table, row in ROWS])
 def test_every_command_of_a_row_parses(table: str, row: Row) -> None:
     for protocol in row.protocols:
-        places = dict.fromkeys(("data", "work", "run", "model", "method"), "x")
+        places = dict.fromkeys(("data", "work", "run", "model", "method", "row", *protocol.either), "x") | {
+            "row": row.name
+        }
         values = {**protocol.values, **places, "resume": (), "overwrite": ()}
         for step in (*protocol.prepare, *row.method.steps):
             parse(fill(step, values))
