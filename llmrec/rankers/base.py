@@ -173,7 +173,7 @@ class Ranker(OnHub, Remembers, ABC, Generic[SettingsT]):
         self,
         sessions: SessionData,
         k: int = 100,
-        seen: Seen = "drop",
+        seen: Seen | None = None,
         *,
         locale: str | Sequence[str] | None = None,
     ) -> Rankings:
@@ -183,7 +183,8 @@ class Ranker(OnHub, Remembers, ABC, Generic[SettingsT]):
             sessions: ``S`` sessions, as anything that `llmrec.sessions` takes. Items that were never in training are
                 passed over; a session without a known item gets its locale's most frequent ones.
             k: Most items of a list.
-            seen: ``drop`` leaves a session's own items out of its list, ``keep`` does not.
+            seen: ``drop`` leaves a session's own items out of its list, ``keep`` does not; `seen_by_default` if not
+                given.
             locale: Locale of all sessions, or of each, where ``sessions`` does not hold them.
 
         Returns:
@@ -200,6 +201,7 @@ class Ranker(OnHub, Remembers, ABC, Generic[SettingsT]):
             [['cup'], ['tea']]
         """
         check_k(k)
+        seen = seen or self.seen_by_default
         sessions = sessions_of(sessions, locale, argument="sessions")
         known = {*self.catalogue.locales}
         if new := [name for name in sessions.locales.unique().to_pylist() if name not in known]:
@@ -217,14 +219,20 @@ class Ranker(OnHub, Remembers, ABC, Generic[SettingsT]):
         made_by = self.made_by(k, seen) | {"sessions_fingerprint": sessions.fingerprint}
         return Rankings(pa.concat_arrays(ids), pa.concat_arrays(scores), sessions.locales, made_by)
 
-    def made_by(self, k: int, seen: Seen) -> dict[str, Any]:
+    def made_by(self, k: int, seen: Seen | None = None) -> dict[str, Any]:
         """What a run says of the ranker that made it.
 
         Args:
             k: Most items of a list.
             seen: As `rank`.
         """
+        seen = seen or self.seen_by_default
         return {"ranker": self.name, "settings": self.plain_settings, "k": k, "seen": seen, **self.learnt}
+
+    @property
+    def seen_by_default(self) -> Seen:
+        """What its lists do with a session's own items where nobody says it: ``drop``, if it has not learnt better."""
+        return "drop"
 
     @property
     def plain_settings(self) -> dict[str, Any]:
@@ -233,7 +241,7 @@ class Ranker(OnHub, Remembers, ABC, Generic[SettingsT]):
 
     @public
     def rank_session(
-        self, items: Sequence[str], locale: str, k: int = 100, seen: Seen = "drop"
+        self, items: Sequence[str], locale: str, k: int = 100, seen: Seen | None = None
     ) -> tuple[list[str], list[float]]:
         """Rank items for one session, as `rank` does; made for serving.
 
@@ -259,7 +267,7 @@ class Ranker(OnHub, Remembers, ABC, Generic[SettingsT]):
 
     @public
     def rank_sessions(
-        self, sessions: Sequence[Sequence[str]], locales: Sequence[str], k: int = 100, seen: Seen = "drop"
+        self, sessions: Sequence[Sequence[str]], locales: Sequence[str], k: int = 100, seen: Seen | None = None
     ) -> list[tuple[list[str], list[float]]]:
         """Rank items for ``S`` lists of ids and the locale of each, without progress, for a service; as `rank`.
 
@@ -270,6 +278,7 @@ class Ranker(OnHub, Remembers, ABC, Generic[SettingsT]):
             ConfigError: as `rank`.
         """
         check_k(k)
+        seen = seen or self.seen_by_default
         catalogue = self.catalogue
         coded = catalogue.encode_lists(sessions, locales)
         ranked, scores = self._rank_filled(coded, min(k, len(catalogue.vocabulary)), seen)

@@ -104,7 +104,12 @@ class PerLocale(OnHub):
 
     @public
     def rank(
-        self, sessions: SessionData, k: int = 100, seen: Seen = "drop", *, locale: str | Sequence[str] | None = None
+        self,
+        sessions: SessionData,
+        k: int = 100,
+        seen: Seen | None = None,
+        *,
+        locale: str | Sequence[str] | None = None,
     ) -> Rankings:
         """Rank each session by its locale's ranker; as `Ranker.rank`."""
         sessions = sessions_of(sessions, locale, argument="sessions")
@@ -127,13 +132,13 @@ class PerLocale(OnHub):
 
     @public
     def rank_session(
-        self, items: Sequence[str], locale: str, k: int = 100, seen: Seen = "drop"
+        self, items: Sequence[str], locale: str, k: int = 100, seen: Seen | None = None
     ) -> tuple[list[str], list[float]]:
         """Rank items for one session; as `Ranker.rank_session`."""
         return self.rank_sessions([items], [locale], k, seen)[0]
 
     def rank_sessions(
-        self, sessions: Sequence[Sequence[str]], locales: Sequence[str], k: int = 100, seen: Seen = "drop"
+        self, sessions: Sequence[Sequence[str]], locales: Sequence[str], k: int = 100, seen: Seen | None = None
     ) -> list[tuple[list[str], list[float]]]:
         """Rank items for a few sessions at once; as `Ranker.rank_sessions`."""
         fallback = next(iter(self.rankers))

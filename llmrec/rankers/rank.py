@@ -170,6 +170,8 @@ def _read_learning(
     job: RankJob, files: Sequence[Path], sessions: Sessions | None, products: Any, finetune: bool = False
 ) -> Learning:
     changes = dict(job.settings) | ({"engine": job.engine} if job.engine else {})
+    if job.seen and "seen" in {one.name for one in fields(ranker_class(job.ranker).settings_class)}:
+        changes = {"seen": job.seen} | changes
     return learning(
         ranker_class(job.ranker),
         read_training_files(files),

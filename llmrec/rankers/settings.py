@@ -52,7 +52,9 @@ class RankJob:
     out: Path | None = option(None, "Run to write (Parquet).", output="run")
     products: Path | None = option(None, "Products. Lists then hold only what the session's locale sells.")
     k: int = option(100, "Length of a list.", minimum=1)
-    seen: Seen = option("drop", "Drop or keep the session's own items.")
+    seen: Seen | None = option(
+        None, "Drop or keep the session's own items. Default: drop, or what fusion decided when it was fitted."
+    )
     transductive: bool = option(
         False,
         "Learn from the sessions to predict as well, without their targets. The run says so.",

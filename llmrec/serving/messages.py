@@ -57,7 +57,10 @@ Locale = Annotated[
     str | None, Meta(description="Locale of the session, such as DE; may be left out where the ranker knows one alone.")
 ]
 K = Annotated[int, Meta(ge=1, le=MOST_K, description="Most products.")]
-Seen = Annotated[Literal["drop", "keep"], Meta(description="Whether the session's own items may be in its list.")]
+Seen = Annotated[
+    Literal["drop", "keep"] | None,
+    Meta(description="Whether the session's own items may be in its list; as the ranker was fitted if left out."),
+]
 
 
 class _Request(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -74,7 +77,7 @@ class Recommend(_Request):
     items: Items
     locale: Locale = None
     k: K = 10
-    seen: Seen = "drop"
+    seen: Seen = None
     exclude: Annotated[list[Id], Meta(max_length=MOST_ITEMS, description="Products that are not to be listed.")] = []
     explain: Annotated[bool, Meta(description="Say why each product is where it is.")] = False
 
@@ -120,7 +123,7 @@ class Explain(_Request):
     product: Id
     locale: Locale = None
     k: K = 10
-    seen: Seen = "drop"
+    seen: Seen = None
 
 
 class Labelled(_Request):
@@ -135,7 +138,7 @@ class Evaluate(_Request):
     """Sessions whose next products are known, to measure the ranker on."""
 
     sessions: Annotated[list[Labelled], Meta(min_length=1, max_length=MOST_BATCH)]
-    seen: Seen = "drop"
+    seen: Seen = None
 
 
 class Warned(_Answer):

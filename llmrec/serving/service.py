@@ -143,11 +143,12 @@ class Service:
             return ExplainAnswer(**told, listed=False, reason="the ranker has never seen this product")
         if not _sold(joint, locale, code):
             return ExplainAnswer(**told, listed=False, reason=f"{locale} does not sell this product")
-        if asked.seen == "drop" and product in items:
+        seen = asked.seen or joint.seen_by_default
+        if seen == "drop" and product in items:
             return ExplainAnswer(
                 **told, listed=False, reason="the session has looked at it, and seen products are dropped"
             )
-        ((ids, scores),) = ranker.rank_sessions([items], [locale], MOST_K, asked.seen)
+        ((ids, scores),) = ranker.rank_sessions([items], [locale], MOST_K, seen)
         why = self._why(items, locale, asked, MOST_K, [product]).get(product, {})
         last = round(scores[min(asked.k, len(scores)) - 1], 6) if scores else None
         if product not in ids:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from llmrec.console import notice
 from llmrec.errors import ConfigError
 from llmrec.output import check, write_text
 from llmrec.rankers.base import Seen
@@ -21,7 +22,7 @@ __all__ = ["explain_file", "explain_session"]
 
 
 def explain_session(
-    ranker: Fusion, items: Sequence[str], locale: str, k: int = 10, reasons: int = 5, seen: Seen = "drop"
+    ranker: Fusion, items: Sequence[str], locale: str, k: int = 10, reasons: int = 5, seen: Seen | None = None
 ) -> dict[str, Any]:
     """Explain the first ``k`` products of one session.
 
@@ -41,7 +42,7 @@ def explain_session(
         list up has no place here.
     """
     coded = ranker.catalogue.encode(Sessions.of([list(items)], [locale])).known()
-    found, features = ranker.seen_by_trees(coded, seen)
+    found, features = ranker.seen_by_trees(coded, seen or ranker.seen_by_default)
     scores = ranker.scores(found, features)
     best, values = top_k_candidates(found.rows, found.codes, scores, 1, k)
     listed = best[0][best[0] >= 0]
@@ -99,5 +100,7 @@ def explain_file(model: Path, sessions: Path, out: Path, k: int, limit: int) -> 
     check(out, "text")
     wanted = read_session_files(sessions).slice(0, limit)
     pairs, ranker = zip(wanted.prev_items.to_pylist(), wanted.locales.to_pylist(), strict=True), Fusion.load(model)
+    for one in ranker.decisions:
+        notice(f"fusion decided {one.told()}")
     explained = [explain_session(ranker, items, locale, k) for items, locale in pairs]
     write_text(out, json.dumps(explained, indent=1, ensure_ascii=False) + "\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,10 +23,13 @@ from llmrec.rankers.fusion.candidate_features.feature_counts import FeatureCount
 from llmrec.rankers.fusion.candidate_features.features import FeatureContext, build_features, feature_names
 from llmrec.rankers.fusion.candidate_features.product_features import ProductFacts
 from llmrec.rankers.fusion.candidates import Candidates, find_candidates
+from llmrec.rankers.fusion.deciding.decisions import Decision, decided, undecided
+from llmrec.rankers.fusion.deciding.facts import decide_grouping, decide_labels, decide_seen_by_facts
+from llmrec.rankers.fusion.deciding.judging import decide_seen, ranks_without_seen
 from llmrec.rankers.fusion.saved_models import (
     SCORERS,
     SOURCES,
-    read_estimate,
+    read_report,
     read_scorers,
     read_sources,
     write_parts,
@@ -79,6 +82,7 @@ class Fusion(Ranker[FusionSettings]):
         trees: Fitted trees; None where there was nothing to learn from.
         estimate: ``mrr@100``, ``recall@100`` and ``candidate_recall`` on training sessions whose labels neither
             trees nor counts read, and their number; empty where there was none.
+        decisions: What was decided where a setting was ``auto``; `settings` hold the values.
     """
 
     name = "fusion"
@@ -88,6 +92,12 @@ class Fusion(Ranker[FusionSettings]):
     context: FeatureContext
     trees: Trees | None
     estimate: dict[str, float]
+    decisions: tuple[Decision, ...] = ()
+
+    @property
+    def seen_by_default(self) -> Seen:
+        """What its lists do with a session's own items where nobody says it."""
+        return "keep" if self.settings.seen == "keep" else "drop"
 
     def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:  # noqa: ARG002
         self._fit_folds(training, products)
@@ -101,7 +111,7 @@ class Fusion(Ranker[FusionSettings]):
         del start, places
         coded = self._labelled(training)
         self.context = self._learner(coded, products)(coded)
-        self.trees, self.estimate = earlier.trees, earlier.estimate
+        self.trees, self.estimate, self.decisions = earlier.trees, earlier.estimate, earlier.decisions
         names = feature_names(self.context, active_groups(self.settings))
         if self.trees is not None and self.trees.feature_names() != names:
             raise ModelError("fusion: its trees read other features than its sources give now; grow them with --refit")
@@ -116,21 +126,36 @@ class Fusion(Ranker[FusionSettings]):
         return self._fit_folds(coded, products)
 
     def _fit_folds(self, training: CodedSessions, products: Any) -> list[Fold]:
-        training = self._labelled(training)
+        training = self._decided_first(training)
         learn = self._learner(training, products)
         folds = self._folds(training, learn)
-        self._learn_order(folds)
+        self._learn_order(folds, training)
         self.context = learn(training)
         return folds
 
     def folds_of(self, training: TrainingSessions, products: Any = None) -> list[Fold]:
         """The examples that `fit` would learn from, the first folds with sessions to judge on."""
         self.catalogue, coded = catalogue_and_codes(training, products, cold=True)
-        coded = self._labelled(coded)
+        coded = self._decided_first(coded)
         return self._folds(coded, self._learner(coded, products))
 
+    def _decided_first(self, training: CodedSessions) -> CodedSessions:
+        """Training sessions with their labels, after the decisions that need nothing else."""
+        self.settings, self.decisions = undecided(self.settings, self.decisions), ()
+        self._decide(decide_labels(self.settings, training))
+        training = self._labelled(training)
+        self._decide(decide_grouping(self.settings, training))
+        self._decide(decide_seen_by_facts(self.settings, training))
+        return training
+
+    def _decide(self, decisions: Sequence[Decision]) -> None:
+        self.settings, self.decisions = decided(self.settings, decisions), (*self.decisions, *decisions)
+        for one in decisions:
+            notice(f"fusion decides {one.told()}")
+
     def _labelled(self, training: CodedSessions) -> CodedSessions:
-        return with_last_as_label(training) if self.settings.label_last else training
+        label_last = self.settings.label_last
+        return with_last_as_label(training, repeated=label_last == "any") if label_last else training
 
     def _learner(self, training: CodedSessions, products: Any) -> Callable[[CodedSessions], FeatureContext]:
         made = make_sources(self.settings, products)  # a wrong name is told at once
@@ -158,13 +183,14 @@ class Fusion(Ranker[FusionSettings]):
                 notice(f"fold {place + 1} of {len(rows)}: {made.found:,} of {made.num_sessions:,} targets proposed")
         return folds
 
-    def _learn_order(self, folds: list[Fold]) -> None:
+    def _learn_order(self, folds: list[Fold], training: CodedSessions) -> None:
         self.trees, self.estimate = None, {}
         taught = [fold for fold in folds if fold.found]
         if not taught:
             notice("fusion: no labelled session's target is among its candidates; they stand by their ranks alone")
+            self._decide(decide_seen(self.settings, training, [], []))
             return
-        texts, ranks = [], []
+        texts, ranks, without_seen = [], [], []
         for place in range(self.settings.boosters):
             left_out = taught[place % len(taught)]
             others = [fold for fold in taught if fold is not left_out] or taught
@@ -174,7 +200,13 @@ class Fusion(Ranker[FusionSettings]):
                 judged = left_out.judged
                 scores = order_scores(Trees(texts[-1:]), judged.candidates, judged.features, self.settings)
                 ranks.append(target_ranks(judged, scores))
+                prefixes = training.take(left_out.sessions[: len(judged.targets)]).without_last()
+                without_seen.append(ranks_without_seen(judged, scores, prefixes, len(self.catalogue.vocabulary)))
         self.trees = Trees(texts)
+        open_before = self.settings.seen == "auto"
+        self._decide(decide_seen(self.settings, training, ranks, without_seen))
+        if open_before and self.seen_by_default == "drop":
+            ranks = without_seen
         if ranks:
             self.estimate = _estimate(np.concatenate(ranks), taught)
             parts = [f"{name} {value:.4f}" for name, value in self.estimate.items() if name != "sessions"]
@@ -215,7 +247,11 @@ class Fusion(Ranker[FusionSettings]):
         with self._saved(Path(folder)) as temporary:
             for kind, models in ((SOURCES, self.context.sources), (SCORERS, self.context.scorers)):
                 write_parts(temporary, kind, models)
-            report = {"estimate": self.estimate, "importances": self.trees.importances() if self.trees else {}}
+            report: dict[str, Any] = {
+                "estimate": self.estimate,
+                "importances": self.trees.importances() if self.trees else {},
+            }
+            report["decisions"] = self.decisions
             (temporary / IMPORTANCES).write_text(record_text(report), encoding="utf-8")
 
     @classmethod
@@ -233,7 +269,7 @@ class Fusion(Ranker[FusionSettings]):
             sources=read_sources(folder, ranker.catalogue),
             scorers=read_scorers(folder, ranker.catalogue),
         )
-        ranker.estimate = read_estimate(folder / IMPORTANCES)
+        ranker.estimate, ranker.decisions = read_report(folder / IMPORTANCES)
         names = feature_names(ranker.context, active_groups(ranker.settings))
         if ranker.trees is not None and ranker.trees.feature_names() != names:
             raise ModelError(

@@ -13,12 +13,13 @@ from llmrec.errors import ModelError
 from llmrec.files import sha256_of
 from llmrec.rankers.base import Ranker
 from llmrec.rankers.catalogue import Catalogue
+from llmrec.rankers.fusion.deciding.decisions import Decision
 from llmrec.rankers.fusion.scorers import PairScorer
 from llmrec.rankers.ranker_record import RANKER
 from llmrec.rankers.registry import load_ranker
 from llmrec.records import Digest, read_record, record_text
 
-__all__ = ["SCORERS", "SOURCES", "read_estimate", "read_scorers", "read_sources", "write_parts"]
+__all__ = ["SCORERS", "SOURCES", "read_report", "read_scorers", "read_sources", "write_parts"]
 
 SOURCES: Final = "sources"  # a folder of models, and with .json their fingerprints by name
 SCORERS: Final = "scorers"
@@ -26,6 +27,7 @@ SCORERS: Final = "scorers"
 
 class _Report(msgspec.Struct, frozen=True):
     estimate: dict[str, float] = msgspec.field(default_factory=dict)
+    decisions: tuple[Decision, ...] = ()
 
 
 def write_parts(folder: Path, kind: str, models: Mapping[str, Ranker[Any] | PairScorer]) -> None:
@@ -62,15 +64,16 @@ def read_scorers(folder: Path, catalogue: Catalogue) -> dict[str, PairScorer]:
     return {name: PairScorer.load(held, catalogue.vocabulary) for name, held in _parts(folder, SCORERS)}
 
 
-def read_estimate(report: Path) -> dict[str, float]:
-    """The estimate that a report of importances holds; empty where there is no such file.
+def read_report(report: Path) -> tuple[dict[str, float], tuple[Decision, ...]]:
+    """The estimate and the decisions that a report of importances holds; empty where there is no such file.
 
     Raises:
         ModelError: it is damaged.
     """
     if not report.is_file():
-        return {}
-    return read_record(report, _Report, f"remove it, or {RANKER.again}", error=ModelError).estimate
+        return {}, ()
+    held = read_record(report, _Report, f"remove it, or {RANKER.again}", error=ModelError)
+    return held.estimate, held.decisions
 
 
 def _parts(folder: Path, kind: str) -> Iterator[tuple[str, Path]]:

@@ -86,7 +86,7 @@ def learn_scorers(settings: FusionSettings, catalogue: Catalogue, training: Code
     Raises:
         ConfigError: a recipe is not there, or is not a neural ranker's.
     """
-    names = [name for name in settings.scorers if name not in settings.without]
+    names = [name for name in settings.scorer_names if name not in settings.without]
     for name in names:
         if not hasattr(ranker_class(recipe_ranker(name)), "pair_scores"):
             raise ConfigError(f"fusion: '{name}' in 'scorers' is no neural ranker; name it in 'sources'")

@@ -7,7 +7,10 @@ from typing import ClassVar, Literal
 
 from llmrec.settings import Decides, option
 
-__all__ = ["FusionSettings"]
+__all__ = ["Auto", "FusionSettings"]
+
+Auto = Literal["auto"]
+"""What stands for a setting that fusion decides by itself, from the training sessions alone."""
 
 _SOURCES = (
     "covisit_walk",
@@ -16,6 +19,7 @@ _SOURCES = (
     "vmis_knn",
     "title_vectors",
 )
+_SCORERS = ("stamp_scorer",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +28,20 @@ class FusionSettings:
 
     DECIDES: ClassVar[Decides] = "lists"
 
-    sources: tuple[str, ...] = option(_SOURCES, "Rankers that propose candidates, each by the name of its recipe.")
+    sources: tuple[str, ...] | Auto = option(
+        _SOURCES,
+        "Rankers that propose candidates, each by the name of its recipe; auto: the usual ones, texts where they help.",
+    )
     unlabelled: tuple[str, ...] = option(
         ("item_vectors",), "Sources that learn without labels where use is transductive: once, and not in each fold."
     )
-    scorers: tuple[str, ...] = option(
-        (), "Neural rankers that score what the sources propose, each by the name of its recipe."
+    scorers: tuple[str, ...] | Auto = option(
+        (),
+        "Neural rankers that score what the sources propose, each by the name of its recipe; auto: stamp_scorer where "
+        "it pays.",
+    )
+    seen: Literal["drop", "keep", "auto"] = option(
+        "drop", "What lists do with the session's own items where no --seen says it; auto: what ranks better."
     )
     familiar: float = option(
         0.5,
@@ -54,10 +66,15 @@ class FusionSettings:
     folds: int = option(
         5, "Parts of the labelled sessions; a part's features are made without its labels.", minimum=1, maximum=1_000
     )
-    label_last: bool = option(
-        False, "Where no session is labelled, take the last of three or more items for the label, if it is new there."
+    label_last: bool | Literal["any", "auto"] = option(
+        False,
+        "Where no session is labelled, take the last of three or more items for the label: true, if it is new there; "
+        "any, be it new or not; auto: any, or true where seen is drop.",
     )
-    grouped: bool = option(False, "Keep sessions that go on from one another in one fold; their labels go together.")
+    grouped: bool | Auto = option(
+        False,
+        "Keep sessions that go on from one another in one fold, for their labels go together; auto: where many do.",
+    )
     cold_share: float = option(
         0.0,
         "Share of a fold's targets taken out of its counts, so that trees learn what a cold product is.",
@@ -92,3 +109,13 @@ class FusionSettings:
         maximum=1_024,
     )
     seed: int = option(0, "Seed of folds, draws and trees.", minimum=0)
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """The sources, those still to be decided among them."""
+        return _SOURCES if self.sources == "auto" else self.sources
+
+    @property
+    def scorer_names(self) -> tuple[str, ...]:
+        """The scorers, those still to be decided among them."""
+        return _SCORERS if self.scorers == "auto" else self.scorers

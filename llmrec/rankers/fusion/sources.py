@@ -51,10 +51,10 @@ def active_sources(settings: FusionSettings) -> tuple[str, ...]:
             itself, or none is left.
     """
     for name in settings.without:
-        known = [*settings.sources, *settings.scorers, *GROUPS]
+        known = [*settings.source_names, *settings.scorer_names, *GROUPS]
         if name not in known:
             raise ConfigError(f"fusion: 'without' names '{name}'{nearest(name, known)}")
-    sources = tuple(name for name in settings.sources if name not in settings.without)
+    sources = tuple(name for name in settings.source_names if name not in settings.without)
     if not sources:
         raise ConfigError("fusion: no source is left to propose candidates; name one in 'sources'")
     if len(set(sources)) < len(sources):

@@ -75,16 +75,17 @@ class Fold:
     sessions: Ints
 
 
-def with_last_as_label(training: CodedSessions) -> CodedSessions:
+def with_last_as_label(training: CodedSessions, repeated: bool = False) -> CodedSessions:
     """Bare sessions as labelled ones: those of three items or more whose last one is new to them; as is where labelled.
 
-    What such labels say differs from a ``next_item``: a session may have gone on.
+    What such labels say differs from a ``next_item``: a session may have gone on. With ``repeated``, the last one need
+    not be new.
     """
     if training.labelled is not None and training.labelled.any():
         return training
     rows = training.rows
     times = np.bincount(rows[training.items == training.ends[rows]], minlength=len(training))
-    return replace(training, labelled=(training.lengths > 2) & (times == 1))
+    return replace(training, labelled=(training.lengths > 2) & ((times == 1) | repeated))
 
 
 def draw_folds(training: CodedSessions, settings: FusionSettings, family: Ints | None = None) -> list[Ints]:
@@ -129,10 +130,11 @@ def known_to_fold(training: CodedSessions, fold: Ints, transductive: bool, famil
     return training.without_last(inside if training.labelled is None else inside & training.labelled)
 
 
-def repeats(training: CodedSessions) -> bool:
-    """Whether any labelled session holds its target before, so that seen items must be ranked in training."""
+def repeats(training: CodedSessions) -> float:
+    """Share of the labelled sessions that hold their target before; above 0, seen items must be ranked in training."""
     labelled = training.take(np.flatnonzero(training.with_label))
-    return bool(((labelled.items == labelled.ends[labelled.rows]) & (labelled.ages > 0)).any())
+    again = (labelled.items == labelled.ends[labelled.rows]) & (labelled.ages > 0)
+    return len(np.unique(labelled.rows[again])) / max(1, len(labelled))
 
 
 def fold_examples(

@@ -1,0 +1,1 @@
+"""What fusion decides by itself where a setting is ``auto``: by facts of the training sessions, then out of fold."""
