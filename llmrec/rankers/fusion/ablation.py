@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.metrics import MAX_RANKED, metric_by_rank
-from llmrec.ragged import row_numbers
+from llmrec.rankers.fusion.deciding.parts import columns_without, examples_without, proposed_without, sources_of
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.fusion.sources import active_groups
 from llmrec.rankers.fusion.training import Fold, ValidationExamples, target_ranks
@@ -64,48 +64,24 @@ def ablate_folds(folds: Sequence[Fold], ranker: Fusion) -> list[Ablation]:
         raise DataError("too few labelled sessions to judge on: an ablation needs two folds with targets proposed")
     judged, names = taught[0].judged, taught[0].names
     examples = Examples.joined([fold.examples for fold in taught[1:]])
-    sources = _sources(names)
+    sources = sources_of(names)
     groups = [group for group in active_groups(ranker.settings) if any(n.startswith(f"{group}.") for n in names)]
     options = [*sources, *(groups if len(groups) > 1 else [])] if len(sources) > 1 else groups
     return ablate(options, lambda off: _judge(off, judged, names, examples, ranker))
-
-
-def _sources(names: Sequence[str]) -> list[str]:
-    """Names of the sources, from those of their ranks, in order."""
-    return [name.split(".")[1] for name in names if name.startswith("source.") and name.endswith(".rank")]
 
 
 def _judge(
     off: str, judged: ValidationExamples, names: Sequence[str], examples: Examples, ranker: Fusion
 ) -> dict[str, NDArray[np.float64]]:
     """What each session adds to MRR@100 and Recall@100 where trees are grown without a source or group."""
-    settings = ranker.settings
-    kept = [place for place, name in enumerate(names) if off not in name.split(".")[:2] or not off]
-    proposed: NDArray[np.bool_] = np.ones(len(examples.labels), dtype=np.bool_)
-    found: NDArray[np.bool_] = np.ones(len(judged.features), dtype=np.bool_)
-    sources = _sources(names)
-    if off in sources:
-        others = [names.index(f"source.{name}.rank") for name in sources if name != off]
-        proposed = np.asarray(~np.isnan(examples.features[:, others]).all(axis=1))
-        found = np.asarray(~np.isnan(judged.features[:, others]).all(axis=1))
-    part = _kept(examples, proposed, kept)
-    text = grow_trees(part, [names[place] for place in kept], settings, settings.seed)
+    settings, columns = ranker.settings, columns_without(names, [off])
+    found = proposed_without(judged.features, names, [off])
+    part = examples_without(examples, names, [off])
+    text = grow_trees(part, [names[place] for place in columns], settings, settings.seed)
     scores = np.full(len(found), -np.inf)
-    scores[found] = Trees([text]).scores(judged.features[found][:, kept], settings.threads)
+    scores[found] = Trees([text]).scores(judged.features[found][:, columns], settings.threads)
     ranks = target_ranks(judged, scores)
     lost = judged.candidates.codes == judged.targets[judged.candidates.rows]
     ranks[judged.candidates.rows[lost & ~found]] = 0
     listed = np.where(ranks <= MAX_RANKED, ranks, 0)
     return {metric: metric_by_rank(metric)[listed] for metric in ("mrr@100", "recall@100")}
-
-
-def _kept(examples: Examples, proposed: NDArray[np.bool_], columns: Sequence[int]) -> Examples:
-    sessions = row_numbers(examples.sizes)[proposed]
-    sizes = np.bincount(sessions, minlength=len(examples.sizes))
-    return replace(
-        examples,
-        features=examples.features[proposed][:, columns],
-        labels=examples.labels[proposed],
-        sizes=sizes[sizes > 0],
-        weights=examples.weights[proposed],
-    )

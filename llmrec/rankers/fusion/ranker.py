@@ -24,8 +24,14 @@ from llmrec.rankers.fusion.candidate_features.features import FeatureContext, bu
 from llmrec.rankers.fusion.candidate_features.product_features import ProductFacts
 from llmrec.rankers.fusion.candidates import Candidates, find_candidates
 from llmrec.rankers.fusion.deciding.decisions import Decision, decided, undecided
-from llmrec.rankers.fusion.deciding.facts import decide_grouping, decide_labels, decide_seen_by_facts
-from llmrec.rankers.fusion.deciding.judging import decide_seen, ranks_without_seen
+from llmrec.rankers.fusion.deciding.facts import (
+    decide_grouping,
+    decide_labels,
+    decide_parts_by_facts,
+    decide_seen_by_facts,
+)
+from llmrec.rankers.fusion.deciding.judging import decide_parts, decide_seen, parts_are_open, ranks_without_seen
+from llmrec.rankers.fusion.deciding.parts import without_parts
 from llmrec.rankers.fusion.saved_models import (
     SCORERS,
     SOURCES,
@@ -126,7 +132,7 @@ class Fusion(Ranker[FusionSettings]):
         return self._fit_folds(coded, products)
 
     def _fit_folds(self, training: CodedSessions, products: Any) -> list[Fold]:
-        training = self._decided_first(training)
+        training = self._decided_first(training, products)
         learn = self._learner(training, products)
         folds = self._folds(training, learn)
         self._learn_order(folds, training)
@@ -136,16 +142,18 @@ class Fusion(Ranker[FusionSettings]):
     def folds_of(self, training: TrainingSessions, products: Any = None) -> list[Fold]:
         """The examples that `fit` would learn from, the first folds with sessions to judge on."""
         self.catalogue, coded = catalogue_and_codes(training, products, cold=True)
-        coded = self._decided_first(coded)
+        coded = self._decided_first(coded, products)
         return self._folds(coded, self._learner(coded, products))
 
-    def _decided_first(self, training: CodedSessions) -> CodedSessions:
+    def _decided_first(self, training: CodedSessions, products: Any) -> CodedSessions:
         """Training sessions with their labels, after the decisions that need nothing else."""
         self.settings, self.decisions = undecided(self.settings, self.decisions), ()
         self._decide(decide_labels(self.settings, training))
         training = self._labelled(training)
         self._decide(decide_grouping(self.settings, training))
         self._decide(decide_seen_by_facts(self.settings, training))
+        untexted = None if products is not None else [*make_sources(self.settings, None)]
+        self._decide(decide_parts_by_facts(self.settings, training, untexted))
         return training
 
     def _decide(self, decisions: Sequence[Decision]) -> None:
@@ -181,7 +189,21 @@ class Fusion(Ranker[FusionSettings]):
             folds += [] if made is None else [made]
             if made is not None:
                 notice(f"fold {place + 1} of {len(rows)}: {made.found:,} of {made.num_sessions:,} targets proposed")
+            if parts_are_open(self.settings) and sum(one.found > 0 for one in folds) > 1:
+                before = self._decide_parts(folds)
+                if self.settings.source_names != before.source_names:
+                    return self._folds(training, learn)
+                folds = [without_parts(one, {*before.scorer_names} - {*self.settings.scorer_names}) for one in folds]
+        if parts_are_open(self.settings):
+            self._decide_parts(folds)
         return folds
+
+    def _decide_parts(self, folds: list[Fold]) -> FusionSettings:
+        """Decide on sources and scorers; the settings of before are given back."""
+        before, untexted = self.settings, make_sources(self.settings, None)
+        texts = [name for name in active_sources(before) if name not in untexted]
+        self._decide(decide_parts(before, folds, texts))
+        return before
 
     def _learn_order(self, folds: list[Fold], training: CodedSessions) -> None:
         self.trees, self.estimate = None, {}

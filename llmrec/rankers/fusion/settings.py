@@ -7,19 +7,19 @@ from typing import ClassVar, Literal
 
 from llmrec.settings import Decides, option
 
-__all__ = ["Auto", "FusionSettings"]
+__all__ = ["USUAL_SCORERS", "USUAL_SOURCES", "Auto", "FusionSettings"]
 
 Auto = Literal["auto"]
 """What stands for a setting that fusion decides by itself, from the training sessions alone."""
 
-_SOURCES = (
+USUAL_SOURCES = (
     "covisit_walk",
     "covisit_walk_wide",
     "item_vectors",
     "vmis_knn",
     "title_vectors",
 )
-_SCORERS = ("stamp_scorer",)
+USUAL_SCORERS = ("stamp_scorer",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class FusionSettings:
     DECIDES: ClassVar[Decides] = "lists"
 
     sources: tuple[str, ...] | Auto = option(
-        _SOURCES,
+        USUAL_SOURCES,
         "Rankers that propose candidates, each by the name of its recipe; auto: the usual ones, texts where they help.",
     )
     unlabelled: tuple[str, ...] = option(
@@ -113,9 +113,9 @@ class FusionSettings:
     @property
     def source_names(self) -> tuple[str, ...]:
         """The sources, those still to be decided among them."""
-        return _SOURCES if self.sources == "auto" else self.sources
+        return USUAL_SOURCES if self.sources == "auto" else self.sources
 
     @property
     def scorer_names(self) -> tuple[str, ...]:
         """The scorers, those still to be decided among them."""
-        return _SCORERS if self.scorers == "auto" else self.scorers
+        return USUAL_SCORERS if self.scorers == "auto" else self.scorers

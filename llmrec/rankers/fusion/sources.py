@@ -14,7 +14,7 @@ from llmrec.rankers.fusion.candidate_features.feature_counts import count_featur
 from llmrec.rankers.fusion.candidate_features.features import GROUPS, FeatureContext
 from llmrec.rankers.fusion.candidate_features.product_features import ProductFacts
 from llmrec.rankers.fusion.scorers import PairScorer, learn_scorers
-from llmrec.rankers.fusion.settings import FusionSettings
+from llmrec.rankers.fusion.settings import USUAL_SCORERS, USUAL_SOURCES, FusionSettings
 from llmrec.rankers.recipes import ranker_settings, recipe_ranker
 from llmrec.rankers.registry import candidate_source, ranker_class, source_names
 from llmrec.rankers.sessions import CodedSessions
@@ -51,7 +51,7 @@ def active_sources(settings: FusionSettings) -> tuple[str, ...]:
             itself, or none is left.
     """
     for name in settings.without:
-        known = [*settings.source_names, *settings.scorer_names, *GROUPS]
+        known = [*settings.source_names, *settings.scorer_names, *USUAL_SOURCES, *USUAL_SCORERS, *GROUPS]
         if name not in known:
             raise ConfigError(f"fusion: 'without' names '{name}'{nearest(name, known)}")
     sources = tuple(name for name in settings.source_names if name not in settings.without)
@@ -148,7 +148,8 @@ def fit_context(
     num_items, num_locales = len(catalogue.vocabulary), len(catalogue.locales)
     evidence = count_features(training, num_items, num_locales, settings.window, settings.pair_decay)
     scorers = learn_scorers(settings, catalogue, training) if shared.scorers is None else shared.scorers
-    return FeatureContext(fitted, evidence, facts, catalogue.vocabulary.numbers, settings.history, dict(scorers))
+    asked = {name: one for name, one in scorers.items() if name in settings.scorer_names}
+    return FeatureContext(fitted, evidence, facts, catalogue.vocabulary.numbers, settings.history, asked)
 
 
 def _fitted(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from importlib.util import find_spec
 from typing import Final
 
 import numpy as np
@@ -12,11 +14,13 @@ from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.fusion.training import repeats
 from llmrec.rankers.sessions import CodedSessions
 
-__all__ = ["continued", "decide_grouping", "decide_labels", "decide_seen_by_facts"]
+__all__ = ["continued", "decide_grouping", "decide_labels", "decide_parts_by_facts", "decide_seen_by_facts"]
 
 GROUPED: Final = 0.2  # of long sessions that go on from another: 0.59 of `industrial`, whose rows are prefixes; chance
 # makes 0.02 of Amazon-M2's
 LONG: Final = 4  # items of a session, its label among them; chance makes many a short one the beginning of another
+TELLING: Final = 1_000  # labelled sessions: of fewer, what a scorer is worth drowns in noise
+DEAREST: Final = 200_000  # sessions that scorers learn from, all fits together: some minutes
 _FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)  # odd and large: a polynomial hash of 64 bits
 _FARTHEST: Final = 200  # items of a session that are looked at
 
@@ -52,6 +56,37 @@ def decide_seen_by_facts(settings: FusionSettings, training: CodedSessions) -> l
     if number and not repeats(training):
         return [Decision("seen", "drop", f"none of {number:,} labels stands in its own session before")]
     return []
+
+
+def decide_parts_by_facts(
+    settings: FusionSettings, training: CodedSessions, without_products: Collection[str] | None
+) -> list[Decision]:
+    """Leave out what cannot be asked: texts where there are no products, scorers that nobody can judge or afford.
+
+    Args:
+        settings: Settings.
+        training: Training sessions.
+        without_products: Sources that need no products, where there are none; None where there are.
+    """
+    decisions = []
+    if settings.sources == "auto" and without_products is not None:
+        decisions.append(Decision("sources", [*without_products], "no --products, so no source reads texts"))
+    if settings.scorers == "auto" and (why := _no_scorer(settings, training)):
+        decisions.append(Decision("scorers", [], why))
+    return decisions
+
+
+def _no_scorer(settings: FusionSettings, training: CodedSessions) -> str:
+    """Why no scorer is tried; empty where one is."""
+    number, fits = int(training.with_label.sum()), 1 if settings.transductive else settings.folds + 1
+    if number < TELLING:
+        return f"{number:,} labelled sessions are too few to tell what a neural scorer is worth"
+    taught = min(len(training), settings.scorer_sessions) * fits
+    if taught > DEAREST:
+        return f"inductive, a neural scorer would learn {fits} times, from {taught:,} sessions together: too dear"
+    if not find_spec("torch"):
+        return "torch is not installed"
+    return ""
 
 
 def continued(training: CodedSessions, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
