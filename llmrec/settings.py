@@ -350,11 +350,12 @@ def _expected(hint: Any) -> str:
     """What a type allows, in words."""
     origin, parts = typing.get_origin(hint), [one for one in typing.get_args(hint) if one is not type(None)]
     if origin is Literal:
-        return f"one of {', '.join(map(str, parts))}"
+        return f"one of {', '.join(map(str, parts))}" if len(parts) > 1 else str(parts[0])
     if origin in (tuple, Sequence):
         return "a list"
     if origin is Mapping:
         return f"a mapping of keys to {_expected(parts[1])}" if parts[1] is not Any else "a mapping"
     if origin in (Annotated, Union, types.UnionType):
-        return _expected(parts[0])
+        words = [one for one in parts[1:] if typing.get_origin(one) is Literal]
+        return " or ".join(map(_expected, [parts[0], *words]))
     return _TYPE_NAMES.get(hint, str(getattr(hint, "__name__", hint)))

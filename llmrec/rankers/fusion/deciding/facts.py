@@ -80,10 +80,10 @@ def _no_scorer(settings: FusionSettings, training: CodedSessions) -> str:
     """Why no scorer is tried; empty where one is."""
     number, fits = int(training.with_label.sum()), 1 if settings.transductive else settings.folds + 1
     if number < TELLING:
-        return f"{number:,} labelled sessions are too few to tell what a neural scorer is worth"
+        return f"too few labelled sessions ({number:,}) to tell what a neural scorer is worth"
     taught = min(len(training), settings.scorer_sessions) * fits
     if taught > DEAREST:
-        return f"inductive, a neural scorer would learn {fits} times, from {taught:,} sessions together: too dear"
+        return f"too dear: a neural scorer would learn {fits} times, from {taught:,} sessions together"
     if not find_spec("torch"):
         return "torch is not installed"
     return ""
