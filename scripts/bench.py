@@ -40,6 +40,8 @@
 
     python scripts/bench.py fusion
 
+    python scripts/bench.py deciding --only popularity-only
+
     python scripts/bench.py serve --size full --cases covisit
 
     python scripts/bench.py stats

@@ -5,6 +5,7 @@ import shutil
 from bench.api import api, startup
 from bench.counting import counting
 from bench.data import import_, synth
+from bench.deciding import deciding
 from bench.decoding import constrain, decode
 from bench.embeddings import embed
 from bench.events import events
@@ -27,6 +28,7 @@ from bench.work_memory import work_memory
 __all__ = [
     "app",
     "constrain",
+    "deciding",
     "decode",
     "embed",
     "gpu",
