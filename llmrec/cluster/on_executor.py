@@ -32,14 +32,14 @@ class Work:
         shipped: Where the ranker is, from `llmrec.data.spark.storage.ship`.
         ranker: What it is to be.
         k: Most items of a list.
-        seen: Whether a session's own items stay in its list.
+        seen: Whether a session's own items stay in its list; None: as the ranker was fitted.
         version: The driver's version of this package.
     """
 
     shipped: str
     ranker: str
     k: int
-    seen: Seen
+    seen: Seen | None
     version: str = llmrec.__version__
 
     def told(self, batches: Iterator[Any]) -> Iterator[Any]:
