@@ -6,7 +6,8 @@ than what is compared ``exact``, as it is given.
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import pairwise
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ __all__ = [
     "grouped",
     "highest_within",
     "is_among",
+    "near_best",
     "nth_within",
     "order_within",
     "places_among",
@@ -33,6 +35,7 @@ __all__ = [
 
 Keys = NDArray[np.uint64]
 
+_MANY: Final = 4  # times k candidates of a session: more are cut before they are sorted
 _SIGN = np.uint32(1 << 31)
 _LAST = np.uint64((1 << 64) - 1)  # above every key
 _LOW_BITS = np.uint64(32)
@@ -58,6 +61,10 @@ def top_k_candidates(
         order = np.argsort(rows, kind="stable")
         rows, codes, scores = rows[order], codes[order], scores[order]
     sizes = np.bincount(rows, minlength=num_sessions)
+    if sizes.max(initial=0) > _MANY * k:
+        near = near_best(scores, sizes, k)
+        rows, codes, scores = rows[near], codes[near], scores[near]
+        sizes = np.bincount(rows, minlength=num_sessions)
     keys = _sorted_by_session(_keys(scores, codes), sizes)
     place = places_within(sizes)
     best = place < k
@@ -68,6 +75,28 @@ def top_k_candidates(
     falling = (keys >> _LOW_BITS).astype(np.uint32)
     kept[rows, place] = np.where(falling & _SIGN, falling, ~falling & ~_SIGN).view(np.float32)
     return ranked, kept
+
+
+def near_best(scores: NDArray[np.floating], sizes: Ints, k: int, slack: float = 0.0) -> Ints:
+    """Places of the k best of each session, as float32, and of what is worse than the last by ``slack`` at most.
+
+    Sessions of some thousands of candidates stay in a processor's cache, one after another.
+
+    Args:
+        scores: Shape ``(C,)``; of candidates session after session.
+        sizes: Shape ``(S,)``; candidates of each session.
+        k: How many.
+        slack: At least 0, so that what ties with the last is there.
+
+    Returns:
+        Places in ``scores``, ascending.
+    """
+    values, found = scores.astype(np.float32, copy=False), [np.zeros(0, dtype=np.int64)]
+    for first, last in pairwise(offsets_of(sizes).tolist()):
+        own = values[first:last]
+        bar = np.partition(own, -k)[-k] - slack if last - first > k else -np.inf
+        found.append(first + np.flatnonzero(own >= bar))
+    return np.concatenate(found)
 
 
 def first_k(rows: Ints, codes: Ints, scores: NDArray[np.floating], num_sessions: int, k: int) -> tuple[Ints, Floats]:

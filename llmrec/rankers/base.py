@@ -28,7 +28,7 @@ from llmrec.rankers.sessions import CodedSessions, TrainingSessions
 from llmrec.rankers.settings import NoSettings, Seen, check_k
 from llmrec.settings import resolve
 from llmrec.vocabulary import UNKNOWN
-from llmrec.within import fill_up, is_among, top_k_candidates
+from llmrec.within import fill_up, first_k, is_among, top_k_candidates
 
 __all__ = ["NoSettings", "Ranker", "Seen"]
 
@@ -312,9 +312,25 @@ class Ranker(OnHub, Remembers, ABC, Generic[SettingsT]):
             seen: As `rank`.
         """
         rows, codes = np.nonzero(scores > -np.inf)
-        allowed = self._allowed(rows, codes, sessions, seen)
-        rows, codes = rows[allowed], codes[allowed]
-        return top_k_candidates(rows, codes, scores[rows, codes], len(sessions), k)
+        return self._best_candidates(rows, codes, scores[rows, codes], sessions, k, seen)
+
+    def _best_candidates(
+        self, rows: Ints, codes: Ints, scores: NDArray[np.floating], sessions: CodedSessions, k: int, seen: Seen
+    ) -> tuple[Ints, Floats]:
+        """What `_rank_coded` is to give, of scores of some candidates ``(C,)``, each of a session once."""
+        if self.catalogue.sold is not None:
+            sold = self.catalogue.sold[sessions.locales[rows], codes]
+            rows, codes, scores = rows[sold], codes[sold], scores[sold]
+        if seen == "keep":
+            return top_k_candidates(rows, codes, scores, len(sessions), k)
+        # a session's own items are few: to look for them among the best costs little, among all a third of the time
+        spare = int(sessions.lengths.max(initial=0))
+        ranked, values = top_k_candidates(rows, codes, scores, len(sessions), k + spare)
+        rows, places = np.nonzero(ranked != UNKNOWN)
+        codes = ranked[rows, places]
+        fresh = ~is_among(rows, codes, sessions.rows, sessions.items, len(self.catalogue.vocabulary))
+        rows, places = rows[fresh], places[fresh]
+        return first_k(rows, codes[fresh], values[rows, places], len(sessions), k)
 
     def _allowed(self, rows: Ints, codes: Ints, sessions: CodedSessions, seen: Seen) -> NDArray[np.bool_]:
         """Whether candidates ``(C,)`` of some sessions are sold there and, with ``drop``, new to the session."""

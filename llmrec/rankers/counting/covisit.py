@@ -150,16 +150,14 @@ class Covisit(PairRanker[CovisitSettings]):
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
         recent = sessions.last(self.settings.history)
         found = self._proposed(recent.rows, recent.items, np.power(self.settings.recency, recent.ages))
-        usable = self._allowed(found[0], found[1], sessions, seen)
         if self.settings.hop_weight:
+            usable = self._allowed(found[0], found[1], sessions, seen)
             short = np.bincount(found[0][usable], minlength=len(sessions)) < k
-            if short.any():
-                found = self._with_second_hop(found, short)
-                usable = self._allowed(found[0], found[1], sessions, seen)
-        rows, codes, scores = found[0][usable], found[1][usable], found[2][usable]
+            found = self._with_second_hop(found, short) if short.any() else found
+        rows, codes, scores = found
         if self.settings.locale_weight:
             scores = scores * (1 + self.settings.locale_weight * self._shares[sessions.locales[rows], codes])
-        return top_k_candidates(rows, codes, scores, len(sessions), k)
+        return self._best_candidates(rows, codes, scores, sessions, k, seen)
 
     def _proposed(self, rows: Ints, items: Ints, weights: Doubles) -> Candidates:
         """Neighbours of some sessions' items, each with its weight times the item's, added up."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import ibis
 import ibis.expr.types as ir
@@ -18,6 +18,7 @@ from llmrec.data.spark.session import spark_session
 
 __all__ = ["Engine", "counted"]
 
+HELD_GB: Final = 4.0  # of memory in DuckDB; what is more spills, and the sessions are in this process beside it
 Engine = Literal["duckdb", "spark"]
 
 
@@ -43,7 +44,7 @@ def counted(engine: Engine, events: pa.Table, expression: Callable[[ir.Table], i
 
 
 def _on_duckdb(events: pa.Table, expression: Callable[[ir.Table], ir.Table]) -> pa.Table:
-    with connected() as con:
+    with connected(HELD_GB) as con:
         con.con.register("events", events)
         return con.to_pyarrow(expression(con.table("events")))
 

@@ -88,10 +88,8 @@ class SessionNeighbours(CountingRanker[SettingsT], Generic[SettingsT]):
         lengths, places = self._sessions.places(neighbours)
         weights = np.repeat(weights, lengths) * self._shares(sessions, rows, lengths, places)
         rows, codes = np.repeat(rows, lengths), self._sessions.values[places].astype(np.int64)
-        found = sum_candidates(rows, codes, weights, len(self.catalogue.vocabulary))
-        allowed = self._allowed(found[0], found[1], sessions, seen)
-        rows, codes, scores = found[0][allowed], found[1][allowed], found[2][allowed]
-        return top_k_candidates(rows, codes, self._weighed(codes, scores), len(sessions), k)
+        rows, codes, scores = sum_candidates(rows, codes, weights, len(self.catalogue.vocabulary))
+        return self._best_candidates(rows, codes, self._weighed(codes, scores), sessions, k, seen)
 
     def holders(self, session: CodedSessions) -> tuple[int, dict[int, int]]:
         """How many neighbours one session has, and how many of them hold each item."""

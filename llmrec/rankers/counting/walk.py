@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from llmrec.settings import option
 from llmrec.within import top_k_candidates
 
 __all__ = ["CovisitWalk", "CovisitWalkSettings"]
+
+_CLEARED: Final = 1 << 16  # items of the catalogue that are cleared in the time that a session alone takes longer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,17 +62,56 @@ class CovisitWalk(PairRanker[CovisitWalkSettings]):
         self._graph = sparse.csr_array((shares, neighbours.values, neighbours.offsets), shape=(size, size))
 
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
-        number = len(sessions)
         rows, codes, scores = self._walked(sessions.last(self.settings.history))
-        usable = self._allowed(rows, codes, sessions, seen)
         locales = sessions.locales[rows]
-        here = self._counts[locales, codes]
-        usable &= (here > 0) | self._unseen[locales]
-        scores = scores * (1 + self.settings.locale_weight * here / self._totals[codes])
-        return top_k_candidates(rows[usable], codes[usable], scores[usable], number, k)
+        here = self._counts.ravel().take(locales * self._counts.shape[1] + codes)
+        usable = (here > 0) | self._unseen[locales]
+        rows, codes, here = rows[usable], codes[usable], here[usable]
+        scores = scores[usable] * (1 + self.settings.locale_weight * here / self._totals[codes])
+        return self._best_candidates(rows, codes, scores, sessions, k, seen)
 
     def _walked(self, recent: CodedSessions) -> tuple[Ints, Ints, Floats]:
         """Session, item and weight of all that is reached."""
+        # what a product of matrices clears for each step, however few the sessions are, is as long as the catalogue
+        together = len(recent) * _CLEARED > self._graph.shape[0]
+        return self._walked_together(recent) if together else self._walked_alone(recent)
+
+    def _walked_alone(self, recent: CodedSessions) -> tuple[Ints, Ints, Floats]:
+        """`_walked`, session after session."""
+        weights = np.power(self.settings.recency, recent.ages).astype(np.float32)
+        here, reached = np.zeros((2, self._graph.shape[0]), dtype=np.float32)
+        found = []
+        for first, last in pairwise(recent.offsets.tolist()):
+            steps = self._steps_from(recent.items[first:last], weights[first:last], here)
+            weight = np.float32(1)
+            for codes, values in steps:
+                reached[codes] += weight * values
+                weight *= np.float32(self.settings.hop_weight)
+            codes = np.unique(np.concatenate([codes for codes, _ in steps]))
+            found.append((codes, reached[codes]))
+            reached[codes] = 0
+        rows = row_numbers([len(codes) for codes, _ in found])
+        nothing = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
+        codes, values = (np.concatenate(column) for column in zip(nothing, *found, strict=True))
+        return rows, codes, values
+
+    def _steps_from(self, items: Ints, weights: Floats, here: Floats) -> list[tuple[Ints, Floats]]:
+        """Items, each once, and weights of what one session's items reach in each step; ``here``, ``(N,)``, is 0."""
+        steps = []
+        for _ in range(self.settings.steps):
+            lengths, places = self._neighbours.places(items)
+            codes = self._neighbours.values[places]
+            np.add.at(here, codes, np.repeat(weights, lengths) * self._graph.data[places])
+            codes = np.unique(codes).astype(np.int64)
+            weights = here[codes]
+            here[codes] = 0
+            steps.append((codes, weights))
+            best = top_k_candidates(np.zeros_like(codes), codes, weights, 1, min(len(codes), self.settings.hop_items))
+            items, weights = best[0][0], best[1][0]
+        return steps
+
+    def _walked_together(self, recent: CodedSessions) -> tuple[Ints, Ints, Floats]:
+        """`_walked`, of all sessions at once."""
         weights = np.power(self.settings.recency, recent.ages).astype(np.float32)
         shape = (len(recent), self._graph.shape[0])
         at = sparse.csr_array((weights, recent.items, recent.offsets), shape=shape)
@@ -95,10 +137,7 @@ class CovisitWalk(PairRanker[CovisitWalkSettings]):
 
 def _heaviest(matrix: Any, number: int) -> Any:
     """The ``number`` largest entries of each row of a sparse matrix, ties to the smaller column."""
-    lengths = np.diff(matrix.indptr)
-    if lengths.max(initial=0) <= number:
-        return matrix
-    rows = row_numbers(lengths)
+    rows = row_numbers(np.diff(matrix.indptr))
     best, values = top_k_candidates(rows, matrix.indices.astype(np.int64), matrix.data, matrix.shape[0], number)
     kept = best >= 0
     return sparse.csr_array((values[kept], best[kept], offsets_of(kept.sum(axis=1))), shape=matrix.shape)

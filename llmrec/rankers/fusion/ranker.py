@@ -46,8 +46,10 @@ from llmrec.rankers.fusion.training import (
     Fold,
     draw_folds,
     families,
+    fold_context,
     fold_examples,
     learning_bytes,
+    left_out_at_once,
     order_scores,
     repeats,
     target_ranks,
@@ -179,19 +181,27 @@ class Fusion(Ranker[FusionSettings]):
         rng = np.random.default_rng(self.settings.seed)
         family = families(training) if self.settings.grouped else None
         rows = draw_folds(training, self.settings, family)
+        at_once = left_out_at_once(training, rows)
         folds: list[Fold] = []
+        context: FeatureContext | None = None
         for place, one in enumerate(rows):
+            if not at_once or context is None:
+                context = None  # its memory goes before the next one's is taken
+                left_out = np.concatenate(rows) if at_once else one
+                context = fold_context(training, left_out, self.settings, learn, rng, family)
+            if context is None:
+                continue
             judge = len(rows) > 1 and place < self.settings.boosters
             groups = active_groups(self.settings)
-            made = fold_examples(training, one, self.settings, groups, learn, seen, judge, rng, family)
-            if made is not None and not folds:
+            made = fold_examples(training, one, context, self.settings, groups, seen, judge, rng)
+            if not folds:
                 _ask_for_memory(made, self.settings, sum(map(len, rows)))
-            folds += [] if made is None else [made]
-            if made is not None:
-                notice(f"fold {place + 1} of {len(rows)}: {made.found:,} of {made.num_sessions:,} targets proposed")
+            folds.append(made)
+            notice(f"fold {place + 1} of {len(rows)}: {made.found:,} of {made.num_sessions:,} targets proposed")
             if parts_are_open(self.settings) and sum(one.found > 0 for one in folds) > 1:
                 before = self._decide_parts(folds)
                 if self.settings.source_names != before.source_names:
+                    context = None
                     return self._folds(training, learn)
                 folds = [without_parts(one, {*before.scorer_names} - {*self.settings.scorer_names}) for one in folds]
         if parts_are_open(self.settings):

@@ -27,8 +27,10 @@ __all__ = [
     "ValidationExamples",
     "draw_folds",
     "families",
+    "fold_context",
     "fold_examples",
     "known_to_fold",
+    "left_out_at_once",
     "order_scores",
     "repeats",
     "target_ranks",
@@ -130,6 +132,39 @@ def known_to_fold(training: CodedSessions, fold: Ints, transductive: bool, famil
     return training.without_last(inside if training.labelled is None else inside & training.labelled)
 
 
+def left_out_at_once(training: CodedSessions, folds: Sequence[Ints]) -> bool:
+    """Whether all folds together are no larger than one would be if every labelled session taught.
+
+    Then counts without any of their labels are as rich as those that leave one fold out, and are made once.
+    """
+    return sum(map(len, folds)) * len(folds) <= int(training.with_label.sum())
+
+
+def fold_context(
+    training: CodedSessions,
+    fold: Ints,
+    settings: FusionSettings,
+    learn: Callable[[CodedSessions], FeatureContext],
+    rng: np.random.Generator,
+    family: Ints | None = None,
+) -> FeatureContext | None:
+    """Sources and counts without the labels of some sessions; None where nothing is left to learn them from.
+
+    Args:
+        training: All training sessions.
+        fold: Rows of the sessions.
+        settings: Settings.
+        learn: Fits sources and counts on sessions.
+        rng: Draws the targets that turn cold.
+        family: Group of each session where whole groups are kept out of what may be known.
+    """
+    known = known_to_fold(training, fold, settings.transductive, family)
+    if settings.cold_share:
+        wanted = np.unique(training.take(fold).ends)
+        known = known.without_items(wanted[rng.random(len(wanted)) < settings.cold_share])
+    return learn(known) if len(known.items) else None
+
+
 def repeats(training: CodedSessions) -> float:
     """Share of the labelled sessions that hold their target before; above 0, seen items must be ranked in training."""
     labelled = training.take(np.flatnonzero(training.with_label))
@@ -140,36 +175,27 @@ def repeats(training: CodedSessions) -> float:
 def fold_examples(
     training: CodedSessions,
     fold: Ints,
+    context: FeatureContext,
     settings: FusionSettings,
     groups: Sequence[str],
-    learn: Callable[[CodedSessions], FeatureContext],
     seen: Seen,
     judge: bool,
     rng: np.random.Generator,
-    family: Ints | None = None,
-) -> Fold | None:
-    """Make the examples of one fold; None where nothing is left to learn its features from.
+) -> Fold:
+    """Make the examples of one fold.
 
     Args:
         training: All training sessions.
         fold: Rows of the fold's sessions.
+        context: What `fold_context` gave.
         settings: Settings.
         groups: Feature groups.
-        learn: Fits sources and counts on sessions.
         seen: Whether a session's own items are among its candidates.
         judge: Whether to keep sessions whole.
         rng: Draws the negatives.
-        family: Group of each session where whole groups are kept out of what a fold may know.
     """
-    known = known_to_fold(training, fold, settings.transductive, family)
     sessions = training.take(fold)
     targets = sessions.ends
-    if settings.cold_share:
-        wanted = np.unique(targets)
-        known = known.without_items(wanted[rng.random(len(wanted)) < settings.cold_share])
-    if not len(known.items):
-        return None
-    context = learn(known)
     prefixes = sessions.without_last()
     width = len(feature_names(context, groups))
     parts, whole, names = [_no_examples(width)], [], feature_names(context, groups)

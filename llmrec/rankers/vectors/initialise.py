@@ -11,7 +11,6 @@ from scipy import sparse
 from llmrec.arrays import Floats
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.text.encoders.base import unit_rows
-from llmrec.text.encoders.svd import leading_subspace
 
 __all__ = ["align", "co_occurrence", "svd_vectors", "text_vectors"]
 
@@ -19,6 +18,8 @@ OVERSAMPLING: Final = 16
 POWER_STEPS: Final = 5
 GLOBAL_OWN: Final = 0.2  # weight of an item's tie to itself beside all its others; it keeps small eigenvalues above 0
 LOCAL_OWN: Final = 2.0
+_ROWS: Final = 1 << 16  # rows multiplied at once in float64
+_DEPENDENT: Final = 1e-12  # of the largest eigenvalue: what is smaller is rounding
 _NO_SPREAD: Final = 1e-4  # of the widest component; what is narrower is rounding, which whitening would blow up
 
 
@@ -85,13 +86,30 @@ def _eigenvectors(matrix: Any, size: int, rng: np.random.Generator) -> Floats:
     """
     number = matrix.shape[0]
     rank = min(size, number)
-    start = rng.standard_normal((number, min(number, rank + OVERSAMPLING)), dtype=np.float32)
-    basis = leading_subspace(matrix.__matmul__, start, POWER_STEPS)
+    basis = rng.standard_normal((number, min(number, rank + OVERSAMPLING)), dtype=np.float32)
+    for _ in range(POWER_STEPS):
+        basis = _orthonormal(matrix @ basis)
+    basis = _orthonormal(basis)  # once more, for the first time is as exact as float32 lets it be
     values, rotation = np.linalg.eigh(basis.T @ (matrix @ basis))
     leading = np.argsort(-values)[:rank]
     vectors = np.zeros((number, size), dtype=np.float32)
     vectors[:, :rank] = (basis @ rotation[:, leading]) * np.sqrt(np.maximum(values[leading], 0))
     return vectors
+
+
+def _orthonormal(columns: Floats) -> Floats:
+    """Orthonormal columns that span the same, ``(N, D)``, and 0 for what depends on others.
+
+    By the eigenvectors of what they have in common: with a million rows a thirtieth of the time of QR.
+    """
+    common = np.zeros((columns.shape[1], columns.shape[1]))
+    for start in range(0, len(columns), _ROWS):
+        part = columns[start : start + _ROWS].astype(np.float64)
+        common += part.T @ part
+    values, axes = np.linalg.eigh(common)
+    apart = values > _DEPENDENT * values.max(initial=0)
+    turned: Floats = columns @ np.where(apart, axes / np.sqrt(np.where(apart, values, 1)), 0).astype(np.float32)
+    return turned
 
 
 def text_vectors(text: Floats, size: int, *, whitening: float = 0.0, seed: int = 0) -> Floats:

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from llmrec.arrays import Bools, Floats, Ints, checked
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.sessions import CodedSessions
+from llmrec.rankers.vectors.cells import Cells, Shelf
 from llmrec.rankers.vectors.initialise import svd_vectors
 from llmrec.settings import Decides, option
 from llmrec.text.session_vectors import session_vectors
-from llmrec.vocabulary import UNKNOWN
-from llmrec.within import places_among, top_k_candidates
 
 __all__ = ["ItemVectors", "ItemVectorsSettings"]
 
@@ -53,7 +52,8 @@ class ItemVectors(Ranker[ItemVectorsSettings]):
     """Cosine of the session's vector, the recency-weighted mean of its items', and the item's, plus a prior.
 
     Vectors come from the factorised co-occurrence matrix, which is what item2vec fits (Levy and Goldberg 2014). A
-    session is offered the items that its locale's training sessions hold.
+    session is offered the items that its locale's training sessions hold; of a catalogue of more than 65,536, those
+    in the cells that lie nearest (see `llmrec.rankers.vectors.cells`).
 
     Attributes:
         vectors: Shape ``(N, D)``; of length 1, or 0 for an item that has none.
@@ -64,7 +64,8 @@ class ItemVectors(Ranker[ItemVectorsSettings]):
     fades = True
     vectors: Floats
     _counts: NDArray[np.int32]  # (L + 1, N); how often a locale's sessions, or all, hold an item
-    _offered: dict[int, tuple[Ints, Floats, Floats]]  # by locale: items, their vectors and priors; made when asked for
+    _cells: Cells
+    _shelves: dict[int, Shelf]  # by locale: what it is offered; made when asked for
 
     def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:  # noqa: ARG002
         counts = training.counts(len(self.catalogue.locales), len(self.catalogue.vocabulary))
@@ -79,7 +80,7 @@ class ItemVectors(Ranker[ItemVectorsSettings]):
             local=settings.local,
             seed=settings.seed,
         )
-        self._set(vectors, counts.astype(np.int32))
+        self._set(vectors, counts.astype(np.int32), Cells.of(vectors, settings.seed))
 
     def _has(self, locale: int) -> Bools:
         """Which items a locale is offered, shape ``(N,)``."""
@@ -88,44 +89,40 @@ class ItemVectors(Ranker[ItemVectorsSettings]):
             seen = self._counts[-1] > 0
         return seen if self.catalogue.sold is None else seen & self.catalogue.sold[locale]
 
-    def _set(self, vectors: Floats, counts: NDArray[np.int32]) -> None:
-        self.vectors, self._counts, self._offered = vectors, counts, {}
+    def _set(self, vectors: Floats, counts: NDArray[np.int32], cells: Cells) -> None:
+        self.vectors, self._counts, self._cells, self._shelves = vectors, counts, cells, {}
 
-    def _items_of(self, locale: int) -> tuple[Ints, Floats, Floats]:
-        if locale not in self._offered:
+    def _shelf(self, locale: int) -> Shelf:
+        if locale not in self._shelves:
             codes = np.flatnonzero(self._has(locale) & self.vectors.any(axis=1))
             prior = self.settings.prior_weight * np.log1p(self._counts[locale, codes])
-            self._offered[locale] = codes, self.vectors[codes], prior.astype(np.float32)
-        return self._offered[locale]
+            self._shelves[locale] = Shelf.of(self._cells, codes, self.vectors, prior.astype(np.float32))
+        return self._shelves[locale]
 
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
         wanted = session_vectors(sessions, self.vectors, self.settings.recency, self.settings.history)
-        ranked = np.full((len(sessions), k), UNKNOWN)
-        scores = np.full((len(sessions), k), -np.inf, dtype=np.float32)
+        probed = self._cells.nearest(wanted)
+        spare = int(sessions.lengths.max(initial=0)) if seen == "drop" else 0
+        found = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))]
         known = wanted.any(axis=1)
         for locale in np.unique(sessions.locales[known]):
-            rows = np.flatnonzero(known & (sessions.locales == locale))
-            ranked[rows], scores[rows] = self._nearest(wanted[rows], sessions.take(rows), int(locale), k, seen)
-        return ranked, scores
-
-    def _nearest(self, wanted: Floats, sessions: CodedSessions, locale: int, k: int, seen: Seen) -> tuple[Ints, Floats]:
-        codes, vectors, prior = self._items_of(locale)
-        scores = wanted @ vectors.T
-        scores += prior
-        if seen == "drop":
-            places = places_among(codes, sessions.items)
-            own = places != UNKNOWN
-            scores[sessions.rows[own], places[own]] = -np.inf
-        # one step lower, so that what ties once it is rounded is all here
-        bar = -np.inf if scores.shape[1] <= k else np.partition(scores, -k, axis=1)[:, -k, None] - 1 / _STEPS
-        rows, places = np.nonzero((scores >= bar) & (scores > -np.inf))
-        values = np.round(scores[rows, places] * _STEPS) / np.float32(_STEPS)
-        return top_k_candidates(rows, codes[places], values, len(sessions), k)
+            own = np.flatnonzero(known & (sessions.locales == locale))
+            # one step lower, so that what ties once it is rounded is all here
+            rows, codes, values = self._shelf(int(locale)).near_best(wanted[own], probed[own], k + spare, 1 / _STEPS)
+            found.append((own[rows], codes, values))
+        rows, codes, values = (np.concatenate(column) for column in zip(*found, strict=True))
+        return self._best_candidates(rows, codes, np.round(values * _STEPS) / np.float32(_STEPS), sessions, k, seen)
 
     def _state(self) -> Mapping[str, NDArray[Any]]:
-        return {"vectors": self.vectors, "counts": self._counts}
+        cells = {"centres": self._cells.centres, "cells": self._cells.of_item}
+        return {"vectors": self.vectors, "counts": self._counts, **cells}
 
     def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         num_items = len(self.catalogue.vocabulary)
         vectors = checked(arrays, "vectors", "float32", (num_items, None))
-        self._set(vectors, checked(arrays, "counts", "int32", (len(self.catalogue.locales) + 1, num_items), least=0))
+        counts = checked(arrays, "counts", "int32", (len(self.catalogue.locales) + 1, num_items), least=0)
+        cells = Cells.one(vectors)  # of a ranker saved before there were more
+        if "cells" in arrays:
+            centres = checked(arrays, "centres", "float32", (None, vectors.shape[1]))
+            cells = Cells(centres, checked(arrays, "cells", "int32", (num_items,), least=0, most=len(centres) - 1))
+        self._set(vectors, counts, cells)

@@ -23,7 +23,6 @@ from llmrec.text.search.choose import EXACT_ROWS, choose_kind
 from llmrec.text.search.vectors import Vectors, best, exact_candidates
 from llmrec.text.session_vectors import session_vectors
 from llmrec.vocabulary import UNKNOWN
-from llmrec.within import top_k_candidates
 
 __all__ = ["TextKnn", "TextKnnSettings"]
 
@@ -99,9 +98,7 @@ class TextKnn(Ranker[TextKnnSettings]):
             scores[rows], found = search(wanted[rows], width)
             codes[rows] = np.append(items, UNKNOWN)[found]  # -1 is the last
         rows, places = np.nonzero(codes != UNKNOWN)
-        usable = self._allowed(rows, codes[rows, places], sessions, seen)
-        rows, places = rows[usable], places[usable]
-        return top_k_candidates(rows, codes[rows, places], scores[rows, places], len(sessions), k)
+        return self._best_candidates(rows, codes[rows, places], scores[rows, places], sessions, k, seen)
 
     def _finder(self, locale: int) -> tuple[Search, Ints]:
         """What searches the items that a locale sells, and the code of each of its rows; made when asked for."""

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from itertools import pairwise
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.arrays import Floats, Ints, checked
-from llmrec.ragged import UNKNOWN
+from llmrec.ragged import UNKNOWN, flat_ranges, row_numbers
 from llmrec.rankers.sessions import CodedSessions, counts_by_locale
-from llmrec.within import places_among
+from llmrec.within import places_among, starts_anew
 
 __all__ = ["FeatureCounts", "ItemCount", "PairCount", "count_features"]
+
+PART: Final = 1 << 20  # places in sessions whose pairs are counted at once
 
 
 class PairCount(IntEnum):
@@ -65,10 +68,17 @@ class FeatureCounts:
 
     def lookup(self, sources: Ints, targets: Ints) -> Floats:
         """Counts of some pairs, shape ``(C, len(PairCount))``; quickest where equal sources stand together."""
-        places = places_among(self.keys, sources * len(self.items) + targets)
-        found = places != UNKNOWN
+        number = len(self.items)
+        starts = np.flatnonzero(starts_anew(sources))
+        asked, run = sources[starts], row_numbers(np.diff(starts, append=len(sources)))
+        # the pairs of these sources alone: to search among all of them would miss the caches at each step
+        first, last = np.searchsorted(self.keys, (asked * number, (asked + 1) * number))
+        places = flat_ranges(first, last - first)
+        held = self.keys[places] + np.repeat((np.arange(len(asked)) - asked) * number, last - first)
+        nth = places_among(held, run * number + targets)
+        found = nth != UNKNOWN
         values = np.zeros((len(sources), len(PairCount)), dtype=np.float32)
-        values[found] = self.pairs[places[found]]
+        values[found] = self.pairs[places[nth[found]]]
         return values
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -128,33 +138,64 @@ def count_features(
 
 
 def _count_pairs(sessions: CodedSessions, num_items: int, window: int, decay: float) -> tuple[Ints, Floats]:
-    is_label = sessions.with_label[sessions.rows] & (sessions.ages == 0)
+    """`FeatureCounts.keys` and `FeatureCounts.pairs`; some items at a time, so that what is sorted stays small."""
+    ages = sessions.ages
+    is_label = np.repeat(sessions.with_label, sessions.lengths) & (ages == 0)
+    before = np.repeat(sessions.lengths, sessions.lengths) - 1 - ages
+    order = np.argsort(sessions.items, kind="stable")
+    ends = np.cumsum(np.bincount(sessions.items, minlength=num_items))
+    cuts = np.unique(np.searchsorted(ends, np.arange(0, len(order), PART), side="right"))
+    keys, pairs = [np.zeros(0, dtype=np.int64)], [np.zeros((0, len(PairCount)), dtype=np.float32)]
+    for first, last in pairwise([0, *ends[cuts[:-1]].tolist(), len(order)] if len(order) else []):
+        own = order[first:last]
+        found: list[tuple[Ints, Ints, Ints, float]] = []
+        for distance in range(1, window + 1):
+            weight = decay ** (distance - 1)
+            left = own[ages[own] >= distance]
+            found.append((left, left + distance, PairCount.AFTER + 2 * is_label[left + distance], weight))
+            right = own[before[own] >= distance]
+            found.append((right, right - distance, PairCount.BEFORE + is_label[right], weight))
+            if distance == 1:
+                found.append((left, left + 1, PairCount.NEXT + 2 * is_label[left + 1], weight))
+        distinct, sums = _sums(sessions.items, found, num_items)
+        keys.append(distinct)
+        pairs.append(sums)
+    return _joined(keys), _joined(pairs)
+
+
+def _sums(items: Ints, found: list[tuple[Ints, Ints, Ints, float]], num_items: int) -> tuple[Ints, Floats]:
+    """Keys, and sums by kind, of pairs: the places of both items, the kind of each pair, and what one weighs."""
     keys, kinds, weights = [], [], []
-    for distance in range(1, window + 1):
-        first, other = sessions.apart(distance)
-        together = sessions.items[first] != sessions.items[other]
-        first, other = first[together], other[together]
-        left, right, label = sessions.items[first], sessions.items[other], is_label[other]
-        weight = np.full(len(left), decay ** (distance - 1))
-        parts = [
-            (left, right, np.where(label, PairCount.LABEL_AFTER, PairCount.AFTER), weight),
-            (right, left, np.where(label, PairCount.LABEL_BEFORE, PairCount.BEFORE), weight),
-        ]
-        if distance == 1:
-            parts.append((left, right, np.where(label, PairCount.LABEL_NEXT, PairCount.NEXT), weight))
-        for one, other, kind, value in parts:
-            keys.append(one * num_items + other)
-            kinds.append(kind)
-            weights.append(value)
-    flat = np.concatenate(keys)
-    distinct, places = np.unique(flat, return_inverse=True)
+    for one, other, kind, weight in found:
+        sources, targets = items[one], items[other]
+        apart = sources != targets
+        keys.append(sources[apart] * num_items + targets[apart])
+        kinds.append(kind[apart])
+        weights.append(np.full(len(kinds[-1]), weight))
+    distinct, places = np.unique(np.concatenate(keys), return_inverse=True)
     width = len(PairCount)
     cells = places * width + np.concatenate(kinds)
     sums = np.bincount(cells, weights=np.concatenate(weights), minlength=len(distinct) * width)
     return distinct, sums.reshape(-1, width).astype(np.float32)
 
 
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    """Arrays in one; each is let go once it is copied."""
+    whole = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), dtype=parts[0].dtype)
+    start = 0
+    while parts:
+        part = parts.pop(0)
+        whole[start : start + len(part)] = part
+        start += len(part)
+    return whole
+
+
 def _totals(keys: Ints, pairs: Floats, num_items: int) -> Floats:
-    sources = keys // num_items
-    sums = [np.bincount(sources, weights=column, minlength=num_items) for column in pairs.T]
-    return np.stack(sums, axis=1).astype(np.float32)
+    totals = np.zeros((num_items, len(PairCount)))
+    for start in range(0, len(keys), PART):
+        sources = keys[start : start + PART] // num_items
+        least = sources[0]
+        for kind, column in enumerate(pairs[start : start + PART].T):
+            sums = np.bincount(sources - least, weights=column)
+            totals[least : least + len(sums), kind] += sums
+    return totals.astype(np.float32)
