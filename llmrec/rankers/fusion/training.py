@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from llmrec.arrays import Floats, Ints
 from llmrec.console import track
 from llmrec.data.holdout import groups_of_sequences
+from llmrec.processes import map_in_threads, thread_count
 from llmrec.ragged import offsets_of
 from llmrec.rankers.base import CHUNK, Seen
 from llmrec.rankers.fusion.candidate_features.features import FeatureContext, build_features, feature_names
@@ -199,12 +200,17 @@ def fold_examples(
     prefixes = sessions.without_last()
     width = len(feature_names(context, groups))
     parts, whole, names = [_no_examples(width)], [], feature_names(context, groups)
-    for start in track(range(0, len(fold), CHUNK), "features", -(-len(fold) // CHUNK)):
-        found, features = _chunk(context, prefixes.slice(start, CHUNK), settings, groups, seen)
-        wanted = targets[start : start + CHUNK]
-        parts.append(_sampled(found, features, wanted, settings.negatives, rng))
-        if judge and start + CHUNK <= max(CHUNK, NUM_VALIDATION):
-            whole.append(ValidationExamples(features, found, wanted))
+    threads = thread_count(settings.threads)
+    for many in track(range(0, len(fold), threads * CHUNK), "features", -(-len(fold) // (threads * CHUNK))):
+        starts = range(many, min(many + threads * CHUNK, len(fold)), CHUNK)
+        made = map_in_threads(
+            lambda start: _chunk(context, prefixes.slice(start, CHUNK), settings, groups, seen), starts, threads
+        )
+        for start, (found, features) in zip(starts, made, strict=True):
+            wanted = targets[start : start + CHUNK]
+            parts.append(_sampled(found, features, wanted, settings.negatives, rng))
+            if judge and start + CHUNK <= max(CHUNK, NUM_VALIDATION):
+                whole.append(ValidationExamples(features, found, wanted))
     examples = Examples.joined(parts)
     judged = _joined(whole) if whole else None
     return Fold(names, examples, judged, len(fold), int(examples.labels.sum()), fold)
@@ -217,7 +223,11 @@ def learning_bytes(first: Fold, settings: FusionSettings, sessions: int) -> int:
     features = first.examples.features
     examples = features.nbytes / max(1, first.num_sessions) * sessions
     candidate = features.itemsize * features.shape[1] * settings.candidates
-    return int(2.25 * examples + candidate * (2 * CHUNK + settings.boosters * min(NUM_VALIDATION, first.num_sessions)))
+    return int(
+        2.25 * examples
+        + candidate
+        * (2 * CHUNK * thread_count(settings.threads) + settings.boosters * min(NUM_VALIDATION, first.num_sessions))
+    )
 
 
 def _chunk(
