@@ -97,17 +97,19 @@ class CovisitWalk(PairRanker[CovisitWalkSettings]):
 
     def _steps_from(self, items: Ints, weights: Floats, here: Floats) -> list[tuple[Ints, Floats]]:
         """Items, each once, and weights of what one session's items reach in each step; ``here``, ``(N,)``, is 0."""
-        steps = []
+        steps: list[tuple[Ints, Floats]] = []
         for _ in range(self.settings.steps):
+            if steps:
+                codes, weights = steps[-1]
+                number = min(len(codes), self.settings.hop_items)
+                best = top_k_candidates(np.zeros_like(codes), codes, weights, 1, number)
+                items, weights = best[0][0], best[1][0]
             lengths, places = self._neighbours.places(items)
             codes = self._neighbours.values[places]
             np.add.at(here, codes, np.repeat(weights, lengths) * self._graph.data[places])
             codes = np.unique(codes).astype(np.int64)
-            weights = here[codes]
+            steps.append((codes, here[codes]))
             here[codes] = 0
-            steps.append((codes, weights))
-            best = top_k_candidates(np.zeros_like(codes), codes, weights, 1, min(len(codes), self.settings.hop_items))
-            items, weights = best[0][0], best[1][0]
         return steps
 
     def _walked_together(self, recent: CodedSessions) -> tuple[Ints, Ints, Floats]:

@@ -218,7 +218,7 @@ def fold_examples(
 
 def learning_bytes(first: Fold, settings: FusionSettings, sessions: int) -> int:
     """What learning from so many labelled sessions takes, by its first fold: examples of all folds, those of one model
-    in one piece beside them and in LightGBM's bins of a byte, and a chunk's candidates with those that are judged on.
+    in one piece beside them and in LightGBM's bins of a byte, and each thread's candidates with those judged on.
     """
     features = first.examples.features
     examples = features.nbytes / max(1, first.num_sessions) * sessions

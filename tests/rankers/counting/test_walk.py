@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from llmrec.rankers import TrainingSessions
+from llmrec.rankers.counting import walk
 from llmrec.rankers.counting.walk import CovisitWalk, CovisitWalkSettings
-from llmrec.testing.ranker_contract import RankerContract
+from llmrec.testing.ranker_contract import ITEMS, RankerContract, training_sessions
 
 PLAIN: dict[str, Any] = {"forward": (1.0,), "backward": (), "source_power": 0.0, "hop_weight": 0.5}
 
@@ -48,3 +49,14 @@ def test_a_locale_is_offered_what_its_sessions_hold() -> None:
     ranker = fitted([["a", "b"], ["a", "c"], ["a", "c"]], ["FR", "DE", "DE"])
     assert ranker.rank_session(["a"], "FR", 1)[0] == ["b"]
     assert ranker.rank_session(["a"], "UK", 1)[0] == ["c"]  # an unknown locale: all of them
+
+
+def test_few_sessions_and_many_have_the_same_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    ranker = CovisitWalk(CovisitWalkSettings(hop_items=3, steps=3)).fit(training_sessions())
+    sessions = [[*ITEMS[start : start + 4], ITEMS[start]] for start in range(0, 12, 2)] + [[], [ITEMS[0]]]
+    lists = []
+    for cleared in (0, 1 << 30):  # none is ranked with others, then all are
+        monkeypatch.setattr(walk, "_CLEARED", cleared)
+        ids, scores = ranker.rank(sessions, k=8, locale="DE")
+        lists.append((ids.to_pylist(), scores.to_pylist()))
+    assert lists[0] == lists[1]

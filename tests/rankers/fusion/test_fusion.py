@@ -122,6 +122,25 @@ def test_a_history_is_kept_whole_out_of_what_its_fold_knows(transductive: bool) 
     assert sorted(len(part) for part in parts) == [1, 2]
 
 
+def test_few_teaching_sessions_among_many_are_left_out_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    learnt: list[int] = []
+    fit_context = fusion.fit_context
+
+    def counted(settings: Any, catalogue: Any, known: Any, *others: Any) -> Any:
+        learnt.append(len(known))
+        return fit_context(settings, catalogue, known, *others)
+
+    monkeypatch.setattr(fusion, "fit_context", counted)
+    training = training_sessions()
+    number = len(training)
+    taught = int(training.labelled.sum()) // 3
+    fitted(training, max_sessions=taught)
+    assert learnt == [number - taught, number]  # once for all three folds, once for the whole
+    learnt.clear()
+    fitted(training, max_sessions=taught + 1)
+    assert len(learnt) == 4
+
+
 def test_cold_targets_are_taken_out_of_what_their_fold_knows() -> None:
     training = TrainingSessions.of([["a", "b"], ["b", "c"], ["d", "b"]], ["DE"] * 3)
     catalogue, coded = catalogue_and_codes(training)
