@@ -42,6 +42,8 @@
 
     python scripts/bench.py deciding --only popularity-only
 
+    python scripts/bench.py peers HELD_OUT --python VENV/bin/python
+
     python scripts/bench.py serve --size full --cases covisit
 
     python scripts/bench.py stats

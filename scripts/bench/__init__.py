@@ -14,6 +14,7 @@ from bench.generation import generate, prompts
 from bench.gpu import gpu
 from bench.measure import RUNS, app
 from bench.neural import neural
+from bench.peers import peers
 from bench.recipes import recipes
 from bench.retrieval import retrieval
 from bench.serving import serve
@@ -32,6 +33,7 @@ __all__ = [
     "decode",
     "embed",
     "gpu",
+    "peers",
     "recall",
     "recipes",
     "serve",
