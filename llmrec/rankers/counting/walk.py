@@ -18,7 +18,7 @@ from llmrec.rankers.counting.covisit import CovisitSettings, PairRanker
 from llmrec.rankers.counting.rows import WeightedRows
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.settings import option
-from llmrec.within import top_k_candidates
+from llmrec.within import starts_anew, top_k_candidates
 
 __all__ = ["CovisitWalk", "CovisitWalkSettings"]
 
@@ -87,7 +87,7 @@ class CovisitWalk(PairRanker[CovisitWalkSettings]):
             for codes, values in steps:
                 reached[codes] += weight * values
                 weight *= np.float32(self.settings.hop_weight)
-            codes = np.unique(np.concatenate([codes for codes, _ in steps]))
+            codes = _distinct(np.concatenate([codes for codes, _ in steps]))
             found.append((codes, reached[codes]))
             reached[codes] = 0
         rows = row_numbers([len(codes) for codes, _ in found])
@@ -107,7 +107,7 @@ class CovisitWalk(PairRanker[CovisitWalkSettings]):
             lengths, places = self._neighbours.places(items)
             codes = self._neighbours.values[places]
             np.add.at(here, codes, np.repeat(weights, lengths) * self._graph.data[places])
-            codes = np.unique(codes).astype(np.int64)
+            codes = _distinct(codes).astype(np.int64)
             steps.append((codes, here[codes]))
             here[codes] = 0
         return steps
@@ -135,6 +135,12 @@ class CovisitWalk(PairRanker[CovisitWalkSettings]):
         num_items = len(self.catalogue.vocabulary)
         counts = checked(arrays, "counts", "int32", (len(self.catalogue.locales) + 1, num_items), least=0)
         self._set(WeightedRows.from_arrays(arrays, "neighbours", num_items, num_items), counts)
+
+
+def _distinct(codes: NDArray[Any]) -> NDArray[Any]:
+    """Each once, ascending; in a quarter of the time that `numpy.unique` takes for some hundreds."""
+    ordered = np.sort(codes)
+    return ordered[starts_anew(ordered)]
 
 
 def _heaviest(matrix: Any, number: int) -> Any:
