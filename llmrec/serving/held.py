@@ -18,11 +18,12 @@ from llmrec.serving.messages import Recommend, RecommendAnswer, Title, TitleAnsw
 from llmrec.serving.metrics import Metrics
 from llmrec.serving.service import Service
 from llmrec.serving.workers import Worker
-from llmrec.updating.versions import CURRENT
+from llmrec.updating.versions import CURRENT, version_of
 
 __all__ = ["Held", "Limits"]
 
 _LOOK_S: Final = 1.0  # between looks at `current`
+_GONE: Final = ": is not there any more; what was loaded from it goes on answering"
 _LOG: Final = logging.getLogger("llmrec.serve")
 
 
@@ -68,6 +69,7 @@ class Held:
     service: Service | None = None
     trouble: str = ""
     settled: asyncio.Event = field(default_factory=asyncio.Event)
+    _used: list[Path] = field(default_factory=list)
     _busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
@@ -115,6 +117,7 @@ class Held:
                 _LOG.error("the new models are not used: %s; the old ones stay", self.trouble)
                 return
             self.trouble = ""
+            self._used = [folder for folder in map(version_of, self._folders()) if folder.exists()]
             if self.worker is not None:
                 self.worker.loaded()
             self.metrics.swapped("done")
@@ -170,10 +173,23 @@ class Held:
             self.metrics.refresh()
             if self.service is not None and self._stamp() != self._seen:
                 await self.load()
+            self._look_for_folders()
+
+    def _look_for_folders(self) -> None:
+        """Say it where what was loaded is not there any more: it goes on answering, until the service ends."""
+        gone = next((folder for folder in self._used if not folder.exists()), None)
+        if gone is not None and not self.trouble:
+            self.trouble = f"{gone}{_GONE}"
+            _LOG.error("%s", self.trouble)
+        elif gone is None and self.trouble.endswith(_GONE):
+            self.trouble = ""
+
+    def _folders(self) -> list[Path]:
+        given = (self.places.ranker, self.places.titles, self.places.index)
+        return [Path(place) for place in given if place is not None]
 
     def _stamp(self) -> tuple[Any, ...]:
-        folders = (self.places.ranker, self.places.titles, self.places.index)
-        return tuple(_target(Path(place) / CURRENT) for place in folders if place is not None)
+        return tuple(_target(folder / CURRENT) for folder in self._folders())
 
 
 def _target(current: Path) -> str:

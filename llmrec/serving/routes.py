@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -10,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import pyarrow as pa
 
-from llmrec.errors import LlmrecError, ModelError
+from llmrec.errors import LlmrecError, ModelError, nearest
 from llmrec.evaluation.evaluate import evaluate
 from llmrec.serving import messages
 from llmrec.serving.batching import Full
@@ -34,6 +35,7 @@ from llmrec.serving.service import RequestError, Service
 
 __all__ = ["Post", "Refused", "Routes", "decoded", "refusal_of"]
 
+_NAMED: Final = re.compile("Object (contains unknown|missing required) field `(.+)`")
 _CUTOFF: Final = 100  # of the metrics
 _MOST_LISTED: Final = 102_400  # products of a batch's answers
 _LOG: Final = logging.getLogger("llmrec.serve")
@@ -143,11 +145,17 @@ def decoded(decoder: Any, body: bytes) -> Any:
     Raises:
         Refused: it is no JSON, or not of the form.
     """
+    if not body.strip():
+        raise Refused(422, "no_json", "the body is empty; send JSON")
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at ")
-        raise Refused(422, "wrong", message, place.strip("`").removeprefix("$").removeprefix(".")) from error
+        place, named = place.strip("`").removeprefix("$").removeprefix("."), _NAMED.fullmatch(message)
+        if named and not place:
+            place = named[2]
+            message += nearest(place, decoder.type.__struct_fields__) if "unknown" in named[1] else ""
+        raise Refused(422, "wrong", message, place) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(422, "no_json", f"the body is no JSON of this form: {str(error)[:200]}") from error
 

@@ -91,6 +91,22 @@ def test_a_full_disk_a_fault_and_a_folder_that_vanishes_while_serving_harm_nothi
     assert client.ask("/v1/recommend", ASKED).json == before
 
 
+@pytest.mark.parametrize("versioned", [True, False])
+def test_a_folder_that_vanishes_while_serving_is_told_and_harms_nothing(
+    shop: Shop, serve: Callable[..., Client], tmp_path: Path, versioned: bool
+) -> None:
+    folder = versions(shop, tmp_path)
+    gone = folder / "2026-11-28"
+    client = serve(Places(ranker=folder if versioned else gone))
+    before = client.ask("/v1/recommend", ASKED).json
+    gone.rename(tmp_path / "elsewhere")
+    until(lambda: "trouble" in client.ask("/health/ready").json)
+    assert "2026-11-28: is not there any more" in client.ask("/health/ready").json["trouble"]
+    assert client.ask("/v1/recommend", ASKED).json == before
+    (tmp_path / "elsewhere").rename(gone)
+    until(lambda: "trouble" not in client.ask("/health/ready").json)
+
+
 def test_a_busy_process_reloads_keeps_what_works_and_drains_without_a_lost_request(shop: Shop, tmp_path: Path) -> None:
     folder = versions(shop, tmp_path)
     command = [sys.executable, "-m", "llmrec.cli", "serve", "--ranker", str(folder), "--port", "0", "--no-access-log"]

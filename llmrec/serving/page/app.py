@@ -12,10 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from llmrec.console import notice
+from llmrec.data.connection import connected
+from llmrec.data.raw import read_raw
 from llmrec.errors import ConfigError
+from llmrec.rankers.per_locale import PerLocale
+from llmrec.rankers.ranker_record import RANKER
 from llmrec.serving.page.places import PagePlaces
 from llmrec.serving.run import ServiceJob, run_service
 from llmrec.settings import option
+from llmrec.updating.versions import version_of
 
 if TYPE_CHECKING:
     from llmrec.serving.held import Held
@@ -56,8 +61,9 @@ def app(job: AppJob) -> None:
 
     Raises:
         ConfigError: --demo is given together with what else would be shown.
-        LlmrecError: as `run_service`.
+        LlmrecError: as `run_service`; or sessions, rankers or runs are not what the page can show.
     """
+    _check(job)
     shop: Shop | None = None
     if job.demo:
         from llmrec.serving.page.demo_shop import Shop  # a demo's needs are its own
@@ -80,6 +86,24 @@ def app(job: AppJob) -> None:
             shop.grow(held)
 
     run_service(job, page, ready)
+
+
+def _check(job: AppJob) -> None:
+    """Refuse what the page could not show, before anything is loaded.
+
+    Raises:
+        ConfigError: there is no folder of runs.
+        DataError: a file is missing, or none of sessions.
+        ModelError: there is no ranker to set beside.
+    """
+    if job.runs is not None and not job.runs.is_dir():
+        raise ConfigError(f"--runs {job.runs}: there is no such folder")
+    for folder in map(version_of, job.compare):
+        if not PerLocale.is_at(folder):
+            RANKER.read(folder)
+    with connected() as con:
+        for file in job.sessions:
+            read_raw(con, file, ("prev_items", "locale"))
 
 
 def _open(address: str) -> None:

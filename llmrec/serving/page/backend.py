@@ -18,6 +18,7 @@ from llmrec.serving.loaded import Loaded, Places
 from llmrec.serving.messages import Recommend, RecommendAnswer, Similar
 from llmrec.serving.page.draws import Draws
 from llmrec.serving.page.page_messages import (
+    Against,
     Ask,
     Beside,
     Draw,
@@ -26,11 +27,13 @@ from llmrec.serving.page.page_messages import (
     Find,
     Look,
     PageProduct,
+    Paired,
     Prompted,
     RunsShown,
     Setup,
     Shown,
 )
+from llmrec.serving.page.paired_runs import PairedRuns
 from llmrec.serving.page.places import PagePlaces
 from llmrec.serving.page.prompts_filled import fill
 from llmrec.serving.page.run_folder import RunFolder
@@ -68,6 +71,7 @@ class Page:
             Post("/v1/page/beside", Beside, RecommendAnswer, self._in_turn(self.beside)),
             Post("/v1/page/prompt", Prompted, Filled, self._in_turn(self.prompt)),
             Post("/v1/page/runs", Ask, RunsShown, self._in_turn(self.runs_shown)),
+            Post("/v1/page/difference", Against, Paired, self._in_turn(self.difference)),
         )
 
     def _in_turn(self, work: Callable[[Any, Service], Any]) -> Callable[[Any], Any]:
@@ -137,9 +141,19 @@ class Page:
     def runs_shown(self, _: Ask, service: Service) -> RunsShown:
         """Runs, results and reports of a folder."""
         del service
+        return self._shown_folder().shown()
+
+    def difference(self, asked: Against, service: Service) -> Paired:
+        """Two runs of the folder beside each other."""
+        del service
+        products = self.held.places.products
+        beside = [*self.places.sessions, *([] if products is None else [products])]
+        return PairedRuns(self._shown_folder(), beside, products).difference(asked.first, asked.second)
+
+    def _shown_folder(self) -> RunFolder:
         if self._runs is None:
             raise RequestError("no folder of runs is shown; start the page with --runs DIR", "")
-        return self._runs.shown()
+        return self._runs
 
     def report(self, token: str) -> bytes | None:
         """A report of the folder of runs, by what `runs_shown` called it; None where there is none of that name."""

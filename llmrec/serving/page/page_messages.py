@@ -10,14 +10,17 @@ from msgspec import Meta
 from llmrec.serving.messages import MOST_ITEMS, Id, Items, Locale, Recommend, Text
 
 __all__ = [
+    "Against",
     "Ask",
     "Beside",
+    "Difference",
     "Draw",
     "Drawn",
     "Filled",
     "Find",
     "Look",
     "PageProduct",
+    "Paired",
     "Prompted",
     "ReportShown",
     "RunShown",
@@ -162,6 +165,31 @@ class RunShown(_Told):
     partial: bool = False
     targets: str = ""
     made_by: str = ""
+
+
+class Against(_Asked):
+    """Two runs of the folder, by name."""
+
+    first: Annotated[str, Meta(max_length=1024)]
+    second: Annotated[str, Meta(max_length=1024)]
+
+
+class Difference(_Told):
+    """The first run minus the second on a part of the sessions, its 95 % interval, and the p of no difference."""
+
+    part: str
+    metric: str
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+class Paired(_Told):
+    """Differences of two runs, or why there are none."""
+
+    differences: list[Difference]
+    why_not: str = ""
 
 
 class ReportShown(_Told):

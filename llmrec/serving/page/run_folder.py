@@ -16,6 +16,7 @@ from llmrec.serving.page.page_messages import ReportShown, RunShown, RunsShown
 __all__ = ["REPORTS", "RunFolder"]
 
 REPORTS: Final = f"{FOLDER}reports/"
+_RESULT: Final = ".result.json"
 _DEPTH: Final = 4
 _MOST: Final = 200
 _LARGEST: Final = 32 << 20  # bytes of a report
@@ -38,15 +39,31 @@ class RunFolder:
     def shown(self) -> RunsShown:
         """Results and reports, by name."""
         runs, skipped = [], []
-        for file in self._files(".result.json"):
+        for file in self._files(_RESULT):
             try:
-                runs.append(_run(self._name(file).removesuffix(".result.json"), read_result(file)))
+                runs.append(_run(self._name(file).removesuffix(_RESULT), read_result(file)))
             except (LlmrecError, OSError):
                 skipped.append(self._name(file))
         reports = [
             ReportShown(name=self._name(file), path=REPORTS + self._token(file)) for file in self._files(".html")
         ]
         return RunsShown(folder=self.folder.name, runs=runs, reports=reports, skipped=skipped)
+
+    def result_file(self, name: str) -> Path | None:
+        """The result that `shown` called so; None where there is none of that name."""
+        named = {self._name(file).removesuffix(_RESULT): file for file in self._files(_RESULT)}
+        return named.get(name)
+
+    def beside(self, file: Path, name: str) -> Path | None:
+        """The file of a name beside another, or at the top; None where there is none in the folder."""
+        for place in (file.parent / Path(name).name, self.folder / Path(name).name):
+            if name and place.is_file() and place.resolve().is_relative_to(self.folder.resolve()):
+                return place
+        return None
+
+    def without_places(self, text: str) -> str:
+        """A text that does not say where the folder is."""
+        return text.replace(f"{self.folder}/", "").replace(f"{self.folder.resolve()}/", "")
 
     def report(self, token: str) -> bytes | None:
         """A report's bytes; None for a token that was never told, or a file that is gone."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from llmrec.errors import ConfigError
+from llmrec.errors import ConfigError, LlmrecError
 from llmrec.serving.held import Held, Limits
 from llmrec.serving.loaded import Places
 from llmrec.serving.page.app import AppJob, app
@@ -20,6 +21,24 @@ def test_a_demo_takes_no_other_shop() -> None:
         app(AppJob(demo=True, ranker=Path("models/covisit")))
     with pytest.raises(ConfigError, match="leave --workers"):
         app(AppJob(demo=True, workers=2))
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"sessions": [Path("nope.parquet")]}, "nope.parquet"),
+        ({"sessions": [Path("targets.csv")]}, "targets.csv: no column 'prev_items'"),
+        ({"compare": [Path("nope")]}, "nope: no ranker here"),
+        ({"runs": Path("nope")}, "runs nope: there is no such folder"),
+    ],
+)
+def test_what_cannot_be_shown_is_told_before_anything_is_loaded(
+    asked: dict[str, Any], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("targets.csv").write_text("next_item,locale\na,UK\n", encoding="utf-8")
+    with pytest.raises(LlmrecError, match=told):
+        app(AppJob(ranker=Path("models/covisit"), **asked))
 
 
 def test_a_demo_starts_with_a_ranker_and_grows(tmp_path: Path) -> None:

@@ -244,7 +244,12 @@ def test_runs_their_reports_and_two_compared(shown: Client, visit: Visit) -> Non
     first, second = sorted(told["runs"], key=lambda one: -one["metrics"]["mrr@100"])
     gain = first["metrics"]["mrr@100"] - second["metrics"]["mrr@100"]
     cells = page.locator("#view-runs table").nth(1).locator("tbody tr").first.locator("td").all_inner_texts()
-    assert cells[2] == f"{'+' if gain > 0 else ''}{gain:.4f}"
+    assert cells[0] == signed(gain)
+    page.wait_for_selector("#view-runs p[role=status] code")
+    names = {"first": first["name"], "second": second["name"]}
+    told = shown.ask("/v1/page/difference", names).json["differences"]
+    intervals = [f"{signed(one['low'])} to {signed(one['high'])}" for one in told if one["part"] == "all sessions"]
+    assert page.locator("#view-runs table").nth(1).locator("td:nth-child(3)").all_inner_texts() == intervals
     with page.context.expect_page() as opened:
         page.get_by_role("link", name="report.html").click()
     report = opened.value
@@ -252,6 +257,10 @@ def test_runs_their_reports_and_two_compared(shown: Client, visit: Visit) -> Non
     assert report.locator("p").inner_text() == "A report"
     assert report.evaluate("1") == 1
     assert shown.ask("/page/reports/guessed").status == 404
+
+
+def signed(value: float) -> str:
+    return f"{'+' if value > 0 else ''}{value:.4f}"
 
 
 def test_every_answer_as_curl_python_and_command_line(

@@ -5,6 +5,7 @@ import { $, el, fill, number, problem, waiting } from "./dom.js";
 
 const FIRST = { ranking: ["mrr@100", "recall@100", "ndcg@100"], titles: ["bleu", "exact_match"] };
 const NAMES = { "mrr@100": "MRR@100", "recall@100": "Recall@100", "ndcg@100": "NDCG@100", bleu: "BLEU", exact_match: "Exact match" };
+const ALL = "all sessions";
 let told = null;
 
 export function startRuns() {
@@ -65,27 +66,54 @@ function bar(one, metric, best) {
   return [box, el("span", { class: "hint" }, one.intervals[metric] ? `${shown(metric, low)} to ${shown(metric, high)}` : "no interval")];
 }
 
+/** Two runs' figures at once, and their paired intervals as soon as these are counted. */
 function compared(one, other, kind) {
-  const metric = FIRST[kind][0];
   if (one === other) return el("p", { class: "hint" }, "Choose two different runs.");
-  const same = one.targets === other.targets && one.num_sessions === other.num_sessions;
-  const rows = [["all sessions", one.metrics, other.metrics],
-    ...Object.keys(one.locales).filter((name) => name in other.locales).map((name) => [name, one.locales[name], other.locales[name]])];
+  const main = FIRST[kind][0];
+  const told = el("p", { class: "hint", role: "status" }, "The intervals are being counted …");
+  const cells = new Map();
+  const table = (title, head, rows) => scrolled(title, el("table", { class: "numbers" },
+    el("caption", {}, el("span", {}, title)),
+    el("thead", {}, el("tr", {}, [head, "difference", "95 % interval", one.name, other.name].map((name, place) =>
+      el("th", { scope: "col", class: place ? "r" : null }, name)))),
+    el("tbody", {}, rows.map(([name, part, metric, mine, theirs]) => {
+      const interval = el("td", { class: "r" }, "–");
+      const gain = el("td", { class: "r" }, signed(metric, (mine[metric] ?? 0) - (theirs[metric] ?? 0)));
+      cells.set(`${part} ${metric}`, [gain, interval]);
+      return el("tr", {}, el("th", { scope: "row" }, name), gain, interval,
+        el("td", { class: "r" }, shown(metric, mine[metric])), el("td", { class: "r" }, shown(metric, theirs[metric])));
+    }))));
+  const shared = Object.keys(one.locales).filter((name) => name in other.locales);
+  countIntervals(one, other, cells, told);
   return [
-    same ? null : el("p", { class: "warning" }, "These runs are of other sessions or targets, so their difference says little."),
-    scrolled("Difference", el("table", { class: "numbers" },
-      el("caption", {}, el("span", {}, `${NAMES[metric]} by locale`)),
-      el("thead", {}, el("tr", {}, [" ", one.name, other.name, "difference"].map((name, place) =>
-        el("th", { scope: "col", class: place ? "r" : null }, name.trim() || "sessions of")))),
-      el("tbody", {}, rows.map(([name, mine, theirs]) => {
-        const gain = (mine[metric] ?? 0) - (theirs[metric] ?? 0);
-        return el("tr", {}, el("th", { scope: "row" }, name), el("td", { class: "r" }, shown(metric, mine[metric])),
-          el("td", { class: "r" }, shown(metric, theirs[metric])),
-          el("td", { class: `r ${gain < 0 ? "less" : "gain"}` }, `${gain > 0 ? "+" : ""}${shown(metric, gain)}`));
-      })))),
-    el("p", { class: "hint" }, "With intervals: llmrec evaluate FIRST --targets FILE --compare SECOND"),
+    table("All sessions", "metric", FIRST[kind].map((metric) => [NAMES[metric], ALL, metric, one.metrics, other.metrics])),
+    shared.length < 2 ? null : table(`${NAMES[main]} by locale`, "sessions of", shared.map((name) => [name, name, main, one.locales[name], other.locales[name]])),
+    told,
   ];
 }
+
+async function countIntervals(one, other, cells, told) {
+  let found = { differences: [], why_not: "" };
+  try {
+    found = (await ask("/v1/page/difference", { first: one.name, second: other.name })).answer;
+  } catch (error) {
+    found.why_not = error.message;
+  }
+  for (const { part, metric, difference, low, high } of found.differences) {
+    const [gain, interval] = cells.get(`${part} ${metric}`) || [];
+    if (!gain) continue;
+    gain.classList.add(low > 0 ? "gain" : high < 0 ? "less" : "chance");
+    fill(gain, document.createTextNode(signed(metric, difference)));
+    fill(interval, document.createTextNode(`${signed(metric, low)} to ${signed(metric, high)}`));
+  }
+  const command = `llmrec evaluate ${one.name}.parquet --targets ${one.targets || "FILE"} --compare ${other.name}.parquet`;
+  fill(told, document.createTextNode(found.why_not ? `No interval of the difference: ${found.why_not}. `
+    : "By the paired bootstrap, 1,000 resamples. Coloured where the interval is on one side of 0. On the command line: "),
+  found.why_not ? null : el("code", {}, command));
+  told.className = found.why_not ? "warning" : "hint";
+}
+
+const signed = (metric, value) => (value > 0 ? "+" : "") + shown(metric, value);
 
 function scrolled(name, table) {
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": name }, table);
