@@ -12,15 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from llmrec.console import notice
-from llmrec.data.connection import connected
-from llmrec.data.raw import read_raw
 from llmrec.errors import ConfigError
-from llmrec.rankers.per_locale import PerLocale
-from llmrec.rankers.ranker_record import RANKER
 from llmrec.serving.page.places import PagePlaces
 from llmrec.serving.run import ServiceJob, run_service
 from llmrec.settings import option
-from llmrec.updating.versions import version_of
 
 if TYPE_CHECKING:
     from llmrec.serving.held import Held
@@ -96,6 +91,12 @@ def _check(job: AppJob) -> None:
         DataError: a file is missing, or none of sessions.
         ModelError: there is no ranker to set beside.
     """
+    from llmrec.data.connection import connected  # a verb's help loads none of these
+    from llmrec.data.raw import read_raw
+    from llmrec.rankers.per_locale import PerLocale
+    from llmrec.rankers.ranker_record import RANKER
+    from llmrec.updating.versions import version_of
+
     if job.runs is not None and not job.runs.is_dir():
         raise ConfigError(f"--runs {job.runs}: there is no such folder")
     for folder in map(version_of, job.compare):
