@@ -123,6 +123,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "evaluate sessions": lambda odd, **_: llmrec.evaluate([["a"]], ["a"], by=["length"], sessions=odd, samples=10),
     "evaluate hits": lambda odd, **_: llmrec.evaluate([["a"]], ["a"], hits=odd, samples=10),
     "evaluate cutoffs": lambda odd, **_: llmrec.evaluate([["a"]], ["a"], cutoffs=odd, samples=10),
+    "evaluate beyond": lambda odd, **_: llmrec.evaluate([["a"]], ["a"], beyond=odd, samples=10),
     "evaluate samples": lambda odd, **_: llmrec.evaluate([["a"]], ["a"], samples=odd),
     "search titles": lambda odd, products, **_: products.search(odd),
     "search k": lambda odd, products, **_: products.search(["cup"], odd),

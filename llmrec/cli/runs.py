@@ -29,13 +29,13 @@ class EvaluateJob:
 
     HELP_PANELS: ClassVar[Mapping[str, str]] = {
         "Input": "targets products sessions train",
-        "What to score": "compare hits cutoffs by samples",
+        "What to score": "compare hits cutoffs beyond by samples",
     }
 
     run: Path = option(..., "Run: ranked lists or titles.", argument=True)
     targets: Path = option(..., "Targets of the run's split: CSV or Parquet.")
     products: Path | None = option(
-        None, "Products, to look up titles of targets. Default: products.parquet beside the targets."
+        None, "Products, to look up titles, and for --beyond. Default: products.parquet beside the targets."
     )
     json: Path | None = option(None, "Write the result to this file as well; - is standard output.", output="text")
     compare: Path | None = option(None, "Another run of the same sessions. Adds the difference with its interval.")
@@ -46,13 +46,18 @@ class EvaluateJob:
     )
     hits: Sequence[int] = option((), "More cutoffs K for Hit@K. Several can follow.", several=True)
     cutoffs: Sequence[int] = option((), "More cutoffs K for MRR, Recall and NDCG. Several can follow.", several=True)
+    beyond: Sequence[int] = option(
+        (),
+        "Cutoffs K for measures beyond accuracy: coverage, novelty, diversity and others. Several can follow.",
+        several=True,
+    )
     by: Sequence[str] = option(
         (),
-        "Score groups apart: locale, length, repeats, popularity, novelty. Several can follow.",
+        "Score groups apart: locale, length, repeats, popularity, novelty, time. Several can follow.",
         several=True,
     )
     sessions: Path | None = option(
-        None, "Sessions, for --by length and repeats. Default: the targets file or its neighbour."
+        None, "Sessions, for --by length, repeats and time. Default: the targets file or its neighbour."
     )
     samples: int = option(1000, "Resamplings for intervals and p-values.", minimum=1, maximum=100_000)
 
@@ -90,6 +95,9 @@ class ResultsJob:
         (), "Metrics to show: mrr@100, recall@100, hit@10, bleu … Several can follow. Default: all.", several=True
     )
     out: Path | None = option(None, "Write the table to this file as well (Markdown).", output="text")
+    plot: Path | None = option(
+        None, "Draw MRR@100 against what `evaluate --beyond` measured, to this file (.png or .svg).", output="file"
+    )
 
 
 def results(job: ResultsJob) -> str:
@@ -102,7 +110,14 @@ def results(job: ResultsJob) -> str:
     from llmrec.reporting.blocks import to_markdown
     from llmrec.reporting.standings import read_entry, standings
 
-    text = to_markdown(standings([read_entry(file) for file in job.files], job.metrics))
+    entries = [read_entry(file) for file in job.files]
+    text = to_markdown(standings(entries, job.metrics))
+    if job.plot is not None:
+        from llmrec.reporting.plots import save_figure
+        from llmrec.reporting.trade_offs import plot_trade_offs
+
+        save_figure(plot_trade_offs(entries, job.metrics), job.plot)
+        notice(f"trade-offs drawn in {job.plot}")
     if job.out is not None:
         write_text(job.out, text)
     if not is_stdout(job.out):

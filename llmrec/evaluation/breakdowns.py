@@ -12,17 +12,20 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from llmrec.data.connection import connected
+from llmrec.data.raw import read_raw
 from llmrec.data.sessions import read_sessions_file
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.targets import Targets, columns_of
 
 __all__ = ["GROUPINGS", "check_groupings", "group_sessions"]
 
-GROUPINGS: Final = ("locale", "length", "repeats", "popularity", "novelty")
+GROUPINGS: Final = ("locale", "length", "repeats", "popularity", "novelty", "time")
 _NEEDS_SESSIONS: Final = ("length", "repeats")
 _NEEDS_TRAINING: Final = ("popularity", "novelty")
 
 Rows = NDArray[np.int64]
+_DAYS: Final = 31
+_DAYS_OF_WEEKS: Final = 183
 
 # upper ends, both counted in; None is open. Bounds are few and round: a group must hold sessions enough to tell.
 _LENGTHS: Final = (
@@ -74,6 +77,7 @@ def group_sessions(
     * ``repeats``: visits of an item that the session holds already: length less different items (§3, Repeat pattern).
     * ``popularity``: times that training sessions hold the target (§3, Long tail).
     * ``novelty``: ``warm`` where training holds the target, ``cold`` where not (App. B.4).
+    * ``time``: day, week or month of the session, by how long the split lasts; where its file has a column ``time``.
 
     Args:
         by: Names of `GROUPINGS`.
@@ -99,6 +103,8 @@ def group_sessions(
         if name == "locale":
             names = np.asarray(locales)
             masks = {str(one): names == one for one in dict.fromkeys(locales)}
+        elif name == "time":
+            masks = _periods(targets, num_rows, sessions)
         elif name == "novelty":
             masks = {"warm": counts > 0, "cold": counts == 0}
         elif name == "popularity":
@@ -107,6 +113,32 @@ def group_sessions(
             masks = _buckets(shapes[name], _LENGTHS if name == "length" else _REPEATS)
         found[name] = {group: mask for group, mask in masks.items() if mask.any()}
     return found
+
+
+def _periods(targets: Targets, num_rows: int, sessions: Path | None) -> dict[str, NDArray[np.bool_]]:
+    """Sessions of each day of up to a month, of each week of up to half a year, else of each month."""
+    file = sessions or _sessions_beside(targets.path)
+    if "time" not in columns_of(file):
+        raise ConfigError(f"{file}: holds no column 'time' to sort sessions by; `llmrec data events` writes one")
+    with connected() as con:
+        time: Any = read_raw(con, file, ()).time
+        if time.type().is_numeric():
+            time = time.cast("int64").as_timestamp("s")
+        read = con.to_pyarrow(time.try_cast("timestamp").cast("timestamp(6)").name("time").as_table())["time"]
+    if len(read) != targets.num_rows:
+        raise DataError(f"{file}: {len(read)} sessions for the {targets.num_rows} targets of {targets.path.name}")
+    times = read.slice(0, num_rows).to_numpy().astype("datetime64[D]")
+    known = times[~np.isnat(times)]
+    days = int((known.max() - known.min()).astype(np.int64)) if len(known) else 0
+    if days < _DAYS:
+        names = times.astype(str)
+    elif days < _DAYS_OF_WEEKS:  # 1970 began on a Thursday
+        mondays = times - (times.astype(np.int64) + 3) % 7 * np.timedelta64(1, "D")
+        names = np.char.add("week of ", mondays.astype(str))
+    else:
+        names = times.astype("datetime64[M]").astype(str)
+    names = np.where(np.isnat(times), "no time", names)
+    return {str(name): names == name for name in np.unique(names)}
 
 
 def _buckets(values: Rows, bounds: Sequence[tuple[int | None, str]]) -> dict[str, NDArray[np.bool_]]:

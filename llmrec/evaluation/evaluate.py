@@ -14,6 +14,8 @@ from llmrec.api.public import public
 from llmrec.data.digests import sessions_files_fingerprint
 from llmrec.data.products import product_file
 from llmrec.errors import ConfigError, DataError
+from llmrec.evaluation.beyond.measures import check_beyond
+from llmrec.evaluation.beyond.of_run import beyond_of_run
 from llmrec.evaluation.breakdowns import check_groupings, group_sessions
 from llmrec.evaluation.identity import check_sessions, check_together
 from llmrec.evaluation.in_memory import files_of, given_predictions, holds_titles, run_in_memory, targets_in_memory
@@ -23,6 +25,8 @@ from llmrec.evaluation.scoring import score_rankings, score_titles
 from llmrec.evaluation.targets import Targets, join_titles, read_targets
 
 __all__ = ["evaluate", "evaluate_run"]
+
+_At = tuple[Sequence[int], Sequence[int], Sequence[int]]  # cutoffs of hits, of all metrics, of what is beyond accuracy
 
 
 def evaluate_run(
@@ -36,6 +40,7 @@ def evaluate_run(
     *,
     hits: Sequence[int] = (),
     cutoffs: Sequence[int] = (),
+    beyond: Sequence[int] = (),
     by: Sequence[str] = (),
     sessions: Path | None = None,
 ) -> Result:
@@ -46,13 +51,15 @@ def evaluate_run(
     Args:
         run: Run file, see `llmrec.evaluation.runs`.
         targets: Parquet or CSV with ``locale`` and ``next_item`` or ``next_title``, in the run's order.
-        products: Where titles are looked up if ``targets`` has ids alone; ``products.parquet`` beside it if not given.
+        products: Where titles are looked up if ``targets`` has ids alone, and for ``beyond``; ``products.parquet``
+            beside the targets if not given.
         compare: Another run of the same split; adds the difference with its paired bootstrap interval.
         train: Files that the run's ranker learnt from; sessions are told apart by whether these hold their target.
         samples: Resampled test sets of that interval.
         seed: Seed of the resampling.
         hits: More cutoffs K to report Hit@K of ranked lists at.
         cutoffs: More cutoffs K to report MRR, Recall and NDCG at.
+        beyond: Cutoffs K to report coverage, novelty, diversity … at (`llmrec.evaluation.beyond`); needs ``train``.
         by: Groupings of `llmrec.evaluation.breakdowns` to score apart, each with its intervals.
         sessions: Where those by length and repeats read ``prev_items``; the targets file, or the sessions beside it,
             if not given.
@@ -63,7 +70,8 @@ def evaluate_run(
         DataError: a file cannot be read, or run and targets do not belong together; the first differing row is named.
     """
     check_groupings(by, bool(train))  # before anything is read
-    at = (hits, cutoffs)
+    check_beyond(beyond, bool(train))
+    at = (hits, cutoffs, beyond)
     return _evaluated(read_run(run), read_targets(targets), products, compare, train, samples, seed, at, by, sessions)
 
 
@@ -79,6 +87,7 @@ def evaluate(
     sessions: Any = None,
     hits: Sequence[int] = (),
     cutoffs: Sequence[int] = (),
+    beyond: Sequence[int] = (),
     samples: int = 1000,
     seed: int = 0,
 ) -> Result:
@@ -88,14 +97,17 @@ def evaluate(
         predictions: `Rankings`, `Titles`, a run's path, or ``S`` plain lists of ids or titles.
         targets: What is right: targets of a `Store`, `Sessions` with next items, a file, a data frame with
             ``next_item`` or ``next_title`` (and ``locale``), or ``S`` ids or titles, None where unknown.
-        products: Where titles are looked up if targets are ids alone: a `Store`, a file, a data frame, an Arrow table.
+        products: Where titles are looked up if targets are ids alone, and for ``beyond``: a `Store`, a file, a data
+            frame, an Arrow table.
         compare: Other predictions for the same sessions; adds the difference with its paired bootstrap interval.
         train: Files that the ranker learnt from, or ``store.training()``: tells warm from cold targets.
-        by: ``locale``, ``length``, ``repeats``, ``popularity`` or ``novelty``: groups to score apart.
+        by: ``locale``, ``length``, ``repeats``, ``popularity``, ``novelty`` or ``time``: groups to score
+            apart.
         sessions: File of the sessions, or ``store.sessions(split)``, where groups need it and it is not beside the
             targets.
         hits: More cutoffs K to report Hit@K of ranked lists at.
         cutoffs: More cutoffs K to report MRR, Recall and NDCG at.
+        beyond: Cutoffs K to report coverage, novelty, diversity … at (`llmrec.evaluation.beyond`); needs ``train``.
         samples: Resampled test sets of an interval.
         seed: Of the resampling.
 
@@ -113,6 +125,8 @@ def evaluate(
     learnt_from = files_of(train, "train")
     asked = next(iter(files_of(sessions, "sessions")), None)
     check_groupings(by, bool(learnt_from))
+    check_beyond(beyond, bool(learnt_from))
+    at = (hits, cutoffs, beyond)
     given = given_predictions(predictions, "predictions")
     goals = targets_in_memory(targets, holds_titles(given))
     run = run_in_memory(given, goals, "predictions")
@@ -120,9 +134,9 @@ def evaluate(
     if samples < 1:
         raise ConfigError(f"samples must be at least 1; got {samples}")
     if products is None:
-        return _evaluated(run, goals, None, other, learnt_from, samples, seed, (hits, cutoffs), by, asked)
+        return _evaluated(run, goals, None, other, learnt_from, samples, seed, at, by, asked)
     with product_file(products, ("locale", "id", "title")) as place:
-        return _evaluated(run, goals, place, other, learnt_from, samples, seed, (hits, cutoffs), by, asked)
+        return _evaluated(run, goals, place, other, learnt_from, samples, seed, at, by, asked)
 
 
 def _evaluated(
@@ -133,7 +147,7 @@ def _evaluated(
     train: Sequence[Path],
     samples: int,
     seed: int,
-    at: tuple[Sequence[int], Sequence[int]],
+    at: _At,
     by: Sequence[str],
     sessions: Path | None,
 ) -> Result:
@@ -161,6 +175,10 @@ def _evaluated(
         baseline = None if other is None else (other.path.name, other.predictions)
         settings |= {"baseline": baseline, "novelty": groups.get("novelty"), "hits": at[0], "cutoffs": at[1]}
         result = score_rankings(run.name, locales, loaded.predictions, wanted, **settings)
+        if at[2]:
+            files = train, products or _products_beside(goals)
+            found = beyond_of_run(loaded, wanted, result.locales, *files, at[2], samples, seed)
+            result = replace(result, beyond=found)
     else:
         _refuse_for_titles(run, at, by, train)
         titles = _wanted_titles(loaded, goals, products).to_pylist()
@@ -169,11 +187,10 @@ def _evaluated(
     return replace(result, targets=goals.path.name)
 
 
-def _refuse_for_titles(
-    run: Path, at: tuple[Sequence[int], Sequence[int]], by: Sequence[str], train: Sequence[Path]
-) -> None:
-    if any(at):
-        raise ConfigError(f"{run}: holds titles; {'--hits' if at[0] else '--cutoffs'} is of ranked lists alone")
+def _refuse_for_titles(run: Path, at: _At, by: Sequence[str], train: Sequence[Path]) -> None:
+    for flag, cutoffs in zip(("--hits", "--cutoffs", "--beyond"), at, strict=True):
+        if cutoffs:
+            raise ConfigError(f"{run}: holds titles; {flag} is of ranked lists alone")
     if train and not {"popularity", "novelty"} & {*by}:
         raise ConfigError(
             f"{run}: holds titles; --train tells warm from cold targets of ranked lists alone, "
@@ -225,7 +242,12 @@ def _wanted_items(targets: Targets) -> pa.ChunkedArray:
 def _wanted_titles(run: Run, targets: Targets, products: Path | None) -> pa.ChunkedArray:
     if targets.titles is not None:
         return targets.titles.slice(0, len(run))
-    catalogue = products or targets.path.parent / "products.parquet"
-    if products is None and not catalogue.is_file():
+    catalogue = products or _products_beside(targets)
+    if catalogue is None:
         raise DataError(f"{targets.path}: holds ids, not titles; add --products FILE to look the titles up")
     return join_titles(run.locales, _wanted_items(targets).slice(0, len(run)), catalogue)
+
+
+def _products_beside(targets: Targets) -> Path | None:
+    beside = targets.path.parent / "products.parquet"
+    return beside if beside.is_file() else None

@@ -97,6 +97,8 @@ class Result:
         parts: ``all``, ``warm`` and ``cold``, where training files were given; empty otherwise.
         breakdowns: Grouping (`llmrec.evaluation.breakdowns`) to its parts, the last of them all sessions; those of
             ``locale`` end with ``mean of locales``, resampled within each locale.
+        beyond: ``overall`` and, where there are several, each locale to its measures beyond accuracy: ``novelty@10`` …
+            (`llmrec.evaluation.beyond`); empty where none were asked for.
         targets: Name of the targets file; empty where the scores are not of files.
         provenance: How the run was made.
         version: Version of this record.
@@ -120,6 +122,7 @@ class Result:
     comparison: Comparison | None = None
     parts: Mapping[str, Part] = field(default_factory=dict)
     breakdowns: Mapping[str, Mapping[str, Part]] = field(default_factory=dict)
+    beyond: Mapping[str, Part] = field(default_factory=dict)
     targets: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     version: int = RESULT_VERSION

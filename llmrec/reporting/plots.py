@@ -34,6 +34,7 @@ __all__ = [
     "plot_shares",
     "plot_training_curves",
     "save_figure",
+    "styled",
 ]
 
 INK: Final = "#1b1f24"  # the page's own text colour takes its place in a report
@@ -61,7 +62,7 @@ _STYLE: Final[dict[str, Any]] = {
 
 
 @contextmanager
-def _styled(**more: Any) -> Iterator[None]:
+def styled(**more: Any) -> Iterator[None]:
     """Draw in our style; letters that no font has and names that leave no room are no warning."""
     with mpl.rc_context({**_STYLE, **more}), warnings.catch_warnings():
         for told in (r"Glyph \d+ .* missing", "constrained_layout not applied"):
@@ -94,7 +95,7 @@ def plot_bleu_by_locale(
         intervals: Model minus baseline, with the same keys.
         names: What the legend calls the two.
     """
-    with _styled():
+    with styled():
         figure, axes = _figure(2 if intervals else 1, widths=[3, 2] if intervals else None)
         places = np.arange(len(model))
         width = 0.4 if baseline else 0.7
@@ -140,7 +141,7 @@ def plot_differences(intervals: Mapping[str, Interval]) -> Figure:
     Args:
         intervals: Name to its difference from one baseline.
     """
-    with _styled():
+    with styled():
         figure, (axes,) = _figure(height=1.4 + 0.38 * len(intervals))
         _draw_intervals(axes, list(intervals), intervals)
         return figure
@@ -156,7 +157,7 @@ def plot_beside(
         names: What the legend calls the two.
         x_label: What the values are, with their unit.
     """
-    with _styled():
+    with styled():
         figure, (axes,) = _figure(height=1.6 + 0.42 * len(points))
         places = np.arange(len(points))[::-1]
         pairs = np.array([[np.nan if one is None else one for one in pair] for pair in points.values()], dtype=float)
@@ -179,7 +180,7 @@ def plot_training_curves(train: Sequence[tuple[int, float]], validation: Sequenc
         train: Optimizer step and training loss, in order of steps.
         validation: Optimizer step and validation loss; may be empty.
     """
-    with _styled():
+    with styled():
         figure, (axes,) = _figure()
         for points, name, colour, marker in (
             (train, "training", PALETTE[0], None),
@@ -202,7 +203,7 @@ def plot_long_tail(series: Mapping[str, tuple[ArrayLike, ArrayLike]], x_label: s
         x_label: What x counts.
         y_label: What y counts.
     """
-    with _styled():
+    with styled():
         figure, (axes,) = _figure(height=4.8)
         for position, (name, (x, y)) in enumerate(series.items()):
             style = {"marker": MARKERS[position % len(MARKERS)], "color": PALETTE[position % len(PALETTE)]}
@@ -239,7 +240,7 @@ def plot_long_tails(series: Mapping[str, tuple[ArrayLike, ArrayLike]], x_label: 
     """
     columns = min(3, len(series))
     rows = -(-len(series) // columns)
-    with _styled():
+    with styled():
         figure = Figure(figsize=(9, 0.8 + 2.6 * rows), layout="constrained")
         FigureCanvasAgg(figure)
         panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
@@ -263,7 +264,7 @@ def plot_shares(shares: Mapping[str, float], y_label: str) -> Figure:
         shares: Name to a fraction in [0, 1].
         y_label: What they are shares of.
     """
-    with _styled():
+    with styled():
         figure, (axes,) = _figure()
         heights = [100 * share for share in shares.values()]
         drawn = axes.bar(range(len(shares)), heights, 0.65, color=PALETTE[0])
@@ -287,7 +288,7 @@ def plot_histogram(values: ArrayLike, x_label: str, y_label: str, width: float) 
     numbers = np.asarray(values, dtype=np.float64)
     end = width * max(10, np.ceil(np.quantile(numbers, 0.98) / width))
     middle = float(np.median(numbers))
-    with _styled():
+    with styled():
         figure, (axes,) = _figure()
         edges = np.append(np.arange(0, end, width), end)
         axes.hist(np.minimum(numbers, end - width / 2), edges, color=PALETTE[0], edgecolor="white", linewidth=0.3)
@@ -313,7 +314,7 @@ def plot_heatmap(matrix: ArrayLike, labels: Sequence[str], value_label: str) -> 
     values = np.asarray(matrix, dtype=np.float64)
     if values.shape != (len(labels), len(labels)):
         raise ConfigError(f"a heatmap of {len(labels)} labels needs a square matrix of that size; got {values.shape}")
-    with _styled(**{"axes.grid": False}):
+    with styled(**{"axes.grid": False}):
         figure, (axes,) = _figure(height=6)
         # cells and no colour bar: both imshow and a colour bar would embed a picture, which a report's page forbids
         image = axes.pcolormesh(values, cmap="cividis", edgecolors="face", linewidth=0.5)
@@ -333,7 +334,7 @@ def plot_heatmap(matrix: ArrayLike, labels: Sequence[str], value_label: str) -> 
 def figure_svg(figure: Figure) -> str:
     """Render a figure as an ``<svg>`` element for an HTML page; its ink is the text colour of the page."""
     buffer = io.StringIO()
-    with _styled():
+    with styled():
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     element = text[text.index("<svg") :]
@@ -352,5 +353,5 @@ def save_figure(figure: Figure, path: Path) -> None:
     form = path.suffix.lower().removeprefix(".")
     if form not in ("png", "svg"):
         raise ConfigError(f"{path}: plots are written as .png or .svg")
-    with _styled(), atomic_file(path) as temporary:
+    with styled(), atomic_file(path) as temporary:
         figure.savefig(temporary, format=form, dpi=150, facecolor="white")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,7 @@ from llmrec.errors import ConfigError, nearest
 from llmrec.evaluation.results import Result, read_result, refuse_partial
 from llmrec.evaluation.scoring import OVERALL
 from llmrec.reporting.blocks import Block, Heading, Markdown, Table
-from llmrec.reporting.tables import label_of, number
+from llmrec.reporting.tables import BEYOND, label_of, number
 
 __all__ = ["MACRO", "Entry", "read_entry", "standings"]
 
@@ -84,7 +84,7 @@ def standings(entries: Sequence[Entry], metrics: Sequence[str] = ()) -> list[Blo
     for metric in metrics:
         for entry in entries:
             if not _has(entry, metric):
-                known = nearest(metric, entry.result.overall.metrics)
+                known = nearest(metric, [*entry.result.overall.metrics, *_beyond(entry.result, OVERALL)])
                 raise ConfigError(f"{entry.method}: no {metric} in its result{known}")
     chosen = list(metrics) or shared
     if not chosen:
@@ -95,7 +95,12 @@ def standings(entries: Sequence[Entry], metrics: Sequence[str] = ()) -> list[Blo
 
 
 def _has(entry: Entry, metric: str) -> bool:
-    return metric in entry.result.overall.metrics
+    return metric in entry.result.overall.metrics or metric in _beyond(entry.result, OVERALL)
+
+
+def _beyond(result: Result, column: str) -> Mapping[str, float]:
+    part = result.beyond.get(column) or (result.beyond.get(OVERALL) if len(result.locales) == 1 else None)
+    return {} if part is None else part.metrics
 
 
 def _table(metric: str, methods: Sequence[str], splits: Sequence[str], places: dict[tuple[str, str], Result]) -> Table:
@@ -114,6 +119,8 @@ def _table(metric: str, methods: Sequence[str], splits: Sequence[str], places: d
 def _value(result: Result | None, column: str, metric: str) -> float | None:
     if result is None:
         return None
+    if metric not in result.overall.metrics:
+        return _beyond(result, column).get(metric)
     if column == OVERALL:
         return result.overall.metrics[metric]
     if column == MACRO:
@@ -123,7 +130,8 @@ def _value(result: Result | None, column: str, metric: str) -> float | None:
 
 def _marked(values: Sequence[float | None], metric: str) -> list[str]:
     known = [value for value in values if value is not None]
-    best = max(known) if len(known) > 1 else None
+    accuracy = metric.partition("@")[0] not in BEYOND  # of the other measures more is not better
+    best = max(known) if len(known) > 1 and accuracy else None
     shown = [_NO_VALUE if value is None else number(metric, value) for value in values]
     return [
         Markdown(f"**{text}**") if value is not None and value == best else text

@@ -14,7 +14,7 @@ from llmrec.evaluation.results import Part, Result
 from llmrec.evaluation.scoring import OVERALL
 from llmrec.reporting.blocks import Block, Heading, Notes, Plot, Table, to_markdown
 
-__all__ = ["comparison_plot", "label_of", "number", "render_markdown", "result_blocks", "with_interval"]
+__all__ = ["BEYOND", "comparison_plot", "label_of", "number", "render_markdown", "result_blocks", "with_interval"]
 
 LABELS: Final = {
     "bleu": "BLEU",
@@ -25,6 +25,18 @@ LABELS: Final = {
     "recall@100": "Recall@100",
     "ndcg@100": "NDCG@100",
 }
+BEYOND: Final = {
+    "coverage": "catalogue coverage",
+    "gini": "Gini index",
+    "entropy": "entropy",
+    "novelty": "novelty",
+    "popularity": "average popularity",
+    "serendipity": "serendipity",
+    "diversity": "diversity of titles",
+    "in_locale": "sold in the locale",
+    "popreo": "PopREO",
+    "calibration": "miscalibration",
+}
 _NO_VALUE: Final = "–"
 _GROUPINGS: Final = {
     "locale": "locale",
@@ -32,6 +44,7 @@ _GROUPINGS: Final = {
     "repeats": "repeated visits",
     "popularity": "target in training",
     "novelty": "target",
+    "time": "time",
 }
 
 
@@ -41,13 +54,15 @@ def label_of(metric: str) -> str:
     if name == "bleu" and tokenize:
         return f"BLEU ({tokenize})"
     kind, _, cutoff = metric.partition("@")
+    if kind in BEYOND:
+        return f"{BEYOND[kind]}@{cutoff}"
     known = LABELS.get(metric) or LABELS.get(f"{kind}@100", "").replace("100", cutoff)
     return known or metric.capitalize()
 
 
 def number(metric: str, value: float, sign: str = "") -> str:
     """A metric's value as tables show it: BLEU with two digits, fractions with four."""
-    return f"{value:{sign}.2f}" if metric.startswith("bleu") else f"{value:{sign}.4f}"
+    return f"{value:{sign}.2f}" if metric.startswith(("bleu", "popularity@")) else f"{value:{sign}.4f}"
 
 
 def with_interval(metric: str, interval: Interval, sign: str = "") -> str:
@@ -67,6 +82,8 @@ def result_blocks(result: Result) -> list[Block]:
     for grouping, groups in result.breakdowns.items():
         what = _GROUPINGS.get(grouping, grouping)
         blocks += [Heading(f"By {what}", 3), _group_table(result, what, groups)]
+    if result.beyond:
+        blocks += [Heading("Beyond accuracy", 3), _beyond_table(result)]
     return [*blocks, Notes(_notes_of(result))]
 
 
@@ -149,6 +166,17 @@ def _group_table(result: Result, what: str, groups: Mapping[str, Part]) -> Table
     return Table(columns, rows)
 
 
+def _beyond_table(result: Result) -> Table:
+    """A measure a row, all sessions and each locale a column."""
+    columns = ["measure", *(f"{'all' if name == OVERALL else name} [95 %]" for name in result.beyond)]
+    names = list(dict.fromkeys(metric for part in result.beyond.values() for metric in part.intervals))
+    rows = []
+    for metric in names:
+        found = [part.intervals.get(metric) for part in result.beyond.values()]
+        rows.append([label_of(metric), *(_NO_VALUE if one is None else with_interval(metric, one) for one in found)])
+    return Table(columns, rows)
+
+
 def _time_split(result: Result) -> TimeSplit | None:
     with suppress(msgspec.ValidationError):  # what another program wrote there is no cut of ours
         return msgspec.convert(result.provenance.get("time_split"), TimeSplit | None)
@@ -171,6 +199,10 @@ def _notes_of(result: Result) -> list[str]:
         notes.append("Cold targets stand in no training session; intervals: 95 % over resampled sessions.")
         notes += [_part_note(name, part) for name, part in result.parts.items() if part.num_sessions]
     notes += [f"{label_of(metric)}: 0-100, {signature}" for metric, signature in result.signatures.items()]
+    if result.beyond:
+        notes.append(
+            "Beyond accuracy: docs/beyond.md has each formula. Lower is less popular, less unequal, better calibrated."
+        )
     if result.comparison is not None:
         samples = result.comparison.intervals[OVERALL].samples
         notes.append(f"Intervals: 95 % percentile interval of a paired bootstrap, {samples:,} samples of the sessions.")

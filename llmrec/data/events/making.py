@@ -36,7 +36,7 @@ __all__ = ["LogSummary", "import_events", "run_events_job"]
 
 _PART: Final = 8_000_000  # events whose users are looked at together: about 2 GiB
 _TRAINING: Final = ("session_id", "prev_items", "next_item", "locale")
-_TESTED: Final = ("session_id", "prev_items", "locale")
+_TESTED: Final = ("session_id", "prev_items", "locale", "time")
 
 
 @dataclass(frozen=True)
@@ -315,12 +315,16 @@ def _write_test(
     work: StoreWork, rows: ir.Table, split: Split, products: ir.Table | None, span: tuple[int, int]
 ) -> TimeSplit:
     con = work.con
-    tested = con.create_table(gen_name("tested"), rows.filter(rows.side == TEST).drop("side", "time", "row", "goal"))
+    tested = con.create_table(gen_name("tested"), rows.filter(rows.side == TEST).drop("side", "row", "goal"))
     if not con.to_pyarrow(tested.count()).as_py():
         raise DataError(
             f"no session with a target from {utc(split.test or 0)} on; let the test begin earlier: --test-days"
         )
-    write_table(work, tested.select(*_TESTED).order_by("session_id"), "sessions_test")
+    write_table(
+        work,
+        tested.mutate(time=(tested.time // 1000).as_timestamp("ms")).select(*_TESTED).order_by("session_id"),
+        "sessions_test",
+    )
     targets = targets_table(tested, products)
     if targets is not None:
         write_targets(work, targets, "test")
