@@ -9,6 +9,7 @@ import pytest
 
 from llmrec.cli import app
 from llmrec.cli.flags import command_of
+from llmrec.paper.reproduction.board import shown_cell, shown_number
 from llmrec.paper.reproduction.docs import render_docs_page
 from llmrec.paper.reproduction.recipe import load_table, table_names
 from llmrec.paper.reproduction.records import RECORDED, read_folder
@@ -58,6 +59,19 @@ def test_every_table_and_figure_is_in_the_index() -> None:
     for name in papers:
         assert f"({f'../llmrec/paper/recipes/{name}.yaml'})" in INDEX
         assert re.search(rf"`llmrec reproduce [^`]*\b{name}\b", INDEX), name
+
+
+def test_the_leaderboard_shows_the_records_and_what_others_published() -> None:
+    page = (ROOT / "docs" / "leaderboard.md").read_text(encoding="utf-8")
+    recipe, records = load_table("minionerec"), read_folder(RECORDED)
+    shown = ("recall@10/overall", "ndcg@10/overall")
+    for (table, row, protocol), one in records.items():
+        if (table, protocol) == ("minionerec", "minionerec_last"):
+            cells = [shown_cell(one.cells[column]) for column in shown]
+            assert f"| {' | '.join([recipe.rows[row].label, *cells])} |" in page
+    for others in recipe.others:
+        for label in others.rows:
+            assert f"| {' | '.join(shown_number(others.value(label, column)) for column in shown)} |" in page
 
 
 def test_the_page_of_measurements_is_what_the_records_give() -> None:
