@@ -64,6 +64,7 @@ def cells_of(outcomes: Sequence[TableOutcome]) -> list[dict[str, Any]]:
         {
             "table": outcome.recipe.name,
             "row": row.row.name,
+            "protocol": None if row.protocol is None else row.protocol.name,
             "column": column,
             "verdict": cell.verdict.value,
             "reason": cell.reason or row.message,

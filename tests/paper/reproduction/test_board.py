@@ -99,6 +99,13 @@ def test_a_training_file_that_holds_test_sessions_is_refused(
     assert "sessions_train.parquet: training rows repeat 20 of the 20 sessions of sessions_test.parquet" in error
 
 
+def test_without_data_others_rows_are_shown_and_where_to_get_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("minionerec", "--only", "covisit/recall@10*") == 0
+    printed = capsys.readouterr().out
+    assert "| published: SASRec | – | 0.0790 |" in printed
+    assert "minionerec_train needs sessions_train.parquet" in printed
+
+
 def test_an_unknown_protocol_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("minionerec", "--protocol", "minionerec_vald") == 2
     assert "did you mean 'minionerec_valid'" in " ".join(capsys.readouterr().err.split())
