@@ -45,6 +45,7 @@ RANKERS: Final = {
     "gru4recf": "neural.models_by_name:Gru4RecF",
     "srgnnf": "neural.models_by_name:SrGnnF",
     "text_knn": "vectors.text_knn:TextKnn",
+    "tiger": "generative.ranker:Tiger",
 }
 RankerT = TypeVar("RankerT", bound=type[Ranker[Any]])
 
