@@ -23,9 +23,12 @@ class Reproduce(ReproduceJob):
 
     Example: llmrec reproduce table10 --data ../shared/data/amazon-m2 --resume
 
+    Example: llmrec reproduce all --data stores/m2 --plan
+
     Example: llmrec reproduce all --data stores/m2 --launch accelerate_configs/a6000x8.yaml --resume
     """
 
+    plan: bool = option(False, "Estimate time and memory of each row, and run nothing.")
     write_docs: Path | None = option(
         None, "Write the page of recorded measurements (docs/reproduction.md).", output="text"
     )
@@ -45,6 +48,13 @@ def reproduce(job: Reproduce) -> None:
     if not job.tables and job.write_docs is None:
         raise ConfigError("nothing to reproduce: name a table, for instance table10, or all")
     outcomes: list[TableOutcome] = []
+    if job.plan:
+        from llmrec.paper.reproduction.plan import make_plan, plan_as_json, render_plan
+
+        plan = make_plan(job)
+        out_console.print(render_plan(plan))
+        tell_result(plan_as_json(plan))
+        return
     if job.tables:
         outcomes, page = reproduce_and_report(job)
         out_console.print(render_tables(outcomes))

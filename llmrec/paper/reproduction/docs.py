@@ -35,9 +35,9 @@ llmrec reproduce minionerec --data ../shared/data/industrial --resume --record -
 llmrec reproduce all --data stores/m2 --resume --record --write-docs docs/reproduction.md
 ```
 
-Each command goes on where it was stopped. `--only ROW` runs one row. `--launch accelerate_configs/a6000x8.yaml`
-trains on several devices. The exit status is 1 if a number left its band. `llmrec reproduce TABLE` without data says
-which files a table needs, and where to get them.
+`--plan` first tells the time and memory of each row. Each command goes on where it was stopped. `--only ROW` runs one
+row. `--launch accelerate_configs/a6000x8.yaml` trains on several devices. The exit status is 1 if a number left its
+band. `llmrec reproduce TABLE` without data says which files a table needs, and where to get them.
 """
 _OPEN = Markdown('<details markdown="1"><summary>Commands, seconds and commits</summary>')
 _CLOSE = Markdown("</details>")

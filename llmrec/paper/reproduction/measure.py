@@ -23,7 +23,7 @@ from llmrec.paper.reproduction.source import DataFolder, chosen_files, differenc
 from llmrec.paper.reproduction.steps import StepRunner, shown
 from llmrec.paper.reproduction.templates import fill, places_of
 
-__all__ = ["Unscored", "cells_of", "measure_row"]
+__all__ = ["Unscored", "cells_of", "measure_row", "values_of"]
 
 _EXAMPLES: Final = 4  # as many as Figure 3 shows
 
@@ -42,7 +42,7 @@ def measure_row(runner: StepRunner, recipe: TableRecipe, row: Row, protocol: Pro
         DataError: run and targets do not belong together.
     """
     started = time.monotonic()
-    values = _values(runner.out, row, protocol, data.path)
+    values = values_of(runner.out, row, protocol, data.path)
     prepared = [runner.run(step, values).command for step in _needed(protocol, row, values)]
     steps = [runner.run(step, values) for step in row.method.steps]
     scoring = time.monotonic()
@@ -95,7 +95,7 @@ def _made_by(step: str, values: Mapping[str, Any]) -> list[str]:
     return [word for word in fill(step, values) if word.startswith(values["work"])]
 
 
-def _values(out: Path, row: Row, protocol: Protocol, data: Path) -> dict[str, Any]:
+def values_of(out: Path, row: Row, protocol: Protocol, data: Path) -> dict[str, Any]:
     """What the places of the row's commands stand for."""
     shared = str(protocol.values.get("work_name", protocol.name))  # what is learnt once and ranked for several splits
     own = any("row" in places_of(step) for step in row.method.steps)  # a method of several rankers

@@ -26,7 +26,7 @@ from llmrec.paper.reproduction.source import DataFolder, check_boards, missing_f
 from llmrec.paper.reproduction.steps import StepFailed, StepRunner
 from llmrec.paper.reproduction.verdict import CellVerdict, Verdict, judge
 
-__all__ = ["RowOutcome", "TableOutcome", "load_tables", "reproduce"]
+__all__ = ["RowOutcome", "TableOutcome", "load_tables", "reproduce", "rows_to_run"]
 
 ALL: Final = "all"
 _STAMP: Final = "data.txt"
@@ -103,20 +103,9 @@ def reproduce(job: ReproduceJob) -> list[TableOutcome]:
             measurements.
         DataError: ``data`` is no folder with data, or not the board's that a protocol is of.
     """
-    recipes = load_tables(job.tables, job.recipes)
-    wanted = [(recipe, [row for row in recipe.rows.values() if wanted_columns(row, job.only)]) for recipe in recipes]
-    wanted = [(recipe, rows) for recipe, rows in wanted if rows]
-    if not wanted:
-        raise ConfigError(f"--only {' '.join(job.only)}: fits no row; known: {', '.join(_names(recipes))}")
-    _check_protocols(job, recipes)
-    data = None if job.data is None else open_data(job.data)
-    wanted_runs = [
-        (recipe, [(row, one) for row in rows for one in _runnable(recipe, row, job, data)]) for recipe, rows in wanted
-    ]
-    if data is not None:
-        check_boards(data, {one.name: one for _, runs in wanted_runs for _, one in runs if one is not None}.values())
+    data, wanted_runs, recorded = rows_to_run(job)
     runner = None if data is None else StepRunner(_claimed(job, data), data.fingerprint, job.resume, job.launch)
-    call = _Call(job, data, runner, read_folder(job.records))
+    call = _Call(job, data, runner, recorded)
     outcomes = []
     with progress_bar() as bar:
         task = bar.add_task("reproduce", total=sum(len(runs) for _, runs in wanted_runs), note="")
@@ -133,6 +122,34 @@ def reproduce(job: ReproduceJob) -> list[TableOutcome]:
                 bar.advance(task)
             outcomes.append(TableOutcome(recipe, made))
     return outcomes
+
+
+def rows_to_run(
+    job: ReproduceJob,
+) -> tuple[
+    DataFolder | None,
+    list[tuple[TableRecipe, list[tuple[Row, Protocol | None]]]],
+    Mapping[tuple[str, str, str], Measurement],
+]:
+    """The data, each table's rows with the protocols they are run by, and earlier measurements.
+
+    Raises:
+        ConfigError: an unknown table or protocol, or a pattern that fits nothing.
+        DataError: ``data`` is no folder with data, or not the board's that a protocol is of.
+    """
+    recipes = load_tables(job.tables, job.recipes)
+    wanted = [(recipe, [row for row in recipe.rows.values() if wanted_columns(row, job.only)]) for recipe in recipes]
+    wanted = [(recipe, rows) for recipe, rows in wanted if rows]
+    if not wanted:
+        raise ConfigError(f"--only {' '.join(job.only)}: fits no row; known: {', '.join(_names(recipes))}")
+    _check_protocols(job, recipes)
+    data = None if job.data is None else open_data(job.data)
+    runs = [
+        (recipe, [(row, one) for row in rows for one in _runnable(recipe, row, job, data)]) for recipe, rows in wanted
+    ]
+    if data is not None:
+        check_boards(data, {one.name: one for _, each in runs for _, one in each if one is not None}.values())
+    return data, runs, read_folder(job.records)
 
 
 def _names(recipes: Iterable[TableRecipe]) -> list[str]:
