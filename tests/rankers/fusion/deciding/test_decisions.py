@@ -107,7 +107,7 @@ def test_no_scorer_is_tried_that_nobody_can_judge_or_afford() -> None:
         "sources": "no --products, so no source reads texts",
         "scorers": "too few labelled sessions (200) to tell what a neural scorer is worth",
     }
-    _, many = catalogue_and_codes(shop(0.0, 2_000))
+    _, many = catalogue_and_codes(shop(0.0, 6_000))
     assert decide_parts_by_facts(settings, many, None) == []
     dear = replace(settings, folds=200)
     assert [one.value for one in decide_parts_by_facts(dear, many, None)] == [[]]
