@@ -76,10 +76,11 @@ def parts_are_open(settings: FusionSettings) -> bool:
 
 
 def decide_parts(settings: FusionSettings, folds: Sequence[Fold], texts: Collection[str]) -> list[Decision]:
-    """Scorers are taken where they are surely worth something, sources that read texts left out where they surely harm.
+    """Scorers are taken where they are worth something, sources that read texts left out where they surely harm.
 
-    Trees that learn from one of two folds are judged on the other, with and without a part. A scorer costs minutes; a
-    text source is all that knows a product which nobody has clicked, of which these sessions say little.
+    Trees that learn from one of two folds are judged on the other, with and without a part. In inductive use every
+    further fold costs a scorer's fit, and the gain must be sure; in transductive use the one fit is made. A text source
+    is all that knows a product which nobody has clicked, of which these sessions say little.
 
     Args:
         settings: Settings.
@@ -95,7 +96,8 @@ def decide_parts(settings: FusionSettings, folds: Sequence[Fold], texts: Collect
         if len(taught) > 1 and scorers:
             whole, without = judged(frozenset()), judged(frozenset(scorers))
             found = gain(whole, without, settings.seed)
-            taken, why = found.low > 0, f"{', '.join(scorers)} gives {with_gain(found, len(whole))}"
+            worth = found.difference if settings.transductive else found.low
+            taken, why = worth > 0, f"{', '.join(scorers)} gives {with_gain(found, len(whole))}"
         decisions.append(Decision("scorers", scorers if taken else [], why))
     if settings.sources == "auto":
         kept, why = True, TOO_FEW

@@ -11,8 +11,10 @@ import pytest
 
 import llmrec
 from llmrec.errors import ConfigError, DataError
+from llmrec.evaluation.bootstrap import Interval
 from llmrec.rankers import TrainingSessions
 from llmrec.rankers.catalogue import catalogue_and_codes
+from llmrec.rankers.fusion.deciding import facts, judging
 from llmrec.rankers.fusion.deciding.facts import decide_parts_by_facts
 from llmrec.rankers.fusion.deciding.judging import decide_parts
 from llmrec.rankers.fusion.ranker import Fusion
@@ -20,7 +22,7 @@ from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.fusion.training import Fold
 from llmrec.rankers.fusion.trees import Examples
 from llmrec.rankers.recipes import ranker_settings
-from llmrec.testing.ranker_contract import products
+from llmrec.testing.ranker_contract import products, training_sessions
 
 OPEN: dict[str, Any] = {"seen": "auto", "grouped": "auto", "label_last": "auto"}
 QUICK: dict[str, Any] = {"rounds": 10, "min_leaf": 5, "threads": 1, "folds": 3, "sources": ("covisit_walk",)}
@@ -131,8 +133,10 @@ def folds_where(worth: str, strength: float = 1.0, number: int = 400) -> list[Fo
 @pytest.mark.parametrize(
     ("worth", "scorers"), [("neural.stamp_scorer.score", ["stamp_scorer"]), ("source.covisit_walk.rank", [])]
 )
-def test_a_scorer_is_taken_where_it_is_surely_worth_something(worth: str, scorers: list[str]) -> None:
-    settings = FusionSettings(**QUICK | {"sources": ("covisit_walk", "title_vectors"), "scorers": "auto"})
+@pytest.mark.parametrize("transductive", [True, False])
+def test_a_scorer_is_taken_where_it_is_worth_something(worth: str, scorers: list[str], transductive: bool) -> None:
+    sources = ("covisit_walk", "title_vectors")
+    settings = FusionSettings(**QUICK | {"sources": sources, "scorers": "auto", "transductive": transductive})
     (one,) = decide_parts(settings, folds_where(worth), ["title_vectors"])
     assert (one.setting, one.value) == ("scorers", scorers)
     assert "on 800 sessions out of fold" in one.why
@@ -153,6 +157,24 @@ def test_titles_that_tell_what_is_next_are_read() -> None:
     ranker = fitted(shop(0.0), products(24), sources="auto", scorers="auto")
     assert "title_vectors" in ranker.settings.sources
     assert "no --products" not in str(ranker.decisions)
+
+
+@pytest.mark.parametrize("worth", [0.1, -0.1])
+def test_what_is_taken_and_what_is_left_out_are_what_the_trees_read(
+    worth: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facts, "TELLING", 10)
+    monkeypatch.setattr(judging, "gain", lambda *_: Interval(worth, worth, worth, 1))
+    asked = {"sources": "auto", "scorers": "auto", "transductive": True, "seen": "drop", "folds": 2}
+    ranker = fitted(training_sessions(60), products(24), **asked)
+    assert ("stamp_scorer" in ranker.context.scorers) == ("title_vectors" in ranker.context.sources) == (worth > 0)
+    assert ranker.trees is not None
+    read = {name.split(".")[1] for name in ranker.trees.feature_names()}
+    assert ({"stamp_scorer", "title_vectors"} <= read) == (worth > 0)
+    assert read & {"stamp_scorer", "title_vectors"} in ({"stamp_scorer", "title_vectors"}, set())
+    ranker.save(tmp_path / "model")
+    listed = llmrec.load_ranker(tmp_path / "model").rank_session(["B03", "B04"], "DE", 5)
+    assert listed == ranker.rank_session(["B03", "B04"], "DE", 5)
 
 
 ONE = TrainingSessions.of([["a", "b", "c"]], ["UK"])
