@@ -203,7 +203,10 @@ class Fusion(Ranker[FusionSettings]):
                 if self.settings.source_names != before.source_names:
                     context = None
                     return self._folds(training, learn)
-                folds = [without_parts(one, {*before.scorer_names} - {*self.settings.scorer_names}) for one in folds]
+                dropped = {*before.scorer_names} - {*self.settings.scorer_names}
+                folds = [without_parts(one, dropped) for one in folds]
+                kept = {name: one for name, one in context.scorers.items() if name not in dropped}
+                context = replace(context, scorers=kept)  # it may serve the other folds too
         if parts_are_open(self.settings):
             self._decide_parts(folds)
         return folds

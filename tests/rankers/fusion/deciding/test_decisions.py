@@ -177,6 +177,18 @@ def test_what_is_taken_and_what_is_left_out_are_what_the_trees_read(
     assert listed == ranker.rank_session(["B03", "B04"], "DE", 5)
 
 
+@pytest.mark.parametrize("most", [60, 18])
+def test_a_scorer_that_is_left_out_is_left_out_of_every_fold(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where one fit of sources and counts serves all folds, as it does where few of many labels teach."""
+    monkeypatch.setattr(facts, "TELLING", 10)
+    monkeypatch.setattr(judging, "gain", lambda *_: Interval(-0.1, -0.1, -0.1, 1))
+    ranker = Fusion(FusionSettings(**QUICK | {"scorers": "auto", "transductive": True, "max_sessions": most}))
+    names = [fold.names for fold in ranker.folds_of(training_sessions())]
+    assert len(names) == 3
+    assert all(one == names[0] for one in names)
+    assert not any("stamp_scorer" in name for name in names[0])
+
+
 ONE = TrainingSessions.of([["a", "b", "c"]], ["UK"])
 RING = TrainingSessions.of(
     [[str(one % 10), str((one + 1) % 10), str((one + 2) % 10)] for one in range(50)], ["UK"] * 50
