@@ -77,15 +77,18 @@ def rectools(folder: Path, python: Path) -> str:
 @app.command()
 def peers(
     folder: Annotated[Path, typer.Argument(help="What `llmrec data holdout` wrote.")],
-    python: Annotated[Path | None, typer.Option(help="A Python with rectools and lightgbm.")] = None,
+    python: Annotated[Path | None, typer.Option(help="A Python with rectools, lightgbm and scikit-learn.")] = None,
 ) -> None:
     """Our rankers and RecTools' two-stage ranker on one hold-out: accuracy, CPU seconds, memory of this process."""
     rows: list[tuple[str, Measurement, str]] = []
     for name in OURS:
         found = measure(ours, folder, name)
         rows.append((name, found, found.value))
-    if python is None or subprocess.run([python, "-c", "import rectools, lightgbm"], check=False).returncode:
-        notice("no RecTools: make a venv, pip install rectools lightgbm there, and give its Python with --python")
+        notice(f"{name}: {found.value}")
+    if python is None or subprocess.run([python, "-c", "import rectools, lightgbm, sklearn"], check=False).returncode:
+        notice(
+            "no RecTools: make a venv, pip install rectools lightgbm scikit-learn there, and give its Python with --python"
+        )
     else:
         found = measure(rectools, folder, python.absolute())
         rows.append(("RecTools, two stages", found, found.value))

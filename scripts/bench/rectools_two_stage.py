@@ -1,4 +1,4 @@
-"""RecTools' two-stage ranker on sessions, run by a Python that has `rectools` and `lightgbm`, not ours.
+"""RecTools' two-stage ranker on sessions, run by a Python that has `rectools`, `lightgbm` and `scikit-learn`, not ours.
 
 `python rectools_two_stage.py INTERACTIONS.csv USERS OUT.json`: rows of user, item and place; how many of the first
 users are asked for; lists and seconds.

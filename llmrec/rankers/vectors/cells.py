@@ -17,7 +17,7 @@ from llmrec.within import near_best
 
 __all__ = ["Cells", "Shelf"]
 
-WHOLE: Final = 1 << 16  # items that are one cell: to look at all of them is quick, and exact
+WHOLE: Final = 1 << 18  # items that are one cell: to look at all of them is quick, and exact
 PROBED: Final = 64  # cells that a session is compared with
 TAUGHT: Final = 64  # items for each centre that the centres are learnt from
 ROUNDS: Final = 8
@@ -116,6 +116,10 @@ class Shelf:
         cells, into, owners = probed.ravel()[order], starts[order].tolist(), order // probed.shape[1]
         for first, last in pairwise(np.flatnonzero(np.diff(cells, prepend=-1, append=-1)).tolist()):
             here = slice(*self.offsets[cells[first] : cells[first] + 2])
+            if last - first == len(order):  # one cell is asked for: what is computed stands as it is wanted
+                np.matmul(wanted, self.vectors[here].T, out=values.reshape(len(wanted), -1))
+                values.reshape(len(wanted), -1)[:] += self.prior[here]
+                break
             found = wanted[owners[first:last]] @ self.vectors[here].T
             found += self.prior[here]
             for place, row in zip(into[first:last], found, strict=True):

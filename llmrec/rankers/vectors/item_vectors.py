@@ -52,7 +52,7 @@ class ItemVectors(Ranker[ItemVectorsSettings]):
     """Cosine of the session's vector, the recency-weighted mean of its items', and the item's, plus a prior.
 
     Vectors come from the factorised co-occurrence matrix, which is what item2vec fits (Levy and Goldberg 2014). A
-    session is offered the items that its locale's training sessions hold; of a catalogue of more than 65,536, those
+    session is offered the items that its locale's training sessions hold; of a catalogue of more than 262,144, those
     in the cells that lie nearest (see `llmrec.rankers.vectors.cells`).
 
     Attributes:
