@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from llmrec import within
 from llmrec.within import (
     best_of_each,
     best_within,
@@ -50,6 +51,20 @@ def test_top_k_equals_sorting_each_session(largest_code: int, sizes: list[int]) 
         expected = sorted(zip(-scores[rows == row], codes[rows == row], strict=True))[:10]
         assert list(zip(-values[row], ranked[row], strict=True))[: len(expected)] == expected
         assert (ranked[row, len(expected) :] == -1).all()
+
+
+@pytest.mark.parametrize("sizes", [[90, 0, 3, 60], [40, 40, 40]])
+def test_a_cut_before_sorting_changes_nothing(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    rows = np.repeat(np.arange(len(sizes)), sizes)
+    codes = np.concatenate([rng.permutation(200)[:size] for size in sizes])
+    scores = rng.integers(0, 9, len(rows)) / 7  # few, so that many tie
+    whole = top_k_candidates(rows, codes, scores, len(sizes), 5)
+    monkeypatch.setattr(within, "_LONG", 0)
+    near = within.near_best(scores, np.array(sizes), 5)
+    assert 5 * (np.array(sizes) > 5).sum() <= len(near) < len(rows)
+    for one, other in zip(whole, top_k_candidates(rows, codes, scores, len(sizes), 5), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_ranks_within_a_session_count_the_better_ones() -> None:

@@ -86,9 +86,7 @@ def peers(
         rows.append((name, found, found.value))
         notice(f"{name}: {found.value}")
     if python is None or subprocess.run([python, "-c", "import rectools, lightgbm, sklearn"], check=False).returncode:
-        notice(
-            "no RecTools: make a venv, pip install rectools lightgbm scikit-learn there, and give its Python with --python"
-        )
+        notice("no RecTools: pip install rectools lightgbm scikit-learn in a venv, and give its --python")
     else:
         found = measure(rectools, folder, python.absolute())
         rows.append(("RecTools, two stages", found, found.value))
