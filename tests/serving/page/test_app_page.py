@@ -245,11 +245,16 @@ def test_runs_their_reports_and_two_compared(shown: Client, visit: Visit) -> Non
     gain = first["metrics"]["mrr@100"] - second["metrics"]["mrr@100"]
     cells = page.locator("#view-runs table").nth(1).locator("tbody tr").first.locator("td").all_inner_texts()
     assert cells[0] == signed(gain)
-    page.wait_for_selector("#view-runs p[role=status] code")
+    page.wait_for_selector("#view-runs p[role=status]:has-text('paired bootstrap')")
     names = {"first": first["name"], "second": second["name"]}
     told = shown.ask("/v1/page/difference", names).json["differences"]
     intervals = [f"{signed(one['low'])} to {signed(one['high'])}" for one in told if one["part"] == "all sessions"]
     assert page.locator("#view-runs table").nth(1).locator("td:nth-child(3)").all_inner_texts() == intervals
+    page.locator("#view-runs .as-code summary").click()
+    page.locator("#view-runs").get_by_role("button", name="command line").click()
+    command = shlex.split(page.locator("#view-runs .as-code pre").inner_text())
+    runs = ["--targets", "sessions_validation.parquet", "--compare", f"{second['name']}.parquet", "--by", "locale"]
+    assert command == ["llmrec", "evaluate", f"{first['name']}.parquet", *runs]
     with page.context.expect_page() as opened:
         page.get_by_role("link", name="report.html").click()
     report = opened.value

@@ -55,6 +55,13 @@ const forms = {
     "command line": `llmrec similar ${quoted(place("index", "INDEX"))} ${quoted(body.title || "")} --k ${body.k}`
       + (body.locale ? ` --locale ${quoted(body.locale)}` : ""),
   }),
+  difference: (path, { first, second }, targets) => ({
+    curl: curl(path, { first, second }),
+    Python: `import llmrec\n\nfound = llmrec.evaluate(${python(`${first}.parquet`)}, ${python(targets)}, `
+      + `compare=${python(`${second}.parquet`)}, by=["locale"])\nprint(found.breakdowns["locale"]["all sessions"].differences)`,
+    "command line": `llmrec evaluate ${quoted(`${first}.parquet`)} --targets ${quoted(targets)} `
+      + `--compare ${quoted(`${second}.parquet`)} --by locale`,
+  }),
   prompt: (path, body) => ({
     curl: curl(path, body),
     Python: `from llmrec.text.prompts import load_prompt\n\nprompt = load_prompt(${python(body.prompt)})\n`
@@ -64,8 +71,8 @@ const forms = {
 };
 
 /** A disclosure with the three forms of a request. */
-export function asCode(kind, path, body) {
-  const made = forms[kind](path, body);
+export function asCode(kind, path, body, more = undefined) {
+  const made = forms[kind](path, body, more);
   const names = Object.keys(made);
   const box = el("div", { class: "code-box" });
   const show = (name) => {

@@ -1,6 +1,7 @@
 // Runs of a folder: what they scored, the reports beside them, and two of them compared.
 
 import { ask } from "./api.js";
+import { asCode } from "./code.js";
 import { $, el, fill, number, problem, waiting } from "./dom.js";
 
 const FIRST = { ranking: ["mrr@100", "recall@100", "ndcg@100"], titles: ["bleu", "exact_match"] };
@@ -50,6 +51,8 @@ function section(kind) {
         el("td", { class: "r" }, number(one.num_sessions)),
         metrics.map((metric) => el("td", { class: "r" }, shown(metric, one.metrics[metric]))),
         el("td", {}, bar(one, main, best))))))),
+    runs.every((one) => one.intervals[main]) ? null
+      : el("p", { class: "hint" }, "A result has an interval where it was made by llmrec evaluate --by locale."),
     runs.length > 1 ? [el("div", { class: "line apart" }, el("h3", {}, "Two of them"), first, el("span", { class: "hint" }, "against"), second),
       difference] : null);
 }
@@ -89,6 +92,7 @@ function compared(one, other, kind) {
     table("All sessions", "metric", FIRST[kind].map((metric) => [NAMES[metric], ALL, metric, one.metrics, other.metrics])),
     shared.length < 2 ? null : table(`${NAMES[main]} by locale`, "sessions of", shared.map((name) => [name, name, main, one.locales[name], other.locales[name]])),
     told,
+    asCode("difference", "/v1/page/difference", { first: one.name, second: other.name }, one.targets || "TARGETS"),
   ];
 }
 
@@ -106,10 +110,8 @@ async function countIntervals(one, other, cells, told) {
     fill(gain, document.createTextNode(signed(metric, difference)));
     fill(interval, document.createTextNode(`${signed(metric, low)} to ${signed(metric, high)}`));
   }
-  const command = `llmrec evaluate ${one.name}.parquet --targets ${one.targets || "FILE"} --compare ${other.name}.parquet`;
-  fill(told, document.createTextNode(found.why_not ? `No interval of the difference: ${found.why_not}. `
-    : "By the paired bootstrap, 1,000 resamples. Coloured where the interval is on one side of 0. On the command line: "),
-  found.why_not ? null : el("code", {}, command));
+  fill(told, document.createTextNode(found.why_not ? `No interval of the difference: ${found.why_not}.`
+    : "By the paired bootstrap, 1,000 resamples. Coloured where the interval is on one side of 0."));
   told.className = found.why_not ? "warning" : "hint";
 }
 
