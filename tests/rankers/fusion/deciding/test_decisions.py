@@ -21,6 +21,7 @@ from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.fusion.training import Fold
 from llmrec.rankers.fusion.trees import Examples
+from llmrec.rankers.rank import RankJob, learning_material
 from llmrec.rankers.recipes import ranker_settings
 from llmrec.testing.ranker_contract import products, training_sessions
 
@@ -81,6 +82,14 @@ def test_what_is_given_wins_over_what_would_be_decided() -> None:
     ranker = fitted(shop(0.7), seen="drop", grouped=True, label_last=True)
     assert ranker.decisions == ()
     assert ranker.seen_by_default == "drop"
+
+
+@pytest.mark.parametrize(("given", "seen"), [("keep", "keep"), ("drop", "drop"), (None, "auto")])
+def test_seen_on_the_command_line_is_what_the_saved_ranker_remembers(given: Any, seen: str, tmp_path: Path) -> None:
+    file = tmp_path / "train.csv"
+    file.write_text("prev_items,next_item,locale\n\"['a' 'b']\",c,UK\n")
+    job = RankJob(ranker="fusion", train=(file,), seen=given, save=tmp_path / "model")
+    assert learning_material(job, None).settings.seen == seen
 
 
 def test_a_fit_anew_decides_anew() -> None:
