@@ -42,7 +42,8 @@ def test_a_verb_says_what_it_read_wrote_and_found(
 ) -> None:
     train, asked = (tiny_store.path / f"sessions_{split}.parquet" for split in ("development", "validation"))
     run = tmp_path / "run.parquet"
-    ranked, told = called(capsys, "rank", "popularity", "--train", train, "--sessions", asked, "--out", run, "--k", "9")
+    flags = ("--sessions", asked, "--out", run, "--k", "9", "--seen", "drop")
+    ranked, told = called(capsys, "rank", "popularity", "--train", train, *flags)
     assert ranked["verb"] == "rank"
     assert ranked["inputs"] == {"train": [str(train)], "sessions": str(asked)}
     assert ranked["artefacts"] == {"out": str(run)}
