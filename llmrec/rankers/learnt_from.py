@@ -177,6 +177,9 @@ class Remembers:
     def check_counts(self, counts: Arrays) -> None:
         """Refuse counts of a file that are none of this ranker's.
 
+        Args:
+            counts: Arrays by name, as the ranker left them in `kept_counts` when it was fitted.
+
         Raises:
             KeyError: an array is missing.
             ValueError: they do not fit together.
