@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy import sparse
 
 from llmrec.arrays import Ints
+from llmrec.errors import require
 from llmrec.ragged import list_lengths, row_numbers
 
 __all__ = ["diversity", "title_vectors"]
@@ -28,7 +28,11 @@ def title_vectors(titles: Any) -> Any:
 
     Args:
         titles: ``N`` Arrow strings; null for none.
+
+    Raises:
+        MissingExtraError: SciPy is not installed; so does `diversity`.
     """
+    sparse = require("scipy.sparse", "rank")
     spaced = pc.replace_substring_regex(pc.utf8_lower(pc.fill_null(titles, "")), _ALONE, r" \1 ")
     words = pc.split_pattern_regex(spaced, _BETWEEN)
     if isinstance(words, pa.ChunkedArray):
@@ -58,7 +62,7 @@ def diversity(codes: NDArray[Any], vectors: Any, rows: Ints) -> NDArray[np.float
         vectors: Of `title_vectors`.
         rows: Shape ``(N,)``; row in ``vectors`` of each item, below 0 for an item without a title.
     """
-    titled = np.diff(vectors.indptr) > 0
+    sparse, titled = require("scipy.sparse", "rank"), np.diff(vectors.indptr) > 0
     found = np.full(len(codes), np.nan)
     for start in range(0, len(codes), _CHUNK):
         part = codes[start : start + _CHUNK]
