@@ -79,16 +79,11 @@ def cluster_of(folder: Path, workers: int = 2) -> Iterator[Cluster]:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(name: str, *arguments: str) -> subprocess.Popen[bytes]:
-        log = (folder / f"{name}.log").open("wb")
-        started.append(
-            subprocess.Popen(
-                [str(home / "bin" / "spark-class"), *arguments],
-                env=env,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+        command = [str(home / "bin" / "spark-class"), *arguments]
+        with (folder / f"{name}.log").open("wb") as log:
+            started.append(
+                subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
             )
-        )
         return started[-1]
 
     try:

@@ -33,7 +33,9 @@ pytestmark = [
     pytest.mark.skipif(not HAS, reason="needs Java, pyspark, moto[server], boto3 and sagemaker-pyspark"),
 ]
 PLAIN = "threads.keepalivetime 60|connection.establish.timeout 5000|connection.timeout 200000|multipart.purge.age 86400"
+PROVIDER = "spark.hadoop.fs.s3a.aws.credentials.provider"
 SIMPLE = "org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider"
+FROM_ENVIRONMENT = "com.amazonaws.auth.EnvironmentVariableCredentialsProvider"
 
 
 @contextmanager
@@ -49,6 +51,7 @@ def storage() -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.kill()
+        server.wait()
 
 
 def settings(endpoint: str, login: bool) -> str:
@@ -59,9 +62,8 @@ def settings(endpoint: str, login: bool) -> str:
     lines += [f"spark.hadoop.fs.s3a.{one}" for one in PLAIN.split("|")]
     lines += [f"spark.hadoop.fs.s3a.endpoint {endpoint}", "spark.hadoop.fs.s3a.path.style.access true"]
     lines += ["spark.executor.memory 512m", "spark.driver.memory 512m"]
-    if login:
-        lines += [f"spark.hadoop.fs.s3a.{name} key" for name in ("access.key", "secret.key")]
-        lines += [f"spark.hadoop.fs.s3a.aws.credentials.provider {SIMPLE}"]
+    lines += [f"{PROVIDER} {SIMPLE if login else FROM_ENVIRONMENT}"]
+    lines += [f"spark.hadoop.fs.s3a.{name} key" for name in ("access.key", "secret.key") if login]
     return "\n".join(lines)
 
 

@@ -20,7 +20,8 @@ _REASONS: Final = (  # what Spark's log of an error holds, and what to do about 
     (r"No module named '(llmrec[\w.]*|pyarrow|numpy)'", "the executors lack Python's {0}: ship it (docs/cluster.md)"),
     (r"No FileSystem for scheme \"?(\w+)\"?|Class org[\w.]*\.(S3A)FileSystem not found", "no connector for it: {way}"),
     (
-        r"(?i)NoAuthWithAWS\w*|NoAwsCredentials\w*|No AWS Credentials|AccessDenied\w*|\b403\b|Forbidden",
+        r"(?i)NoAuthWithAWS\w*|NoAwsCredentials\w*|No AWS Credentials|Unable to load (?:AWS )?credentials"
+        r"|AccessDenied\w*|\b403\b|Forbidden",
         "no right to it, or no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for driver and executors, "
         "or spark.hadoop.fs.s3a.*",
     ),
@@ -78,7 +79,7 @@ def _explain(text: str, what: str) -> LlmrecError:
         r"\[?(FAILED_READ_FILE[\w.]*|CANNOT_READ_FILE_FOOTER[\w.]*|UNABLE_TO_INFER_SCHEMA)\]?(.*)", text
     ):
         return DataError(f"{what}: not Parquet of one form throughout ({excerpt(found.group(2).strip(' .'), 200)})")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip().removeprefix(": ").removeprefix("Caused by: ") for line in text.splitlines() if line.strip()]
     told = next((line for line in reversed(lines) if re.match(r"[\w.]*(Error|Exception)\b", line)), (lines or [""])[0])
     return ConfigError(f"{what}: the cluster failed: {excerpt(told, 300)}")
 
@@ -124,7 +125,8 @@ def put_whole(session: Any, uri: str) -> Iterator[str]:
         if system.exists(path) and not _is_ours(system, path):
             raise DataError(f"{uri}: holds something else than Parquet parts; name another place")
         mark = uuid.uuid4().hex[:8]
-        new, old = (path.getParent().suffix(f"/.{path.getName()}.{mark}.{kind}") for kind in ("tmp", "old"))
+        beside = [f".{path.getName()}.{mark}.{kind}" for kind in ("tmp", "old")]
+        new, old = (session._jvm.org.apache.hadoop.fs.Path(path.getParent(), name) for name in beside)
         try:
             yield str(new.toString())
             there = system.exists(path)
