@@ -101,8 +101,7 @@ def evaluate(
             frame, an Arrow table.
         compare: Other predictions for the same sessions; adds the difference with its paired bootstrap interval.
         train: Files that the ranker learnt from, or ``store.training()``: tells warm from cold targets.
-        by: ``locale``, ``length``, ``repeats``, ``popularity``, ``novelty`` or ``time``: groups to score
-            apart.
+        by: Groups to score apart: ``locale``, ``length``, ``repeats``, ``popularity``, ``novelty`` or ``time``.
         sessions: File of the sessions, or ``store.sessions(split)``, where groups need it and it is not beside the
             targets.
         hits: More cutoffs K to report Hit@K of ranked lists at.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -170,11 +171,11 @@ def ship(session: Any, place: Path) -> str:
 
 
 def _packed(session: Any, folder: Path) -> str:
-    import shutil
-    import tempfile
+    """Send a folder, packed where Spark keeps what executors fetch: it goes when the session stops."""
+    from pyspark import SparkFiles
 
     name = f"{folder.resolve().name}-{uuid.uuid4().hex[:8]}"
-    packed = shutil.make_archive(str(Path(tempfile.mkdtemp()) / name), "zip", folder)
+    packed = shutil.make_archive(str(Path(SparkFiles.getRootDirectory()) / name), "zip", folder)
     session.sparkContext.addArchive(f"{packed}#{name}")
     return f"shipped:{name}"
 
@@ -182,7 +183,7 @@ def _packed(session: Any, folder: Path) -> str:
 def shared_folder(shipped: str) -> Path:
     """On a node, the folder that `ship` made readable there."""
     if shipped.startswith("file:"):
-        return Path(shipped.removeprefix("file:///").join(("/", "")))
+        return Path("/" + shipped.removeprefix("file:///"))
     from pyspark import SparkFiles
 
     return Path(SparkFiles.get(shipped.removeprefix("shipped:")))

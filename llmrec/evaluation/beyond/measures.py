@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from llmrec.arrays import Bools, Ints
 from llmrec.errors import ConfigError
 from llmrec.evaluation.beyond.exposure import exposure_intervals
-from llmrec.evaluation.beyond.titles import diversity, title_vectors
+from llmrec.evaluation.beyond.title_diversity import diversity, title_vectors
 from llmrec.evaluation.beyond.training import GROUPS, Training, dense_ranks, popularity_groups
 from llmrec.evaluation.bootstrap import Interval, interval_of, resampled_sums
 from llmrec.evaluation.metrics import MAX_RANKED

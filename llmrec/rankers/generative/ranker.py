@@ -17,7 +17,7 @@ from llmrec.rankers.generative.beams import PrefixTable, beam_search
 from llmrec.rankers.generative.model import build_model, decoder_of, own_weights
 from llmrec.rankers.generative.semantic_ids import level_sizes, semantic_ids, tokens_of
 from llmrec.rankers.generative.settings import TigerSettings
-from llmrec.rankers.generative.train import train_tiger
+from llmrec.rankers.generative.train_tiger import train_tiger
 from llmrec.rankers.neural.base import VALIDATION_SESSIONS, hold_out
 from llmrec.rankers.neural.prefixes import Prefixes, build_prefixes, padded_rows
 from llmrec.rankers.sessions import CodedSessions, TrainingSessions

@@ -20,7 +20,7 @@ from llmrec.cli import main
 from llmrec.errors import ConfigError
 from llmrec.evaluation.beyond.exposure import exposure, exposure_intervals
 from llmrec.evaluation.beyond.measures import Lists, beyond_accuracy
-from llmrec.evaluation.beyond.titles import diversity, title_vectors
+from llmrec.evaluation.beyond.title_diversity import diversity, title_vectors
 from llmrec.evaluation.beyond.training import Training, popularity_groups
 from llmrec.evaluation.results import read_result
 from llmrec.evaluation.runs import write_run
