@@ -176,7 +176,8 @@ def _evaluated(
         result = score_rankings(run.name, locales, loaded.predictions, wanted, **settings)
         if at[2]:
             files = train, products or _products_beside(goals)
-            found = beyond_of_run(loaded, wanted, result.locales, *files, at[2], samples, seed)
+            lists = None if other is None else other.predictions
+            found = beyond_of_run(loaded, wanted, result.locales, *files, at[2], samples, seed, lists)
             result = replace(result, beyond=found)
     else:
         _refuse_for_titles(run, at, by, train)

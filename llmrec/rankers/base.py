@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Final, Generic, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, Literal, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -53,6 +53,7 @@ class Ranker(OnHub, Remembers, ABC, Generic[SettingsT]):
         ranks_cold: Whether its catalogue has products that no training session holds.
         goes_on: Whether it goes on from what it learnt; else it keeps its sessions, and later ones join them.
         fades: Whether sessions can count less than once.
+        keeps: What later sessions leave as it was until it is made anew; "" for nothing.
         settings: Its settings.
         catalogue: Items and locales; there once it is fitted.
         learnt: What a run says of its training: ``transductive``, and ``overlap`` that was allowed.
@@ -80,6 +81,7 @@ class Ranker(OnHub, Remembers, ABC, Generic[SettingsT]):
     ranks_cold: ClassVar[bool] = False
     goes_on: ClassVar[bool] = False
     fades: ClassVar[bool] = False
+    keeps: ClassVar[Literal["", "trees", "vectors"]] = ""
     catalogue: Catalogue
     watch: Callable[[int, float], None] | None = None
 

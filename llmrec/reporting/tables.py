@@ -84,6 +84,8 @@ def result_blocks(result: Result) -> list[Block]:
         blocks += [Heading(f"By {what}", 3), _group_table(result, what, groups)]
     if result.beyond:
         blocks += [Heading("Beyond accuracy", 3), _beyond_table(result)]
+        if result.comparison is not None:
+            blocks += [Heading(f"Beyond accuracy, less {result.comparison.baseline}", 3), _beyond_table(result, "+")]
     return [*blocks, Notes(_notes_of(result))]
 
 
@@ -166,14 +168,14 @@ def _group_table(result: Result, what: str, groups: Mapping[str, Part]) -> Table
     return Table(columns, rows)
 
 
-def _beyond_table(result: Result) -> Table:
-    """A measure a row, all sessions and each locale a column."""
+def _beyond_table(result: Result, sign: str = "") -> Table:
+    """A measure a row, all sessions and each locale a column; with ``sign="+"`` the differences from the baseline."""
     columns = ["measure", *(f"{'all' if name == OVERALL else name} [95 %]" for name in result.beyond)]
-    names = list(dict.fromkeys(metric for part in result.beyond.values() for metric in part.intervals))
+    shown = [part.differences if sign else part.intervals for part in result.beyond.values()]
     rows = []
-    for metric in names:
-        found = [part.intervals.get(metric) for part in result.beyond.values()]
-        rows.append([label_of(metric), *(_NO_VALUE if one is None else with_interval(metric, one) for one in found)])
+    for metric in dict.fromkeys(metric for found in shown for metric in found):
+        cells = [_NO_VALUE if metric not in found else with_interval(metric, found[metric], sign) for found in shown]
+        rows.append([label_of(metric), *cells])
     return Table(columns, rows)
 
 

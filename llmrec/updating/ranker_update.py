@@ -26,9 +26,9 @@ from llmrec.settings import resolve
 
 __all__ = ["Asked", "How", "how_it_keeps_up", "items_of", "update", "updated"]
 
-How = Literal["as refitted", "trained on", "trees kept"]
-"""What an updated ranker is: the one that a fit on all sessions would give; one that went on from its weights; or one
-whose sources are as refitted under trees that have not changed."""
+How = Literal["as refitted", "trained on", "trees kept", "vectors kept"]
+"""What an updated ranker is: the one that a fit on all sessions would give; one that went on from its weights; one
+whose sources are as refitted under trees that have not changed; or one whose counts are, beside old vectors."""
 _DAY_S = 86_400
 
 
@@ -40,7 +40,7 @@ class Asked:
         half_life: Days after which a session counts half; None: for ever.
         date: When the later sessions were, as ISO 8601 in UTC; now if not given.
         again: Whether sessions that were learnt from already may count once more.
-        refit: Whether a fused ranker grows its trees anew.
+        refit: Whether a fused ranker grows its trees anew, and item vectors are factorised anew.
         settings: Other settings of a ranker that trains.
         folder: Where a ranker that trains keeps checkpoints.
         resume: Whether it goes on from the newest of them.
@@ -85,7 +85,7 @@ def update(
             the days between the last batch's date and this one's. For rankers that count.
         date: Date or time of these sessions, ISO 8601 in UTC; now if not given.
         again: Let sessions count that were learnt from already.
-        refit: Grow the trees of `fusion` anew.
+        refit: Grow the trees of `fusion` anew, or factorise `item_vectors` anew.
         folder: As `fit`, of a ranker that trains.
         resume: As `fit`.
         locale: Locale of ``sessions``, where they hold none.
@@ -146,7 +146,9 @@ def how_it_keeps_up(ranker: AnyRanker, refit: bool) -> How:
         return how_it_keeps_up(next(iter(ranker.rankers.values())), refit)
     if ranker.goes_on:
         return "trained on"
-    return "trees kept" if ranker.name == "fusion" and not refit else "as refitted"
+    if refit or not ranker.keeps:
+        return "as refitted"
+    return "trees kept" if ranker.keeps == "trees" else "vectors kept"
 
 
 def items_of(ranker: AnyRanker) -> int:
@@ -199,8 +201,8 @@ def _refuse_unfit(
                 raise ConfigError(f"{flag}: {ranker.name} counts, and is updated as it was fitted; leave it out")
         if asked.settings:
             raise ConfigError(f"--set: {ranker.name} keeps its settings; fit it anew for others")
-    if asked.refit and ranker.name != "fusion":
-        raise ConfigError(f"--refit: {ranker.name} has no trees to grow anew; leave it out")
+    if asked.refit and not ranker.keeps:
+        raise ConfigError(f"--refit: {ranker.name} has no trees or vectors that stay as they were; leave it out")
     reads_again = ranker.needs_products or (ranker.catalogue.sold is not None and (ranker.goes_on or ranker.ranks_cold))
     if products is None and reads_again:
         raise ConfigError(f"{ranker.name}: reads products, new ones among them; give their file with --products")

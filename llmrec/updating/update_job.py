@@ -60,7 +60,7 @@ class UpdateJob:
     out: Path | None = option(None, "Write the updated model here. Default: in its place.", output="folder")
     keep: int | None = option(None, "Keep only so many versions.", minimum=1)
     half_life: float | None = option(None, "Days after which a visit counts half. Default: visits never fade.")
-    refit: bool = option(False, "Grow the trees of fusion anew.")
+    refit: bool = option(False, "Grow the trees of fusion anew, or factorise item_vectors anew.")
     settings: Mapping[str, Any] = option({}, "Change one setting of a training, as name=value.", flag="--set")
     checkpoints: Path | None = option(None, "Folder for checkpoints and logs of a training.", output="place")
     resume: bool = option(False, "Continue an interrupted training.")
@@ -208,4 +208,5 @@ _HOW: Final = {
     "as refitted": "it is what a fit on all sessions would be",
     "trained on": "it went on from its weights, which is no fit on all sessions",
     "trees kept": "sources and counts are as refitted, trees as they were; --refit grows them anew",
+    "vectors kept": "vectors are made anew once 1 % of the sessions are new to them, or by --refit",
 }

@@ -269,7 +269,7 @@ def test_the_record_names_files_dates_and_weights(tmp_path: Path) -> None:
         ("vmis_knn", {"half_life": 30}, "half_life: vmis_knn has no visits that fade"),
         ("covisit", {"date": "yesterday"}, "'yesterday' is no date"),
         ("covisit", {"date": "2001-01-01"}, "is before .*, of the last sessions"),
-        ("covisit", {"refit": True}, "refit: covisit has no trees"),
+        ("covisit", {"refit": True}, "refit: covisit has no trees or vectors"),
         ("covisit", {"neighbours": 3}, "covisit counts, and is updated as it was fitted"),
         ("covisit", {"folder": "work"}, "covisit counts, and is updated as it was fitted"),
     ],
@@ -283,3 +283,22 @@ def test_a_ranker_that_was_never_fitted_is_refused() -> None:
     cls = ranker_class("covisit")
     with pytest.raises(LlmrecError, match="covisit: is not fitted"):
         llmrec.update(cls(cls.settings_class()), [["a"]])
+
+
+def test_vectors_stay_while_few_sessions_are_new_and_are_then_factorised_anew(tmp_path: Path) -> None:
+    before = [[f"B{number % 20:02}", f"B{(number + 1) % 20:02}", f"B{(number + 2) % 20:02}"] for number in range(400)]
+    first: Any = llmrec.fit("item_vectors", before, size=8)
+    first.save(tmp_path / "model")
+    kept: Any = llmrec.update(llmrec.load_ranker(tmp_path / "model"), [["A new", "B07"], ["B07", "A new"]])
+    assert [kept.catalogue.vocabulary.decode(np.array([0])).to_pylist(), len(kept.vectors)] == [["A new"], 21]
+    np.testing.assert_array_equal(kept.vectors[1:], first.vectors)
+    np.testing.assert_allclose(kept.vectors[0], first.vectors[7], atol=1e-6)
+    assert kept.rank([["A new"]], k=1).to_list() == [["B07"]]
+    assert kept._counts[-1].tolist() == [2, *([60] * 7), 62, *([60] * 12)]
+    kept.save(tmp_path / "kept")
+    more = [["A new", "B00"], ["lone"]], [["B00", "B01"]]  # 4 of 404 are not 1 %, 5 of 405 are more
+    kept = llmrec.update(llmrec.load_ranker(tmp_path / "kept"), more[0])
+    np.testing.assert_array_equal(kept.vectors[1:-1], first.vectors)
+    assert np.linalg.norm(kept.vectors[-1]) == pytest.approx(1)
+    together = [*before, ["A new", "B07"], ["B07", "A new"], *more[0], *more[1]]
+    same(llmrec.update(kept, more[1]), llmrec.fit("item_vectors", together, size=8))

@@ -142,7 +142,7 @@ def test_a_swap_that_fails_leaves_current_as_it_was(monkeypatch: pytest.MonkeyPa
         ("update shop --train tuesday.parquet --set history=3", "--set: covisit counts"),
         ("update shop --products tuesday.parquet", "a ranker takes later sessions; give --train"),
         ("update shop --train tuesday.parquet --remove tea", "--remove takes products out of an index"),
-        ("update shop --train tuesday.parquet --refit", "--refit: covisit has no trees"),
+        ("update shop --train tuesday.parquet --refit", "--refit: covisit has no trees or vectors"),
         ("update shop --train tuesday.parquet --out store", "store: exists and holds no ranker"),
     ],
 )

@@ -6,6 +6,7 @@ bootstrap interval would lie beside the value. The jackknife leaves sessions out
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from llmrec.arrays import Ints
 from llmrec.evaluation.bootstrap import CONFIDENCE, Interval
 
-__all__ = ["EXPOSURE", "exposure", "exposure_intervals"]
+__all__ = ["EXPOSURE", "Exposures", "exposure"]
 
 EXPOSURE: Final = ("coverage", "gini", "entropy")
 _PARTS: Final = 50  # groups of sessions that are left out in turn
@@ -43,31 +44,60 @@ def exposure(counts: Ints, num_items: int) -> NDArray[np.float64]:
     return np.array([len(listed) / num_items, max(0.0, gini), max(0.0, -(shares * np.log2(shares)).sum())])
 
 
-def exposure_intervals(codes: NDArray[Any], num_items: int, seed: int) -> dict[str, Interval]:
-    """`exposure` of ranked lists with 95 % intervals.
+@dataclass(frozen=True)
+class Exposures:
+    """`exposure` of ranked lists, and of the lists that are left without each group of sessions in turn.
 
-    Args:
-        codes: Shape ``(S, K)``; listed items, below 0 beyond the end of a list.
+    Attributes:
+        whole: Shape ``(3,)``.
+        left: Shape ``(G, 3)``; empty where there is one session.
         num_items: Size of the catalogue.
-        seed: Of the groups that sessions are drawn into.
     """
-    rows, _ = np.nonzero(codes >= 0)
-    items, places = np.unique(codes[codes >= 0], return_inverse=True)
-    counts = np.bincount(places, minlength=len(items))
-    whole = exposure(counts, max(num_items, len(items)))
-    number = min(_PARTS, len(codes))
-    error = np.zeros(len(EXPOSURE))
-    if number > 1:
+
+    whole: NDArray[np.float64]
+    left: NDArray[np.float64]
+    num_items: int
+
+    @classmethod
+    def of(cls, codes: NDArray[Any], num_items: int, seed: int) -> Exposures:
+        """Of ranked lists.
+
+        Args:
+            codes: Shape ``(S, K)``; listed items, below 0 beyond the end of a list.
+            num_items: Size of the catalogue.
+            seed: Of the groups that sessions are drawn into; the same for all lists of as many sessions.
+        """
+        rows, _ = np.nonzero(codes >= 0)
+        items, places = np.unique(codes[codes >= 0], return_inverse=True)
+        counts = np.bincount(places, minlength=len(items))
+        size = max(num_items, len(items))
+        number = min(_PARTS, len(codes))
+        if number < 2:
+            return cls(exposure(counts, size), np.zeros((0, len(EXPOSURE))), size)
         group = np.random.default_rng(seed).permutation(len(codes)) % number
         order = np.argsort(group[rows], kind="stable")
         ends = np.cumsum(np.bincount(group[rows], minlength=number))
-        left = [
-            exposure(counts - np.bincount(part, minlength=len(items)), max(num_items, len(items)))
-            for part in np.split(places[order], ends[:-1])
-        ]
-        error = np.sqrt((number - 1) * np.var(left, axis=0))
-    limits = 1.0, 1.0, np.log2(max(num_items, 2))
+        parts = np.split(places[order], ends[:-1])
+        left = [exposure(counts - np.bincount(part, minlength=len(items)), size) for part in parts]
+        return cls(exposure(counts, size), np.array(left), size)
+
+    def intervals(self) -> dict[str, Interval]:
+        """Each value with its 95 % interval."""
+        limits = (1.0, 1.0, float(np.log2(max(self.num_items, 2))))
+        return {
+            name: Interval(one.difference, max(0.0, one.low), max(one.difference, min(most, one.high)), one.samples)
+            for most, (name, one) in zip(limits, _jackknifed(self.whole, self.left).items(), strict=True)
+        }
+
+    def less(self, other: Exposures) -> dict[str, Interval]:
+        """These less another run's of the same sessions, with 95 % intervals: both leave the same sessions out."""
+        return _jackknifed(self.whole - other.whole, self.left - other.left)
+
+
+def _jackknifed(whole: NDArray[np.float64], left: NDArray[np.float64]) -> dict[str, Interval]:
+    number = max(1, len(left))
+    error = np.sqrt((number - 1) * np.var(left, axis=0)) if len(left) else np.zeros(len(EXPOSURE))
     return {
-        name: Interval(value, max(0.0, value - reach), max(value, min(most, value + reach)), number)
-        for name, value, reach, most in zip(EXPOSURE, whole.tolist(), (_Z * error).tolist(), limits, strict=True)
+        name: Interval(value, value - reach, value + reach, number)
+        for name, value, reach in zip(EXPOSURE, whole.tolist(), (_Z * error).tolist(), strict=True)
     }

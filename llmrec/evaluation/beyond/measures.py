@@ -7,7 +7,7 @@ Means over sessions and what is made of their sums have bootstrap intervals; wha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from llmrec.arrays import Bools, Ints
 from llmrec.errors import ConfigError
-from llmrec.evaluation.beyond.exposure import exposure_intervals
+from llmrec.evaluation.beyond.exposure import Exposures
 from llmrec.evaluation.beyond.title_diversity import diversity, title_vectors
 from llmrec.evaluation.beyond.training import GROUPS, Training, dense_ranks, popularity_groups
 from llmrec.evaluation.bootstrap import Interval, interval_of, resampled_sums
@@ -57,6 +57,7 @@ class Lists:
         locales: Locale of each session, shape ``(S,)``.
         training: What the run learnt from.
         products: Arrow table of ``locale``, ``id``, ``title``, or None.
+        baseline: ``S`` lists of another run for the same sessions, or None.
     """
 
     ranked: Any
@@ -64,6 +65,7 @@ class Lists:
     locales: NDArray[np.str_]
     training: Training
     products: Any = None
+    baseline: Any = None
 
 
 def beyond_accuracy(
@@ -79,20 +81,29 @@ def beyond_accuracy(
         seed: Of the resampling.
 
     Returns:
-        For each set its measures as ``novelty@10``; those that need products are left out without them.
+        For each set its measures as ``novelty@10``, less the baseline's beside where there is one; those that need
+        products are left out without them.
     """
-    shop = _Shop.of(lists, max(cutoffs))
+    shop, other = _Shop.of(lists, max(cutoffs))
     intervals: dict[str, dict[str, Interval]] = {name: {} for name in sets}
+    differences: dict[str, dict[str, Interval]] = {name: {} for name in sets}
     for cutoff in sorted({*cutoffs}):
-        stats = shop.stats(cutoff)
+        stats, other_stats = shop.stats(cutoff), None if other is None else other.stats(cutoff)
         for name, rows in sets.items():
-            found = exposure_intervals(shop.codes[rows, :cutoff], shop.size(name, rows, cutoff), seed)
-            found |= _of_sums(stats[rows], samples, seed)
-            intervals[name] |= {f"{one}@{cutoff}": found[one] for one in BEYOND if one in found}
+            exposed, drawn = shop.exposures(name, rows, cutoff, seed), _Drawn.of(stats[rows], samples, seed)
+            _put(intervals[name], exposed.intervals() | drawn.intervals(), cutoff)
+            if other is not None and other_stats is not None:
+                less = exposed.less(other.exposures(name, rows, cutoff, seed))
+                less |= drawn.less(_Drawn.of(other_stats[rows], samples, seed))
+                _put(differences[name], less, cutoff)
     return {
-        name: Part(len(sets[name]), {one: value.difference for one, value in each.items()}, each)
+        name: Part(len(sets[name]), {one: value.difference for one, value in each.items()}, each, differences[name])
         for name, each in intervals.items()
     }
+
+
+def _put(into: dict[str, Interval], found: Mapping[str, Interval], cutoff: int) -> None:
+    into |= {f"{one}@{cutoff}": found[one] for one in BEYOND if one in found}
 
 
 @dataclass(frozen=True)
@@ -120,16 +131,20 @@ class _Shop:
     titles: Mapping[str, tuple[Any, Ints]]
 
     @classmethod
-    def of(cls, lists: Lists, most: int) -> _Shop:
-        ranked = pc.list_slice(lists.ranked, 0, most)
-        flat, training, products = pc.list_flatten(ranked), lists.training, lists.products
+    def of(cls, lists: Lists, most: int) -> tuple[_Shop, _Shop | None]:
+        """What is known of the items, with the lists of the run and with those of its baseline."""
+        runs = [pc.list_slice(one, 0, most) for one in (lists.ranked, lists.baseline) if one is not None]
+        flat, training, products = [pc.list_flatten(one) for one in runs], lists.training, lists.products
         ids, names = (
             (training.ids, training.locales)
             if products is None
             else (_column(products, "id"), _column(products, "locale"))
         )
-        vocabulary = Vocabulary.of(training.ids, ids, flat, lists.targets)
-        codes = Ragged(offsets_of(list_lengths(ranked)), vocabulary.encode(flat).astype(np.int32)).padded()
+        vocabulary = Vocabulary.of(training.ids, ids, *flat, lists.targets)
+        codes = [
+            Ragged(offsets_of(list_lengths(ranked)), vocabulary.encode(ids).astype(np.int32)).padded()
+            for ranked, ids in zip(runs, flat, strict=True)
+        ]
         counts = training.counts(vocabulary)
         sold, titles, places = {}, {}, vocabulary.encode(ids)
         for locale in np.unique(lists.locales).tolist():
@@ -140,8 +155,8 @@ class _Shop:
                 rows = np.full(len(vocabulary), UNKNOWN)
                 rows[places[here]] = np.arange(here.sum())
                 titles[locale] = title_vectors(_column(products, "title").filter(pa.array(here))), rows
-        return cls(
-            codes=codes,
+        shop = cls(
+            codes=codes[0],
             targets=vocabulary.encode(lists.targets),
             locales=lists.locales,
             information=-np.log2(np.maximum(counts, 1) / training.num_sessions),
@@ -150,6 +165,11 @@ class _Shop:
             sold=sold,
             titles=titles,
         )
+        return shop, replace(shop, codes=codes[1]) if len(codes) > 1 else None
+
+    def exposures(self, name: str, rows: Ints, cutoff: int, seed: int) -> Exposures:
+        """How the lists of a set share attention among its catalogue."""
+        return Exposures.of(self.codes[rows, :cutoff], self.size(name, rows, cutoff), seed)
 
     def size(self, name: str, rows: Ints, cutoff: int) -> int:
         """Items of a locale's catalogue, or of all, and those that its lists hold."""
@@ -203,15 +223,32 @@ def _column(table: Any, name: str) -> Any:
     return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
 
 
-def _of_sums(stats: NDArray[np.float64], samples: int, seed: int) -> dict[str, Interval]:
-    """Measures that sums over sessions give, with their bootstrap intervals; those of no session are left out."""
-    observed = _measured(stats.sum(axis=0)[None])
-    drawn = _measured(resampled_sums(stats, samples, seed))
-    return {
-        name: interval_of(float(value[0]), np.where(np.isnan(drawn[name]), value[0], drawn[name]))
-        for name, value in observed.items()
-        if not np.isnan(value[0])
-    }
+@dataclass(frozen=True)
+class _Drawn:
+    """Measures that sums over sessions give: of the sessions as they are, and of each resampled test set, ``(B,)``."""
+
+    observed: Mapping[str, float]
+    drawn: Mapping[str, NDArray[np.float64]]
+
+    @classmethod
+    def of(cls, stats: NDArray[np.float64], samples: int, seed: int) -> _Drawn:
+        """Of `_Shop.stats` ``(S, C)``; measures of no session are left out."""
+        observed = {name: float(value[0]) for name, value in _measured(stats.sum(axis=0)[None]).items()}
+        drawn = _measured(resampled_sums(stats, samples, seed))
+        there = {name: value for name, value in observed.items() if not np.isnan(value)}
+        return cls(there, {name: np.where(np.isnan(drawn[name]), value, drawn[name]) for name, value in there.items()})
+
+    def intervals(self) -> dict[str, Interval]:
+        """Each value with its 95 % interval."""
+        return {name: interval_of(value, self.drawn[name]) for name, value in self.observed.items()}
+
+    def less(self, other: _Drawn) -> dict[str, Interval]:
+        """These less another run's on the same sessions, drawn alike."""
+        return {
+            name: interval_of(value - other.observed[name], self.drawn[name] - other.drawn[name])
+            for name, value in self.observed.items()
+            if name in other.observed
+        }
 
 
 def _measured(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:

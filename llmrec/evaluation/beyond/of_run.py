@@ -28,6 +28,7 @@ def beyond_of_run(
     cutoffs: Sequence[int],
     samples: int = 1000,
     seed: int = 0,
+    baseline: Any = None,
 ) -> dict[str, Part]:
     """Measures of the sessions that have a target: of all of them, and of each locale where there are several.
 
@@ -40,16 +41,18 @@ def beyond_of_run(
         cutoffs: Lengths that lists are cut to.
         samples: Resampled test sets of an interval.
         seed: Of the resampling.
+        baseline: Ranked lists of another run for the same sessions; None: no differences.
 
     Raises:
         DataError: a file cannot be read.
     """
     wanted = [bool(one) for one in targets.to_pylist()]
     kept = pa.array(wanted)
-    columns = [_whole(column.filter(kept)) for column in (run.predictions, targets, run.locales)]
-    names = np.asarray(columns[2].to_pylist())
+    ranked, wished, spoken = (_whole(column.filter(kept)) for column in (run.predictions, targets, run.locales))
+    names = np.asarray(spoken.to_pylist())
     shop = None if products is None else load_products(products, ("locale", "id", "title"))
-    lists = Lists(columns[0], columns[1], names, read_training(train), shop)
+    other = None if baseline is None else _whole(baseline.filter(kept))
+    lists = Lists(ranked, wished, names, read_training(train), shop, other)
     sets = {OVERALL: np.arange(len(names))}
     by_locale = {name: np.flatnonzero(names == name) for name in locales}
     return beyond_accuracy(lists, sets | (by_locale if len(by_locale) > 1 else {}), cutoffs, samples, seed)

@@ -97,6 +97,7 @@ class Fusion(Ranker[FusionSettings]):
     settings_class = FusionSettings
     product_columns = FEATURE_COLUMNS
     ranks_cold = True
+    keeps = "trees"
     context: FeatureContext
     trees: Trees | None
     estimate: dict[str, float]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,7 @@ def train_tiger(
     held: Prefixes | None,
     folder: Path | None,
     resume: bool,
+    told: Callable[[], None] | None = None,
 ) -> list[dict[str, float]]:
     """Train a model in place; it ends with the weights that make the held targets likeliest.
 
@@ -78,6 +79,7 @@ def train_tiger(
         held: Examples to validate on after each epoch; None: the last weights stay.
         folder: Where checkpoints and ``history.jsonl`` go; none are written without it.
         resume: Go on from the newest checkpoint in ``folder``.
+        told: Called after each epoch that was validated; what it raises ends the training.
 
     Returns:
         One entry an epoch, as `llmrec.training.loop.run_training`.
@@ -99,6 +101,8 @@ def train_tiger(
                 some = np.arange(start, min(start + settings.batch_size, len(held or ())))
                 read, _, targets = held.batch(some) if held is not None else prefixes.batch(some)
                 total += float(_loss(plain, tokens, read, targets, accelerator.device))
+        if told is not None:
+            told()
         return -total / max(1, len(held or ()))
 
     task = _TigerTask(

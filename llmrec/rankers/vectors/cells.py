@@ -15,7 +15,7 @@ from llmrec.ragged import offsets_of
 from llmrec.text.encoders.base import unit_rows
 from llmrec.within import near_best
 
-__all__ = ["Cells", "Shelf"]
+__all__ = ["Cells", "Shelf", "nearest_centres"]
 
 WHOLE: Final = 1 << 18  # items that are one cell: to look at all of them is quick, and exact
 PROBED: Final = 64  # cells that a session is compared with
@@ -53,13 +53,13 @@ class Cells:
         taught = vectors[np.sort(rng.permutation(len(vectors))[: TAUGHT * number])]
         centres = taught[rng.permutation(len(taught))[:number]]
         for _ in range(ROUNDS):
-            own = _nearest_centres(taught, centres)
+            own = nearest_centres(taught, centres)
             order = np.argsort(own, kind="stable")
             held, starts = np.unique(own[order], return_index=True)
             centres = taught[rng.permutation(len(taught))[:number]]  # one that nobody chose starts anew
             centres[held] = np.add.reduceat(taught[order], starts, axis=0)
             centres = unit_rows(centres)
-        return cls(centres, _nearest_centres(vectors, centres))
+        return cls(centres, nearest_centres(vectors, centres))
 
     def nearest(self, wanted: Floats) -> Ints:
         """The cells to look into for some vectors ``(S, D)``, shape ``(S, P)``."""
@@ -69,12 +69,13 @@ class Cells:
         return np.argpartition(-products, PROBED, axis=1)[:, :PROBED]
 
 
-def _nearest_centres(vectors: Floats, centres: Floats) -> NDArray[np.int32]:
+def nearest_centres(vectors: Floats, centres: Floats) -> NDArray[np.int32]:
+    """For each vector ``(N, D)`` which of the centres ``(K, D)`` it is nearest to, shape ``(N,)``."""
     parts = [
         (vectors[start : start + _PART] @ centres.T).argmax(axis=1).astype(np.int32)
         for start in range(0, len(vectors), _PART)
     ]
-    return np.concatenate(parts)
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int32)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from llmrec.arrays import Floats
+from llmrec.arrays import Floats, Ints
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.text.encoders.base import unit_rows
 
-__all__ = ["align", "co_occurrence", "svd_vectors", "text_vectors"]
+__all__ = ["align", "beside_known", "co_occurrence", "svd_vectors", "text_vectors"]
 
 OVERSAMPLING: Final = 16
 POWER_STEPS: Final = 5
@@ -76,6 +76,35 @@ def svd_vectors(
         if columns
     ]
     return unit_rows(np.concatenate(parts, axis=1), rng)
+
+
+def beside_known(
+    sessions: CodedSessions,
+    vectors: Floats,
+    visits: NDArray[np.int32],
+    new: Ints,
+    *,
+    window: int,
+    decay: float,
+    seed: int = 0,
+) -> Floats:
+    """Vectors of new items from those that known ones have, unit rows, shape ``(len(new), D)``.
+
+    The mean of what stood near them, an item weighing the less the more often it was seen, as in `svd_vectors`. An item
+    that stood beside no known one has a random direction.
+
+    Args:
+        sessions: The sessions with the new items; known items alone.
+        vectors: Shape ``(N, D)``; 0 for an item that has none.
+        visits: Shape ``(N,)``; how often each item was seen.
+        new: Codes of the new items.
+        window: As in `co_occurrence`.
+        decay: As in `co_occurrence`.
+        seed: Seed of the random directions.
+    """
+    beside = co_occurrence(sessions, len(vectors), window, decay)[new]
+    scaled = beside @ sparse.diags_array(1 / np.sqrt(np.maximum(visits, 1)).astype(np.float32))
+    return unit_rows(scaled @ vectors, np.random.default_rng(seed))
 
 
 def _eigenvectors(matrix: Any, size: int, rng: np.random.Generator) -> Floats:

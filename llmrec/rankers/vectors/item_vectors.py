@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.arrays import Bools, Floats, Ints, checked
+from llmrec.artefact import Arrays
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.rankers.vectors.cells import Cells, Shelf
-from llmrec.rankers.vectors.initialise import svd_vectors
+from llmrec.rankers.vectors.cells import Cells, Shelf, nearest_centres
+from llmrec.rankers.vectors.initialise import beside_known, svd_vectors
 from llmrec.settings import Decides, option
 from llmrec.text.session_vectors import session_vectors
+from llmrec.vocabulary import UNKNOWN
 
 __all__ = ["ItemVectors", "ItemVectorsSettings"]
 
 
-_STEPS = 1 << 14  # scores are whole multiples of 1/16,384: a batch adds up in another order than a session alone
+STALE: Final = 0.01  # of all sessions, new since the vectors were factorised; with more of them they are so anew
+_STEPS: Final = 1 << 14  # scores are whole multiples of 1/16,384: a batch adds up in another order than a session alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +65,13 @@ class ItemVectors(Ranker[ItemVectorsSettings]):
     name = "item_vectors"
     settings_class = ItemVectorsSettings
     fades = True
+    keeps = "vectors"
     vectors: Floats
     _counts: NDArray[np.int32]  # (L + 1, N); how often a locale's sessions, or all, hold an item
     _cells: Cells
     _shelves: dict[int, Shelf]  # by locale: what it is offered; made when asked for
 
     def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:  # noqa: ARG002
-        counts = training.counts(len(self.catalogue.locales), len(self.catalogue.vocabulary))
-        counts[-1] = counts.sum(axis=0)
         settings = self.settings
         vectors = svd_vectors(
             training,
@@ -80,7 +82,37 @@ class ItemVectors(Ranker[ItemVectorsSettings]):
             local=settings.local,
             seed=settings.seed,
         )
-        self._set(vectors, counts.astype(np.int32), Cells.of(vectors, settings.seed))
+        self._set(vectors, self._visits(training), Cells.of(vectors, settings.seed))
+        self.kept_counts = {"factorised": np.array([len(training)])}
+
+    def _take_in(self, earlier: Self, training: CodedSessions, start: int, places: Ints, products: Any) -> None:
+        """Keep the vectors while few sessions are new since they were factorised, and give new items some."""
+        factorised = earlier.known_sessions().counts.get("factorised", np.array([start]))
+        if len(training) - int(factorised[0]) > STALE * len(training):
+            super()._take_in(earlier, training, start, places, products)
+            return
+        counts, there = self._visits(training), places != UNKNOWN
+        vectors = np.zeros((len(self.catalogue.vocabulary), earlier.vectors.shape[1]), dtype=np.float32)
+        vectors[places[there]] = earlier.vectors[there]
+        new = np.setdiff1d(np.arange(len(vectors)), places)
+        later, settings = training.slice(start, len(training) - start), self.settings
+        vectors[new] = beside_known(
+            later, vectors, counts[-1], new, window=settings.window, decay=settings.pair_decay, seed=settings.seed
+        )
+        of_item = np.zeros(len(vectors), dtype=np.int32)
+        of_item[places[there]] = earlier._cells.of_item[there]
+        of_item[new] = nearest_centres(vectors[new], earlier._cells.centres)
+        self._set(vectors, counts, Cells(earlier._cells.centres, of_item))
+        self.kept_counts = {"factorised": factorised}
+
+    def check_counts(self, counts: Arrays) -> None:
+        """Refuse arrays that are no number of factorised sessions, as `Remembers.check_counts`."""
+        checked(counts, "factorised", "int64", (1,), least=0)
+
+    def _visits(self, training: CodedSessions) -> NDArray[np.int32]:
+        counts = training.counts(len(self.catalogue.locales), len(self.catalogue.vocabulary))
+        counts[-1] = counts.sum(axis=0)
+        return counts.astype(np.int32)
 
     def _has(self, locale: int) -> Bools:
         """Which items a locale is offered, shape ``(N,)``."""

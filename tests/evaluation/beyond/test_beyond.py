@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 import llmrec
 from llmrec.cli import main
 from llmrec.errors import ConfigError
-from llmrec.evaluation.beyond.exposure import exposure, exposure_intervals
+from llmrec.evaluation.beyond.exposure import Exposures, exposure
 from llmrec.evaluation.beyond.measures import Lists, beyond_accuracy
 from llmrec.evaluation.beyond.title_diversity import diversity, title_vectors
 from llmrec.evaluation.beyond.training import Training, popularity_groups
-from llmrec.evaluation.results import read_result
+from llmrec.evaluation.results import Result, read_result
 from llmrec.evaluation.runs import write_run
 from llmrec.reporting.standings import read_entry
 from llmrec.reporting.tables import render_markdown
@@ -52,7 +52,7 @@ def test_exposure_by_hand() -> None:
 
 
 def test_one_session_has_an_interval_of_no_width() -> None:
-    found = exposure_intervals(np.array([[0, 1]]), 4, 0)
+    found = Exposures.of(np.array([[0, 1]]), 4, 0).intervals()
     assert (found["coverage"].low, found["coverage"].difference, found["coverage"].high) == (0.5, 0.5, 0.5)
 
 
@@ -182,6 +182,25 @@ def test_the_command_writes_and_shows_them(files: Path) -> None:
     assert part.metrics["popularity@1"] == (1 + 1) / 2  # a in one session of two, c in one
     assert part.metrics["novelty@2"] == pytest.approx((1 + 0 + 1 + 1) / 4)
     assert "novelty@2" in render_markdown(result).lower()
+
+
+def test_a_run_less_another_is_the_difference_of_their_measures_with_a_paired_interval(files: Path) -> None:
+    write_run(files / "other.parquet", ["UK", "UK", "DE"], [["c", "b", "a"], [], ["c"]], {"ranker": "r"})
+
+    def scored(name: str, compare: str | None = None) -> Result:
+        other = None if compare is None else files / compare
+        asked = {"train": files / "train.parquet", "beyond": [2], "samples": 50, "compare": other}
+        return llmrec.evaluate(files / name, files / "targets.parquet", **asked)
+
+    result, theirs = scored("run.parquet", "other.parquet"), scored("other.parquet").beyond["overall"].metrics
+    ours = result.beyond["overall"]
+    assert ours.differences.keys() == ours.metrics.keys() & theirs.keys()
+    for name, found in ours.differences.items():
+        assert found.difference == pytest.approx(ours.metrics[name] - theirs[name], abs=1e-12), name
+    assert any(found.low < found.difference < found.high for found in ours.differences.values())
+    same = scored("run.parquet", "run.parquet").beyond["overall"].differences
+    assert {(found.low, found.difference, found.high) for found in same.values()} == {(0.0, 0.0, 0.0)}
+    assert "Beyond accuracy, less other" in render_markdown(result)
 
 
 def test_results_show_them_and_draw_trade_offs(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

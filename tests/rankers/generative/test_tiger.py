@@ -105,3 +105,18 @@ def test_what_it_cannot_do_is_said() -> None:
     fitted = Tiger(dataclasses.replace(TINY, max_epochs=1)).fit(training_sessions(), products(24))
     with pytest.raises(ConfigError, match="all files to --train"):
         fitted.finetuned(TINY, training_sessions(), products(24))
+
+
+def test_a_search_is_told_after_each_epoch_and_can_stop_it() -> None:
+    ranker, seen = Tiger(dataclasses.replace(TINY, max_epochs=5, validation_share=0.3)), []
+
+    def watch(epoch: int, score: float) -> None:
+        seen.append((epoch, score))
+        if epoch == 2:
+            raise InterruptedError
+
+    ranker.watch = watch
+    with pytest.raises(InterruptedError):
+        ranker.fit(training_sessions(), products(len(ITEMS)))
+    assert [epoch for epoch, _ in seen] == [1, 2]
+    assert all(0 < score <= 1 for _, score in seen)
