@@ -26,6 +26,11 @@ class Embed(EmbedJob):
 
 def embed(job: Embed) -> None:
     """Encode and index; errors are those of `llmrec.text.encoders.embed.run_embed_job`."""
+    if job.engine == "spark":
+        from llmrec.cluster.embed_on_executors import embed_on_executors
+
+        embed_on_executors(job)
+        return
     from llmrec.text.encoders.embed import run_embed_job
 
     if not job.index:

@@ -29,6 +29,11 @@ class Select(SelectJob):
 
 def select(job: Select) -> Any:
     """Choose, or ablate; errors are those of `llmrec.selection.select_titles.run_select_job`."""
+    if job.engine == "spark":
+        from llmrec.cluster.titles_on_executors import select_on_executors
+
+        select_on_executors(job)
+        return None
     from llmrec.reporting.ablation import render_ablation
     from llmrec.selection.select_titles import run_ablation_job, run_select_job
 

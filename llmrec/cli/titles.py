@@ -11,9 +11,11 @@ from llmrec.console import notice
 from llmrec.console import out as out_console
 from llmrec.errors import ConfigError, require
 from llmrec.settings import option
+from llmrec.titles.settings import GenerateConfig
 
 __all__ = [
     "ExportJob",
+    "GenerateConfig",
     "LastTitleJob",
     "ListJob",
     "MergeJob",
@@ -21,6 +23,7 @@ __all__ = [
     "RenderJob",
     "TrimJob",
     "export",
+    "generate",
     "last_title",
     "list_prompts",
     "merge_adapter",
@@ -28,6 +31,18 @@ __all__ = [
     "render",
     "trim",
 ]
+
+
+def generate(config: GenerateConfig) -> Any:
+    """Write titles; errors are those of `llmrec.titles.generate_titles`."""
+    if config.engine == "spark":
+        from llmrec.cluster.titles_on_executors import write_on_executors
+
+        write_on_executors(config)
+        return None
+    from llmrec.selection.generated import generate_titles
+
+    return generate_titles(config)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,7 +103,7 @@ PANELS: Final = {
         Verb(
             "generate",
             "Write the next title of every session, with a model that is trained first or given by --model.",
-            "selection.generated:GenerateConfig:generate_titles",
+            "cli.titles:GenerateConfig:generate",
             bare=True,
             needs=("generate",),
             asks_for=(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -21,7 +21,7 @@ from llmrec.rankers.session_data import sessions
 from llmrec.rankers.sessions import Sessions
 from llmrec.rankers.settings import Seen
 
-__all__ = ["Work"]
+__all__ = ["Work", "same_version", "sessions_of_batch"]
 
 
 @dataclass(frozen=True)
@@ -58,27 +58,42 @@ class Work:
         ranker = _loaded(self)
         for batch in batches:
             table = pa.Table.from_batches([batch])
-            lists = ranker.rank(_sessions(table), self.k, self.seen)
+            lists = ranker.rank(sessions_of_batch(table), self.k, self.seen)
             yield pa.RecordBatch.from_arrays([lists.locales, lists.ids], names=["locale", PREDICTION])
 
 
-def _sessions(table: Any) -> Any:
+def sessions_of_batch(table: Any, columns: Sequence[str] = ("prev_items", "locale")) -> Sessions:
+    """Sessions of some columns of a table that holds ``file`` and ``row`` beside them.
+
+    Raises:
+        DataError: a session is malformed; names file and row.
+    """
+    wanted = list(columns)
     try:
-        return sessions(table.select(["prev_items", "locale"]), argument="sessions")
+        return sessions(table.select(wanted), argument="sessions")
     except DataError:
         for place in range(len(table)):  # which of them: the batch's rows are not the file's
             row = table.slice(place, 1)
             where = f"{row['file'][0].as_py()}, row {row['row'][0].as_py() + 1}"
             try:
-                sessions(row.select(["prev_items", "locale"]), argument="sessions")
+                sessions(row.select(wanted), argument="sessions")
             except DataError as error:
                 raise DataError(f"{where}: {str(error).removeprefix('sessions, row 1: ')}") from error
         raise
 
 
+def same_version(version: str) -> None:
+    """Refuse to work for a driver of another version.
+
+    Raises:
+        ConfigError: names both.
+    """
+    if version != llmrec.__version__:
+        raise ConfigError(f"the executors have llmrec {llmrec.__version__}, the driver {version}; ship the same")
+
+
 def _loaded(work: Work) -> AnyRanker:
-    if work.version != llmrec.__version__:
-        raise ConfigError(f"the executors have llmrec {llmrec.__version__}, the driver {work.version}; ship the same")
+    same_version(work.version)
     return _read(work.shipped, work.ranker)
 
 

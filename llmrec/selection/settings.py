@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from llmrec.settings import Decides, RecipeKind, option
 
@@ -61,6 +61,7 @@ class SelectJob:
     HELP_PANELS: ClassVar[Mapping[str, str]] = {
         "Input": "data split candidates train sessions products load limit",
         "Output": "out last_title save resume",
+        "On a cluster": "engine master",
         "Learning": "recipe settings writer without transductive cold seed allow_overlap",
     }
 
@@ -86,6 +87,10 @@ class SelectJob:
     )
     save: Path | None = option(None, "Save the selector in this folder.", output="folder")
     load: Path | None = option(None, "Use this saved selector. Nothing is learnt.")
+    engine: Literal["spark"] | None = option(None, "Work on a Spark cluster's executors instead: places are URIs.")
+    master: str | None = option(
+        None, "Spark master: spark://HOST:7077, yarn … Default: what spark-submit says, or this machine."
+    )
     recipe: str | None = option(None, "Recipe, by name or file. Default: select.")
     settings: Mapping[str, Any] = option({}, "Change one setting, as name=value. Can be repeated.", flag="--set")
     writer: Sequence[str] = option(

@@ -36,6 +36,7 @@ class GenerateConfig:
             "micro_batch_size learning_rate weight_decay schedule warmup_steps max_grad_norm eval_every "
             "checkpoint_every best_by log_to"
         ),
+        "On a cluster": "engine master",
         "Writing titles": "num_beams generate_batch_size backend decode_precision constrain items restore_forms",
     }
 
@@ -48,6 +49,12 @@ class GenerateConfig:
     recipe: str | None = option(None, "Recipe, by name or file. Default: demo, unless --model is given.", decides=None)
     synthetic: Literal["tiny", "small", "full"] = option(
         "tiny", "Size of the built-in data, where --data is not given.", decides=None
+    )
+    engine: Literal["spark"] | None = option(
+        None, "Work on a Spark cluster's executors instead: places are URIs.", decides=None
+    )
+    master: str | None = option(
+        None, "Spark master: spark://HOST:7077, yarn … Default: what spark-submit says, or this machine.", decides=None
     )
     k: int | None = option(
         None, "K: number of most recent titles in the prompt (paper §4.3). Default: the model's own, or 1.", minimum=1

@@ -200,6 +200,11 @@ class TitleWriter(OnHub):
             raise ConfigError(f"{place}: exists and holds no model of titles; choose another folder")
         save_model(place, self.model, self.tokenizer, self.card)
 
+    @property
+    def history(self) -> int:
+        """Number of most recent titled products that it looks at."""
+        return self.card.k
+
     @public
     def write(
         self,

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +49,8 @@ def spark_session(master: str | None = None) -> Iterator[Any]:
     if not submitted:
         _check_java()
         master = master or "local[*]"
+        if master.startswith("local"):  # workers are started by name, and another python3 may come first
+            os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName("llmrec")
     builder = builder.master(master) if master else builder
     for key, value in (_QUIET | (_HERE if (master or "").startswith("local") else {})).items():

@@ -29,6 +29,10 @@ class EmbedJob:
     batch_size: int = option(32, "Texts that a transformer encodes at once.", minimum=1, maximum=1_000_000)
     concurrency: int = option(4, "Most requests to a server at once.", minimum=1, maximum=10_000)
     seed: int = option(0, "Random seed of tfidf-svd.", minimum=0)
+    engine: Literal["spark"] | None = option(None, "Work on a Spark cluster's executors instead: places are URIs.")
+    master: str | None = option(
+        None, "Spark master: spark://HOST:7077, yarn … Default: what spark-submit says, or this machine."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

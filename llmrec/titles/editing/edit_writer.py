@@ -71,6 +71,11 @@ class EditWriter(TitleWriter):
         self.card, self.prompt = decide_card(None, None, False, {"k": settings.k})
         self.model = None
 
+    @property
+    def history(self) -> int:
+        """Number of most recent titled products that it looks at: more than words are kept of."""
+        return HISTORY
+
     @staticmethod
     def tokenizer(text: str) -> dict[str, list[str]]:
         """Words of a text, in the place of a model's tokens."""
