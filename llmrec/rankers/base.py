@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, Literal, Self, TypeVar
 
-import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -21,14 +20,13 @@ from llmrec.ragged import list_array, offsets_of
 from llmrec.rankers.catalogue import Catalogue, catalogue_and_codes
 from llmrec.rankers.learnt_from import Batch, LearntFrom, Remembers, Saved
 from llmrec.rankers.ranker_record import FORMER, RANKER, RankerRecord, learnt_arrays, put_arrays
-from llmrec.rankers.rankings import Rankings
+from llmrec.rankers.rankings import CodedLists, Rankings
 from llmrec.rankers.session_data import SessionData, training_sessions
 from llmrec.rankers.session_data import sessions as sessions_of
 from llmrec.rankers.sessions import CodedSessions, TrainingSessions
 from llmrec.rankers.settings import NoSettings, Seen, check_k
 from llmrec.settings import resolve
 from llmrec.vocabulary import UNKNOWN
-from llmrec.within import fill_up, first_k, is_among, top_k_candidates
 
 __all__ = ["NoSettings", "Ranker", "Seen"]
 
@@ -37,7 +35,7 @@ SettingsT = TypeVar("SettingsT")
 CHUNK: Final = 1024  # sessions ranked at once, so that memory does not grow with their number
 
 
-class Ranker(OnHub, Remembers, ABC, Generic[SettingsT]):
+class Ranker(OnHub, Remembers, CodedLists, ABC, Generic[SettingsT]):
     """Session → at most k distinct items, best first.
 
     A subclass says how it learns (`_fit`) and how it ranks codes (`_rank_coded`), and where it is made of more than the
@@ -61,6 +59,7 @@ class Ranker(OnHub, Remembers, ABC, Generic[SettingsT]):
             validation part; what it raises ends the training.
 
     Example:
+        >>> import numpy as np
         >>> class Frequent(Ranker):
         ...     name = "frequent"
         ...
@@ -76,7 +75,6 @@ class Ranker(OnHub, Remembers, ABC, Generic[SettingsT]):
     name: ClassVar[str]
     settings_class: ClassVar[type[Any]] = NoSettings
     product_columns: ClassVar[tuple[str, ...]] = ("id", "locale")
-    fills_up: ClassVar[bool] = True
     needs_products: ClassVar[bool] = False
     ranks_cold: ClassVar[bool] = False
     goes_on: ClassVar[bool] = False
@@ -289,60 +287,6 @@ class Ranker(OnHub, Remembers, ABC, Generic[SettingsT]):
             for codes, values, length in zip(ranked, scores, (ranked != UNKNOWN).sum(axis=1).tolist(), strict=True)
         ]
 
-    def _rank_filled(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
-        """Codes and scores ``(S, k)`` as `_rank_coded`, with short lists filled up."""
-        if not self.fills_up:
-            return self._rank_coded(sessions, k, seen)
-        known, catalogue = sessions.known(), self.catalogue
-        ranked, scores = self._rank_coded(known, k, seen)
-        empty = known.lengths == 0
-        ranked[empty], scores[empty] = UNKNOWN, -np.inf
-        if (ranked[:, -1] == UNKNOWN).any():
-            fillers = catalogue.sold_or_unknown(catalogue.popular[known.locales], known.locales)
-            fill_up(ranked, scores, fillers, known.padded() if seen == "drop" else np.full((len(known), 1), UNKNOWN))
-        return ranked, scores
-
-    def _best_of(
-        self, scores: NDArray[np.floating], sessions: CodedSessions, k: int, seen: Seen
-    ) -> tuple[Ints, Floats]:
-        """What `_rank_coded` is to give, of scores of the whole catalogue: simple, for catalogues that allow it.
-
-        Args:
-            scores: Shape ``(S, N)``; ``-inf`` for an item that is not to be ranked.
-            sessions: ``S`` sessions.
-            k: Most items of a list.
-            seen: As `rank`.
-        """
-        rows, codes = np.nonzero(scores > -np.inf)
-        return self._best_candidates(rows, codes, scores[rows, codes], sessions, k, seen)
-
-    def _best_candidates(
-        self, rows: Ints, codes: Ints, scores: NDArray[np.floating], sessions: CodedSessions, k: int, seen: Seen
-    ) -> tuple[Ints, Floats]:
-        """What `_rank_coded` is to give, of scores of some candidates ``(C,)``, each of a session once."""
-        if self.catalogue.sold is not None:
-            sold = self.catalogue.sold[sessions.locales[rows], codes]
-            rows, codes, scores = rows[sold], codes[sold], scores[sold]
-        if seen == "keep":
-            return top_k_candidates(rows, codes, scores, len(sessions), k)
-        # a session's own items are few: to look for them among the best costs little, among all a third of the time
-        spare = int(sessions.lengths.max(initial=0))
-        ranked, values = top_k_candidates(rows, codes, scores, len(sessions), k + spare)
-        rows, places = np.nonzero(ranked != UNKNOWN)
-        codes = ranked[rows, places]
-        fresh = ~is_among(rows, codes, sessions.rows, sessions.items, len(self.catalogue.vocabulary))
-        rows, places = rows[fresh], places[fresh]
-        return first_k(rows, codes[fresh], values[rows, places], len(sessions), k)
-
-    def _allowed(self, rows: Ints, codes: Ints, sessions: CodedSessions, seen: Seen) -> NDArray[np.bool_]:
-        """Whether candidates ``(C,)`` of some sessions are sold there and, with ``drop``, new to the session."""
-        allowed = np.ones(len(rows), dtype=np.bool_)
-        if self.catalogue.sold is not None:
-            allowed &= self.catalogue.sold[sessions.locales[rows], codes]
-        if seen == "drop":
-            allowed &= ~is_among(rows, codes, sessions.rows, sessions.items, len(self.catalogue.vocabulary))
-        return allowed
-
     @public
     def save(self, folder: Path | str) -> None:
         """Write the fitted ranker: ``ranker.json`` and ``arrays.safetensors``, never a pickle.
@@ -410,14 +354,6 @@ class Ranker(OnHub, Remembers, ABC, Generic[SettingsT]):
     def _go_on(self, grown: Self, training: TrainingSessions, products: Any, folder: Path | None, resume: bool) -> Self:
         """`finetuned`, of ``grown``: a new ranker with its settings alone."""
         raise ConfigError(f"{self.name} counts sessions and cannot be pretrained; give all files to --train")
-
-    @abstractmethod
-    def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
-        """Best items of sessions: codes ``(S, k)``, -1 beyond the end of a list, and scores ``(S, k)``, falling.
-
-        Sessions hold known items alone (all of them where `fills_up` is off) and may be empty. The availability
-        ``catalogue.sold`` is for the subclass to apply, before it cuts at k.
-        """
 
     def _state(self) -> Mapping[str, NDArray[Any]]:
         """What was learnt, as arrays: all that `_fit` left on the ranker, where a subclass does not say otherwise."""
