@@ -34,11 +34,11 @@ from llmrec.titles.lab.answers import Answer
 from llmrec.titles.lab.cache import AnswerCache, open_cache
 from llmrec.titles.models.gguf_header import is_gguf
 
-__all__ = ["rerank", "run_rerank_job"]
+__all__ = ["Plan", "kept_answers", "plan_of", "rerank", "run_rerank_job"]
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """What a model is asked with.
 
     Attributes:
@@ -95,8 +95,8 @@ def rerank(
     given = given_predictions(rankings, "rankings")
     run = given if isinstance(given, Run) else run_of(Path("rankings"), own.locales, given)
     own = check_run(run, own, "sessions")
-    plan = _plan(chosen)
-    with product_file(products, ("id", "locale", *plan.prompt.fields)) as file, _answers(cache) as answers:
+    plan = plan_of(chosen)
+    with product_file(products, ("id", "locale", *plan.prompt.fields)) as file, kept_answers(cache) as answers:
         return _reranked(chosen, plan, run, own, file, answers)
 
 
@@ -115,7 +115,7 @@ def run_rerank_job(job: RerankJob) -> dict[str, Any]:
     if job.limit is not None and job.limit < len(run):
         sessions = sessions.slice(0, job.limit)
         run = replace(run, locales=run.locales[: job.limit], predictions=run.predictions[: job.limit], partial=True)
-    plan = _plan(job)
+    plan = plan_of(job)
     place = job.cache or job.out.with_name(f"{job.out.name}.answers.sqlite")
     if not job.resume and job.cache is None:
         _remove(place)
@@ -135,13 +135,19 @@ def _remove(cache: Path) -> None:
 
 
 @contextmanager
-def _answers(file: Path | str | None) -> Iterator[AnswerCache]:
+def kept_answers(file: Path | str | None) -> Iterator[AnswerCache]:
+    """Answers in a file, or in one that is gone after the block."""
     with TemporaryDirectory(prefix="llmrec-") as folder, open_cache(Path(file or f"{folder}/answers.sqlite")) as cache:
         yield cache
 
 
-def _plan(settings: RerankSettings) -> _Plan:
-    """Prompt and K: those asked for, the model's own, or the method's; what does not fit is refused before a load."""
+def plan_of(settings: RerankSettings) -> Plan:
+    """Prompt and K: those asked for, the model's own, or the method's; what does not fit is refused before a load.
+
+    Raises:
+        ConfigError: the prompt does not fit the method, or the method the server.
+        MissingExtraError: a package that models need is not installed.
+    """
     names_candidates = settings.method in ("yes", "list")
     card = None
     if settings.server is None:
@@ -163,11 +169,11 @@ def _plan(settings: RerankSettings) -> _Plan:
             f"--prompt, or give {DEFAULT_PROMPTS[settings.method]}"
         )
     source = settings.max_source_tokens or (own.max_source_tokens if own else None)
-    return _Plan(prompt, settings.k or (card.k if card else 3), source)
+    return Plan(prompt, settings.k or (card.k if card else 3), source)
 
 
 def _reranked(
-    settings: RerankSettings, plan: _Plan, run: Run, sessions: Sessions, products: Path, cache: AnswerCache
+    settings: RerankSettings, plan: Plan, run: Run, sessions: Sessions, products: Path, cache: AnswerCache
 ) -> Rankings:
     table = load_products(products, ("id", "locale", *plan.prompt.fields))
     shape: dict[str, Any] = {"k": plan.k, "top": settings.top, "fields": plan.prompt.fields}
@@ -197,7 +203,7 @@ def _reranked(
     return Rankings(ids, values, run.locales.combine_chunks(), provenance)
 
 
-def _described(settings: RerankSettings, plan: _Plan) -> dict[str, Any]:
+def _described(settings: RerankSettings, plan: Plan) -> dict[str, Any]:
     """Model and settings, for the run's record: without folders of this machine and without secrets."""
     place = Path(settings.model)
     name = "/".join(place.parts[-2:]) if place.is_absolute() else settings.model
@@ -219,7 +225,7 @@ Groups = Mapping[int, Sequence[Sequence[Ask]]]
 Said = tuple[dict[int, list[list[float]]], list[Answer]]
 
 
-def _by_model(settings: RerankSettings, plan: _Plan, groups: Groups, cache: AnswerCache) -> Said:
+def _by_model(settings: RerankSettings, plan: Plan, groups: Groups, cache: AnswerCache) -> Said:
     if not groups:
         return {}, []
     from llmrec.reranking.by_model import answer_all, open_reader
@@ -240,7 +246,7 @@ def _by_model(settings: RerankSettings, plan: _Plan, groups: Groups, cache: Answ
     return said, list(taken.values())
 
 
-def _by_server(settings: RerankSettings, plan: _Plan, groups: Groups, cache: AnswerCache) -> Said:
+def _by_server(settings: RerankSettings, plan: Plan, groups: Groups, cache: AnswerCache) -> Said:
     from llmrec.reranking.by_server import written_by_server
 
     asks = [ask for some in groups.values() for group in some for ask in group]

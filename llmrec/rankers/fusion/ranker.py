@@ -64,6 +64,7 @@ __all__ = ["Fusion"]
 
 
 IMPORTANCES: Final = "importances.json"
+TRIED: Final = 3  # sessions that a scorer may time before it is asked for all
 PART: Final = 256  # sessions ranked at once: what is made of more would leave a processor's cache
 _STEPS: Final = 1 << 12  # scores are whole multiples of 1/4,096, so that what differs in the last bit ties
 
@@ -192,6 +193,10 @@ class Fusion(Ranker[FusionSettings]):
                 context = fold_context(training, left_out, self.settings, learn, rng, family)
             if context is None:
                 continue
+            if not folds:
+                some, all_sessions = training.take(one[:TRIED]).without_last(), sum(map(len, rows))
+                for scorer in context.scorers.values():
+                    scorer.foretell(some, all_sessions)
             judge = len(rows) > 1 and place < self.settings.boosters
             groups = active_groups(self.settings)
             made = fold_examples(training, one, context, self.settings, groups, seen, judge, rng)

@@ -14,7 +14,7 @@ from llmrec.files import sha256_of
 from llmrec.rankers.base import Ranker
 from llmrec.rankers.catalogue import Catalogue
 from llmrec.rankers.fusion.deciding.decisions import Decision
-from llmrec.rankers.fusion.scorers import PairScorer
+from llmrec.rankers.fusion.scorers import Scorer, load_scorer
 from llmrec.rankers.ranker_record import RANKER
 from llmrec.rankers.registry import load_ranker
 from llmrec.records import Digest, read_record, record_text
@@ -30,7 +30,7 @@ class _Report(msgspec.Struct, frozen=True):
     decisions: tuple[Decision, ...] = ()
 
 
-def write_parts(folder: Path, kind: str, models: Mapping[str, Ranker[Any] | PairScorer]) -> None:
+def write_parts(folder: Path, kind: str, models: Mapping[str, Ranker[Any] | Scorer]) -> None:
     """Write models and their fingerprints; ``kind`` is `SOURCES` or `SCORERS`."""
     prints = {}
     for place, (name, model) in enumerate(models.items()):
@@ -59,9 +59,9 @@ def read_sources(folder: Path, catalogue: Catalogue) -> dict[str, Ranker[Any]]:
     return sources
 
 
-def read_scorers(folder: Path, catalogue: Catalogue) -> dict[str, PairScorer]:
+def read_scorers(folder: Path, catalogue: Catalogue) -> dict[str, Scorer]:
     """Read the scorers; errors as `read_sources`, but there may be none."""
-    return {name: PairScorer.load(held, catalogue.vocabulary) for name, held in _parts(folder, SCORERS)}
+    return {name: load_scorer(name, held, catalogue) for name, held in _parts(folder, SCORERS)}
 
 
 def read_report(report: Path) -> tuple[dict[str, float], tuple[Decision, ...]]:

@@ -1,28 +1,82 @@
-"""Neural rankers that score what the sources propose; they learn without any label, so one fit serves all folds."""
+"""What scores the candidates that the sources propose and proposes none: it learns without any label, or not at all."""
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
 
 from llmrec.arrays import Bools, Floats, Ints
 from llmrec.console import notice
-from llmrec.errors import ConfigError
+from llmrec.errors import ConfigError, needing
 from llmrec.rankers.catalogue import Catalogue, recounted
+from llmrec.rankers.fusion.candidates import Candidates
 from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.recipes import ranker_settings, recipe_ranker
 from llmrec.rankers.registry import load_ranker, ranker_class
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.vocabulary import UNKNOWN, Vocabulary
 
-__all__ = ["PairScorer", "learn_scorers"]
+__all__ = ["PairScorer", "Scorer", "frozen_scorers", "learn_scorers", "load_scorer"]
 
 
 _DECIMALS = 3  # of a score: a batch adds up in another order than a session alone
+FROZEN: Final = {  # they learn nothing here; found by name, as an entry point would be, for they stand on rankers
+    "llm": "llmrec.reranking.fusion_scorer:TitleScorer"
+}
+
+
+class Scorer(Protocol):
+    """What fusion asks of a scorer."""
+
+    def columns(self, sessions: CodedSessions, found: Candidates) -> Mapping[str, Floats]:
+        """Features of candidates by name, ``(C,)`` each, ``score`` among them; NaN where it knows nothing."""
+        ...
+
+    def foretell(self, sessions: CodedSessions, count: int) -> None:
+        """Say what it will cost for ``count`` sessions, where that is much; some are given to try."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write it."""
+        ...
+
+
+def frozen_scorers(settings: FusionSettings, catalogue: Catalogue, products: Any) -> dict[str, Scorer]:
+    """The scorers that learn nothing, by name; empty, with a notice, where they have nothing to read.
+
+    Raises:
+        ConfigError: a setting that one needs is missing.
+        ModelError: there is no such model.
+    """
+    names = [name for name in settings.scorer_names if name in FROZEN and name not in settings.without]
+    if names and products is None:
+        notice(f"fusion: no --products, so {', '.join(names)} scores nothing")
+        return {}
+    return {name: _frozen(name).of(settings, catalogue, products) for name in names}
+
+
+def load_scorer(name: str, folder: Path, catalogue: Catalogue) -> Scorer:
+    """Read a scorer.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    scorer: Scorer = (
+        _frozen(name).load(folder, catalogue) if name in FROZEN else PairScorer.load(folder, catalogue.vocabulary)
+    )
+    return scorer
+
+
+def _frozen(name: str) -> Any:
+    module, _, attribute = FROZEN[name].partition(":")
+    with needing("generate"):
+        return getattr(importlib.import_module(module), attribute)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +101,11 @@ class PairScorer:
         places[known[inside]] = np.flatnonzero(inside)
         return cls(ranker, places)
 
+    def columns(self, sessions: CodedSessions, found: Candidates) -> Mapping[str, Floats]:
+        """The score of each candidate, its part without the item's prior, and that prior."""
+        score, product = self.scores(sessions, found.rows, found.codes)
+        return {"score": score, "product": product, "prior": score - product}
+
     def scores(self, sessions: CodedSessions, rows: Ints, codes: Ints) -> Floats:
         """Score of some (session, item) pairs and its part without the item's prior, ``(2, C)``; NaN where unknown."""
         own = self.places[codes]
@@ -56,6 +115,9 @@ class PairScorer:
             mapped = self._own_codes(sessions).known()
             values[:, known] = np.round(self.ranker.pair_scores(mapped, rows[known], own[known]), _DECIMALS)
         return values
+
+    def foretell(self, sessions: CodedSessions, count: int) -> None:
+        """Nothing: it is quick beside the sources."""
 
     def save(self, folder: Path) -> None:
         """Write the ranker."""
@@ -86,7 +148,7 @@ def learn_scorers(settings: FusionSettings, catalogue: Catalogue, training: Code
     Raises:
         ConfigError: a recipe is not there, or is not a neural ranker's.
     """
-    names = [name for name in settings.scorer_names if name not in settings.without]
+    names = [name for name in settings.scorer_names if name not in settings.without and name not in FROZEN]
     for name in names:
         if not hasattr(ranker_class(recipe_ranker(name)), "pair_scores"):
             raise ConfigError(f"fusion: '{name}' in 'scorers' is no neural ranker; name it in 'sources'")

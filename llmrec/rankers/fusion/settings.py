@@ -37,8 +37,24 @@ class FusionSettings:
     )
     scorers: tuple[str, ...] | Auto = option(
         (),
-        "Neural rankers that score what the sources propose, each by the name of its recipe; auto: stamp_scorer where "
-        "it pays.",
+        "Neural rankers that score what the sources propose, each by the name of its recipe; llm, a language model; "
+        "auto: stamp_scorer where it pays.",
+    )
+    llm_model: str | None = option(
+        None, "Language model of the scorer llm, which reads titles: folder, adapter, GGUF file or hub name."
+    )
+    llm_method: Literal["likelihood", "pmi", "yes"] = option(
+        "likelihood", "What it is asked of a candidate, as `llmrec rerank --method` does."
+    )
+    llm_top: int = option(
+        10, "Candidates of a session that it scores: the best by their ranks at the sources.", minimum=2, maximum=50
+    )
+    llm_k: int | None = option(
+        None, "K: number of most recent titles that it is shown. Default: the model's own, or 3.", minimum=1
+    )
+    llm_precision: Literal["fp32", "bf16"] = option("fp32", "Numbers that it computes with.")
+    llm_cache: str | None = option(
+        None, "File that keeps its answers for the next fit. Default: a temporary one.", decides=None
     )
     seen: Literal["drop", "keep", "auto"] = option(
         "drop", "What lists do with the session's own items where no --seen says it; auto: what ranks better."

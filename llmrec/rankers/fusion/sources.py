@@ -13,7 +13,7 @@ from llmrec.rankers.catalogue import Catalogue, recounted
 from llmrec.rankers.fusion.candidate_features.feature_counts import count_features
 from llmrec.rankers.fusion.candidate_features.features import GROUPS, FeatureContext
 from llmrec.rankers.fusion.candidate_features.product_features import ProductFacts
-from llmrec.rankers.fusion.scorers import PairScorer, learn_scorers
+from llmrec.rankers.fusion.scorers import Scorer, frozen_scorers, learn_scorers
 from llmrec.rankers.fusion.settings import USUAL_SCORERS, USUAL_SOURCES, FusionSettings
 from llmrec.rankers.recipes import ranker_settings, recipe_ranker
 from llmrec.rankers.registry import candidate_source, ranker_class, source_names
@@ -29,12 +29,14 @@ class Shared:
 
     Attributes:
         sources: Sources that learn without labels, by name.
-        scorers: Scorers by name; None where each fold fits its own.
+        scorers: Scorers that learn, by name; None where each fold fits its own.
+        frozen: Those that learn nothing.
         texts: Vectors of the products' texts, which no session changes.
     """
 
     sources: Mapping[str, Ranker[Any]]
-    scorers: Mapping[str, PairScorer] | None
+    scorers: Mapping[str, Scorer] | None
+    frozen: Mapping[str, Scorer]
     texts: TextVectors
 
 
@@ -101,14 +103,15 @@ def learn_shared(settings: FusionSettings, catalogue: Catalogue, training: Coded
         ConfigError: as `make_sources`.
     """
     texts = TextVectors()
+    frozen = frozen_scorers(settings, catalogue, products)
     if not settings.transductive or training.labelled is None:
-        return Shared({}, None, texts)
+        return Shared({}, None, frozen, texts)
     bare = training.without_last(training.labelled)
     if not len(bare.items):
-        return Shared({}, None, texts)
+        return Shared({}, None, frozen, texts)
     wanted = {name: one for name, one in make_sources(settings, products).items() if name in settings.unlabelled}
     sources = _fitted(wanted, recounted(catalogue, bare), bare, products, texts)
-    return Shared(sources, learn_scorers(settings, catalogue, training), texts)
+    return Shared(sources, learn_scorers(settings, catalogue, training), frozen, texts)
 
 
 def fit_context(
@@ -148,7 +151,7 @@ def fit_context(
     num_items, num_locales = len(catalogue.vocabulary), len(catalogue.locales)
     evidence = count_features(training, num_items, num_locales, settings.window, settings.pair_decay)
     scorers = learn_scorers(settings, catalogue, training) if shared.scorers is None else shared.scorers
-    asked = {name: one for name, one in scorers.items() if name in settings.scorer_names}
+    asked = {name: one for name, one in {**scorers, **shared.frozen}.items() if name in settings.scorer_names}
     return FeatureContext(fitted, evidence, facts, catalogue.vocabulary.numbers, settings.history, asked)
 
 

@@ -126,7 +126,8 @@ def _alike(cosine: float, by_use: bool) -> str:
 
 
 def _ranked(name: str, rank: float) -> str:
-    return "" if np.isnan(rank) else f"no. {int(rank)} for {name}, a neural ranker"
+    what = "a language model" if name == "llm" else "a neural ranker"
+    return "" if np.isnan(rank) else f"no. {int(rank)} for {name}, {what}"
 
 
 def _shared(values: Mapping[str, float]) -> str:

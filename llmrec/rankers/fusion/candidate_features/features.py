@@ -15,7 +15,7 @@ from llmrec.rankers.fusion.candidate_features.feature_counts import FeatureCount
 from llmrec.rankers.fusion.candidate_features.id_features import id_columns
 from llmrec.rankers.fusion.candidate_features.product_features import ProductFacts, product_columns
 from llmrec.rankers.fusion.candidates import Candidates
-from llmrec.rankers.fusion.scorers import PairScorer
+from llmrec.rankers.fusion.scorers import Scorer
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.rankers.vectors.item_vectors import ItemVectors
 from llmrec.rankers.vectors.text_knn import TextKnn
@@ -48,7 +48,7 @@ class FeatureContext:
         products: Attributes of items; None where no products were given.
         numbers: Shape ``(N,)``; the items' ids as numbers.
         history: Most recent items of a session that pairs are counted with.
-        scorers: Neural rankers that score the candidates, by name.
+        scorers: What scores the candidates beside, by name.
     """
 
     sources: dict[str, Ranker[Any]]
@@ -56,7 +56,7 @@ class FeatureContext:
     products: ProductFacts | None
     numbers: NDArray[np.float64]
     history: int
-    scorers: dict[str, PairScorer] = field(default_factory=dict)
+    scorers: dict[str, Scorer] = field(default_factory=dict)
 
 
 def build_features(
@@ -164,11 +164,10 @@ def _cosines(vectors: Floats, sessions: CodedSessions, found: Candidates) -> Col
 def _neural(context: FeatureContext, sessions: CodedSessions, found: Candidates) -> Columns:
     columns: Columns = {}
     for name, scorer in context.scorers.items():
-        score, product = scorer.scores(sessions, found.rows, found.codes)
+        own = scorer.columns(sessions, found)
+        score = own["score"]
         best = highest_within(found.rows, score, len(sessions))
-        columns[f"{name}.score"] = score
-        columns[f"{name}.product"] = product
-        columns[f"{name}.prior"] = score - product
+        columns |= {f"{name}.{one}": value for one, value in own.items()}
         columns[f"{name}.below_best"] = score - best[found.rows]
         columns[f"{name}.rank"] = rank_within(found.rows, np.where(np.isnan(score), -np.inf, score))
     return columns
