@@ -14,11 +14,17 @@ from llmrec.errors import ConfigError, DataError
 from llmrec.reranking.methods import LETTERS, Ask
 from llmrec.reranking.settings import RerankSettings
 from llmrec.text.prompts import Prompt
-from llmrec.titles.decoding.likelihood import Question, length_alike, log_probs, takes_shared_rows
+from llmrec.titles.decoding.likelihood import (
+    Question,
+    length_alike,
+    log_probs,
+    takes_shared_rows,
+    title_questions,
+)
 from llmrec.titles.lab.answers import Answer
 from llmrec.titles.lab.cache import AnswerCache, cache_key
 from llmrec.titles.lab.local import LocalModel, load_local
-from llmrec.titles.prompting.prompt_tokens import encode_prompts, encode_titles
+from llmrec.titles.prompting.prompt_tokens import encode_prompts
 from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
 
 __all__ = ["Reader", "answer_all", "open_reader"]
@@ -141,12 +147,9 @@ def _pieces(reader: Reader, ask: Ask, text: str, context: Sequence[int]) -> list
     told = {"weights": reader.loaded.fingerprint, "prompt": text, "context": len(context)}
     if ask.titles:
         limit = reader.max_target_tokens
-        rows = [ids[:-1] or ids for ids in encode_titles(reader.encoder, ask.titles, limit)]
+        questions = title_questions(reader.encoder, context, ask.titles, limit)
         keys = [cache_key(told | {"title": title, "tokens": limit}) for title in ask.titles]
-        return [
-            _Piece(key, Question(context, ids, list(enumerate(ids))), "mean")
-            for key, ids in zip(keys, rows, strict=True)
-        ]
+        return [_Piece(key, question, "mean") for key, question in zip(keys, questions, strict=True)]
     if len(ask.shown) > 1:
         tokens = _label_tokens(reader.encoder, len(ask.shown))
         question = Question(context, (), [(0, token) for token in tokens])

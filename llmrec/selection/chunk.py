@@ -16,6 +16,7 @@ from llmrec.rankers.fusion.candidates import Candidates
 from llmrec.selection.features import describe, expected_matches
 from llmrec.selection.hints import Hints
 from llmrec.selection.linear import Prices
+from llmrec.selection.model_writer import ModelWriter
 from llmrec.selection.offers import GivenTitles, Offers, make_offers
 from llmrec.selection.settings import SelectSettings
 from llmrec.selection.survival import Survival
@@ -39,6 +40,7 @@ class Offered:
         offers: Titles that can be chosen, ``C``.
         expected: Shape ``(C, 4)``; matches that minimum Bayes risk expects.
         hints: What an edit model says, if one is asked.
+        writer: A language model that says how likely it finds offers, if one is asked.
     """
 
     book: TitleBook
@@ -47,6 +49,7 @@ class Offered:
     offers: Offers
     expected: Floats
     hints: Hints | None = None
+    writer: ModelWriter | None = None
 
     @property
     def lengths(self) -> Ints:
@@ -57,7 +60,11 @@ class Offered:
     def features(self, survival: Survival, prices: Prices) -> tuple[list[str], NDArray[np.float32]]:
         """Names ``F`` and values ``(C, F)``, as `describe` gives them."""
         hinted = None if self.hints is None else self.hints.expected(self.book, self.offers)
-        return describe(self.book, self.own, self.offers, self.evidence, self.expected, survival, prices, hinted)
+        told = None
+        if self.writer is not None and self.writer.settings.scored:
+            value = prices.worth(self.expected) - prices.cost(self.lengths, 0.0)
+            told = self.writer.log_probs(self.book, self.own, self.offers, value)
+        return describe(self.book, self.own, self.offers, self.evidence, self.expected, survival, prices, hinted, told)
 
 
 def likely_titles(
@@ -90,6 +97,7 @@ def offered(
     settings: SelectSettings,
     share: float,
     hints: Hints | None = None,
+    writer: ModelWriter | None = None,
 ) -> Offered:
     """Offers of some sessions, and what they are expected to match.
 
@@ -101,11 +109,12 @@ def offered(
         settings: Settings.
         share: What the given runs weigh together.
         hints: What an edit model says of the sessions, if one is asked; its titles are in the book.
+        writer: A language model that is asked for log-probabilities, if one is.
     """
     every = evidence if "given" in settings.without else evidence.joined(given, share)
     written = None if hints is None else (hints.rows, hints.titles)
     offers = make_offers(len(book), own, every, settings, written)
-    return Offered(book, own, every, offers, expected_matches(book, offers, every), hints)
+    return Offered(book, own, every, offers, expected_matches(book, offers, every), hints, writer)
 
 
 def matches_of(one: Offered, targets: Ints) -> Floats:

@@ -35,6 +35,7 @@ def describe(
     survival: Survival,
     prices: Prices,
     hinted: Floats | None = None,
+    log_probs: Floats | None = None,
 ) -> tuple[list[str], NDArray[np.float32]]:
     """Names ``F`` and values ``(C, F)``; NaN where a thing is not known.
 
@@ -47,6 +48,7 @@ def describe(
         survival: How often words survive, counted without these sessions.
         prices: What n-grams are worth and cost.
         hinted: Shape ``(C, 4)``; matches that an edit model expects, if one is asked.
+        log_probs: Shape ``(C,)``; mean log-probability of the tokens, where a language model is asked.
     """
     lengths = book.lengths[offers.titles]
     written = np.maximum(lengths_by_order(lengths), 1)
@@ -67,6 +69,10 @@ def describe(
         columns |= {"written": offers.written} | _each("hinted", hinted) | _each("hinted_share", hinted / written)
         value = prices.worth(hinted) - prices.cost(lengths, 0.0)
         columns |= {"hinted_value": value, "hinted_rank": rank_within(offers.rows, value, exact=True)}
+    if log_probs is not None:
+        least = np.where(np.isnan(log_probs), -np.inf, log_probs)
+        columns |= {"log_prob": log_probs, "log_prob_rank": rank_within(offers.rows, least, exact=True)}
+        columns["log_prob_behind"] = highest_within(offers.rows, log_probs, len(own))[offers.rows] - log_probs
     return list(columns), np.column_stack(list(columns.values())).astype(np.float32)
 
 

@@ -24,6 +24,7 @@ from llmrec.selection.choice import Policy, Trial, choose, choose_by_risk, trust
 from llmrec.selection.chunk import Offered, likely_titles, matches_of, offered
 from llmrec.selection.hints import hints_of, told_by
 from llmrec.selection.linear import prices_at
+from llmrec.selection.model_writer import ModelWriter
 from llmrec.selection.offers import GivenTitles, last_offers
 from llmrec.selection.settings import SelectSettings
 from llmrec.selection.survival import Survival, count_survival
@@ -110,10 +111,10 @@ def learn_folds(
         survival = count_survival(table.book, whole)
         rows = fold.sessions[: len(fold.judged.targets)]
         examples = _fold_examples(fusion, fold, model, training.take(rows), survival, table)
-        parts.append(replace(examples, taught=_taught(whole, fusion.settings)) if writers else examples)
+        parts.append(replace(examples, taught=_taught(whole, fusion.settings)) if "edit" in writers else examples)
     found = sum(fold.found for fold in taught) / max(1, sum(f.num_sessions for f in taught))
     every = Sessions(training.sequences, training.locales)
-    return LearntFolds(parts, found, _taught(table.own_titles(every), fusion.settings) if writers else None)
+    return LearntFolds(parts, found, _taught(table.own_titles(every), fusion.settings) if "edit" in writers else None)
 
 
 def _taught(whole: Ragged, settings: FusionSettings) -> tuple[Ragged, Ints]:
@@ -164,18 +165,21 @@ class Learnt:
     editor: Editor | None = None
 
 
-def learn_choice(learnt: LearntFolds, table: TitleTable, settings: SelectSettings) -> Learnt:
+def learn_choice(
+    learnt: LearntFolds, table: TitleTable, settings: SelectSettings, writer: ModelWriter | None = None
+) -> Learnt:
     """Learn what titles are worth, each fold judged by trees of the others, and tune the choice on all of them.
 
     Args:
         learnt: Folds of sessions whose targets have titles, all counted by one tokenizer.
         table: Titles.
         settings: Settings.
+        writer: A language model beside it.
     """
     if len(learnt.parts) < 2:  # nothing is left to judge one by the others
         notice("select: no session to learn the choice from; the last title stays")
         return Learnt(None, STAYS, {})
-    editor, offers = _offers(learnt, table, settings)
+    editor, offers = _offers(learnt, table, settings, writer)
     trial = _trial(offers, learnt.parts, table)
     expected = np.concatenate([one.expected for one in offers])
     prices = prices_at(trial.stats(trial.last))
@@ -198,12 +202,20 @@ def learn_choice(learnt: LearntFolds, table: TitleTable, settings: SelectSetting
     return Learnt(Trees(texts), policy, estimate, stats, editor)
 
 
-def _offers(learnt: LearntFolds, table: TitleTable, settings: SelectSettings) -> tuple[Editor | None, list[Offered]]:
-    """Offers of each fold, and the writer of some of them."""
+def _offers(
+    learnt: LearntFolds, table: TitleTable, settings: SelectSettings, writer: ModelWriter | None
+) -> tuple[Editor | None, list[Offered]]:
+    """Offers of each fold, and the editor of some of them."""
     taught = [part.taught for part in learnt.parts if part.taught is not None]
+    if writer is not None:
+        writer.foretell(table.book, [part.own for part in learnt.parts])
+    said = [(table.book, []) if writer is None else writer.sampled(table.book, part.own) for part in learnt.parts]
+    share = settings.given_share
     if "edit" not in settings.writers or learnt.everything is None or len(taught) < len(learnt.parts):
-        plain = [offered(table.book, part.own, part.evidence, (), settings, 0.0) for part in learnt.parts]
-        return None, plain
+        told = zip(learnt.parts, said, strict=True)
+        return None, [
+            offered(book, part.own, part.evidence, some, settings, share, None, writer) for part, (book, some) in told
+        ]
     folds = [
         EditFold(part.own, part.targets, known, told_by(part.evidence))
         for part, known in zip(learnt.parts, taught, strict=True)
@@ -211,13 +223,15 @@ def _offers(learnt: LearntFolds, table: TitleTable, settings: SelectSettings) ->
     asked = EditSettings(folds=len(folds), seed=settings.seed)
     editor, judged = learn_editor(table.book, folds, learnt.everything, asked)
     offers = []
-    for part, scored in zip(learnt.parts, judged, strict=True):
-        book, hints = hints_of(table.book, editor, scored)
-        offers.append(offered(book, part.own, part.evidence, (), settings, 0.0, hints))
+    for part, scored, (known, some) in zip(learnt.parts, judged, said, strict=True):
+        book, hints = hints_of(known, editor, scored)
+        offers.append(offered(book, part.own, part.evidence, some, settings, share, hints, writer))
     return editor, offers
 
 
-def learn_choices(learnt: LearntFolds, table: TitleTable, settings: SelectSettings) -> dict[str, Learnt]:
+def learn_choices(
+    learnt: LearntFolds, table: TitleTable, settings: SelectSettings, writer: ModelWriter | None = None
+) -> dict[str, Learnt]:
     """`learn_choice` for each BLEU tokenizer by itself, the paper's first: their n-grams have no common price."""
     ways = [table.book.ways(part.targets) for part in learnt.parts]
     found = {str(way) for some in ways for way in some if way}
@@ -225,7 +239,7 @@ def learn_choices(learnt: LearntFolds, table: TitleTable, settings: SelectSettin
     for way in sorted(found, key=lambda one: (one != PAPER_BLEU, one)) or [PAPER_BLEU]:
         kept = [_taken(part, np.flatnonzero(some == way)) for part, some in zip(learnt.parts, ways, strict=True)]
         parts = [part for part in kept if len(part.targets)]
-        choices[way] = learn_choice(replace(learnt, parts=parts), table, settings)
+        choices[way] = learn_choice(replace(learnt, parts=parts), table, settings, writer)
     return choices
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -29,8 +30,9 @@ from llmrec.selection.chunk import likely_titles, localised, offered
 from llmrec.selection.hints import hints_of, told_by
 from llmrec.selection.learning import STAYS, Learnt, learn_choices, learn_folds
 from llmrec.selection.linear import Prices, corpus_stats
+from llmrec.selection.model_writer import ModelWriter, model_writer
 from llmrec.selection.offers import GivenTitles, last_offers
-from llmrec.selection.settings import ORIGINS, WRITERS, SelectSettings
+from llmrec.selection.settings import ORIGINS, SelectSettings
 from llmrec.selection.survival import Survival, count_survival
 from llmrec.selection.table import TitleTable
 from llmrec.settings import resolve
@@ -46,6 +48,7 @@ class _Record(Stamp, frozen=True, kw_only=True):
     seen: Seen
     estimate: dict[str, Any]
     tokenizers: dict[str, str] = field(default_factory=dict)
+    writer_weights: str = ""  # of the language model beside it
     choices: tuple[str, ...] = (PAPER_BLEU,)  # an older one counted every locale's titles by 13a
     importances: dict[str, Any] = field(default_factory=dict)
     arrays_sha256: Digest
@@ -89,6 +92,7 @@ class Selector(OnHub):
         choices: By BLEU tokenizer, what estimates a title's worth, how to choose, and how that did on training sessions
             that it had not learnt from.
         tokenizers: BLEU tokenizers of the locales whose titles it counts in other tokens than the paper's.
+        writer: A language model beside it, if one is asked.
     """
 
     fusion: Fusion
@@ -96,6 +100,7 @@ class Selector(OnHub):
     survival: Survival
     choices: dict[str, Learnt]
     tokenizers: dict[str, str]
+    writer: ModelWriter | None
 
     def __init__(self, settings: SelectSettings) -> None:
         """Check what is switched off, and who is asked to write.
@@ -103,14 +108,11 @@ class Selector(OnHub):
         Raises:
             ConfigError: a name in ``without`` is neither a kind of title nor a source, or a writer is unknown.
         """
-        for name in settings.writers:
-            if name not in WRITERS:
-                raise ConfigError(f"select: 'writers' names '{name}'{nearest(name, WRITERS)}")
         known = (*ORIGINS, *settings.sources)
         for name in settings.without:
             if name not in known:
                 raise ConfigError(f"select: 'without' names '{name}'{nearest(name, known)}")
-        self.settings = settings
+        self.settings, self.writer = settings, model_writer(settings)
 
     def fit(self, training: TrainingSessions, products: Any, table: TitleTable) -> Selector:
         """Learn from sessions.
@@ -129,7 +131,7 @@ class Selector(OnHub):
         self.seen = "keep" if repeats(self.fusion.catalogue.encode_training(training)) else "drop"
         self.survival = count_survival(table.book, table.own_titles(Sessions(training.sequences, training.locales)))
         self.tokenizers = dict(table.book.tokenizers)
-        self.choices = learn_choices(learnt, table, self.settings)
+        self.choices = learn_choices(learnt, table, self.settings, self.writer)
         return self
 
     @property
@@ -219,11 +221,14 @@ class Selector(OnHub):
         own, evidence = table.own_titles(sessions), self.likely(sessions, table)
         book, own, (evidence, *given) = localised(book, own, [evidence, *given])
         weight = self.settings.given_share if share is None else share
-        hints = None
+        hints, told, some = None, book, list(given)
+        if self.writer is not None:
+            told, said = self.writer.sampled(book, own)
+            some += said
         if learnt.editor is not None:
             scored = learnt.editor.score(book, own, told_by(evidence))
-            book, hints = hints_of(book, learnt.editor, scored, sessions.locales.to_pylist())
-        one = offered(book, own, evidence, given, self.settings, weight, hints)
+            told, hints = hints_of(told, learnt.editor, scored, sessions.locales.to_pylist())
+        one = offered(told, own, evidence, some, self.settings, weight, hints, self.writer)
         last = last_offers(one.offers, own.ends)
         added = np.zeros(len(one.offers))
         if trees is not None and policy.trust and len(one.offers):
@@ -259,6 +264,7 @@ class Selector(OnHub):
             "estimate": self.estimate,
             "tokenizers": self.tokenizers,
             "choices": list(self.choices),
+            "writer_weights": "" if self.writer is None else self.writer.weights,
             "importances": {way: one.trees.importances() for way, one in self.choices.items() if one.trees},
         }
         with SELECTOR.written(folder, record, arrays) as temporary:
@@ -275,6 +281,8 @@ class Selector(OnHub):
         arrays = SELECTOR.read_arrays(folder, record)
         with SELECTOR.understood(folder):
             selector = cls(resolve(SelectSettings, record.settings, origin=folder))
+            if selector.writer is not None:
+                selector.writer = replace(selector.writer, weights=record.writer_weights)
             selector.survival = Survival.from_arrays(arrays)
             ways = record.choices
             selector.choices = {way: _learnt_of(arrays, _prefix(way, ways)) for way in ways}

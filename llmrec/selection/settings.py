@@ -28,7 +28,18 @@ class SelectSettings:
         "Rankers that propose likely next products, each by the name of its recipe.",
     )
     without: tuple[str, ...] = option((), "Switched off: own, likely, given (titles), or a ranker of `sources`.")
-    writers: tuple[str, ...] = option((), "Writers that learn beside it and whose titles can be chosen: edit.")
+    writers: tuple[str, ...] = option(
+        (),
+        "Writers beside it: edit, which learns from the same sessions, and a language model, by folder, file or name.",
+    )
+    samples: int = option(
+        4,
+        "Titles that the model among the writers writes for a session: the likeliest and drawn ones.",
+        minimum=0,
+        maximum=64,
+    )
+    scored: int = option(10, "Titles to choose from whose log-probability that model gives.", minimum=0, maximum=200)
+    writer_precision: Literal["fp32", "bf16"] = option("fp32", "Numbers that it computes with.")
     products: int = option(200, "Likely products of a session whose titles are weighed against each other.", minimum=2)
     titles: int = option(40, "Titles of likely products that can be chosen.", minimum=1)
     own: int = option(8, "Most recent titles of the session that can be chosen.", minimum=1)
@@ -47,7 +58,9 @@ class SelectSettings:
     feature_share: float = option(0.4, "Share of the features that a tree sees.", above=0, maximum=1)
     l2: float = option(5.0, "Penalty on the leaves' values.", minimum=0)
     negatives: int = option(60, "Products kept of a training session beside its target.", minimum=1, maximum=1_000_000)
-    given_share: float = option(0.2, "Weight of the given runs among the likely products.", minimum=0, maximum=1)
+    given_share: float = option(
+        0.2, "Weight of given runs and samples among the likely products.", minimum=0, maximum=1
+    )
     threads: int = option(
         0, "Threads of the trees; 0 for all that OpenMP gives.", minimum=0, decides=None, maximum=1_024
     )
@@ -94,7 +107,9 @@ class SelectJob:
     recipe: str | None = option(None, "Recipe, by name or file. Default: select.")
     settings: Mapping[str, Any] = option({}, "Change one setting, as name=value. Can be repeated.", flag="--set")
     writer: Sequence[str] = option(
-        (), "Also learn a writer, and choose among what it writes: edit (the edit model). Can be repeated."
+        (),
+        "Also ask a writer, and choose among what it writes: edit (the edit model, learnt here), or a language model's "
+        "folder, GGUF file or hub name. Can be repeated.",
     )
     without: Sequence[str] = option((), "Leave out a kind of title (own, likely, given) or a ranker. Can be repeated.")
     resume: bool = option(False, "Continue an interrupted selection beside --out.")

@@ -16,10 +16,12 @@ from torch import Tensor
 
 from llmrec.titles.decoding.decode import pad_prompts
 from llmrec.titles.models.causal import is_causal
+from llmrec.titles.prompting.prompt_tokens import encode_titles
+from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
 from llmrec.titles.training.batches import pad
 from llmrec.titles.training.losses import only_at
 
-__all__ = ["Question", "length_alike", "log_probs", "takes_shared_rows"]
+__all__ = ["Question", "length_alike", "log_probs", "takes_shared_rows", "title_questions"]
 
 T = TypeVar("T")
 TOKENS: Final = {"cpu": 1 << 10, "cuda": 1 << 14}  # of a batch: more make a processor no quicker
@@ -52,6 +54,21 @@ class Question:
 
 
 Group = Sequence[Question]
+
+
+def title_questions(
+    encoder: TitleTokenizer, context: Sequence[int], titles: Sequence[str], max_tokens: int
+) -> list[Question]:
+    """How likely is each token of some titles after a text: all but the end, which a cut title has not.
+
+    Args:
+        encoder: Of the model's tokenizer.
+        context: As `Question`.
+        titles: The titles.
+        max_tokens: Most tokens of a title that are read.
+    """
+    rows = [ids[:-1] or ids for ids in encode_titles(encoder, titles, max_tokens)]
+    return [Question(context, ids, list(enumerate(ids))) for ids in rows]
 
 
 @dataclass(frozen=True)
