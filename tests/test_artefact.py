@@ -33,6 +33,10 @@ def lamp(tmp_path: Path) -> Path:
     return tmp_path / "lamp"
 
 
+def test_who_may_read_the_record_may_read_the_arrays(lamp: Path) -> None:
+    assert {oct(file.stat().st_mode) for file in lamp.iterdir()} == {oct((lamp / KIND.record).stat().st_mode)}
+
+
 def test_what_is_written_is_read(lamp: Path) -> None:
     record = KIND.read(lamp)
     arrays = KIND.read_arrays(lamp, record)

@@ -228,6 +228,8 @@ def put_in_place(folder: Path, target: Path) -> None:
     with locked(real, target), disk_errors(target):
         for path in folder.rglob("*"):
             if path.is_file():
+                if path.suffix == ".safetensors" and path.stat().st_mode & 0o777 == 0o600:
+                    path.chmod(folder.stat().st_mode & 0o666)  # its writer lets nobody else read it, whatever the umask
                 sync(path)
         if not real.exists():
             folder.rename(real)

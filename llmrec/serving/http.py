@@ -75,10 +75,7 @@ def create_app(
     if shown is not None:
         mount_files(app, shown)
     served: Any = _Quick(app, [*routes.posts, *(shown.posts if shown else ())])
-    if origins:
-        cors = require("fastapi.middleware.cors", "serve").CORSMiddleware
-        served = cors(served, allow_origins=list(origins), allow_methods=["GET", "POST"], allow_headers=["*"])
-    return Gate(
+    gate = Gate(
         served,
         keys=keys or {},
         most_bytes=held.limits.body_bytes,
@@ -86,6 +83,15 @@ def create_app(
         answered=held.metrics.answered,
         log=log,
         is_open=lambda path: path in (DOCS, SCRIPT) or (shown is not None and is_file(path)),
+    )
+    if not origins:
+        return gate
+    return require("fastapi.middleware.cors", "serve").CORSMiddleware(
+        gate,  # a browser asks first without a key whether it may, and reads a refusal only where it may
+        allow_origins=list(origins),
+        allow_methods=["GET", "POST"],
+        allow_headers=["*"],
+        expose_headers=["X-Request-ID", "Retry-After"],
     )
 
 

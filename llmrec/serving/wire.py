@@ -16,6 +16,7 @@ from llmrec.serving.held import Limits
 __all__ = ["server_of"]
 
 _HEAD_BYTES: Final = 1 << 16  # of a head, and of what frames a body
+_READ: Final = 1 << 14  # bytes that are read before they are counted
 _FRAMING: Final = 8  # bytes around a byte of a body, where it comes in chunks of one
 _AHEAD: Final = 32  # requests that may be sent before the answer to the first
 _LAST_S: Final = 0.5  # that a request may be on its way when the server is told to end
@@ -82,12 +83,17 @@ def _protocol(limits: Limits) -> type[asyncio.Protocol]:
         def data_received(self, data: bytes) -> None:
             if self.transport.is_closing():
                 return
-            self._spent += len(data)
             if self._timer is None and (self.cycle is None or self.cycle.response_complete):
                 self._timer = self.loop.call_later(limits.body_s, self._late)
-            super().data_received(data)
-            if self._spent > _HEAD_BYTES and not self.transport.is_closing():
-                self._refuse(431, "too_large", f"a head has at most {_HEAD_BYTES:,} bytes")
+            for start in range(0, len(data), _READ):  # a whole head in one read would be over before it is counted
+                part = data[start : start + _READ]
+                self._spent += len(part)
+                super().data_received(part)
+                if self.transport.is_closing():
+                    return
+                if self._spent > _HEAD_BYTES:
+                    self._refuse(431, "too_large", f"a head has at most {_HEAD_BYTES:,} bytes")
+                    return
 
         def on_message_begin(self) -> None:
             self._spent = 1

@@ -26,9 +26,10 @@ from llmrec.settings import resolve
 
 __all__ = ["Asked", "How", "how_it_keeps_up", "items_of", "update", "updated"]
 
-How = Literal["as refitted", "trained on", "trees kept", "vectors kept"]
-"""What an updated ranker is: the one that a fit on all sessions would give; one that went on from its weights; one
-whose sources are as refitted under trees that have not changed; or one whose counts are, beside old vectors."""
+How = Literal["as refitted", "faded", "trained on", "trees kept", "vectors kept"]
+"""What an updated ranker is: the one that a fit on all sessions would give; that with older sessions counting less; one
+that went on from its weights; one whose sources are as refitted under trees that have not changed; or one whose counts
+are, beside old vectors."""
 _DAY_S = 86_400
 
 
@@ -141,14 +142,20 @@ def updated(ranker: AnyRanker, training: TrainingSessions, products: Any, asked:
 
 
 def how_it_keeps_up(ranker: AnyRanker, refit: bool) -> How:
-    """What an updated ranker is."""
+    """What an updated ranker is; of one by locale, what the first locale is that is no fit on all sessions."""
     if isinstance(ranker, PerLocale):
-        return how_it_keeps_up(next(iter(ranker.rankers.values())), refit)
+        ways = [how_it_keeps_up(one, refit) for one in ranker.rankers.values()]
+        return next((way for way in ways if way != "as refitted"), "as refitted")
     if ranker.goes_on:
         return "trained on"
-    if refit or not ranker.keeps:
-        return "as refitted"
-    return "trees kept" if ranker.keeps == "trees" else "vectors kept"
+    if ranker.keeps == "trees" and not refit:
+        return "trees kept"
+    batches = ranker.known_sessions().batches
+    if ranker.keeps == "vectors":
+        factorised = ranker.known_sessions().counts["factorised"]
+        if int(factorised[0]) < sum(batch.sessions for batch in batches):
+            return "vectors kept"
+    return "faded" if any(batch.weight != 1 for batch in batches) else "as refitted"
 
 
 def items_of(ranker: AnyRanker) -> int:

@@ -206,6 +206,7 @@ def _update_ranker(before: Path, place: Path, job: UpdateJob) -> dict[str, Any]:
 
 _HOW: Final = {
     "as refitted": "it is what a fit on all sessions would be",
+    "faded": "it is what a fit on all sessions would be in which the older ones count less",
     "trained on": "it went on from its weights, which is no fit on all sessions",
     "trees kept": "sources and counts are as refitted, trees as they were; --refit grows them anew",
     "vectors kept": "vectors are made anew once 1 % of the sessions are new to them, or by --refit",

@@ -217,6 +217,24 @@ def test_who_has_no_key_gets_nothing_but_health(shop: Shop, serve: Callable[...,
     assert client.ask("/metrics").status == 401
 
 
+def test_a_page_of_a_named_origin_asks_with_a_key(shop: Shop, serve: Callable[..., Client]) -> None:
+    mine, key = "https://shop.example", "k" * 20
+    client = serve(Places(ranker=shop.places.ranker), keys={"shop": key}, origins=[mine])
+    before = {"access_control_request_method": "POST", "access_control_request_headers": "x-api-key,content-type"}
+    first = client.ask("/v1/recommend", method="OPTIONS", origin=mine, **before)  # what a browser sends: without a key
+    assert first.status == 200
+    assert first.headers["access-control-allow-origin"] == mine
+    assert "x-api-key" in first.headers["access-control-allow-headers"].lower()
+    assert client.ask("/v1/recommend", method="OPTIONS", origin="https://other.example", **before).status == 400
+    asked = {"items": [], "locale": "US"}
+    for sent, status in (({"x_api_key": key}, 200), ({}, 401)):
+        answer = client.ask("/v1/recommend", asked, origin=mine, **sent)
+        assert (answer.status, answer.headers.get("access-control-allow-origin")) == (status, mine)
+        assert "x-request-id" in answer.headers["access-control-expose-headers"].lower()
+    other = client.ask("/v1/recommend", asked, origin="https://other.example", x_api_key=key)
+    assert "access-control-allow-origin" not in other.headers
+
+
 def test_large_and_slow_bodies_are_sent_away(shop: Shop, serve: Callable[..., Client]) -> None:
     client = serve(Places(ranker=shop.places.ranker), Limits(body_bytes=2_000, body_s=0.3))
     large = client.ask("/v1/recommend", {"items": ["x" * 200] * 20, "locale": "US"})

@@ -85,6 +85,7 @@ def others_notice_nothing(client: Client) -> Iterator[None]:
         (POST + b"Content-Length: 99999999999999999999\r\n\r\n", 400, "no_http"),
         (POST + b"Content-Length: 999999999\r\n\r\n{", 413, "too_large"),
         (POST + b"X: " + b"y" * 1_000_000, 431, "too_large"),
+        (POST + b"X: " + b"y" * 100_000 + b"\r\n" + WHOLE[len(POST) :], 431, "too_large"),  # whole, in one read
         (POST + b"".join(b"X-%d: y\r\n" % number for number in range(60_000)), 431, "too_large"),
         (POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 120_000, 413, "too_large"),
         (POST + b"Transfer-Encoding: chunked\r\n\r\n1;" + b"y" * 1_000_000, 0, ""),

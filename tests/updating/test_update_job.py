@@ -67,6 +67,27 @@ def test_a_plain_folder_is_updated_in_its_place_or_elsewhere() -> None:
     assert whole.rank([["tea"]]).to_list() == llmrec.load_ranker("shop/first").rank([["tea"]]).to_list()
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "flags", "how"),
+    [
+        ("covisit", 3, [], "as refitted"),
+        ("covisit", 3, ["--half-life", "30"], "faded"),
+        ("item_vectors", 3, [], "as refitted"),  # of which every other session is new
+        ("item_vectors", 300, [], "vectors kept"),
+        ("item_vectors", 300, ["--refit"], "as refitted"),
+    ],
+)
+def test_it_says_what_the_updated_ranker_is(
+    name: str, old: int, flags: list[str], how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    llmrec.fit(name, [["tea", "cup"], ["pot", "tea"], ["cup", "pot"]] * (old // 3)).save("plain")
+    pd.DataFrame({"prev_items": [["tea"]], "next_item": ["jug"], "locale": "XX"}).to_parquet("one.parquet")
+    capsys.readouterr()
+    words = ["--train", "one.parquet", "--date", "2100-01-01", *flags]
+    assert command("update", "plain", *words, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["result"]["how"] == how
+
+
 def test_versions_come_stay_and_go(capsys: pytest.CaptureFixture[str]) -> None:
     assert command("update", "shop", "--train", "tuesday.parquet") == 0
     assert best("shop") == "pot"
