@@ -6,7 +6,8 @@ what cannot be read is one line that says how to make it again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from llmrec.files import held_in, sha256_of
 from llmrec.output import atomic_folder
 from llmrec.records import Digest, read_record, record_text
 
-__all__ = ["ARRAYS", "Arrays", "Kind", "Stamp", "arrays_mapped"]
+__all__ = ["ARRAYS", "Arrays", "Kind", "Stamp", "arrays_header", "arrays_mapped"]
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -205,3 +206,18 @@ def _mapped(file: Path) -> dict[str, NDArray[Any]]:
         plain = "?" if kind == "BOOL" else f"<{kind[0].lower()}{int(kind[1:]) // 8}"  # ValueError: numpy has it not
         arrays[name] = np.asarray(held[start + first : start + end]).view(plain).reshape(header[name]["shape"])
     return arrays
+
+
+def arrays_header(forms: Mapping[str, tuple[str, Sequence[int]]]) -> bytes:
+    """What a file of arrays begins with that is written piece by piece: kind and shape of each, in the file's order."""
+    entries: dict[str, Any] = {}
+    start = 0
+    for name, (kind, shape) in forms.items():
+        dtype = np.dtype(kind)
+        end = start + dtype.itemsize * math.prod(shape)
+        bits = f"{dtype.kind.upper()}{8 * dtype.itemsize}"
+        entries[name] = {"dtype": bits, "shape": list(shape), "data_offsets": [start, end]}
+        start = end
+    text = msgspec.json.encode(entries)
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from llmrec.console import out as out_console
+from llmrec.files import uri_of
 from llmrec.rankers.settings import RankJob
 from llmrec.settings import option
 
@@ -50,6 +51,10 @@ def rank(job: Rank) -> Any:
         from llmrec.cluster.rank_on_executors import rank_on_executors
 
         rank_on_executors(job)
+    elif job.engine == "spark" and any(map(uri_of, job.train)):
+        from llmrec.cluster.count_on_executors import count_on_executors
+
+        count_on_executors(job)
     else:
         run_rank_job(job)
     return None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from llmrec.cluster.on_executor import Work
 from llmrec.cluster.ordered_rows import SESSIONS, ordered_rows
@@ -28,11 +29,15 @@ _WITHOUT: Final = (  # settings that would change the saved ranker, or need all 
 )
 
 
-def rank_on_executors(job: RankJob) -> None:
+def rank_on_executors(job: RankJob, stamp: Mapping[str, Any] | None = None) -> None:
     """Rank sessions at a URI on a cluster's executors, and write the run at another; both are folders or files.
 
     The run is a folder of Parquet parts: in the order of their names they are in the order of the sessions, which is
     that of their files' names and rows. Nothing of either passes through this process.
+
+    Args:
+        job: What to rank, and with which ranker.
+        stamp: What the run is to say besides.
 
     Raises:
         ConfigError: the settings do not fit together, or the cluster lacks something.
@@ -49,7 +54,7 @@ def rank_on_executors(job: RankJob) -> None:
         told = told_by(session, work.told, "--load")
         rows, parts = ordered_rows(session, source, SESSIONS)
         record = told | collect_provenance(None, told["settings"].get("seed"), None, started)
-        record |= {"sessions": source, "cluster": cluster_of(session, parts)}
+        record |= {"sessions": source, "cluster": cluster_of(session, parts), **(stamp or {})}
         write_run_parts(session, target, "ranking", partial(rows.mapInArrow, work.ranked), record)
 
 

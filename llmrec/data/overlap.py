@@ -26,11 +26,20 @@ from llmrec.data.sessions import read_sessions_file
 from llmrec.errors import DataError
 from llmrec.ragged import list_lengths, offsets_of
 
-__all__ = ["Overlap", "find_overlap", "overlap_of_files", "refuse_overlap", "stamped"]
+__all__ = [
+    "LONGEST",
+    "Overlap",
+    "beyond_chance",
+    "find_overlap",
+    "overlap_of_files",
+    "refuse_overlap",
+    "repeat_rates",
+    "stamped",
+]
 
 Keys = NDArray[np.uint64]
 
-_LONGEST: Final = 8  # sessions of so many items or more are looked at together
+LONGEST: Final = 8  # sessions of so many items or more are looked at together
 _DRIFT: Final = 2.0  # the odds of a repeat may be so many times those within the files: days and sales differ
 _CHANCE: Final = math.log(1e-6)
 _CHANCE_OF_ALL: Final = math.log(1e-2)  # where every session is repeated, as in a toy file, less is needed
@@ -73,20 +82,33 @@ def find_overlap(sequences: Any, locales: Any, prev_items: Any, session_locales:
     repeated = np.isin(asked_keys, known_keys) & (asked_lengths > 0)
     if not repeated.any():
         return None
-    sizes = np.bincount(asked_lengths, minlength=_LONGEST + 1)
+    sizes = np.bincount(asked_lengths, minlength=LONGEST + 1)
     # rows alike in the label too count once: a file that is there twice would make every repeat look like chance
     _, distinct = np.unique(_keys(sequences, locales, cut=0)[0], return_index=True)
     rates = np.maximum(_rates(known_keys[distinct], known_lengths[distinct]), _rates(asked_keys, asked_lengths))
-    expected, found = sizes * rates, np.bincount(asked_lengths[repeated], minlength=_LONGEST + 1)
-    every = bool(repeated[asked_lengths > 0].all()) and repeated.sum() > 1
+    length, expected = beyond_chance(np.bincount(asked_lengths[repeated], minlength=LONGEST + 1), sizes, rates)
+    if length is None:
+        return None
+    likeliest = repeated & (asked_lengths == length)
+    first = int(np.argmax(likeliest if likeliest.any() else repeated))
+    row = int(np.argmax(known_keys == asked_keys[first]))
+    return Overlap(int(repeated.sum()), len(asked_keys), expected, first + 1, row + 1)
+
+
+def beyond_chance(found: Any, sizes: Any, rates: Any) -> tuple[int | None, float]:
+    """The length of session whose repeats chance explains least, None where it explains all; and what it explains.
+
+    Args:
+        found: Shape ``(LONGEST + 1,)``; repeats among the sessions of each length.
+        sizes: How many sessions of each length there are.
+        rates: From `repeat_rates`.
+    """
+    expected, every = sizes * rates, found[1:].sum() == sizes[1:].sum() > 1
     total = _log_chance(int(found[1:].sum()), int(sizes[1:].sum()), float(expected[1:].sum() / sizes[1:].sum()))
     groups = [_log_chance(*group) for group in zip(found[1:], sizes[1:], rates[1:], strict=True)]
     if min(total, *groups) >= _CHANCE and not (every and total < _CHANCE_OF_ALL):
-        return None
-    likeliest = repeated & (asked_lengths == 1 + int(np.argmin(groups)))
-    first = int(np.argmax(likeliest if likeliest.any() else repeated))
-    row = int(np.argmax(known_keys == asked_keys[first]))
-    return Overlap(int(repeated.sum()), len(asked_keys), round(float(expected[1:].sum()), 1), first + 1, row + 1)
+        return None, round(float(expected[1:].sum()), 1)
+    return 1 + int(np.argmin(groups)), round(float(expected[1:].sum()), 1)
 
 
 def overlap_of_files(train: Sequence[Path], sessions: Path) -> Overlap | None:
@@ -160,7 +182,7 @@ def _keys(lists: Any, locales: Any, cut: int) -> tuple[Keys, Ints]:
         keys[rows] = (keys[rows] ^ words[starts[rows] + place]) * _FACTOR
         keys[rows] ^= keys[rows] >> np.uint64(29)
     keys ^= lengths.astype(np.uint64)
-    return keys, np.minimum(lengths, _LONGEST)
+    return keys, np.minimum(lengths, LONGEST)
 
 
 def _plain(array: Any) -> Any:
@@ -181,10 +203,15 @@ def _number(text: str | None) -> int:
 
 
 def _rates(keys: Keys, lengths: Ints) -> NDArray[np.float64]:
-    """Share of rows of each length (from 0 to `_LONGEST`) that another row repeats; few rows lean on all of them."""
+    """`repeat_rates` of rows by their keys, for lengths from 0 to `LONGEST`."""
     _, places, counts = np.unique(keys, return_inverse=True, return_counts=True)
     twice = counts[places] > 1
-    size, found = (np.bincount(lengths[rows], minlength=_LONGEST + 1) for rows in (slice(None), twice))
+    size, found = (np.bincount(lengths[rows], minlength=LONGEST + 1) for rows in (slice(None), twice))
+    return repeat_rates(found, size)
+
+
+def repeat_rates(found: Any, size: Any) -> NDArray[np.float64]:
+    """Share of rows of each length that another row repeats, of their numbers; few rows lean on all of them."""
     overall = (found.sum() + 0.1) / (size.sum() + 1)
     rates: NDArray[np.float64] = (found + overall) / (size + 1)
     return rates

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from tests.places import ROOT
 
 MASTER, WORKER = "org.apache.spark.deploy.master.Master", "org.apache.spark.deploy.worker.Worker"
 UP_S = 120
+HAS_SPARK = shutil.which("java") is not None and importlib.util.find_spec("pyspark") is not None
+needs_spark = pytest.mark.skipif(not HAS_SPARK, reason="needs pyspark and Java")
 
 
 @dataclass
@@ -30,17 +36,27 @@ class Cluster:
         page: Its web page, which tells as JSON what it knows.
         env: Environment of a driver that can reach it.
         workers: Each leads a process group of its own, with its executors.
+        start_worker: Starts one of a number.
     """
 
     master: str
     page: str
     env: dict[str, str]
     workers: list[subprocess.Popen[bytes]]
+    start_worker: Callable[[int], subprocess.Popen[bytes]]
 
     def kill(self, number: int) -> None:
         """SIGKILL to a worker and its executors."""
         os.killpg(self.workers[number].pid, signal.SIGKILL)
         self.workers[number].wait()
+
+    def revive(self, number: int) -> None:
+        """Another worker in the place of one that was killed."""
+        before = self.alive()
+        self.workers[number] = self.start_worker(number)
+        until = time.monotonic() + UP_S
+        while self.alive() <= before and time.monotonic() < until:
+            time.sleep(0.3)
 
     def told(self) -> dict[str, object]:
         with urllib.request.urlopen(f"{self.page}/json/", timeout=5) as answer:
@@ -90,8 +106,12 @@ def cluster_of(folder: Path, workers: int = 2) -> Iterator[Cluster]:
         start("master", MASTER, "--host", "127.0.0.1", "--port", str(port), "--webui-port", str(page))
         url = f"spark://127.0.0.1:{port}"
         size = ("--cores", "1", "--memory", "1g", "--webui-port", "0")
-        running = [start(f"worker{number}", WORKER, *size, url) for number in range(workers)]
-        found = Cluster(url, f"http://127.0.0.1:{page}", env, running)
+
+        def start_worker(number: int) -> subprocess.Popen[bytes]:
+            return start(f"worker{number}", WORKER, *size, url)
+
+        running = [start_worker(number) for number in range(workers)]
+        found = Cluster(url, f"http://127.0.0.1:{page}", env, running, start_worker)
         until = time.monotonic() + UP_S
         while found.alive() < workers:
             if time.monotonic() > until:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shutil
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,36 +18,9 @@ from llmrec.rankers.counting.covisit import Covisit, CovisitSettings
 from llmrec.rankers.sessions import Sessions, read_session_files
 from llmrec.rankers.settings import RankJob
 from llmrec.testing.ranker_contract import ITEMS, training_sessions
-from tests.cluster.standalone import Cluster, cluster_of
+from tests.cluster.standalone import Cluster, needs_spark
 
-HAS_SPARK = shutil.which("java") is not None and importlib.util.find_spec("pyspark") is not None
-pytestmark = [
-    pytest.mark.skipif(not HAS_SPARK, reason="needs pyspark and Java"),
-    pytest.mark.filterwarnings("ignore"),  # pyspark's own
-]
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with cluster_of(tmp_path_factory.mktemp("cluster")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def session(cluster: Cluster) -> Iterator[Any]:
-    """A driver in this process, which every test's work then uses."""
-    from pyspark.sql import SparkSession
-
-    before = dict(os.environ)
-    os.environ.update(cluster.env)
-    builder = SparkSession.builder.master(cluster.master).config("spark.ui.enabled", "false")
-    builder = builder.config("spark.executor.memory", "512m").config("spark.driver.memory", "512m")
-    found = builder.config("spark.ui.showConsoleProgress", "false").getOrCreate()
-    found.sparkContext.setLogLevel("OFF")
-    yield found
-    found.stop()
-    os.environ.clear()
-    os.environ.update(before)
+pytestmark = [needs_spark, pytest.mark.filterwarnings("ignore")]  # pyspark's own
 
 
 @pytest.fixture(scope="module")
@@ -170,5 +139,6 @@ def test_a_worker_that_is_killed_loses_no_row_and_doubles_none(
     assert not ranked.done()
     cluster.kill(0)
     ranked.result()
+    cluster.revive(0)
     whole = Sessions.of(some(600_000), ["DE"] * 600_000)
     assert read_run(tmp_path / "lists.parquet").predictions.to_pylist() == Covisit.load(model).rank(whole).to_list()

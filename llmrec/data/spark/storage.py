@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +14,17 @@ from llmrec.data.lists import excerpt
 from llmrec.errors import ConfigError, DataError, DiskError, LlmrecError
 from llmrec.files import uri_of
 
-__all__ = ["exists", "explained", "needed_uri", "put_text", "put_whole", "shared_folder", "ship"]
+__all__ = [
+    "exists",
+    "explained",
+    "needed_uri",
+    "put_only_part",
+    "put_text",
+    "put_whole",
+    "remove",
+    "shared_folder",
+    "ship",
+]
 
 _OURS: Final = re.compile(r"llmrec\.errors\.(\w+): (.+)")
 _REASONS: Final = (  # what Spark's log of an error holds, and what to do about it
@@ -111,20 +121,54 @@ def put_text(session: Any, uri: str, text: str) -> None:
         system.rename(new, path)
 
 
+def put_only_part(session: Any, folder: str, uri: str) -> None:
+    """Move the one part that Spark wrote into a folder, as a file of its own name; errors as `explained`.
+
+    Raises:
+        DiskError: it cannot be moved.
+    """
+    with explained(uri):
+        system, path = _place(session, folder)
+        (part,) = (one.getPath() for one in system.listStatus(path) if one.getPath().getName().startswith("part-"))
+        if not system.rename(part, session._jvm.org.apache.hadoop.fs.Path(uri)):
+            raise DiskError(f"{uri}: cannot be put in place")
+        head, _, name = uri.rpartition("/")
+        system.delete(session._jvm.org.apache.hadoop.fs.Path(f"{head}/.{name}.crc"), False)  # of a local file system
+
+
+def remove(session: Any, uri: str) -> None:
+    """Delete a folder that this process made; errors as `explained`."""
+    with explained(uri):
+        system, path = _place(session, uri)
+        system.delete(path, True)
+
+
+def _are_parts(names: Sequence[str]) -> bool:
+    return all(name.startswith(("part-", "_", ".")) for name in names)
+
+
 @contextmanager
-def put_whole(session: Any, uri: str) -> Iterator[str]:
+def put_whole(
+    session: Any, uri: str, what: str = "Parquet parts", are_ours: Callable[[Sequence[str]], bool] = _are_parts
+) -> Iterator[str]:
     """Give the URI of a folder to write, and put it in the place of ``uri`` when the block ends without an error.
 
     What was there stays until the new one is complete, and comes back where it cannot take its place.
 
+    Args:
+        session: Of Spark.
+        uri: Where to.
+        what: What may be there already.
+        are_ours: Whether names in a folder are those of such a thing.
+
     Raises:
         ConfigError: as `explained`.
-        DataError: ``uri`` is a file, or holds something that no engine wrote there.
+        DataError: ``uri`` is a file, or holds something else.
     """
     with explained(uri):
         system, path = _place(session, uri)
-        if system.exists(path) and not _is_ours(system, path):
-            raise DataError(f"{uri}: holds something else than Parquet parts; name another place")
+        if system.exists(path) and not are_ours(_names(system, path)):
+            raise DataError(f"{uri}: holds something else than {what}; name another place")
         mark = uuid.uuid4().hex[:8]
         beside = [f".{path.getName()}.{mark}.{kind}" for kind in ("tmp", "old")]
         new, old = (session._jvm.org.apache.hadoop.fs.Path(path.getParent(), name) for name in beside)
@@ -144,11 +188,11 @@ def put_whole(session: Any, uri: str) -> Iterator[str]:
                 system.delete(new, True)
 
 
-def _is_ours(system: Any, path: Any) -> bool:
+def _names(system: Any, path: Any) -> list[str]:
+    """Names in a folder; for a file its path, which no rule takes for its own."""
     if not system.getFileStatus(path).isDirectory():
-        return False
-    names = [status.getPath().getName() for status in system.listStatus(path)]
-    return all(name.startswith(("part-", "_", ".")) for name in names)
+        return [str(path.toString())]
+    return [status.getPath().getName() for status in system.listStatus(path)]
 
 
 def ship(session: Any, place: Path) -> str:

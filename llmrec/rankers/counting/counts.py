@@ -18,10 +18,12 @@ from llmrec.rankers.sessions import CodedSessions
 
 __all__ = [
     "UNIT",
+    "both_ways",
     "events_of",
     "followers",
     "neighbour_weights",
     "newest_sessions",
+    "pair_sums",
     "steps_of",
 ]
 
@@ -89,6 +91,19 @@ def neighbour_weights(
         labelled_weight: Factor for pairs that end with a ``next_item``.
         repeats: Whether an item is its own neighbour where it comes again.
     """
+    return both_ways(pair_sums(events, forward, backward, labelled_weight, repeats))
+
+
+def pair_sums(
+    events: ir.Table,
+    forward: Sequence[float],
+    backward: Sequence[float],
+    labelled_weight: float,
+    repeats: bool,
+) -> ir.Table:
+    """What two items add up to in whole `UNIT`: ``low``, ``high`` (codes), ``up`` for ``high`` as a neighbour of
+    ``low``, ``down`` the other way; arguments as of `neighbour_weights`.
+    """
     pairs = _pairs(events, max(len(forward), len(backward)))
     if not repeats:
         pairs = pairs.filter(pairs.source != pairs.target)
@@ -96,12 +111,16 @@ def neighbour_weights(
     before = _by_distance(pairs, backward, labelled_weight)
     rising, same = pairs.source < pairs.target, pairs.source == pairs.target
     # one group for both directions of a pair: half the groups of counting each direction by itself
-    summed = pairs.group_by(
+    return pairs.group_by(
         low=ibis.least(pairs.source, pairs.target), high=ibis.greatest(pairs.source, pairs.target)
     ).agg(
         up=ibis.cases((same, after + before), (rising, after), else_=before).sum(),
-        down=ibis.cases((same, 0.0), (rising, before), else_=after).sum(),
+        down=ibis.cases((same, _whole(0)), (rising, before), else_=after).sum(),
     )
+
+
+def both_ways(summed: ir.Table) -> ir.Table:
+    """A row for each direction of what `pair_sums` gave: ``source``, ``target``, ``weight``, above 0."""
     up = summed.select(source="low", target="high", weight=summed.up * UNIT)
     down = summed.select(source="high", target="low", weight=summed.down * UNIT)
     return up.union(down).filter(lambda pair: pair.weight > 0)
@@ -136,16 +155,21 @@ def _pairs(events: ir.Table, window: int) -> ir.Table:
 def _by_distance(pairs: ir.Table, weights: Sequence[float], labelled_weight: float) -> Any:
     """Weight of each pair in whole `UNIT`, by its distance."""
     if not weights:
-        return ibis.literal(0.0)
+        return _whole(0)
     plain, labelled = (
         ibis.cases(
             *(
-                (pairs.distance == place, float(round(weight * factor / UNIT)))
+                (pairs.distance == place, _whole(round(weight * factor / UNIT)))
                 for place, weight in enumerate(weights, 1)
             ),
-            else_=0.0,
+            else_=_whole(0),
         )
         for factor in (1.0, labelled_weight)
     )
     whole = plain if labelled_weight == 1 else ibis.cases((pairs.label, labelled), else_=plain)
     return (whole * pairs.counts).round().cast("float64") if "counts" in pairs.columns else whole
+
+
+def _whole(number: int) -> Any:
+    """A whole number in float64: what is written as 1.0 is a decimal to both engines, which is slower to add up."""
+    return ibis.literal(number, "int64").cast("float64")

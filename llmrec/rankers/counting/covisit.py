@@ -23,7 +23,7 @@ from llmrec.rankers.sessions import CodedSessions
 from llmrec.settings import Decides, option
 from llmrec.within import sum_candidates, top_k_candidates
 
-__all__ = ["Covisit", "CovisitSettings", "PairRanker"]
+__all__ = ["Covisit", "CovisitSettings", "PairRanker", "refuse_no_weight"]
 
 Doubles = NDArray[np.float64]
 Candidates = tuple[Ints, Ints, Doubles]  # session, item, score; sorted by session and item, each pair once
@@ -71,6 +71,16 @@ class CovisitSettings:
 SettingsT = TypeVar("SettingsT", bound=CovisitSettings)
 
 
+def refuse_no_weight(settings: CovisitSettings, name: str) -> None:
+    """Refuse settings that count nothing; ``name`` is the ranker's.
+
+    Raises:
+        ConfigError: they do.
+    """
+    if not any((*settings.forward, *settings.backward)):
+        raise ConfigError(f"{name}: 'forward' and 'backward' hold no weight above 0; nothing would be counted")
+
+
 class PairRanker(CountingRanker[SettingsT], Generic[SettingsT]):
     """A ranker that reads each item's neighbours, made of sums over pairs that it keeps for later sessions."""
 
@@ -103,8 +113,7 @@ class PairRanker(CountingRanker[SettingsT], Generic[SettingsT]):
 
     def _sums_in(self, training: CodedSessions) -> WeightedRows:
         settings = self.settings
-        if not any((*settings.forward, *settings.backward)):
-            raise ConfigError(f"{self.name}: 'forward' and 'backward' hold no weight above 0; nothing would be counted")
+        refuse_no_weight(settings, self.name)
 
         def neighbours(events: ir.Table) -> ir.Table:
             return neighbour_weights(
