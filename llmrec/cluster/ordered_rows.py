@@ -8,7 +8,7 @@ from typing import Any, Final
 from llmrec.data.spark.storage import explained
 from llmrec.errors import DataError
 
-__all__ = ["SESSIONS", "ordered_rows", "spread"]
+__all__ = ["SESSIONS", "ordered_rows", "refuse_other_columns", "spread"]
 
 SESSIONS: Final = {"prev_items": "array<string>", "locale": "string"}
 _PART: Final = 20_000  # rows of a partition: a task of seconds, whose loss costs no more
@@ -29,15 +29,24 @@ def ordered_rows(session: Any, source: str, columns: Mapping[str, str], part: in
     """
     with explained(source):
         found = session.read.parquet(source)
-        kinds = dict(found.dtypes)
-        for name, kind in columns.items():
-            if kinds.get(name) != kind:
-                held = f"column '{name}' is {kinds[name]}" if name in kinds else f"no column '{name}'"
-                wanted = " and ".join(f"'{one}' ({kind_of})" for one, kind_of in columns.items())
-                raise DataError(f"{source}: {held}; wanted are {wanted}, as Parquet")
+        refuse_other_columns(found, source, columns)
         parts = max(session.sparkContext.defaultParallelism, -(-found.count() // part))
         keyed = found.selectExpr(*columns, "_metadata.file_path AS file", "_metadata.row_index AS row")
         return spread(keyed, parts), parts
+
+
+def refuse_other_columns(found: Any, source: str, columns: Mapping[str, str]) -> None:
+    """Refuse rows of a URI that lack one of some columns, by name and Spark's type.
+
+    Raises:
+        DataError: names it.
+    """
+    kinds = dict(found.dtypes)
+    for name, kind in columns.items():
+        if kinds.get(name) != kind:
+            held = f"column '{name}' is {kinds[name]}" if name in kinds else f"no column '{name}'"
+            wanted = " and ".join(f"'{one}' ({kind_of})" for one, kind_of in columns.items())
+            raise DataError(f"{source}: {held}; wanted are {wanted}, as Parquet")
 
 
 def spread(rows: Any, parts: int) -> Any:

@@ -10,7 +10,9 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from llmrec.cluster.on_executor import sessions_of_batch
+import llmrec
+from llmrec.cluster.on_executor import same_version, sessions_of_batch
+from llmrec.cluster.ordered_rows import SESSIONS, refuse_other_columns
 from llmrec.console import stderr
 from llmrec.data.lists import stripped_array
 from llmrec.data.spark.storage import explained
@@ -18,7 +20,6 @@ from llmrec.errors import DataError
 
 __all__ = ["TrainingEvents", "cleaned_sequences", "numbered", "sessions_at", "training_events"]
 
-_COLUMNS: Final = {"prev_items": "array<string>", "locale": "string", "next_item": "string"}
 _SEQUENCES: Final = "session bigint, locale string, items array<string>, labelled boolean"
 _MOST: Final = (1 << 31) - 1  # a ranker's arrays of codes are of 32 bits
 
@@ -113,12 +114,9 @@ def sessions_at(session: Any, uris: Sequence[str]) -> Any:
     for uri in uris:
         with explained(uri):
             part = session.read.parquet(uri)
-        kinds = {"next_item": "string"} | dict(part.dtypes)
-        for name, kind in _COLUMNS.items():
-            if kinds.get(name) != kind:
-                held = f"column '{name}' is {kinds[name]}" if name in kinds else f"no column '{name}'"
-                raise DataError(f"{uri}: {held}; sessions have 'prev_items' (array<string> of ids) and 'locale'")
-        label = "next_item" if "next_item" in part.columns else "CAST(NULL AS STRING) AS next_item"
+        labelled = "next_item" in part.columns
+        refuse_other_columns(part, uri, {**SESSIONS, "next_item": "string"} if labelled else SESSIONS)
+        label = "next_item" if labelled else "CAST(NULL AS STRING) AS next_item"
         parts.append(part.selectExpr("prev_items", label, "locale", "_metadata"))
     return numbered(session, parts, "session")
 
@@ -149,7 +147,14 @@ def cleaned_sequences(sessions: Any) -> Any:
     """What `sessions_at` gave, checked and without blanks around ids, ``next_item`` last in ``items``: ``session``,
     ``locale``, ``items``, ``labelled``.
     """
-    return sessions.mapInArrow(_cleaned, _SEQUENCES)
+    version = llmrec.__version__
+
+    def cleaned(batches: Iterator[Any]) -> Iterator[Any]:
+        same_version(version)
+        stderr.quiet = True
+        return map(_cleaned, batches)
+
+    return sessions.mapInArrow(cleaned, _SEQUENCES)
 
 
 def _vocabulary(session: Any, folder: str) -> Any:
@@ -157,13 +162,10 @@ def _vocabulary(session: Any, folder: str) -> Any:
     return numbered(session, [ids], "code").selectExpr("id", "CAST(code AS INT) AS item")
 
 
-def _cleaned(batches: Iterator[Any]) -> Iterator[Any]:
+def _cleaned(batch: Any) -> Any:
     """`cleaned_sequences` on an executor."""
-    stderr.quiet = True
-    for batch in batches:
-        table = pa.Table.from_batches([batch])
-        training = sessions_of_batch(table, ("prev_items", "locale", "next_item")).training()
-        yield pa.RecordBatch.from_arrays(
-            [table["session"].combine_chunks(), training.locales, training.sequences, pa.array(training.labelled)],
-            names=["session", "locale", "items", "labelled"],
-        )
+    table = pa.Table.from_batches([batch])
+    training = sessions_of_batch(table, ("prev_items", "locale", "next_item")).training()
+    numbers = table["session"].combine_chunks()
+    columns = [numbers, training.locales, training.sequences, pa.array(training.labelled)]
+    return pa.RecordBatch.from_arrays(columns, names=["session", "locale", "items", "labelled"])

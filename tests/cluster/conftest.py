@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.standalone import Cluster, cluster_of
+from tests.cluster.standalone import BRIEF, Cluster, cluster_of
 
 
 @pytest.fixture(scope="package")
@@ -26,7 +26,9 @@ def session(cluster: Cluster) -> Iterator[Any]:
     os.environ.update(cluster.env)
     builder = SparkSession.builder.master(cluster.master).config("spark.ui.enabled", "false")
     builder = builder.config("spark.executor.memory", "512m").config("spark.driver.memory", "512m")
-    builder = builder.config("spark.sql.shuffle.partitions", "2")
+    builder = builder.config("spark.sql.shuffle.partitions", "2").config("spark.sql.codegen.wholeStage", "false")
+    for side in ("driver", "executor"):
+        builder = builder.config(f"spark.{side}.extraJavaOptions", BRIEF)
     found = builder.config("spark.ui.showConsoleProgress", "false").getOrCreate()
     found.sparkContext.setLogLevel("OFF")
     yield found

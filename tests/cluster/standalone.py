@@ -23,6 +23,7 @@ from tests.places import ROOT
 
 MASTER, WORKER = "org.apache.spark.deploy.master.Master", "org.apache.spark.deploy.worker.Worker"
 UP_S = 120
+BRIEF = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # of a JVM: what is compiled well pays only where much is done
 HAS_SPARK = shutil.which("java") is not None and importlib.util.find_spec("pyspark") is not None
 needs_spark = pytest.mark.skipif(not HAS_SPARK, reason="needs pyspark and Java")
 
@@ -88,6 +89,7 @@ def cluster_of(folder: Path, workers: int = 2) -> Iterator[Cluster]:
         "SPARK_LOCAL_HOSTNAME": "localhost",
         "SPARK_WORKER_DIR": str(folder / "work"),
         "SPARK_DAEMON_MEMORY": "256m",
+        "SPARK_DAEMON_JAVA_OPTS": BRIEF,
         "PYSPARK_PYTHON": sys.executable,
         "PYTHONPATH": str(ROOT),
     }

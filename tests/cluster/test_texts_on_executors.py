@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,23 +26,16 @@ from llmrec.text.encoders.settings import EmbedJob
 from llmrec.text.encoders.tfidf import TfidfEncoder
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.title_writer import TitleWriter
+from tests.cluster.standalone import needs_spark
 from tests.conftest import TITLES
 from tests.selection.shop import SETTINGS, product_table, training, write_store
 
-HAS_SPARK = shutil.which("java") is not None and importlib.util.find_spec("pyspark") is not None
-pytestmark = [
-    pytest.mark.skipif(not HAS_SPARK, reason="needs pyspark and Java"),
-    pytest.mark.filterwarnings("ignore"),  # pyspark's own
-]
+pytestmark = [needs_spark, pytest.mark.filterwarnings("ignore")]  # pyspark's own
 
 
-@pytest.fixture(scope="module")
-def spark() -> Iterator[Any]:
-    """Spark with workers in processes of their own, as on a cluster; a cluster's own ways are tested with ranking."""
-    from llmrec.data.spark.session import spark_session
-
-    with spark_session("local[2]") as found:
-        yield found
+@pytest.fixture
+def spark(session: Any) -> Any:
+    return session
 
 
 def uri(path: Path) -> Path:
@@ -75,7 +65,7 @@ def test_a_writer_writes_what_it_writes_here(
     assert run.locales.to_pylist() == list(expected.locales)
     assert run.predictions.to_pylist() == list(expected)
     assert run.provenance["settings"]["k"] == 2
-    assert run.provenance["cluster"]["master"] == "local[2]"
+    assert run.provenance["cluster"]["master"] == spark.sparkContext.master
 
 
 def test_a_prompts_other_fields_are_read_too(spark: Any, title_model: Path, tiny_store: Store, tmp_path: Path) -> None:
