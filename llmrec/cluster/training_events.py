@@ -151,7 +151,6 @@ def cleaned_sequences(sessions: Any) -> Any:
 
     def cleaned(batches: Iterator[Any]) -> Iterator[Any]:
         same_version(version)
-        stderr.quiet = True
         return map(_cleaned, batches)
 
     return sessions.mapInArrow(cleaned, _SEQUENCES)
@@ -164,6 +163,7 @@ def _vocabulary(session: Any, folder: str) -> Any:
 
 def _cleaned(batch: Any) -> Any:
     """`cleaned_sequences` on an executor."""
+    stderr.quiet = True
     table = pa.Table.from_batches([batch])
     training = sessions_of_batch(table, ("prev_items", "locale", "next_item")).training()
     numbers = table["session"].combine_chunks()

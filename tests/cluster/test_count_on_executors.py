@@ -87,7 +87,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize(
     "ranker",
-    [one if one in ("covisit", "popularity") else pytest.param(one, marks=pytest.mark.slow) for one in COUNTED],
+    [one if one == "covisit" else pytest.param(one, marks=pytest.mark.slow) for one in COUNTED],
 )
 class TestCountedThere:
     pytestmark = on_spark
@@ -107,6 +107,7 @@ class TestCountedThere:
 class TestTogetherWithRanking:
     pytestmark = on_spark
 
+    @pytest.mark.slow
     def test_a_run_of_it_is_stamped_and_repeats_with_their_label_are_refused(
         self, session: Any, tmp_path: Path
     ) -> None:
