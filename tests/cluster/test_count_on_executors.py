@@ -72,31 +72,36 @@ def equal(there: Ranker[Any], here: Ranker[Any]) -> None:
     assert one.scores.equals(other.scores)
 
 
+POWERS = {"source_power": 0.5, "target_power": 0.3, "locale_weight": 0.7, "labelled_weight": 2.5}
 SETTINGS: dict[str, dict[str, Any]] = {
-    "covisit": {
-        "source_power": 0.5,
-        "target_power": 0.3,
-        "neighbours": 4,
-        "locale_weight": 0.7,
-        "labelled_weight": 2.5,
-    },
+    "covisit": {"source_power": 1, "target_power": 0, "neighbours": 4, "locale_weight": 0},
+    "covisit_walk": POWERS,
     "popularity": {"padding": 5},
     "vmis_knn": {"sample": 7},
 }
 
 
 @pytest.mark.parametrize(
-    "ranker",
-    [one if one == "covisit" else pytest.param(one, marks=pytest.mark.slow) for one in COUNTED],
+    ("ranker", "settings"),
+    [
+        ("covisit", SETTINGS["covisit"]),
+        pytest.param("covisit", POWERS, marks=pytest.mark.slow),
+        *(pytest.param(one, SETTINGS.get(one, {}), marks=pytest.mark.slow) for one in COUNTED if one != "covisit"),
+    ],
 )
 class TestCountedThere:
     pytestmark = on_spark
 
     def test_a_ranker_is_that_of_one_machine_to_the_last_bit(
-        self, ranker: str, session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self,
+        ranker: str,
+        settings: dict[str, Any],
+        session: Any,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(model_pieces, "BLOCK", 5)  # so that 24 items are several pieces
-        places, save, settings = write_training(tmp_path), tmp_path / "models" / "there", SETTINGS.get(ranker, {})
+        places, save = write_training(tmp_path), tmp_path / "models" / "there"
         count_on_executors(job(ranker, places, save, settings=settings))
         equal(load_ranker(save), fitted_here(ranker, places, settings))
         assert sorted(one.name for one in save.iterdir()) == ["arrays.safetensors", "ranker.json"]
