@@ -18,6 +18,7 @@ from llmrec.updating.versions import (
     drop_old,
     holds_versions,
     new_version,
+    note_made,
     previous_of,
     use,
     versions_in,
@@ -64,7 +65,7 @@ class UpdateJob:
     settings: Mapping[str, Any] = option({}, "Change one setting of a training, as name=value.", flag="--set")
     checkpoints: Path | None = option(None, "Folder for checkpoints and logs of a training.", output="place")
     resume: bool = option(False, "Continue an interrupted training.")
-    rollback: bool = option(False, "Use VERSION again, or the version before the current one.")
+    rollback: bool = option(False, "Use VERSION again, or the version that the current one was made of.")
     list_versions: bool = option(False, "List the versions.", flag="--list")
 
 
@@ -127,6 +128,7 @@ def _updated(job: UpdateJob) -> dict[str, Any]:
     place = job.out or (new_version(job.model) if versioned else job.model)
     told = _way_of(before)(before, place, job)
     if versioned and job.out is None:
+        note_made(job.model, place.name, before.name)
         use(job.model, place.name)
         told |= {"current": place.name, "dropped": [] if job.keep is None else drop_old(job.model, job.keep)}
         notice(f"{job.model}: uses '{place.name}'; go back: llmrec update {job.model} --rollback")

@@ -10,20 +10,31 @@ import os
 import re
 import shutil
 import uuid
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from llmrec.errors import ConfigError, ModelError, nearest
+import msgspec
+
+from llmrec.errors import ConfigError, DataError, ModelError, nearest
 from llmrec.files import held_in
 from llmrec.output import disk_errors, sync
+from llmrec.records import read_record, write_record
 
-__all__ = ["CURRENT", "current_of", "drop_old", "holds_versions", "new_version", "previous_of", "use", "version_of"]
-__all__ += ["versions_in"]
+__all__ = ["CURRENT", "current_of", "drop_old", "holds_versions", "new_version", "note_made", "previous_of", "use"]
+__all__ += ["version_of", "versions_in"]
 
 CURRENT: Final = "current"  # link or folder to the version in use, where a folder holds versions
+_MADE_OF: Final = ".made_of.json"
 _STAMP: Final = "%Y-%m-%dT%H-%M"
 _NAME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d(-\d\d)?")
+
+
+class _MadeOf(msgspec.Struct, frozen=True):
+    """Which version was in use when another was made, by the name of that."""
+
+    made_of: dict[str, str]
 
 
 def version_of(folder: Path) -> Path:
@@ -68,17 +79,37 @@ def current_of(folder: Path) -> str:
 
 
 def previous_of(folder: Path) -> str:
-    """Name of the version before the one in use.
+    """Name of the version that the one in use was made of; of one that was not, of the version before it.
 
     Raises:
         ConfigError: there is none.
         ModelError: as `current_of`.
     """
     versions, current = versions_in(folder), current_of(folder)
+    before = _made_of(folder).get(current)
+    if before in versions and before != current:
+        return before
     place = versions.index(current)
     if not place:
         raise ConfigError(f"{folder}: no version before '{current}'; name one of {', '.join(versions)}")
     return versions[place - 1]
+
+
+def note_made(folder: Path, name: str, before: str) -> None:
+    """Remember which version another was made of: the way back leads there, past one that was given up.
+
+    Raises:
+        DiskError: the place cannot be written.
+    """
+    known = set(versions_in(folder))
+    kept = {one: old for one, old in _made_of(folder).items() if one in known}
+    write_record(folder / _MADE_OF, _MadeOf(kept | {name: before}))
+
+
+def _made_of(folder: Path) -> dict[str, str]:
+    with suppress(DataError):  # of a folder that was made by hand, or damaged: the order of the names is left
+        return read_record(folder / _MADE_OF, _MadeOf, "update the model").made_of
+    return {}
 
 
 def new_version(folder: Path) -> Path:

@@ -108,6 +108,12 @@ def test_versions_come_stay_and_go(capsys: pytest.CaptureFixture[str]) -> None:
     assert best("shop") == "pot"
 
 
+def test_the_way_back_leads_past_a_version_that_was_given_up() -> None:
+    for words in (["--train", "tuesday.parquet"], ["--rollback"], ["--train", "wednesday.parquet"], ["--rollback"]):
+        assert command("update", "shop", *words) == 0
+    assert versions.current_of(Path("shop")) == "first"
+
+
 def test_the_version_in_use_is_kept_however_old() -> None:
     for name in ("tuesday", "wednesday"):
         assert command("update", "shop", "--train", f"{name}.parquet") == 0
@@ -263,7 +269,7 @@ def test_a_title_model_trains_on_into_a_new_version(title_model: Path, tiny_stor
     assert first.read_bytes() != later.read_bytes()
     assert (place / "llmrec.json").read_text() == Path("writers/first/llmrec.json").read_text()
     assert len(llmrec.TitleWriter.load(place).write([["Kettle"]], locale="UK").to_pandas()) == 1
-    assert sorted(one.name for one in Path("writers").iterdir()) == sorted(["current", "first", place.name])
+    assert {one.name for one in Path("writers").iterdir()} == {".made_of.json", "current", "first", place.name}
 
 
 @pytest.mark.parametrize(
