@@ -92,7 +92,7 @@ class TitleScorer:
 
         Raises:
             ConfigError: no model is named, or its prompt reads more than titles.
-            ModelError: there is no such model.
+            ModelError: it cannot be loaded.
         """
         if settings.llm_model is None:
             raise ConfigError("fusion: the scorer llm needs a language model; name it: llm_model=FILE.gguf, a folder …")
@@ -100,7 +100,9 @@ class TitleScorer:
         _titles_alone(plan_of(asked))
         places, titles = _titled(products, catalogue)
         number = len(catalogue.vocabulary)
-        return cls(asked, model_digest(asked.model), catalogue.locales, places, titles, number, settings.llm_cache)
+        made = cls(asked, model_digest(asked.model), catalogue.locales, places, titles, number, settings.llm_cache)
+        made._reader()  # what is wrong with the model is told before anything is learnt
+        return made
 
     def foretell(self, sessions: CodedSessions, count: int) -> None:
         """Time some sessions with random candidates, and say how long ``count`` sessions will take."""
@@ -111,8 +113,6 @@ class TitleScorer:
         owners, every = np.repeat(np.arange(len(sessions)), len(codes)), np.tile(codes, len(sessions))
         nothing = np.zeros((len(every), 0), dtype=np.float32)
         found = Proposed(owners, every, nothing, nothing, np.zeros(len(every), dtype=np.float32))
-        with self._lock:
-            self._reader()
         started = time.perf_counter()
         self.columns(sessions, found)
         each = (time.perf_counter() - started) / len(sessions)

@@ -86,6 +86,15 @@ class ModelWriter:
         loaded.model.to(PRECISIONS[self.settings.writer_precision])
         return _Opened(loaded, prompt, card.k if card else _K, shared, card is not None)
 
+    def open(self) -> None:
+        """Load the model, so that what is wrong with it is told before anything is learnt.
+
+        Raises:
+            ConfigError: it reads more than titles, or has no room for a prompt.
+            ModelError: it cannot be loaded, or is another one than was learnt with.
+        """
+        _ = self._opened
+
     def foretell(self, book: TitleBook, own: Sequence[Ragged]) -> None:
         """Time some sessions, and say how long all ``own`` will take."""
         count = sum(map(len, own))

@@ -245,7 +245,7 @@ def _digest(job: SelectJob, files: _Files) -> str:
 
 def _key(job: SelectJob, files: _Files, selector: Selector) -> str:
     """Names everything that decides a title, so that ``--resume`` never mixes two selectors' titles."""
-    decided = [deciding(selector.settings, "titles"), selector.tokenizers]
+    decided = [deciding(selector.settings, "titles"), selector.tokenizers, selector.writer and selector.writer.weights]
     return digest_of([_digest(job, files), *decided])[:16]
 
 
@@ -253,6 +253,7 @@ def _provenance(job: SelectJob, files: _Files, selector: Selector, started: floa
     recipe = None if job.load else job.recipe or RECIPE
     record = collect_provenance(recipe, selector.settings.seed, _digest(job, files), started, sessions)
     record |= {} if job.load is None else stamp_of(job.load)
+    record |= {} if selector.writer is None else {"writer_weights": selector.writer.weights}
     return record | {
         "method": "title selector",
         "settings": vars(selector.settings),

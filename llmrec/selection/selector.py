@@ -126,6 +126,8 @@ class Selector(OnHub):
             ConfigError: a source is unknown.
             DataError: nothing can be learnt from the sessions.
         """
+        if self.writer is not None:
+            self.writer.open()
         self.fusion = Fusion(ranker_settings_of(self.settings))
         learnt = learn_folds(self.fusion, training, products, table, self.settings.writers)
         self.seen = "keep" if repeats(self.fusion.catalogue.encode_training(training)) else "drop"

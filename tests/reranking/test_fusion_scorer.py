@@ -62,6 +62,7 @@ def test_the_best_candidates_by_rank_have_the_scores_of_rerank(ranker: Fusion, m
 def test_a_saved_one_ranks_the_same_without_products(ranker: Fusion, tmp_path: Path) -> None:
     ranker.save(tmp_path / "model")
     again = load_ranker(tmp_path / "model")
+    assert [*again.rank(SESSIONS, locale="DE").provenance["scorer_weights"]] == ["llm"]
     assert again.rank(SESSIONS, locale="DE").to_list() == ranker.rank(SESSIONS, locale="DE").to_list()
     alone = [again.rank([one], locale="DE").to_list()[0] for one in SESSIONS]
     assert alone == ranker.rank(SESSIONS, locale="DE").to_list()
@@ -103,6 +104,8 @@ def test_answers_that_are_kept_are_not_asked_again(
 def test_what_is_missing_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError, match="llm needs a language model"):
         fitted(None)
+    with pytest.raises(ModelError, match=r"missing\.gguf: no such file"):
+        fitted("missing.gguf")
     settings = FusionSettings(sources=("covisit_near",), scorers=("llm",), rounds=5, folds=2, llm_model="none")
     bare = Fusion(settings).fit(training_sessions())
     assert "no --products, so llm scores nothing" in capsys.readouterr().err

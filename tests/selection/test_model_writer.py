@@ -97,5 +97,7 @@ def test_another_model_in_its_place_is_one_line(tmp_path: Path) -> None:
 def test_two_models_or_nothing_to_ask() -> None:
     with pytest.raises(ConfigError, match="two models as writers"):
         Selector(SelectSettings(writers=("a/b", "c/d")))
+    with pytest.raises(ModelError, match=r"missing\.gguf: no such file"):
+        Selector(SelectSettings(writers=("missing.gguf",)))
     assert model_writer(SelectSettings(writers=("a/b",), samples=0, scored=0)) is None
     assert model_writer(SelectSettings(writers=("edit",))) is None

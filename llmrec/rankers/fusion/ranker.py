@@ -109,6 +109,11 @@ class Fusion(Ranker[FusionSettings]):
         """What its lists do with a session's own items where nobody says it."""
         return "keep" if self.settings.seen == "keep" else "drop"
 
+    def made_by(self, k: int, seen: Seen | None = None) -> dict[str, Any]:
+        """As every ranker's, with what names the weights of a language model among the scorers."""
+        weights = {name: one.weights for name, one in self.context.scorers.items() if hasattr(one, "weights")}
+        return super().made_by(k, seen) | ({"scorer_weights": weights} if weights else {})
+
     def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:  # noqa: ARG002
         self._fit_folds(training, products)
 

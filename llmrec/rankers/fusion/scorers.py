@@ -52,7 +52,7 @@ def frozen_scorers(settings: FusionSettings, catalogue: Catalogue, products: Any
 
     Raises:
         ConfigError: a setting that one needs is missing.
-        ModelError: there is no such model.
+        ModelError: its model cannot be loaded.
     """
     names = [name for name in settings.scorer_names if name in FROZEN and name not in settings.without]
     if names and products is None:

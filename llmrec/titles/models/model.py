@@ -277,8 +277,14 @@ def _plain_names(model: Any) -> list[tuple[str, Any]]:
 
 
 def model_digest(name: str) -> str:
-    """SHA-256 over the weights, tokenizer and settings in a model's folder; the name itself where it is no folder."""
+    """SHA-256 over the weights, tokenizer and settings in a model's folder; the name itself where it is no folder.
+
+    Raises:
+        ModelError: it is a GGUF file that is not there.
+    """
     if is_gguf(name):
+        if not Path(name).is_file():
+            raise ModelError(f"{name}: no such file; give the path of a .gguf file")
         return known_sha256(Path(name))
     known = Path(shared_model(name)).glob("*")
     files = sorted(file for file in known if file.suffix in (".safetensors", ".json") and file.name != SOURCE)
