@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from llmrec.errors import ConfigError, require
 
 __all__ = [
     "check_environment",
+    "first_to_say",
     "is_first_process",
     "library_threads_off",
     "local_processes",
@@ -26,7 +28,17 @@ __all__ = [
     "thread_count",
 ]
 
-_LAUNCHERS: Final = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "MASTER_PORT")
+_LAUNCHERS: Final = (
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "LOCAL_SIZE",
+    "GROUP_RANK",
+    "ROLE_RANK",
+    "MASTER_PORT",
+)
+_said: Final[list[socket.socket]] = []
 _WITH_THREADS: Final = {"faiss", "numpy", "scipy.linalg", "torch"}  # each brings a library of its own
 
 Part = TypeVar("Part")
@@ -54,7 +66,23 @@ def local_rank() -> int:
 
 def local_processes() -> int:
     """How many of them share this machine and its memory."""
-    return max(1, _number("LOCAL_WORLD_SIZE", num_processes()))
+    return max(1, _number("LOCAL_WORLD_SIZE", _number("LOCAL_SIZE", num_processes())))  # DeepSpeed's word is the second
+
+
+def first_to_say() -> bool:
+    """Whether none of this launch's processes on this machine has said yet why they end: one says it for all."""
+    try:
+        if num_processes() == 1 or sys.platform != "linux":
+            return True
+    except ConfigError:  # which is what is to be said
+        return True
+    name = socket.socket(socket.AF_UNIX)
+    try:
+        name.bind(f"\0llmrec-said-{os.getppid()}")  # a name that goes with this process
+    except OSError:
+        return False
+    _said.append(name)
+    return True
 
 
 def check_environment() -> None:

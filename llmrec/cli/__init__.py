@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any
 
 try:
@@ -18,6 +19,7 @@ try:
     from llmrec.cli.verbs import GROUPS, PANELS
     from llmrec.console import PlainFormatter, complain, take_any_encoding
     from llmrec.errors import LlmrecError
+    from llmrec.processes import first_to_say, num_processes
 except KeyboardInterrupt:  # while modules load, which takes longer than they work for --help
     raise SystemExit(130) from None
 
@@ -60,10 +62,15 @@ for _panel, _verbs in PANELS.items():
         _inside.add_command(VerbCommand(_verb, _panel))
 
 
-def _guarded(command: Callable[[], Any]) -> int:
-    """Run a command: our errors are one line and status 2, an interrupt 130, any other exception is a bug."""
+def _guarded(command: Callable[[], Any], *, shared: bool = False) -> int:
+    """Run a command: our errors are one line and status 2, an interrupt 130, any other exception is a bug.
+
+    Args:
+        command: Gives an exit status.
+        shared: Whether the processes of a launcher share its work.
+    """
     try:
-        with on_this_machine(), on_the_command_line():
+        with on_this_machine(), on_the_command_line(), _together(shared):
             take_any_encoding()
             status = command()
     except LlmrecError as error:
@@ -84,9 +91,18 @@ def _guarded(command: Callable[[], Any]) -> int:
     return status if isinstance(status, int) else 0
 
 
+def _together(shared: bool) -> AbstractContextManager[None]:
+    if not shared or num_processes() == 1:
+        return nullcontext()
+    from llmrec.training.nodes import together
+
+    return together()
+
+
 def _refused(code: str, message: str) -> int:
     tell_error(code, message)
-    complain(f"error: {' '.join(message.split())}")
+    if first_to_say():
+        complain(f"error: {' '.join(message.split())}")
     return 2
 
 
@@ -110,7 +126,8 @@ def status_of(argv: Sequence[str] | None = None) -> int:
     with documented(verb, asked) as document:
         status = 1
         try:
-            status = _guarded(lambda: app(args=asked.words, standalone_mode=False))
+            shared = bool(verb and _verbs_by_name[verb].shared)
+            status = _guarded(lambda: app(args=asked.words, standalone_mode=False), shared=shared)
         except Exception as error:
             tell_error("bug", f"{type(error).__name__}: {error}")
             raise

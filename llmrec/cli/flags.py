@@ -40,6 +40,7 @@ class Verb:
         needs: Extras whose packages it cannot do without; those of some of its settings are told when they are given.
         asks_for: Extras that some of its settings need, and which.
         stays: Whether it goes on until it is told to stop, so that nobody waits for its end.
+        shared: Whether the processes of a launcher share its work.
     """
 
     words: str
@@ -49,6 +50,7 @@ class Verb:
     needs: tuple[str, ...] = ()
     asks_for: tuple[tuple[str, str], ...] = ()
     stays: bool = False
+    shared: bool = False
 
     def job(self) -> type[Any]:
         """The dataclass, which has the flags."""

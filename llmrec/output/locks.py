@@ -65,9 +65,7 @@ def locked(real: Path, path: Path) -> Iterator[None]:
             yield
         finally:
             held.blocks -= 1
-    elif not is_first_process():
-        with disk_errors(path):
-            real.parent.mkdir(parents=True, exist_ok=True)
+    elif not is_first_process():  # which may be on another machine, and writes nothing of its own there
         yield
     else:
         lock = real.with_name(f".{real.name}.llmrec.lock")

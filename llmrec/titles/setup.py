@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
+from accelerate.utils import ProjectConfiguration
 
 from llmrec.console import notice
 from llmrec.data.importing import import_dataset
@@ -21,7 +20,7 @@ from llmrec.data.store import Store
 from llmrec.errors import ConfigError, StoreError, require
 from llmrec.hub.pull import shared_model
 from llmrec.output import check, disk_errors
-from llmrec.processes import num_processes
+from llmrec.processes import is_first_process
 from llmrec.synth import is_current, synthesize
 from llmrec.text.prompts import Prompt
 from llmrec.titles.editing.edit_writer import EDIT, opened_writer
@@ -30,6 +29,7 @@ from llmrec.titles.models.lora import open_model
 from llmrec.titles.models.model import check_length
 from llmrec.titles.settings import GenerateConfig
 from llmrec.training.devices import launch_errors, name_processor
+from llmrec.training.nodes import join, require_same, require_shared
 from llmrec.training.trackers import tracker_names
 
 __all__ = ["LABELLED_SPLITS", "Job", "prepare_job", "refuse_fp16"]
@@ -96,6 +96,7 @@ def prepare_job(config: GenerateConfig) -> Job:
         _announce(config, card.k, folder)
     with accelerator.main_process_first():
         store = given or _built_in_store(config.synthetic, config.seed)
+    require_same(store.fingerprint, str(config.data or config.synthetic))
     split = _split(store, split)
     return Job(
         config=config,
@@ -167,13 +168,13 @@ def _default_name(config: GenerateConfig, k: int) -> str:
 
 def _accelerator(folder: Path) -> Any:
     name_processor()
-    several = num_processes() > 1  # with one process the backend must not be named
-    handlers = [InitProcessGroupKwargs(backend="gloo")] if several and not torch.cuda.is_available() else []
+    join()
     with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        if is_first_process():
+            folder.mkdir(parents=True, exist_ok=True)
+        require_shared(folder)
     with launch_errors():
         return Accelerator(
-            kwargs_handlers=handlers,
             project_config=ProjectConfiguration(project_dir=str(folder)),
             step_scheduler_with_optimizer=False,
         )

@@ -53,6 +53,7 @@ class _State:
     progress: Progress
     settings: Mapping[str, Any]
     files: Mapping[str, str] = field(default_factory=dict)  # SHA-256 by name; an earlier version's record has none
+    processes: Count = 0  # that wrote it; 0 in an earlier version's record
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -82,7 +83,8 @@ def save_checkpoint(accelerator: Any, folder: Path, progress: Progress, settings
         if accelerator.is_main_process:
             written = [file for file in sorted(temporary.rglob("*")) if file.is_file()]
             digests = {file.relative_to(temporary).as_posix(): sha256_of(file) for file in written}
-            (temporary / PROGRESS).write_text(record_text(_State(progress, settings, digests)), encoding="utf-8")
+            state = _State(progress, settings, digests, accelerator.num_processes)
+            (temporary / PROGRESS).write_text(record_text(state), encoding="utf-8")
             for file in (*written, temporary / PROGRESS):
                 sync(file)
             shutil.rmtree(target, ignore_errors=True)
@@ -112,9 +114,16 @@ def restore(accelerator: Any, folder: Path) -> None:
     """Load weights, optimizer and random states of the newest checkpoint into prepared objects.
 
     Raises:
-        ModelError: its files cannot be read, or are not those that were written.
+        ModelError: its files cannot be read, or are not those that were written; or DeepSpeed wrote it with another
+            number of processes.
     """
     newest = checkpoints(folder)[-1]
+    wrote = _read(newest / PROGRESS).processes or accelerator.num_processes
+    if accelerator.state.deepspeed_plugin is not None and wrote != accelerator.num_processes:
+        raise ModelError(
+            f"{newest}: under DeepSpeed the {wrote} processes that wrote it hold a part each; launch as many, or start "
+            "over without --resume"
+        )
     wrong = _changed_file(newest) if accelerator.is_main_process else None
     if accelerator.num_processes > 1:  # each says so, lest some wait for others
         from accelerate.utils import gather_object

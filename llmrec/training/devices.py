@@ -28,7 +28,10 @@ def new_accelerator() -> Any:
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
 
+    from llmrec.training.nodes import join
+
     name_processor()
+    join()
     with launch_errors():
         return Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
 

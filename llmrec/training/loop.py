@@ -29,6 +29,7 @@ from llmrec.settings import deciding
 from llmrec.training import checkpoint
 from llmrec.training.checkpoint import Progress
 from llmrec.training.history import read_history, write_history
+from llmrec.training.nodes import require_same, require_shared, together
 from llmrec.training.schedule import learning_rate_at
 from llmrec.training.trackers import tracking
 
@@ -192,7 +193,15 @@ def run_training(
             is not finite: the training stops, and what was kept before that step stays.
         DiskError: a checkpoint cannot be written.
     """
-    run = _Run(task, folder, decides or deciding(task.settings, "weights"))
+    with together():
+        return _training(_Run(task, folder, decides or deciding(task.settings, "weights")), resume, on_step)
+
+
+def _training(run: _Run, resume: bool, on_step: Callable[[int, float], None] | None) -> list[dict[str, Any]]:
+    task, folder = run.task, run.folder
+    require_same(repr((sorted(run.decides.items()), task.steps_per_epoch, task.total_steps)), "the training")
+    if folder is not None:
+        require_shared(folder)
     if folder is not None and resume and checkpoint.is_finished(folder / "checkpoints", run.decides):
         task.restore(folder)
         return read_history(folder)

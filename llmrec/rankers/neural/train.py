@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from llmrec.rankers.neural.scorer import Scorer
 from llmrec.rankers.neural.settings import NeuralSettings
 from llmrec.training.devices import new_accelerator
 from llmrec.training.loop import Task, run_training
+from llmrec.training.nodes import require_same
 
 __all__ = ["Batch", "train_scorer", "training_bytes"]
 
@@ -137,6 +139,7 @@ def _task(
     batches: Sequence[Batch] | None,
 ) -> _ScorerTask:
     accelerator = new_accelerator()
+    require_same(f"{crc32(prefixes.items.tobytes()):08x}", "the training sessions")
     softmax = _fitting_softmax(scorer, prefixes, settings, accelerator)
     torch.manual_seed(settings.seed + accelerator.process_index)  # dropout; the weights are there already
     wrapped, *optimizers = accelerator.prepare(scorer, *_optimizers(scorer, settings))

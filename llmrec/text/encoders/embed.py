@@ -114,6 +114,7 @@ def run_embed_job(job: EmbedJob, finish: Callable[[Path], Any] | None = None) ->
     out = check(job.out, "folder")
     work = out.with_name(f".{out.name}.partial")
     with disk_errors(job.out):
+        shares.require_shared(out.parent)
         if shares.is_main:
             _prepare(job, work, template, given)
         shares.wait()

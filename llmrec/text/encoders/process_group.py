@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -38,10 +39,10 @@ class ProcessGroup:
         require("accelerate", "text")
         from accelerate import PartialState
 
-        from llmrec.training.devices import launch_errors
+        from llmrec.training.nodes import join
 
-        with launch_errors():
-            state = PartialState()
+        join()
+        state = PartialState()
         return cls(state.process_index, state.num_processes, state)
 
     @property
@@ -53,6 +54,13 @@ class ProcessGroup:
         """Wait until every process is here."""
         if self.state is not None:
             self.state.wait_for_everyone()
+
+    def require_shared(self, folder: Path) -> None:
+        """Refuse a folder that not all machines see; as `llmrec.training.nodes.require_shared`."""
+        if self.state is not None:
+            from llmrec.training.nodes import require_shared
+
+            require_shared(folder)
 
     def encode(self, encoder: Encoder, texts: Sequence[str]) -> Floats:
         """Vectors of all texts, shape ``(N, D)``, on every process; each encodes its part."""
