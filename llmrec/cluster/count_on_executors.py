@@ -15,7 +15,7 @@ from llmrec.cluster.training_events import training_events
 from llmrec.console import notice, progress_bar
 from llmrec.data.overlap import refuse_overlap, stamped
 from llmrec.data.spark.session import spark_session
-from llmrec.data.spark.storage import explained, needed_uri, put_text, put_whole, remove
+from llmrec.data.spark.storage import explained, made_folder, needed_uri, put_text, put_whole, remove
 from llmrec.errors import ConfigError
 from llmrec.rankers.counting.covisit import CovisitSettings, refuse_no_weight
 from llmrec.rankers.ranker_record import RANKER, current_name
@@ -62,7 +62,7 @@ def count_on_executors(job: RankJob) -> None:
 def _count(session: Any, ranker: str, settings: Any, uris: list[str], target: str) -> int:
     cls = ranker_class(ranker)
     with put_whole(session, target, "a ranker", lambda names: not names or RANKER.record in names) as folder:
-        work = f"{folder}/_work"
+        work = made_folder(session, f"{folder}/_work")
         with explained(", ".join(uris)):
             training = training_events(session, uris, work)
             try:

@@ -113,7 +113,7 @@ def sessions_at(session: Any, uris: Sequence[str]) -> Any:
     parts = []
     for uri in uris:
         with explained(uri):
-            part = session.read.parquet(uri)
+            part = session.read.option("mergeSchema", True).parquet(uri)  # else one file decides of labels
         labelled = "next_item" in part.columns
         refuse_other_columns(part, uri, {**SESSIONS, "next_item": "string"} if labelled else SESSIONS)
         label = "next_item" if labelled else "CAST(NULL AS STRING) AS next_item"

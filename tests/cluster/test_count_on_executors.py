@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from llmrec.cluster import model_pieces
 from llmrec.cluster.count_on_executors import count_on_executors
 from llmrec.cluster.counted_arrays import COUNTED
 from llmrec.data.overlap import find_overlap
-from llmrec.errors import ConfigError, DataError
+from llmrec.errors import ConfigError, DataError, DiskError, LlmrecError, ModelError
 from llmrec.evaluation.runs import read_run
 from llmrec.files import sha256_of
 from llmrec.rankers import Ranker, load_ranker
@@ -30,7 +31,7 @@ on_spark = [needs_spark, pytest.mark.filterwarnings("ignore")]  # pyspark's own
 
 
 def write_training(folder: Path) -> list[Path]:
-    """Two places: a folder of two files of labelled sessions, and a file of bare ones."""
+    """Two places: a folder of a file without labels and one with them, and a file with labels."""
     every = training_sessions()
     lists, locales = every.sequences.to_pylist(), every.locales.to_pylist()
     labelled = {
@@ -38,15 +39,12 @@ def write_training(folder: Path) -> list[Path]:
         "next_item": [one[-1] for one in lists[:60]],
         "locale": locales[:60],
     }
-    (folder / "labelled").mkdir()
-    pq.write_table(pa.table(labelled).slice(0, 40), folder / "labelled" / "a.parquet")
-    pq.write_table(pa.table(labelled).slice(40), folder / "labelled" / "b.parquet")
-    bare = {"prev_items": [[], *lists[60:]], "locale": ["ZZ", *locales[60:]]}
-    pq.write_table(
-        pa.table(bare, pa.schema([("prev_items", pa.list_(pa.string())), ("locale", pa.string())])),
-        folder / "bare.parquet",
-    )
-    return [folder / "labelled", folder / "bare.parquet"]
+    bare = {"prev_items": pa.array([[], *lists[60:]], pa.list_(pa.string())), "locale": ["ZZ", *locales[60:]]}
+    (folder / "train").mkdir()
+    pq.write_table(pa.table(bare), folder / "train" / "0.parquet")
+    pq.write_table(pa.table(labelled).slice(0, 40), folder / "train" / "a.parquet")
+    pq.write_table(pa.table(labelled).slice(40), folder / "more.parquet")
+    return [folder / "train", folder / "more.parquet"]
 
 
 def fitted_here(ranker: str, places: list[Path], settings: dict[str, Any]) -> Ranker[Any]:
@@ -107,6 +105,8 @@ class TestCountedThere:
         assert sorted(one.name for one in save.iterdir()) == ["arrays.safetensors", "ranker.json"]
         assert [one.name for one in save.parent.iterdir()] == ["there"]
         assert not session.catalog.listTables()
+        with pytest.raises(ModelError, match="an update needs the sessions that it was fitted on"):
+            load_ranker(save).known_sessions()
 
 
 class TestTogetherWithRanking:
@@ -159,10 +159,15 @@ class TestWhatCannotBe:
         pq.write_table(
             pa.table({"prev_items": [["B01"]], "next_item": [7], "locale": ["DE"]}), tmp_path / "numbers.parquet"
         )
+        (tmp_path / "drift").mkdir()
+        shutil.copy(tmp_path / "empty.parquet", tmp_path / "drift" / "1.parquet")
+        pq.write_table(pa.table({"prev_items": [7], "locale": ["DE"]}), tmp_path / "drift" / "2.parquet")
         (tmp_path / "other").mkdir()
         (tmp_path / "other" / "thesis.docx").write_text("years of work")
-        wrong: list[tuple[str, str, type[Exception], str]] = [
+        wrong: list[tuple[str, str, type[LlmrecError], str]] = [
             ("none.parquet", "there", DataError, "is not there"),
+            ("drift", "there", DataError, "not Parquet of one form throughout"),
+            ("empty.parquet", "/proc/there", DiskError, "cannot be made"),
             ("empty.parquet", "there", DataError, "no session to learn from"),
             ("numbers.parquet", "there", DataError, "column 'next_item' is bigint"),
             ("empty.parquet", "other", DataError, "holds something else than a ranker"),
@@ -171,7 +176,7 @@ class TestWhatCannotBe:
             with pytest.raises(kind, match=message) as caught:
                 count_on_executors(job("covisit", [tmp_path / train], tmp_path / save))
             assert "\n" not in str(caught.value)
-        assert sorted(one.name for one in tmp_path.iterdir()) == ["empty.parquet", "numbers.parquet", "other"]
+        assert sorted(one.name for one in tmp_path.iterdir()) == ["drift", "empty.parquet", "numbers.parquet", "other"]
         assert (tmp_path / "other" / "thesis.docx").exists()
 
 

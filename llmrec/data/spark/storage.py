@@ -17,6 +17,7 @@ from llmrec.files import uri_of
 __all__ = [
     "exists",
     "explained",
+    "made_folder",
     "needed_uri",
     "put_only_part",
     "put_text",
@@ -39,7 +40,9 @@ _REASONS: Final = (  # what Spark's log of an error holds, and what to do about 
     (r"AccessControlException|Permission denied", "no right to it: ask for it, or run as its owner"),
     (r"UnknownHostException: (\S+)|Connection refused|NoRouteToHost", "nobody answers there; is the address right?"),
 )
-_UNREADABLE: Final = re.compile(r"(?:FAILED_READ_FILE[\w.]*|CANNOT_READ_FILE_FOOTER|UNABLE_TO_INFER_SCHEMA)\]?(.*)")
+_UNREADABLE: Final = re.compile(
+    r"\[?(?:FAILED_READ_FILE|CANNOT_READ_FILE_FOOTER|CANNOT_MERGE_SCHEMAS|UNABLE_TO_INFER_SCHEMA)[\w.]*\]?(.*)"
+)
 _CONNECTOR: Final = "spark-submit --packages org.apache.hadoop:hadoop-aws:3.4.1 (or spark.jars.packages)"
 
 
@@ -86,10 +89,8 @@ def _explain(text: str, what: str) -> LlmrecError:
             return ConfigError(f"{what}: {way.format(named, way=_CONNECTOR)}")
     if "PATH_NOT_FOUND" in text or "does not exist" in text or "FileNotFoundException" in text:
         return DataError(f"{what}: is not there; look for it with the cluster's own tools")
-    if found := re.search(
-        r"\[?(FAILED_READ_FILE[\w.]*|CANNOT_READ_FILE_FOOTER[\w.]*|UNABLE_TO_INFER_SCHEMA)\]?(.*)", text
-    ):
-        return DataError(f"{what}: not Parquet of one form throughout ({excerpt(found.group(2).strip(' .'), 200)})")
+    if found := _UNREADABLE.search(text):
+        return DataError(f"{what}: not Parquet of one form throughout ({excerpt(found.group(1).strip(' .'), 200)})")
     lines = [line.strip().removeprefix(": ").removeprefix("Caused by: ") for line in text.splitlines() if line.strip()]
     told = next((line for line in reversed(lines) if re.match(r"[\w.]*(Error|Exception)\b", line)), (lines or [""])[0])
     return ConfigError(f"{what}: the cluster failed: {excerpt(told, 300)}")
@@ -106,6 +107,19 @@ def exists(session: Any, uri: str) -> bool:
     with explained(uri):
         system, path = _place(session, uri)
         return bool(system.exists(path))
+
+
+def made_folder(session: Any, uri: str) -> str:
+    """Make a folder, so that who may not is told before anything is computed; gives its URI; errors as `explained`.
+
+    Raises:
+        DiskError: it cannot be made.
+    """
+    with explained(uri):
+        system, path = _place(session, uri)
+        if not system.mkdirs(path):
+            raise DiskError(f"{uri}: cannot be made; name another place")
+    return uri
 
 
 def put_text(session: Any, uri: str, text: str) -> None:
