@@ -106,14 +106,23 @@ class Similar(_Request):
     k: K = 10
 
 
+class Document(_Request):
+    """A document as an object, as Cohere's older clients send it."""
+
+    text: Text
+
+
 class Rerank(_Request):
     """A text, and documents to be put in the order of how near they are to it (Cohere's form)."""
 
     query: Text
-    documents: Annotated[list[Text], Meta(min_length=1, max_length=MOST_DOCUMENTS)]
+    documents: Annotated[list[Text | Document], Meta(min_length=1, max_length=MOST_DOCUMENTS)]
     top_n: Annotated[int, Meta(ge=1, description="Most documents; all if not given.")] | None = None
     model: Annotated[str | None, Meta(description="Taken for compatibility; this service has one encoder.")] = None
     return_documents: bool = False
+    max_tokens_per_doc: (
+        Annotated[int, Meta(ge=1, description="Taken for compatibility; texts are cut where the encoder ends.")] | None
+    ) = None
 
 
 class Explain(_Request):

@@ -250,14 +250,15 @@ class Service:
         """
         self._need("index", "rerank")
         encoder = self.loaded.index.encoder  # type: ignore[union-attr]
-        query, documents = encoder.encode_queries([asked.query])[0], encoder.encode_documents(list(asked.documents))
+        texts = [one if isinstance(one, str) else one.text for one in asked.documents]
+        query, documents = encoder.encode_queries([asked.query])[0], encoder.encode_documents(texts)
         scores = np.asarray(documents, dtype=np.float64) @ np.asarray(query, dtype=np.float64)
         order = np.argsort(-scores, kind="stable")[: asked.top_n].tolist()
         results = [
             Reranked(
                 index=row,
                 relevance_score=round(float(scores[row]), 6),
-                document={"text": asked.documents[row]} if asked.return_documents else None,
+                document={"text": texts[row]} if asked.return_documents else None,
             )
             for row in order
         ]

@@ -161,6 +161,8 @@ def test_titles_similar_products_and_documents(shop: Shop, client: Client) -> No
     assert client.ask("/v1/similar", {"product": "I00", "k": 2}).json["items"][0]["id"] != "I00"
     documents = ["garden hose", "Brand1 Bolt kind 1, steel", "lamp"]
     ranked = client.ask("/v1/rerank", {"query": "Bolt kind 1", "documents": documents, "top_n": 2}).json["results"]
+    objects = {"query": "Bolt kind 1", "documents": [{"text": one} for one in documents], "max_tokens_per_doc": 512}
+    assert client.ask("/v1/rerank", objects | {"top_n": 2}).json["results"] == ranked
     assert len(ranked) == 2
     assert ranked[0]["index"] == 1
 
