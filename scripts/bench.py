@@ -30,6 +30,12 @@
 
     python scripts/bench.py counting
 
+    python scripts/bench.py cluster --only rank
+
+    python scripts/bench.py cluster --only events --rows 500000 --rows 2000000
+
+    python scripts/bench.py cluster --only count --size full --rows 100000 --rows 300000
+
     python scripts/bench.py neural
 
     python scripts/bench.py retrieval

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from llmrec.console import notice
 from llmrec.console import out as out_console
@@ -129,20 +129,37 @@ def export(job: ExportJob) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanJob:
-    """A training and the GPUs for it.
+    """A training and the GPUs for it, or a shop and the Spark cluster for it.
 
     Example: llmrec plan mt5_base_k1 --gpus 8 --memory-gb 48
+
+    Example: llmrec plan --sessions 2e9 --items 5e7 --hours 8
     """
 
-    recipe: str = option(..., "Recipe of `llmrec generate`, by name or file.", argument=True)
+    HELP_PANELS: ClassVar[Mapping[str, str]] = {"A Spark cluster": "sessions items hours"}
+
+    recipe: str | None = option(None, "Recipe of `llmrec generate`, by name or file.", argument=True)
     gpus: int = option(1, "Number of GPUs, over all machines.", minimum=1)
     memory_gb: float = option(48, "Memory of each GPU, in GiB.", minimum=1)
     gpus_per_node: int = option(8, "GPUs per machine.", minimum=1)
     settings: Mapping[str, Any] = option({}, "Change one setting, as name=value. Can be repeated.", flag="--set")
+    sessions: float | None = option(None, "Sessions of the shop.", minimum=1, maximum=1e15)
+    items: float | None = option(None, "Items of its catalogue.", minimum=1, maximum=1e12)
+    hours: float = option(8, "Hours for all steps together.", above=0)
 
 
 def plan(job: PlanJob) -> Any:
     """Print what fits, and give it; errors are those of `llmrec.titles.models.plan.run_plan`."""
+    if (job.sessions is None) != (job.items is None):
+        raise ConfigError("--sessions and --items go together: a shop has both")
+    if job.sessions is not None and job.items is not None:
+        if job.recipe is not None:
+            raise ConfigError("--sessions plans a Spark cluster, a recipe plans a training; give one of them")
+        from llmrec.cluster.sizing import run_cluster_plan
+
+        return run_cluster_plan(job.sessions, job.items, job.hours)
+    if job.recipe is None:
+        raise ConfigError("nothing to plan: give a recipe for GPUs, or --sessions and --items for a Spark cluster")
     for package in ("torch", "transformers"):
         require(package, "generate")
     from llmrec.titles.models.plan import run_plan

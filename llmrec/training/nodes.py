@@ -29,6 +29,7 @@ from llmrec.processes import first_to_say, is_first_process, local_processes, nu
 __all__ = ["join", "require_same", "require_shared", "together"]
 
 MEET_S: Final = 300  # until all processes are there; later ones have ended, or cannot reach the first
+HELLO_S: Final = 10
 WAIT_S: Final = 6 * 3600  # for one process that works while the others wait, as where the first one scores
 SILENT_S: Final = 15  # before a machine that says nothing is asked whether it is there, and between its three answers
 ASKED: Final = 3
@@ -180,8 +181,10 @@ def _connect(watch: _Watch, state: Any) -> None:
         server.settimeout(MEET_S)
         while state.is_main_process and len(watch.peers) < state.num_processes - 1:
             peer = server.accept()[0]
-            peer.settimeout(MEET_S)
-            key, _, name = _line(peer).decode(errors="replace").strip().partition(" ")
+            peer.settimeout(HELLO_S)
+            key, name = "", ""
+            with suppress(TimeoutError, ConnectionError):
+                key, _, name = _line(peer).decode(errors="replace").strip().partition(" ")
             if secrets.compare_digest(key.encode(), token.encode()):
                 watch.peers[peer] = name
             else:  # anybody may knock at an open port

@@ -3,6 +3,7 @@
 import shutil
 
 from bench.api import api, startup
+from bench.cluster import cluster
 from bench.counting import counting
 from bench.data import import_, synth
 from bench.deciding import deciding
@@ -28,6 +29,7 @@ from bench.work_memory import work_memory
 
 __all__ = [
     "app",
+    "cluster",
     "constrain",
     "deciding",
     "decode",

@@ -11,7 +11,7 @@ import typer
 from bench.measure import RUNS, Measurement, app, measure, show
 from llmrec.console import notice
 
-__all__ = ["events"]
+__all__ = ["events", "write_log"]
 
 # Visits of one to nine events over sixty days: few people come often, few items are seen by many.
 LOG = """
@@ -35,7 +35,8 @@ COPY (
 """
 
 
-def _written(file: Path, number: int) -> None:
+def write_log(file: Path, number: int) -> None:
+    """Write a log of about so many events."""
     import duckdb
 
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +69,7 @@ def events(
         file = RUNS / "events" / f"log{number}.csv"
         if not file.is_file():
             notice(f"making a log of {number} M events first")
-            _written(file, number * 1_000_000)
+            write_log(file, number * 1_000_000)
         made = measure(_stored, file, RUNS / "events" / f"store{number}")
         value: Any = made.value
         note = f"{value[0]:.0f} CPU s, {value[1]:,} sessions, {value[0] / number:.1f} CPU s a million"
