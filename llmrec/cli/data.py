@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from llmrec.console import notice
 from llmrec.console import out as out_console
+from llmrec.files import uri_of
 from llmrec.settings import option
 
 __all__ = ["HoldoutJob", "ImportJob", "PickJob", "SynthJob", "holdout", "import_", "pick", "synth"]
@@ -30,6 +31,12 @@ class ImportJob:
     )
     seed: int = option(0, "Random seed for drawing validation sessions.", minimum=0)
     validation_share: float = option(0.1, "Share of the training sessions to keep for validation.", below=1)
+    engine: Literal["duckdb", "spark"] | None = option(
+        None, "Where to compute: in this process, or on a Spark cluster, where source and store are URIs."
+    )
+    master: str | None = option(
+        None, "Spark master: spark://HOST:7077, yarn … Default: what spark-submit says, or this machine."
+    )
 
 
 def import_(job: ImportJob) -> Any:
@@ -39,7 +46,8 @@ def import_(job: ImportJob) -> Any:
 
     summary = import_dataset(**vars(job))
     out_console.print(render_summary(summary))
-    notice(f"next: llmrec generate --data {job.out} --k 3")
+    spread = f"llmrec stats {uri_of(job.out)} --engine spark"
+    notice(f"next: {spread}" if job.engine == "spark" else f"next: llmrec generate --data {job.out} --k 3")
     return summary
 
 
@@ -91,6 +99,12 @@ class HoldoutJob:
     grouped: bool = option(False, "Keep sessions that continue one another on the same side.")
     last: bool = option(False, "Hold out the last sessions of the file, not drawn ones: a split by time.")
     cold: float = option(0.0, "Share of targets that no session to learn from may hold.")
+    engine: Literal["duckdb", "spark"] | None = option(
+        None, "Where to draw: in this process, or by hash on a Spark cluster, where FILE and OUT are URIs."
+    )
+    master: str | None = option(
+        None, "Spark master: spark://HOST:7077, yarn … Default: what spark-submit says, or this machine."
+    )
     products: Path | None = option(
         None, "Copy these products beside them: `llmrec data import` reads the folder as a shop with a test split."
     )
@@ -101,8 +115,12 @@ def holdout(job: HoldoutJob) -> Any:
     from llmrec.data.holdout import hold_out
 
     made = hold_out(**vars(job))
-    notice(f"{made.num_train:,} sessions to learn from, {made.num_held_out:,} held out, in {job.out}")
-    if job.products is not None:
+    notice(
+        f"{made.num_train:,} sessions to learn from, {made.num_held_out:,} held out, in {uri_of(job.out) or job.out}"
+    )
+    if job.engine == "spark":
+        notice(f"next: llmrec rank covisit --engine spark --train {uri_of(made.train)} --save URI")
+    elif job.products is not None:
         notice(f"next: llmrec data import {job.out} STORE; its split 'test' is what was held out")
     else:
         notice(f"next: llmrec rank covisit --train {made.train} --sessions {made.sessions} --out RUN")

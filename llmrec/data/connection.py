@@ -18,11 +18,13 @@ from llmrec.errors import ConfigError
 from llmrec.memory import GIB, Free, free_memory, readable, require_memory
 from llmrec.output import spill_folder
 
-__all__ = ["SqlText", "connected", "stored"]
+__all__ = ["SqlText", "carried", "connected", "dropped", "numbered", "stored"]
 
 SHARE: Final = 0.5  # of the memory that is there; what a query gives goes to this process, which holds it beside
 LEAST: Final = 1 << 26
 THREADS: Final = 1 << 28
+PLACE: Final = "place in the files"  # a column's name that hardly any file has, and none needs
+"""Column of rows of a cluster's files, whose tasks keep no order: the place of each among all of them."""
 
 
 @contextmanager
@@ -64,8 +66,31 @@ def connected(
 def stored(con: Backend, kind: str, rows: ir.Table) -> ir.Table:
     """Rows as a table of ``con``, by a new name of some kind: ibis' ``create_table`` in less than half its 20 ms."""
     name = gen_name(kind)
+    if con.name != "duckdb":
+        return con.create_table(name, rows)
     con.raw_sql(f'CREATE TABLE "{name}" AS {con.compile(rows)}')
     return con.table(name)
+
+
+def carried(raw: ir.Table) -> dict[str, ir.Value]:
+    """What a selection of a file's columns must keep for `numbered`: nothing where an engine keeps rows in order."""
+    return {PLACE: raw[PLACE]} if PLACE in raw.columns else {}
+
+
+def numbered(con: Backend, kind: str, rows: ir.Table, name: str = "row") -> ir.Table:
+    """`stored`, with the place of each row among the file's or, in ordered rows, among them, from 0."""
+    if PLACE in rows.columns:
+        return stored(con, kind, rows.rename({name: PLACE}))
+    if con.name != "duckdb":
+        return con.numbered(rows, name)
+    made = stored(con, kind, rows)
+    return made.mutate(**{name: made.rowid()})
+
+
+def dropped(con: Backend, *names: str) -> None:
+    """Remove tables that are no longer needed, to make room; a cluster keeps them until the end."""
+    for name in names if con.name == "duckdb" else ():
+        con.raw_sql(f'DROP TABLE "{name}"')  # what ibis writes for it, DuckDB 2 refuses
 
 
 def _no_room(limit: int, free: Free, folder: Path) -> ConfigError:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from llmrec.arrays import Bools, Ints
 from llmrec.errors import DataError
 
-__all__ = ["header_of", "opened", "refuse_loose_rows"]
+__all__ = ["header_of", "names_in", "opened", "refuse_loose_rows"]
 
 _HEADER_BYTES: Final = 1 << 16
 _CHUNK: Final = 1 << 16  # what numpy makes of it stays in a processor's cache
@@ -53,15 +53,20 @@ def header_of(path: Path, delimiter: str = ",") -> list[str]:
     """
     with opened(path) as handle:
         start = handle.read(_HEADER_BYTES).decode("utf-8-sig", errors="surrogateescape")
+    return [name.strip() for name in names_in(start, path, delimiter)]
+
+
+def names_in(start: str, path: Path, delimiter: str = ",") -> list[str]:
+    """Names in the first row of a CSV's text, as they are; errors as `header_of`."""
     try:
         rows = csv.reader(io.StringIO(start, newline=""), delimiter=delimiter, strict=True)
-        names = [name.strip() for name in next(rows, [])]
+        names = next(rows, [])
         "".join(names).encode()
     except csv.Error as error:
         raise DataError(f"{path.name}: its first row is no CSV header ({error})") from error
     except UnicodeEncodeError as error:
         raise DataError(f"{path.name}, header: not UTF-8 text; save the file as UTF-8") from error
-    if not any(names):
+    if not any(map(str.strip, names)):
         raise DataError(f"{path.name}: the file is empty; it needs a header and rows")
     return names
 

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from llmrec.data.connection import connected
 from llmrec.data.digests import marked, sessions_fingerprint
 from llmrec.data.sessions import read_sessions_file
+from llmrec.data.spark.hash_holdout import hold_out_on_cluster
+from llmrec.data.spark.open_cluster import Engine, check_places
 from llmrec.errors import ConfigError, DataError
 from llmrec.output import atomic_folder, check
 from llmrec.ragged import list_lengths, row_numbers, split_last
@@ -58,6 +60,8 @@ def hold_out(
     last: bool = False,
     cold: float = 0.0,
     products: Path | None = None,
+    engine: Engine | None = None,
+    master: str | None = None,
 ) -> Holdout:
     """Draw a share of each locale's sessions and part them from their targets.
 
@@ -77,12 +81,23 @@ def hold_out(
         cold: Share of the distinct targets that become cold: no session that holds one of them is learnt from.
         products: Products, CSV or Parquet; copied into ``out``, which `llmrec data import` then reads as a shop whose
             split ``test`` is held out.
+        engine: Where to draw; ``spark`` takes URIs and draws by the hash of ``seed`` and row, so other rows than here.
+        master: Of Spark.
 
     Raises:
         ConfigError: ``share`` is not between 0 and 1, ``seed`` is negative, ``last`` is asked with ``grouped``,
             ``products`` is no CSV or Parquet file, or ``out`` holds something else.
         DataError: the file is malformed, or no session can be held out.
     """
+    check_places(engine, {"FILE": [file], "OUT": [out], "--products": [products]})
+    if engine == "spark":
+        _check_settings(share, seed, cold, None)
+        given = {"--grouped": grouped, "--last": last, "--cold": cold, "--products": products}
+        if flag := next((flag for flag, value in given.items() if value), None):
+            raise ConfigError(f"--engine spark draws sessions by their hash; leave {flag} out, or --engine spark")
+        num = hold_out_on_cluster(file, out, share=share, seed=seed, locales=locales, master=master)
+        train, sessions, goals = (out / name for name in FILES)
+        return Holdout(train, sessions, goals, num["train"], num["sessions"])
     _check_settings(share, seed, cold, products)
     if last and grouped:
         raise ConfigError("--last and --grouped exclude each other: earlier prefixes of a history belong to the past")

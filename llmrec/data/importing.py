@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
@@ -31,16 +31,27 @@ from llmrec.data.findings import (
 from llmrec.data.products import no_products, stage_products, unique_products
 from llmrec.data.raw import explained, from_parquet
 from llmrec.data.sessions import stage_sessions
-from llmrec.data.sources import SYNTHETIC, Source, TestSource, find_source, is_store
+from llmrec.data.sources import Source, TestSource, find_source, is_store, none_found, source_of
+from llmrec.data.spark.open_cluster import Engine, check_places, opened_on_cluster
 from llmrec.data.splits import in_validation, validation_limits
 from llmrec.data.staged_targets import attach_targets, targets_table
 from llmrec.errors import ConfigError
-from llmrec.files import sha256_of
+from llmrec.files import sha256_of, uri_of
 from llmrec.output import atomic_folder
 from llmrec.records import record_text
 from llmrec.schema import PRODUCT_COLUMNS, STORE_VERSION
 
-__all__ = ["StoreWork", "import_dataset", "opened_store", "write_manifest", "write_table", "write_targets"]
+__all__ = [
+    "StoreWork",
+    "import_dataset",
+    "opened_store",
+    "source_on_cluster",
+    "write_manifest",
+    "write_table",
+    "write_targets",
+]
+
+STORE_NAMES: Final = r"manifest\.json|(?:products|(?:sessions|targets)_\w+)\.parquet"
 
 _MEMORY_GB = 4
 _SCRATCH = "scratch"
@@ -53,14 +64,22 @@ class StoreWork:
     """A store under way: where it is written, and what was written and found so far."""
 
     con: Backend
-    folder: Path
+    folder: Path | str
     bar: Progress
     digests: dict[str, str] = field(default_factory=dict)
     tables: list[TableSummary] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
 
-def import_dataset(source: Path, out: Path, *, seed: int = 0, validation_share: float = 0.1) -> ImportSummary:
+def import_dataset(
+    source: Path,
+    out: Path,
+    *,
+    seed: int = 0,
+    validation_share: float = 0.1,
+    engine: Engine | None = None,
+    master: str | None = None,
+) -> ImportSummary:
     """Read the raw files of ``source`` into a checked store at ``out`` (its form: `llmrec.data.store`).
 
     Args:
@@ -68,6 +87,8 @@ def import_dataset(source: Path, out: Path, *, seed: int = 0, validation_share: 
         out: The store's folder; a store there is replaced once the new one is complete.
         seed: Draws the validation sessions.
         validation_share: Fraction of each locale's training sessions that goes to validation (paper App. A: 0.1).
+        engine: Where to compute; for ``spark``, ``source`` and ``out`` are URIs.
+        master: Of Spark.
 
     Raises:
         ConfigError: a setting is wrong, ``source`` is no folder, or ``out`` holds something else than a store.
@@ -77,8 +98,10 @@ def import_dataset(source: Path, out: Path, *, seed: int = 0, validation_share: 
     if not 0 < validation_share < 1:
         raise ConfigError(f"the validation share must be above 0 and below 1; got {validation_share:g}")
     started = time.monotonic()
-    found = find_source(source)
-    with opened_store(out) as work:
+    check_places(engine, {"SOURCE": [source], "OUT": [out]})
+    here = None if engine == "spark" else find_source(source)
+    with opened_store(out, engine=engine, master=master) as work:
+        found = here or source_on_cluster(work.con, source)
         _write_tables(work, found, seed, validation_share)
         summary = ImportSummary(
             store=out,
@@ -88,24 +111,49 @@ def import_dataset(source: Path, out: Path, *, seed: int = 0, validation_share: 
             unused=tuple(str(file.relative_to(found.folder)) for file in found.unused),
             seconds=time.monotonic() - started,
         )
-        synthetic = (found.folder / SYNTHETIC).is_file()
-        settings = {"synthetic": synthetic, "seed": seed, "validation_share": validation_share}
-        write_manifest(work.folder, summary, found.folder.resolve().name, settings)
+        settings = {"synthetic": found.synthetic, "seed": seed, "validation_share": validation_share}
+        write_manifest(work, summary, found.folder.resolve().name, settings)
     return summary
 
 
+def source_on_cluster(con: Backend, folder: Path) -> Source:
+    """`llmrec.data.sources.find_source` of a URI: the files right there, and those of ``targets``.
+
+    Raises:
+        ConfigError: it is a store already.
+        DataError: no sessions are there.
+    """
+    uri = uri_of(folder) or ""
+    names = con.names(uri)
+    if "manifest.json" in names:
+        raise ConfigError(f"{uri}: this is a store already; give it to the other commands as it is")
+    found = source_of(folder, names, con.names(f"{uri}/targets") if "targets" in names else ())
+    if found.train is None and not found.tests:
+        raise none_found(uri)
+    return found
+
+
 @contextmanager
-def opened_store(out: Path, *, on_disk: bool = False) -> Iterator[StoreWork]:
+def opened_store(
+    out: Path, *, on_disk: bool = False, engine: Engine | None = None, master: str | None = None
+) -> Iterator[StoreWork]:
     """Give a store to write; it takes its place when the block ends without an error.
 
     Args:
-        out: Its folder.
+        out: Its folder; a URI for Spark.
         on_disk: Whether tables under way are kept in a file, since they may be larger than memory.
+        engine: Where to compute.
+        master: Of Spark.
 
     Raises:
         ConfigError: ``out`` holds something else than a store.
         DiskError: the disk is full or ``out`` cannot be written. What was at ``out`` is then untouched.
     """
+    if engine == "spark":
+        uri = uri_of(out) or ""
+        with opened_on_cluster(uri, master, "a store", STORE_NAMES) as (spread, place), progress_bar() as bar:
+            yield StoreWork(spread, place, bar)
+        return
     _check_out(out)
     with atomic_folder(out) as folder, progress_bar() as bar:
         scratch = folder / _SCRATCH
@@ -180,17 +228,28 @@ def _write_test(work: StoreWork, test: TestSource, products: ir.Table | None) ->
 
 def write_table(work: StoreWork, table: ir.Table, name: str, **options: Any) -> int:
     """Write one Parquet file in the table's order, note its rows by locale and return how many they are."""
-    path = work.folder / f"{name}.parquet"
-    options |= {"compression": "zstd", "compression_level": 1}  # 3, the default, saves 5 % of the bytes
-    work.con.to_parquet(table, SqlText(path), **options)
-    written = from_parquet(work.con, path)
+    if isinstance(work.folder, str):
+        ordered = table.order_by("session_id") if "session_id" in table.columns else table
+        work.con.write(ordered, f"{work.folder}/{name}.parquet")
+        written = work.con.read(f"{work.folder}/{name}.parquet")
+    else:
+        path = work.folder / f"{name}.parquet"
+        options |= {"compression": "zstd", "compression_level": 1}  # 3, the default, saves 5 % of the bytes
+        work.con.to_parquet(table, SqlText(path), **options)
+        written = from_parquet(work.con, path)
     work.digests[name], locales = content_digest(work.con, written)
     work.tables.append(TableSummary(name, sum(locales.values()), locales))
     return sum(locales.values())
 
 
 def write_targets(work: StoreWork, table: ir.Table, split: str) -> None:
-    """`write_table` of a test split's targets, which name its sessions: those are written already."""
+    """`write_table` of a test split's targets, which name its sessions: those are written already.
+
+    Not on a cluster, where that name would take all sessions into this process.
+    """
+    if isinstance(work.folder, str):
+        write_table(work, table, f"targets_{split}")
+        return
     file = from_parquet(work.con, work.folder / f"sessions_{split}.parquet")
     written = work.con.to_pyarrow(file.select("prev_items", "locale"))
     fingerprint = sessions_fingerprint(written["prev_items"], written["locale"])
@@ -200,25 +259,28 @@ def write_targets(work: StoreWork, table: ir.Table, split: str) -> None:
     write_table(work, targets, f"targets_{split}", kv_metadata={SqlText(MARK.decode()): SqlText(mark)})
 
 
-def write_manifest(folder: Path, summary: ImportSummary, source: str, settings: Mapping[str, Any]) -> None:
+def write_manifest(work: StoreWork, summary: ImportSummary, source: str, settings: Mapping[str, Any]) -> None:
     """Write ``manifest.json`` of a store whose tables are written; ``settings`` are further keys of it."""
-    files = {one.name: folder / f"{one.name}.parquet" for one in summary.tables}
     manifest = {
         "version": STORE_VERSION,
         "llmrec": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "source": source,
         **settings,
-        "tables": {
-            one.name: {
-                "rows": one.rows,
-                "bytes": files[one.name].stat().st_size,
-                "sha256": sha256_of(files[one.name]),
-            }
-            for one in summary.tables
-        },
+        "tables": {one.name: {"rows": one.rows, **_file_record(work.folder, one.name)} for one in summary.tables},
         "locales": {one.name: dict(one.locales) for one in summary.tables},
         "summary": summary.manifest_part(),
         "fingerprint": summary.fingerprint,
     }
-    (folder / "manifest.json").write_text(record_text(manifest), encoding="utf-8")
+    if isinstance(work.folder, str):
+        work.con.put_text(f"{work.folder}/manifest.json", record_text(manifest))
+    else:
+        (work.folder / "manifest.json").write_text(record_text(manifest), encoding="utf-8")
+
+
+def _file_record(folder: Path | str, name: str) -> dict[str, Any]:
+    """Size and checksum of a table's file; a cluster's table has no one file."""
+    if isinstance(folder, str):
+        return {}
+    file = folder / f"{name}.parquet"
+    return {"bytes": file.stat().st_size, "sha256": sha256_of(file)}

@@ -16,7 +16,7 @@ from ibis.backends.duckdb import Backend
 from ibis.util import gen_name
 
 from llmrec.console import notice_once
-from llmrec.data.connection import connected, stored
+from llmrec.data.connection import carried, connected, numbered
 from llmrec.data.lists import is_text, is_usual, stripped
 from llmrec.data.raw import explained, first_rows, read_raw, refuse_controls
 from llmrec.data.store import Store
@@ -149,8 +149,7 @@ def stage_products(con: Backend, path: Path) -> ir.Table:
 
 def staged_products(con: Backend, raw: ir.Table, path: Path) -> ir.Table:
     """`stage_products` of a file's rows, whose columns are already called as those of products, or missing."""
-    staged = stored(con, "products", _cleaned(con, raw))
-    staged = staged.mutate(row=staged.rowid())
+    staged = numbered(con, "products", _cleaned(con, raw))
     refuse_controls(con, staged, path, first_rows(con, staged, control=staged.control.notnull())["control"])
     return staged.drop("control")
 
@@ -158,7 +157,7 @@ def staged_products(con: Backend, raw: ir.Table, path: Path) -> ir.Table:
 def _cleaned(con: Backend, raw: ir.Table) -> ir.Table:
     missing = [name for name in PRODUCT_COLUMNS if name not in raw.columns]
     raw = raw.mutate(**{name: ibis.null("string") for name in missing})
-    raw = raw.select(**{name: raw[name].cast("string") for name in PRODUCT_COLUMNS})
+    raw = raw.select(**carried(raw), **{name: raw[name].cast("string") for name in PRODUCT_COLUMNS})
     raw = con.create_view(gen_name("raw"), raw.mutate(usual_id=is_usual(raw.id), usual_locale=is_usual(raw.locale)))
     number = raw.price.try_cast("float64")
     usable = ibis.coalesce(~number.isnan() & ~number.isinf(), ibis.literal(False))
@@ -171,6 +170,7 @@ def _cleaned(con: Backend, raw: ir.Table) -> ir.Table:
     values["price"] = (usable & ~sentinel).ifelse(number, ibis.null("float64"))
     values["title"] = untitled.ifelse("", raw.title)
     return raw.select(
+        **carried(raw),
         **{name: values[name] for name in PRODUCT_COLUMNS},
         sentinel=sentinel,
         odd_price=raw.price.notnull() & ~usable,
@@ -186,6 +186,6 @@ def unique_products(con: Backend, staged: ir.Table) -> ir.Table:
     keys = keyed.group_by("locale", "id").aggregate(num_rows=keyed.count(), row=keyed.row.min())
     repeated = keys.filter(keys.num_rows > 1)
     if not con.to_pyarrow(repeated.count()).as_py():
-        return keyed  # a plain filter keeps the file's order; the join below needs a sort
+        return keyed if con.name == "duckdb" else keyed.order_by("row")  # a filter keeps DuckDB's; a join needs a sort
     later = keyed.join(repeated, ["locale", "id"]).filter(lambda both: both.row > both.row_right).select("row")
     return keyed.anti_join(later, "row").order_by("row")

@@ -15,9 +15,10 @@ import pyarrow as pa
 from ibis.backends.duckdb import Backend
 from ibis.util import gen_name
 
-from llmrec.data.csv_form import header_of, refuse_loose_rows
+from llmrec.data.csv_form import header_of, names_in, refuse_loose_rows
 from llmrec.data.lists import excerpt
 from llmrec.errors import ConfigError, DataError, DiskError, LlmrecError, nearest
+from llmrec.files import uri_of
 from llmrec.memory import free_memory
 from llmrec.schema import PRODUCT_COLUMNS
 
@@ -37,6 +38,7 @@ __all__ = [
     "read_csv",
     "read_raw",
     "refuse_controls",
+    "row_at",
     "value_at",
 ]
 
@@ -66,6 +68,8 @@ def read_raw(con: Backend, path: Path, required: Sequence[str]) -> ir.Table:
         DataError: no such file, an unknown kind of file, one that a strict reader refuses, or a required column is
             missing.
     """
+    if con.name != "duckdb":
+        return _read_on_cluster(con, path, required)
     if not path.is_file():
         raise DataError(f"{path}: no such file; give a CSV or Parquet file")
     if path.suffix.lower() == ".csv":
@@ -80,8 +84,26 @@ def read_raw(con: Backend, path: Path, required: Sequence[str]) -> ir.Table:
     raise DataError(f"{path.name}: neither .csv nor .parquet; convert it to one of them")
 
 
+def _read_on_cluster(con: Backend, path: Path, required: Sequence[str]) -> ir.Table:
+    from llmrec.data.spark.reading import csv_rows, first_line, kind_of, read_files, refuse_drift
+
+    kind, files = kind_of(con, path)
+    if kind == ".csv":
+        names = names_in(first_line(con, files[0]), path)
+        _check_columns(path, [name.strip() for name in names], required)
+        return csv_rows(con, path, kind, names)
+    if kind != ".parquet":
+        raise DataError(f"{path.name}: neither .csv nor .parquet; convert it to one of them")
+    rows = read_files(con, path, kind)
+    _check_columns(path, rows.columns, required)
+    refuse_drift(con, path, required)
+    return rows
+
+
 def from_parquet(con: Backend, *files: Path) -> ir.Table:
     """Parquet files, one after the other, as a table; the names of their folders are no columns."""
+    if con.name != "duckdb":
+        return con.read(*(uri_of(file) for file in files))
     paths = [literal(file) for file in files]
     return con.read_parquet(paths, table_name=gen_name("parquet"), hive_partitioning=False)
 
@@ -182,7 +204,14 @@ def refuse_controls(con: Backend, staged: ir.Table, path: Path, row: int | None)
     """
     if row is not None:
         shown = excerpt(value_at(con, staged, row, "control").encode("unicode_escape").decode())
-        raise DataError(f'{path.name}, row {row + 1}: a control character inside an id: "{shown}"; remove it')
+        raise DataError(f'{row_at(con, path, row)}: a control character inside an id: "{shown}"; remove it')
+
+
+def row_at(con: Backend, path: Path, row: int) -> str:
+    """A row of a file, or of a cluster's folder of files, for an error: ``log.csv, row 7``, counted from 1."""
+    begun: Sequence[tuple[int, str]] = getattr(con, "starts", {}).get(str(path), ())
+    start, file = max((one for one in begun if one[0] <= row), default=(0, path.name))
+    return f"{file}, row {row - start + 1}"
 
 
 def literal(path: Path) -> str:
@@ -191,7 +220,12 @@ def literal(path: Path) -> str:
 
 
 def ends_whole(path: Path) -> bool:
-    """Whether a CSV's last row ends in a line break, as every usual writer's does; a cut file seldom ends in one."""
+    """Whether a CSV's last row ends in a line break, as every usual writer's does; a cut file seldom ends in one.
+
+    A cluster's files are not looked at: they are taken for whole.
+    """
+    if uri_of(path):
+        return True
     with path.open("rb") as handle:
         handle.seek(0, io.SEEK_END)
         handle.seek(max(0, handle.tell() - 1))
@@ -225,6 +259,12 @@ def explained(path: Path) -> Iterator[None]:
         DiskError: the disk is full.
         ConfigError: the query does not fit into memory.
     """
+    if (uri := uri_of(path)) is not None:
+        from llmrec.data.spark import storage
+
+        with storage.explained(uri):
+            yield
+        return
     try:
         yield
     except duckdb.Error as error:

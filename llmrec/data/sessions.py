@@ -12,7 +12,7 @@ from ibis.backends.duckdb import Backend
 from ibis.util import gen_name
 
 from llmrec.console import notice_once
-from llmrec.data.connection import stored
+from llmrec.data.connection import carried, numbered
 from llmrec.data.lists import (
     are_clean,
     clean_ids,
@@ -27,7 +27,7 @@ from llmrec.data.lists import (
     printed_ids,
     stripped,
 )
-from llmrec.data.raw import ends_whole, explained, first_rows, from_parquet, read_raw, refuse_controls, value_at
+from llmrec.data.raw import ends_whole, explained, first_rows, from_parquet, read_raw, refuse_controls, row_at, value_at
 from llmrec.errors import DataError
 from llmrec.schema import PRODUCT_COLUMNS
 
@@ -102,8 +102,7 @@ def stage_sessions(con: Backend, path: Path, required: Sequence[str] = (), *, ra
     if not (raw.prev_items.type().is_string() or raw.prev_items.type().is_array()):
         raise DataError(f"{path.name}: column 'prev_items' holds {raw.prev_items.type()}; it must be lists of ids")
     with explained(path):
-        staged = stored(con, "staged", _parsed(con, raw))
-        staged = staged.mutate(row=staged.rowid())
+        staged = numbered(con, "staged", _parsed(con, raw))
         _refuse_odd_rows(con, staged, path)
         _refuse_cut_locale(con, staged, path)
     staged = staged.drop("malformed", "control")
@@ -134,7 +133,7 @@ def _parsed(con: Backend, raw: ir.Table) -> ir.Table:
         columns["next_title"] = raw.next_title.cast("string")
     if "session_id" in raw.columns:
         columns["session_id"] = raw.session_id.try_cast("int64")
-    return raw.select(**columns, repaired=repaired, malformed=lists.malformed, control=control)
+    return raw.select(**carried(raw), **columns, repaired=repaired, malformed=lists.malformed, control=control)
 
 
 def _read_lists(column: ir.StringValue, kind: ir.IntegerValue) -> _Lists:
@@ -168,11 +167,11 @@ def _refuse_odd_rows(con: Backend, staged: ir.Table, path: Path) -> None:
     if (row := rows["malformed"]) is not None:
         text = value_at(con, staged, row, "malformed")
         way_out = "numpy shortened it; print the lists whole" if "..." in text else "the file may be cut short"
-        raise DataError(f'{path.name}, row {row + 1}: prev_items is not a list of ids: "{excerpt(text)}"; {way_out}')
+        raise DataError(f'{row_at(con, path, row)}: prev_items is not a list of ids: "{excerpt(text)}"; {way_out}')
     refuse_controls(con, staged, path, rows["control"])
     if (row := rows.get("session_id")) is not None:
         raise DataError(
-            f"{path.name}, row {row + 1}: session_id is no whole number; leave the column out to count rows from 0"
+            f"{row_at(con, path, row)}: session_id is no whole number; leave the column out to count rows from 0"
         )
 
 

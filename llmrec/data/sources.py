@@ -9,7 +9,7 @@ from pathlib import Path
 
 from llmrec.errors import ConfigError, DataError
 
-__all__ = ["SYNTHETIC", "Source", "TestSource", "find_source", "is_store", "test_split"]
+__all__ = ["SYNTHETIC", "Source", "TestSource", "find_source", "is_store", "none_found", "source_of", "test_split"]
 
 SYNTHETIC = "synth.json"  # what `llmrec data synth` leaves beside its files
 _MAX_DEPTH = 3
@@ -41,13 +41,14 @@ class TestSource:
 
 @dataclass(frozen=True)
 class Source:
-    """The recognised files of a folder; ``unused`` are CSV and Parquet files that nothing was made of."""
+    """The recognised files of a folder, and whether `llmrec.synth` made them; of ``unused`` files nothing was made."""
 
     folder: Path
     products: Path | None
     train: Path | None
     tests: tuple[TestSource, ...]
     unused: tuple[Path, ...]
+    synthetic: bool = False
 
 
 def is_store(folder: Path) -> bool:
@@ -75,7 +76,12 @@ def find_source(folder: Path) -> Source:
             names = ", ".join(str(source.folder.relative_to(folder)) for source in sources)
             raise DataError(f"{folder}: several sub-folders hold sessions ({names}); give one of them")
         level = [child for one in level for child in sorted(one.iterdir()) if child.is_dir()]
-    raise DataError(f"{folder}: no sessions found; looked for {_WANTED}")
+    raise none_found(folder)
+
+
+def none_found(folder: Path | str) -> DataError:
+    """What to say of a folder without sessions."""
+    return DataError(f"{folder}: no sessions found; looked for {_WANTED}")
 
 
 def test_split(stem: str) -> str | None:
@@ -95,14 +101,28 @@ def test_split(stem: str) -> str | None:
 test_split.__test__ = False  # type: ignore[attr-defined]  # pytest collects functions named test_*
 
 
+def source_of(folder: Path, names: Iterable[str], targets: Iterable[str] = ()) -> Source:
+    """What the names of a folder's files say, wherever they are, and those of its folder ``targets``."""
+    found = sorted(names)
+    beside = [folder / "targets" / name for name in sorted(targets) if _has_rows(name)]
+    return _source(folder, [folder / name for name in found if _has_rows(name)], beside, SYNTHETIC in found)
+
+
 def _read_folder(folder: Path) -> Source:
     files = [file for file in sorted(folder.iterdir()) if _is_table(file)]
+    beside = [file for file in sorted((folder / "targets").glob("*")) if _is_table(file)]
+    return _source(folder, files, beside, (folder / SYNTHETIC).is_file(), _authors_tests(folder))
+
+
+def _source(
+    folder: Path, files: list[Path], beside: list[Path], synthetic: bool, others: Iterable[TestSource] = ()
+) -> Source:
     products = [file for file in files if file.stem.lower().startswith("products")]
     train = [file for file in files if file.stem.lower() in ("sessions_train", "train_sessions", "train")]
     tests = [(split, file) for file in files if (split := test_split(file.stem)) and file not in products]
-    targets = {file.stem.lower(): file for file in sorted((folder / "targets").glob("*")) if _is_table(file)}
+    targets = {file.stem.lower(): file for file in beside}
     found = [TestSource(split, file, targets.get(file.stem.lower())) for split, file in tests]
-    found += [*_authors_tests(folder), *_held_out(folder)]
+    found += [*others, *_held_out(folder, files)]
     _one_each(folder, [("products", file) for file in products])
     _one_each(folder, [("sessions_train", file) for file in train])
     _one_each(folder, [(test.split, test.sessions) for test in found])
@@ -113,6 +133,7 @@ def _read_folder(folder: Path) -> Source:
         train=train[0] if train else None,
         tests=tuple(sorted(found, key=lambda test: test.split)),
         unused=tuple(file for file in [*files, *targets.values()] if file not in used),
+        synthetic=synthetic,
     )
 
 
@@ -134,10 +155,10 @@ def _authors_tests(folder: Path) -> list[TestSource]:
     return found
 
 
-def _held_out(folder: Path) -> list[TestSource]:
+def _held_out(folder: Path, files: Iterable[Path]) -> list[TestSource]:
     """What `llmrec data holdout` held out, beside the sessions to learn from."""
     train, sessions, targets = (folder / f"{name}.parquet" for name in ("train", "sessions", "targets"))
-    whole = all(file.is_file() for file in (train, sessions, targets))
+    whole = {train, sessions, targets} <= {*files}
     return [TestSource("test", sessions, targets)] if whole else []
 
 
@@ -155,4 +176,8 @@ def _first(*files: Path) -> Path | None:
 
 
 def _is_table(file: Path) -> bool:
-    return file.is_file() and file.suffix.lower() in (".csv", ".parquet")
+    return file.is_file() and _has_rows(file.name)
+
+
+def _has_rows(name: str) -> bool:
+    return name.lower().endswith((".csv", ".parquet"))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import ibis
 import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
-from ibis.util import gen_name
+
+from llmrec.data.connection import stored
 
 __all__ = ["in_validation", "validation_limits", "validation_size"]
+
+_BEGIN: Final = 3  # digits of a hash that part a locale's sessions into few of which one part is put in order
 
 
 @ibis.udf.scalar.builtin  # type: ignore[untyped-decorator]
@@ -34,22 +38,30 @@ def validation_limits(con: Backend, sessions: ir.Table, *, seed: int, share: flo
     Returns:
         Hash by locale; a locale too small to give a session is left out.
     """
-    counted = con.to_pyarrow(sessions.group_by("locale").aggregate(num_sessions=sessions.count())).to_pylist()
-    sizes = {row["locale"]: validation_size(row["num_sessions"], share) for row in counted}
-    sizes = {locale: size for locale, size in sorted(sizes.items()) if size}
-    if not sizes:
+    drawn = stored(con, "drawn", sessions.select("locale", draw=_draw(sessions, seed)))
+    begun = drawn.group_by("locale", begin=drawn.draw.substr(0, _BEGIN)).aggregate(num=drawn.count())
+    parts: dict[str, dict[str, int]] = {}
+    for row in con.to_pyarrow(begun).to_pylist():
+        parts.setdefault(row["locale"], {})[row["begin"]] = row["num"]
+    found = {locale: _begin_of_limit(nums, share) for locale, nums in sorted(parts.items())}
+    places = {locale: one for locale, one in found.items() if one is not None}
+    if not places:
         return {}
-    drawn = con.create_table(gen_name("drawn"), sessions.select("locale", draw=_draw(sessions, seed)), temp=True)
-    # Hashes are spread evenly: the limit lies near the share, and hardly more than what is below it needs ordering.
-    for most in (_text_of(1.2 * share + 0.01), _text_of(1)):
-        below = drawn.filter(drawn.draw <= most)
-        held = con.to_pyarrow(below.group_by("locale").aggregate(held=below.count())).to_pylist()
-        enough = {row["locale"]: row["held"] for row in held}
-        if all(enough.get(locale, 0) >= size for locale, size in sizes.items()):
-            break
-    ordered = below.mutate(place=ibis.row_number().over(group_by="locale", order_by="draw") + 1)
-    last = ordered.filter(ordered.place == ibis.map(list(sizes), list(sizes.values())).get(ordered.locale, 0))
+    begins, ranks = (ibis.map(list(places), [one[part] for one in places.values()]) for part in (0, 1))
+    near = drawn.filter(drawn.draw.substr(0, _BEGIN) == begins.get(drawn.locale, ""))
+    ordered = near.mutate(place=ibis.row_number().over(group_by="locale", order_by="draw") + 1)
+    last = ordered.filter(ordered.place == ranks.get(ordered.locale, 0))
     return {row["locale"]: row["draw"] for row in con.to_pyarrow(last.select("locale", "draw")).to_pylist()}
+
+
+def _begin_of_limit(nums: Mapping[str, int], share: float) -> tuple[str, int] | None:
+    """How the limit of a locale begins, and its rank among the hashes that begin so; None where there is none."""
+    rank = validation_size(sum(nums.values()), share)
+    for begin in sorted(nums) if rank else ():
+        if rank <= nums[begin]:
+            return begin, rank
+        rank -= nums[begin]
+    return None
 
 
 def in_validation(sessions: ir.Table, limits: Mapping[str, str], *, seed: int) -> ir.BooleanValue:
@@ -59,11 +71,6 @@ def in_validation(sessions: ir.Table, limits: Mapping[str, str], *, seed: int) -
     # Every hash is above the empty text, so a locale without a limit gives nothing to validation.
     limit = ibis.map(list(limits), list(limits.values())).get(sessions.locale, "")
     return _draw(sessions, seed) <= limit
-
-
-def _text_of(part: float) -> str:
-    """Hash below which that part of all hashes lies."""
-    return "f" * 32 if part >= 1 else f"{int(part * 16**8):08x}"
 
 
 def _draw(sessions: ir.Table, seed: int) -> ir.StringValue:

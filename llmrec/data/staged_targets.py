@@ -9,7 +9,7 @@ import ibis
 import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
 
-from llmrec.data.connection import stored
+from llmrec.data.connection import carried, numbered
 from llmrec.data.lists import is_usual, stripped
 from llmrec.data.raw import explained, first_rows, read_raw, refuse_controls
 from llmrec.data.sessions import stage_sessions
@@ -58,7 +58,7 @@ def _stage_targets(con: Backend, test: TestSource) -> ir.Table:
     item = next((name for name in _ITEM_NAMES if name in raw.columns), None)
     title = next((name for name in _TITLE_NAMES if name in raw.columns), None)
     if item is None and title is None:
-        others = [name for name in raw.columns if name not in _NOT_TARGETS]
+        others = [name for name in raw.columns if name not in (*_NOT_TARGETS, *carried(raw))]
         if len(others) != 1:
             raise DataError(f"{path.name}: which column is the target? name it next_item or next_title")
         item, title = (None, others[0]) if test.titles else (others[0], None)
@@ -101,8 +101,8 @@ def stage_columns(
             columns[name], changed, odd = stripped(text, is_usual(text))
             repaired, control = repaired | changed, ibis.coalesce(control, odd)
     with explained(path):
-        staged = stored(con, "columns", raw.select(**columns, repaired=repaired, control=control))
-        staged = staged.mutate(row=staged.rowid())
+        chosen = raw.select(**carried(raw), **columns, repaired=repaired, control=control)
+        staged = numbered(con, "columns", chosen)
         refuse_controls(con, staged, path, first_rows(con, staged, control=staged.control.notnull())["control"])
     return staged.drop("control")
 

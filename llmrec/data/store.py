@@ -45,11 +45,11 @@ TRAINING_SPLITS = ("development", "validation")
 
 
 class TableRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A table of the store: its rows, and the size and checksum of its file."""
+    """A table of the store: its rows, and the size and checksum of its file; Spark's is a folder of files."""
 
     rows: Count
-    bytes: Count
-    sha256: Digest
+    bytes: Count = 0
+    sha256: Digest | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +181,8 @@ class Store:
         path = Path(path)
         file = path / "manifest.json"
         other = held_in(path)
+        if (path / "products.parquet").is_dir():
+            raise StoreError(f"{path}: Spark wrote this store, its tables are folders; give its URI and --engine spark")
         if not file.is_file() or not other.endswith("a store"):
             raise StoreError(f"{path}: no store here{other}; make one: llmrec data import SRC {path}")
         again = f"import again: llmrec data import SRC {path}"

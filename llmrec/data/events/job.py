@@ -32,6 +32,7 @@ class EventsJob:
         "Columns of the log": "user item time type session locale",
         "Sessions": "weights target gap max_events max_items drop_reloads",
         "Products": "products product_id product_title product_locale columns",
+        "Spark": "engine master",
         "Split": "test_from test_days prefixes validation_days validation_share seed",
     }
 
@@ -81,6 +82,12 @@ class EventsJob:
     )
     validation_share: float = option(0.1, "Share of the training sessions to keep for validation.", below=1)
     seed: int = option(0, "Random seed for drawing them.", minimum=0)
+    engine: Literal["duckdb", "spark"] | None = option(
+        None, "Where to compute: in this process, or on a Spark cluster, where files and store are URIs."
+    )
+    master: str | None = option(
+        None, "Spark master: spark://HOST:7077, yarn … Default: what spark-submit says, or this machine."
+    )
 
 
 def gap_of(text: str | None, by_session: bool) -> int | None:

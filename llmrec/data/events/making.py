@@ -15,6 +15,7 @@ from ibis.util import gen_name
 from llmrec.api.public import public
 from llmrec.console import Progress, notice
 from llmrec.console import out as out_console
+from llmrec.data.connection import dropped, numbered
 from llmrec.data.digests import fingerprint_of
 from llmrec.data.events.cases import LEARN, TEST, VALIDATE, Split, cases, counts
 from llmrec.data.events.forms import DAY, utc
@@ -25,10 +26,12 @@ from llmrec.data.events.visits import Cut, bots, grown, people, shortened_steps,
 from llmrec.data.findings import Finding, ImportSummary, coverage_findings, product_findings, render_summary
 from llmrec.data.importing import StoreWork, opened_store, write_manifest, write_table, write_targets
 from llmrec.data.products import no_products, unique_products
+from llmrec.data.spark.open_cluster import check_places
 from llmrec.data.splits import in_validation, validation_limits
 from llmrec.data.staged_targets import targets_table
 from llmrec.data.store import TimeSplit
 from llmrec.errors import ConfigError, DataError
+from llmrec.files import uri_of
 from llmrec.schema import PRODUCT_COLUMNS
 from llmrec.settings import resolve
 
@@ -60,6 +63,10 @@ def run_events_job(job: EventsJob) -> LogSummary:
         notice("nothing is tested: --test-days 7 or --test-from DAY cuts the log by time")
     else:
         notice(summary.time_split.told())
+    if job.engine == "spark":
+        train = f"--train {uri_of(job.out)}/sessions_development.parquet"
+        notice(f"next: llmrec rank covisit --engine spark {train} --save URI")
+        return summary
     test = f"--sessions {job.out}/sessions_{'test' if summary.time_split else 'validation'}.parquet"
     notice(f"next: llmrec rank covisit --train {job.out}/sessions_development.parquet {test} --out RUN")
     return summary
@@ -92,7 +99,8 @@ def _made(job: EventsJob) -> LogSummary:
     started = time.monotonic()
     weighing = Weighing(weights_of(job.weights), [one.strip() for one in (job.target or "").split(",") if one.strip()])
     _check(job)
-    with opened_store(job.out, on_disk=True) as work:
+    check_places(job.engine, {"LOG": job.logs, "STORE": [job.out], "--products": [job.products]})
+    with opened_store(job.out, on_disk=True, master=job.master, engine=job.engine) as work:
         steps = _Steps(work.bar, len(job.logs) + 4)
         steps.next(job.logs[0].name)
         log = stage_log(work.con, job, weighing)
@@ -127,7 +135,7 @@ def _made(job: EventsJob) -> LogSummary:
         settings: dict[str, Any] = {"seed": job.seed, "validation_share": drawn}
         if time_split is not None:
             settings["time_split"] = time_split
-        write_manifest(work.folder, summary, log_name(job.logs), settings)
+        write_manifest(work, summary, log_name(job.logs), settings)
         steps.next("")
     return summary
 
@@ -211,7 +219,7 @@ def _all_cases(
     """Cases of all users, a part of them at a time, ordered by their targets' times: ``session_id`` is the place."""
     con, found = work.con, _Found()
     events = log.events.filter(log.events.wrong == 0).drop("wrong", "type")
-    parts = con.to_pyarrow(events.count()).as_py() // _PART + 1
+    parts = con.to_pyarrow(events.count()).as_py() // _PART + 1 if con.name == "duckdb" else 1  # a cluster has its own
     steps.more(parts)
     name, first, second = (gen_name(what) for what in ("cases", "visits", "short"))
     for part in range(parts):
@@ -235,14 +243,12 @@ def _all_cases(
             con.insert(name, made)
         else:
             con.create_table(name, made)
-        for used in (first, second):
-            con.raw_sql(f'DROP TABLE "{used}"')  # what ibis writes for it, DuckDB 2 refuses
+        dropped(con, first, second)
     work.findings += found.findings(log_name(job.logs), job, log)
     steps.next("order")
     unordered = con.table(name)
-    ordered = con.create_table(gen_name("ordered"), unordered.order_by("time", "row", "prev_items"))
-    con.raw_sql(f'DROP TABLE "{name}"')
-    ordered = ordered.mutate(session_id=ordered.rowid())
+    ordered = numbered(con, "ordered", unordered.order_by("time", "row", "prev_items"), "session_id")
+    dropped(con, name)
     if not con.to_pyarrow((ordered.side != TEST).sum()).as_py():
         raise DataError(
             f"{log_name(job.logs)}: no session of two items to learn from, of {found.num['sessions']:,}; "

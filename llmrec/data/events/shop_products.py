@@ -15,6 +15,7 @@ from ibis.backends.duckdb import Backend
 from ibis.util import gen_name
 
 from llmrec.console import notice
+from llmrec.data.connection import carried
 from llmrec.data.events.columns import (
     NO_COLUMN,
     PRODUCT_NAMES,
@@ -67,7 +68,9 @@ def stage_shop_products(con: Backend, job: EventsJob, path: Path, locale: str | 
     """
     table = open_table(con, path)
     chosen, place = _columns(job, table, locale)
-    raw = table.rows.select(**{role: table.rows[name].cast("string") for role, name in chosen.items()})
+    raw = table.rows.select(
+        **{role: table.rows[name].cast("string") for role, name in chosen.items()}, **carried(table.rows)
+    )
     if "locale" not in chosen:
         raw = raw.mutate(locale=ibis.literal(place or "-"))
     if "title" not in chosen:

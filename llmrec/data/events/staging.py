@@ -13,6 +13,7 @@ from ibis.backends.duckdb import Backend
 from ibis.util import gen_name
 
 from llmrec.console import notice
+from llmrec.data.connection import PLACE, carried
 from llmrec.data.events.columns import EVENT_NAMES, NO_COLUMN, chosen_columns, is_misspelt, known_columns, told_columns
 from llmrec.data.events.forms import EARLIEST, NO_TIME, Form, form_of, form_of_type, latest
 from llmrec.data.events.job import EventsJob
@@ -20,7 +21,7 @@ from llmrec.data.events.tables import ShopTable, open_table, reading
 from llmrec.data.events.times import microseconds
 from llmrec.data.findings import Finding
 from llmrec.data.lists import excerpt, is_usual, stripped
-from llmrec.data.raw import first_rows, refuse_controls, value_at
+from llmrec.data.raw import first_rows, refuse_controls, row_at, value_at
 from llmrec.errors import DataError, nearest
 from llmrec.schema import ONE_LOCALE
 
@@ -94,23 +95,24 @@ def stage_log(con: Backend, job: EventsJob, weighing: Weighing) -> Log:
     name, start = gen_name("events"), 0
     parts: list[_Part] = []
     for path in job.logs:
-        part = _part_of(con, job, open_table(con, path))
+        part = _part_of(con, job, open_table(con, path, lines=True))
         one = f", locale is '{part.locale}' for all" if part.locale else ""
         notice(f"{path.name}: {told_columns(part.chosen)}{one}{part.note}")
         expression = _rows(con, part, weighing)
+        if own := carried(expression):
+            expression = expression.mutate(**{PLACE: own[PLACE] + start})
         with reading(path):
             if parts:
                 con.insert(name, expression)
             else:
                 con.create_table(name, expression)
-        table = con.table(name)
-        rows = con.to_pyarrow(table.count()).as_py()
-        mine = table.mutate(row=table.rowid() - start)
-        _refuse_odd(con, mine.filter(mine.row >= 0), part)
+        table = _with_rows(con.table(name))
+        mine = table.filter(table.row >= start)
+        _refuse_odd(con, mine.mutate(row=mine.row - start), part)
         parts.append(part)
-        start = rows
-    table = con.table(name)
-    events = table.mutate(row=table.rowid()).drop("odd", "control", "repaired")
+        start = con.to_pyarrow(table.count()).as_py()
+    table = _with_rows(con.table(name))
+    events = table.drop("odd", "control", "repaired")
     return Log(
         events=events,
         locale=next((part.locale for part in parts if part.locale), None),
@@ -120,6 +122,10 @@ def stage_log(con: Backend, job: EventsJob, weighing: Weighing) -> Log:
         findings=_findings(con, table, [part.path for part in parts], weighing),
         columns={part.path.name: {**part.chosen, "form": part.form.name} for part in parts},
     )
+
+
+def _with_rows(table: ir.Table) -> ir.Table:
+    return table.rename(row=PLACE) if carried(table) else table.mutate(row=table.rowid())
 
 
 @dataclass(frozen=True)
@@ -149,6 +155,10 @@ def _part_of(con: Backend, job: EventsJob, table: ShopTable) -> _Part:
         _refuse_missing(table, "no column of users or sessions", "--user NAME or --session NAME")
     if "type" not in chosen and (job.weights or job.target):
         _refuse_missing(table, "no column of event types for --weights and --target", "--type NAME")
+    if con.name != "duckdb":
+        from llmrec.data.spark.reading import refuse_drift
+
+        refuse_drift(con, table.path, list(chosen.values()))
     form = _form(con, table, chosen["time"])
     note = "; ".join(["", f"{chosen['time']}: {form.name}", *([table.note] if table.note else [])])
     return _Part(table.path, table.rows, chosen, locale if "locale" not in chosen else None, form, note)
@@ -191,7 +201,7 @@ def _rows(con: Backend, part: _Part, weighing: Weighing) -> ir.Table:
         text = when.cast("string").strip()
         when = ibis.cases((text.isin(NO_TIME), ibis.null("string")), else_=text)
     # ibis writes a column's expression wherever it is used; only behind a view is a pattern tried once a row.
-    viewed = raw.select(**texts, **{f"{role}_usual": is_usual(texts[role]) for role in ids}, when=when)
+    viewed = raw.select(**carried(raw), **texts, **{f"{role}_usual": is_usual(texts[role]) for role in ids}, when=when)
     view = con.create_view(gen_name("raw"), viewed)
     made: dict[str, ir.Value] = {}
     repaired, control = ibis.literal(False), ibis.null("string")
@@ -200,7 +210,7 @@ def _rows(con: Backend, part: _Part, weighing: Weighing) -> ir.Table:
         repaired, control = repaired | (changed & made[role].notnull()), ibis.coalesce(control, odd)
     made["time"], strange = microseconds(view.when, part.form)
     made["odd"] = ibis.cases((strange, view.when.cast("string")))
-    cleaned = con.create_view(gen_name("raw"), view.select(**made, repaired=repaired, control=control))
+    cleaned = con.create_view(gen_name("raw"), view.select(**carried(view), **made, repaired=repaired, control=control))
     return _judged(cleaned, part, weighing)
 
 
@@ -224,6 +234,7 @@ def _judged(table: ir.Table, part: _Part, weighing: Weighing) -> ir.Table:
         else_=0,
     )
     return table.select(
+        **carried(table),
         user=ibis.coalesce(user, session),
         session=session,
         locale=place,
@@ -244,7 +255,7 @@ def _refuse_odd(con: Backend, rows: ir.Table, part: _Part) -> None:
     refuse_controls(con, rows, part.path, found["control"])
     if (row := found["odd"]) is not None:
         raise DataError(
-            f'{part.path.name}, row {row + 1}: time "{excerpt(value_at(con, rows, row, "odd"))}", where the file has '
+            f'{row_at(con, part.path, row)}: time "{excerpt(value_at(con, rows, row, "odd"))}", where the file has '
             f"{part.form.name}; write all times of a file in one form"
         )
 

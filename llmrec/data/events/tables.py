@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -14,7 +15,8 @@ import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
 from ibis.util import gen_name
 
-from llmrec.data.csv_form import header_of, opened, refuse_loose_rows
+from llmrec.data.connection import carried
+from llmrec.data.csv_form import header_of, names_in, opened, refuse_loose_rows
 from llmrec.data.lists import excerpt
 from llmrec.data.raw import explained, from_parquet, is_parquet, literal, parquet_file, read_csv
 from llmrec.errors import DataError
@@ -44,12 +46,19 @@ class ShopTable(NamedTuple):
     note: str = ""
 
 
-def open_table(con: Backend, path: Path) -> ShopTable:
+def open_table(con: Backend, path: Path, *, lines: bool = False) -> ShopTable:
     """Open a file of whatever kind, told by its ending.
+
+    Args:
+        con: Where to.
+        path: The file; on a cluster a URI of a file or a folder of files.
+        lines: On a cluster, whether a row of CSV is one line, so that several tasks read a large file.
 
     Raises:
         DataError: no such file, an unknown kind, an empty file, or one that a strict reader refuses.
     """
+    if con.name != "duckdb":
+        return _open_on_cluster(con, path, lines)
     if not path.is_file():
         raise DataError(f"{path}: no such file; give CSV, TSV, JSON Lines or Parquet")
     zipped = path.suffix.lower() == ".gz"
@@ -66,33 +75,49 @@ def open_table(con: Backend, path: Path) -> ShopTable:
 
 
 def _open_csv(con: Backend, path: Path, delimiter: str) -> ShopTable:
-    names = header_of(path, delimiter)
-    note = ""
-    if len(names) == 1:  # `a;b;c` of a spreadsheet in Europe
-        widths = {one: len(header_of(path, one)) for one in _OTHERS}
-        delimiter = max(widths, key=lambda one: (widths[one], one == delimiter))
-        if widths[delimiter] > 1:
-            names, note = header_of(path, delimiter), f"columns parted by {delimiter!r}"
-    twice = next((name for name in names if name and names.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(f"{path.name}: column '{twice}' stands there twice; rename or remove one")
+    names, delimiter, note = _header(path, delimiter, lambda one: header_of(path, one))
     refuse_loose_rows(path, len(names), delimiter=delimiter)
     return ShopTable(path, tuple(name for name in names if name), read_csv(con, path, names, delimiter), note)
 
 
+def _header(path: Path, delimiter: str, names_by: Callable[[str], list[str]]) -> tuple[list[str], str, str]:
+    """Names of a CSV's columns, what parts them, and a note where that is another character than its ending says."""
+    names, note = names_by(delimiter), ""
+    if len(names) == 1:  # `a;b;c` of a spreadsheet in Europe
+        widths = {one: len(names_by(one)) for one in _OTHERS}
+        delimiter = max(widths, key=lambda one: (widths[one], one == delimiter))
+        if widths[delimiter] > 1:
+            names, note = names_by(delimiter), f"columns parted by {delimiter!r}"
+    bare = [name.strip() for name in names]
+    twice = next((name for name in bare if name and bare.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{path.name}: column '{twice}' stands there twice; rename or remove one")
+    return names, delimiter, note
+
+
+def _open_on_cluster(con: Backend, path: Path, lines: bool) -> ShopTable:
+    """`open_table` of a URI, a file or a folder of files of one kind."""
+    from llmrec.data.spark.reading import csv_rows, first_line, first_lines, kind_of, read_files
+
+    kind, files = kind_of(con, path)
+    if kind in _DELIMITERS:
+        start = first_line(con, files[0])
+        names, delimiter, note = _header(path, _DELIMITERS[kind], lambda one: names_in(start, path, one))
+        rows = csv_rows(con, path, kind, names, delimiter, lines=lines)
+        return ShopTable(path, tuple(name for name in rows.columns if name not in carried(rows)), rows, note)
+    if kind in _JSON:
+        names = _json_columns(path, (line.encode() for line in first_lines(con, files[0], _LINES)))
+        return ShopTable(path, tuple(names), read_files(con, path, kind, names))
+    if kind == ".parquet":
+        rows = read_files(con, path, kind)
+        return ShopTable(path, tuple(name for name in rows.columns if name not in carried(rows)), rows)
+    raise DataError(f"{path.name}: none of .csv, .tsv, .jsonl (all also with .gz) or .parquet; convert it to one")
+
+
 def _open_json(con: Backend, path: Path) -> ShopTable:
-    names: dict[str, Any] = {}
     with opened(path) as handle:
-        for number in range(1, _LINES + 1):
-            line = handle.readline(_LINE_BYTES)
-            if not line:
-                break
-            if line.strip():
-                for name, value in _json_object(line, f"{path.name}, row {number}").items():
-                    names[name] = names.get(name) or isinstance(value, dict | list)
-    if not names:
-        raise DataError(f"{path.name}: the file is empty; it needs a line of JSON for each row")
-    columns = [name for name, nested in names.items() if not nested]
+        lines = takewhile(bool, (handle.readline(_LINE_BYTES) for _ in range(_LINES)))
+        columns = _json_columns(path, lines)
     zipped = {"compression": "gzip"} if path.suffix.lower() == ".gz" else {}
     with reading(path):
         rows = con.read_json(
@@ -104,6 +129,18 @@ def _open_json(con: Backend, path: Path) -> ShopTable:
             **zipped,
         )
     return ShopTable(path, tuple(columns), rows)
+
+
+def _json_columns(path: Path, lines: Iterable[bytes]) -> list[str]:
+    """Names in the first lines of JSON that hold no objects or lists."""
+    names: dict[str, Any] = {}
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            for name, value in _json_object(line, f"{path.name}, row {number}").items():
+                names[name] = names.get(name) or isinstance(value, dict | list)
+    if not names:
+        raise DataError(f"{path.name}: the file is empty; it needs a line of JSON for each row")
+    return [name for name, nested in names.items() if not nested]
 
 
 def _json_object(line: bytes, where: str) -> dict[str, Any]:

@@ -27,6 +27,11 @@ def try_strptime(text: str, form: str) -> dt.timestamp:
     """DuckDB's own: a time out of a text, null where it is none."""
 
 
+@ibis.udf.scalar.builtin  # type: ignore[untyped-decorator]
+def round_even(number: float, digits: int) -> float:  # type: ignore[empty-body]
+    """DuckDB's own, as its casts round; those of Spark cut."""
+
+
 def microseconds(column: ir.Value, form: Form) -> tuple[ir.IntegerValue, ir.BooleanValue]:
     """Times in microseconds since 1970 (UTC), and whether one is of another form.
 
@@ -46,7 +51,7 @@ def microseconds(column: ir.Value, form: Form) -> tuple[ir.IntegerValue, ir.Bool
         number = column.try_cast("float64")
         other = ibis.or_(*(_shows(number, one) for one in NUMBERS if one is not form))
         odd = ~fits | (other & ~_shows(number, form))
-        made = (number * form.unit).try_cast("int64")
+        made = round_even(number * form.unit, 0).try_cast("int64")
     else:
         if form is DAY_NUMBER:
             made = of_clock(try_strptime(column, "%Y%m%d"))

@@ -17,12 +17,15 @@ from llmrec.files import uri_of
 __all__ = [
     "exists",
     "explained",
+    "files_below",
     "made_folder",
+    "names_in",
     "needed_uri",
     "put_only_part",
     "put_text",
     "put_whole",
     "remove",
+    "scratch_of",
     "shared_folder",
     "ship",
 ]
@@ -42,6 +45,30 @@ _REASONS: Final = (  # what Spark's log of an error holds, and what to do about 
 )
 _UNREADABLE: Final = re.compile(
     r"\[?(?:FAILED_READ_FILE|CANNOT_READ_FILE_FOOTER|CANNOT_MERGE_SCHEMAS|UNABLE_TO_INFER_SCHEMA)[\w.]*\]?(.*)"
+)
+_FILE: Final = r"reading file (\S+?)\. [\s\S]*?"
+_ROWS: Final = (  # what it holds where a row cannot be read, and what is to be said
+    (
+        _FILE + r"CSV header does not conform[\s\S]*?Expected: (.*) but found: (.*)",
+        "{0}: column '{2}' where the first file has '{1}'; write all files alike",
+    ),
+    (
+        _FILE + r"Number of column in CSV header",
+        "{0}: not as many columns as the first file has; write all files alike",
+    ),
+    (
+        _FILE + r"Malformed CSV record: ([\s\S]*?) SQLSTATE",
+        '{0}: not a row of as many columns as the header has: "{1}"; a value with a comma needs quotes, a row of a log '
+        "has no line breaks, and the file may be cut short",
+    ),
+    (
+        _FILE + r"(?:CannotParseJSONField|Malformed records are detected|MALFORMED_RECORD)",
+        "{0}: a line that is no JSON object; write one to a line",
+    ),
+    (
+        _FILE + r"(?:EOFException|ZipException|not a gzip file|incorrect header check)",
+        "{0}: not whole; pack or copy it again",
+    ),
 )
 _CONNECTOR: Final = "spark-submit --packages org.apache.hadoop:hadoop-aws:3.4.1 (or spark.jars.packages)"
 
@@ -89,6 +116,9 @@ def _explain(text: str, what: str) -> LlmrecError:
             return ConfigError(f"{what}: {way.format(named, way=_CONNECTOR)}")
     if "PATH_NOT_FOUND" in text or "does not exist" in text or "FileNotFoundException" in text:
         return DataError(f"{what}: is not there; look for it with the cluster's own tools")
+    for pattern, message in _ROWS:
+        if found := re.search(pattern, text):
+            return DataError(message.format(*(excerpt(one, 200) for one in found.groups())))
     if found := _UNREADABLE.search(text):
         return DataError(f"{what}: not Parquet of one form throughout ({excerpt(found.group(1).strip(' .'), 200)})")
     lines = [line.strip().removeprefix(": ").removeprefix("Caused by: ") for line in text.splitlines() if line.strip()]
@@ -183,9 +213,7 @@ def put_whole(
         system, path = _place(session, uri)
         if system.exists(path) and not are_ours(_names(system, path)):
             raise DataError(f"{uri}: holds something else than {what}; name another place")
-        mark = uuid.uuid4().hex[:8]
-        beside = [f".{path.getName()}.{mark}.{kind}" for kind in ("tmp", "old")]
-        new, old = (session._jvm.org.apache.hadoop.fs.Path(path.getParent(), name) for name in beside)
+        new, old = _beside(session, path, "tmp"), _beside(session, path, "old")
         try:
             yield str(new.toString())
             there = system.exists(path)
@@ -200,6 +228,45 @@ def put_whole(
         finally:
             with suppress(Exception):  # the cluster may be gone
                 system.delete(new, True)
+
+
+@contextmanager
+def scratch_of(session: Any, uri: str) -> Iterator[str]:
+    """Give the URI of a folder beside ``uri`` for what is under way; it is gone when the block ends.
+
+    Raises:
+        DiskError: it cannot be made.
+    """
+    system, path = _place(session, uri)
+    scratch = _beside(session, path, "scratch")
+    try:
+        yield made_folder(session, str(scratch.toString()))
+    finally:
+        with suppress(Exception):  # the cluster may be gone
+            system.delete(scratch, True)
+
+
+def _beside(session: Any, path: Any, kind: str) -> Any:
+    """A path beside another that nobody else uses."""
+    return session._jvm.org.apache.hadoop.fs.Path(path.getParent(), f".{path.getName()}.{uuid.uuid4().hex[:8]}.{kind}")
+
+
+def names_in(session: Any, uri: str) -> list[str]:
+    """Names of what is directly in a folder, sorted; none where it is a file. Errors as `explained`."""
+    with explained(uri):
+        system, path = _place(session, uri)
+        return sorted(_names(system, path)) if system.getFileStatus(path).isDirectory() else []
+
+
+def files_below(session: Any, uri: str) -> list[str]:
+    """URIs of the files at a place and in its folders, by name; what begins with ``_`` or ``.`` is left out."""
+    system, path = _place(session, uri)
+    found, listed, above = [], system.listFiles(path, True), len(system.makeQualified(path).toString())
+    while listed.hasNext():
+        file = listed.next().getPath().toString()
+        if not re.search(r"/[_.]", file[above:]):
+            found.append(file)
+    return sorted(found)
 
 
 def _names(system: Any, path: Any) -> list[str]:

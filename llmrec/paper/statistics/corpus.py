@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +16,11 @@ from llmrec.data.connection import connected
 from llmrec.data.products import read_products_file
 from llmrec.data.raw import explained
 from llmrec.data.sessions import read_products, read_sessions, read_sessions_file
-from llmrec.data.sources import find_source, is_store, test_split
-from llmrec.data.store import Store
+from llmrec.data.sources import Source, find_source, is_store, source_of, test_split
+from llmrec.data.spark.open_cluster import Engine, check_places, spread_tables
+from llmrec.data.store import TRAINING_SPLITS, Store
 from llmrec.errors import ConfigError, DataError, nearest
+from llmrec.files import uri_of
 from llmrec.schema import LOCALES
 
 __all__ = ["ALL", "TRAIN", "Corpus", "by_locale", "open_corpus"]
@@ -82,21 +84,32 @@ def by_locale(names: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def open_corpus(path: Path) -> Iterator[Corpus]:
+def open_corpus(path: Path, engine: Engine | None = None, master: str | None = None) -> Iterator[Corpus]:
     """Open sessions for counting; the figures are of the training sessions, or of all files where there are none.
 
     Args:
         path: A store, a folder of raw files (the official CSVs, the authors' repository, Parquet), or a file of
-            sessions.
+            sessions; for Spark the URI of one.
+        engine: Where to count.
+        master: Of Spark.
 
     Raises:
         ConfigError: ``path`` is neither.
         DataError: a file cannot be read.
     """
-    with connected(_MEMORY_GB) as con:
-        splits, targets, products = _read(con, path)
-        counted = (TRAIN,) if TRAIN in splits else tuple(splits)
-        yield Corpus(path, con, splits, targets, products, counted)
+    check_places(engine, {"STORE": [path]})
+    if engine == "spark":
+        with spread_tables(master) as con:
+            yield _corpus(path, con, *_read_on_cluster(con, path))
+    else:
+        with connected(_MEMORY_GB) as con:
+            yield _corpus(path, con, *_read(con, path))
+
+
+def _corpus(
+    path: Path, con: Any, splits: Mapping[str, ir.Table], targets: ir.Table | None, products: ir.Table | None
+) -> Corpus:
+    return Corpus(path, con, splits, targets, products, (TRAIN,) if TRAIN in splits else tuple(splits))
 
 
 def _read(con: Backend, path: Path) -> tuple[dict[str, ir.Table], ir.Table | None, ir.Table | None]:
@@ -104,23 +117,38 @@ def _read(con: Backend, path: Path) -> tuple[dict[str, ir.Table], ir.Table | Non
         sessions = read_sessions_file(con, path)
         return {test_split(path.stem) or path.stem: _bare(sessions)}, _targets(sessions), None
     if not is_store(path):
-        return _read_source(con, path)
-    store = Store.load(path)
+        return _read_source(con, find_source(path))
+    Store.load(path)
+    return _read_store(con, path, [file.stem for file in path.glob("*.parquet")])
+
+
+def _read_on_cluster(con: Backend, path: Path) -> tuple[dict[str, ir.Table], ir.Table | None, ir.Table | None]:
+    names = con.names(uri_of(path) or "")
+    if "manifest.json" in names:
+        return _read_store(con, path, [name.removesuffix(".parquet") for name in names])
+    if names and (source := source_of(path, names)) and (source.train or source.tests):
+        return _read_source(con, source)
+    sessions = read_sessions_file(con, path)
+    return {test_split(path.stem) or path.stem: _bare(sessions)}, _targets(sessions), None
+
+
+def _read_store(
+    con: Backend, path: Path, tables: Iterable[str]
+) -> tuple[dict[str, ir.Table], ir.Table | None, ir.Table | None]:
     splits, targets = {}, None
-    if (path / "sessions_development.parquet").is_file():
-        training = read_sessions(con, store.labelled(TRAIN).files)
+    if "sessions_development" in tables:
+        training = read_sessions(con, [path / f"sessions_{name}.parquet" for name in TRAINING_SPLITS])
         splits[TRAIN], targets = _bare(training), _targets(training)
-    for name in store.test_splits:
-        splits[name] = _bare(read_sessions(con, [store.test(name).file]))
-    products = read_products(con, store.products).select("locale", "id")
+    for name in sorted(one.removeprefix("sessions_") for one in tables if one.startswith("sessions_test")):
+        splits[name] = _bare(read_sessions(con, [path / f"sessions_{name}.parquet"]))
+    products = read_products(con, path / "products.parquet").select("locale", "id")
     known = con.to_pyarrow(products.count()).as_py()
     if not splits:
         raise DataError(f"{path}: a store without sessions; import again: llmrec data import SRC {path}")
     return splits, targets, products if known else None
 
 
-def _read_source(con: Backend, path: Path) -> tuple[dict[str, ir.Table], ir.Table | None, ir.Table | None]:
-    source = find_source(path)
+def _read_source(con: Backend, source: Source) -> tuple[dict[str, ir.Table], ir.Table | None, ir.Table | None]:
     splits, targets, products = {}, None, None
     if source.train is not None:
         training = read_sessions_file(con, source.train)

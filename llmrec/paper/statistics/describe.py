@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from llmrec.data.sources import is_store
 from llmrec.data.store import Store, time_split_of
 from llmrec.errors import DataError
 from llmrec.evaluation.provenance import collect_provenance
+from llmrec.files import uri_of
 from llmrec.output import check
 from llmrec.paper.statistics import figures
 from llmrec.paper.statistics.corpus import ALL, TRAIN, Corpus, open_corpus
@@ -61,7 +63,10 @@ def run_statistics_job(job: StatisticsJob) -> Numbers:
     if job.out is not None:
         check(job.out / "statistics.json")
         check(job.out / "report.html")
-    with open_corpus(job.data) as corpus:
+    if job.engine == "spark" and job.sknn_sample:
+        notice("Figure 2f is left out: its neighbours are looked for in memory; count a sample here, without a cluster")
+        job = replace(job, sknn_sample=0)
+    with open_corpus(job.data, job.engine, job.master) as corpus:
         chosen = corpus if job.split is None else corpus.choose(job.split)
         tables = {}
         with progress_bar() as bar:
@@ -165,6 +170,8 @@ def next_command(job: StatisticsJob, numbers: Numbers) -> str:
     if job.out is None:
         return f"next: llmrec stats {job.data} --out runs/stats"
     store = job.data
+    if (uri := uri_of(store)) is not None:
+        return f"next: llmrec data holdout {uri}/sessions_development.parquet URI --engine spark"
     if store.is_file():
         return f"next: llmrec data holdout {store} runs/holdout"
     if not is_store(store):

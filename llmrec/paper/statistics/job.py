@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from llmrec.settings import option
 
@@ -22,3 +23,9 @@ class StatisticsJob:
     split: str | None = option(None, "Split for the figures. Default: training sessions, or all if there are none.")
     sknn_sample: int = option(10_000, "Sessions to score for Figure 2f. 0 leaves it out.", minimum=0)
     seed: int = option(0, "Random seed for drawing them.", minimum=0)
+    engine: Literal["duckdb", "spark"] | None = option(
+        None, "Where to count: in this process, or on a Spark cluster, where STORE is a URI."
+    )
+    master: str | None = option(
+        None, "Spark master: spark://HOST:7077, yarn … Default: what spark-submit says, or this machine."
+    )
