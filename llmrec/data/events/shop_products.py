@@ -25,7 +25,7 @@ from llmrec.data.events.columns import (
     told_columns,
 )
 from llmrec.data.events.job import EventsJob, pairs_of
-from llmrec.data.events.tables import ShopTable, open_table, reading
+from llmrec.data.events.tables import ShopTable, as_text, open_table, reading
 from llmrec.data.lists import regexp_extract_all
 from llmrec.data.products import staged_products
 from llmrec.errors import ConfigError, DataError, nearest
@@ -68,9 +68,7 @@ def stage_shop_products(con: Backend, job: EventsJob, path: Path, locale: str | 
     """
     table = open_table(con, path)
     chosen, place = _columns(job, table, locale)
-    raw = table.rows.select(
-        **{role: table.rows[name].cast("string") for role, name in chosen.items()}, **carried(table.rows)
-    )
+    raw = table.rows.select(**{role: as_text(table.rows[name]) for role, name in chosen.items()}, **carried(table.rows))
     if "locale" not in chosen:
         raw = raw.mutate(locale=ibis.literal(place or "-"))
     if "title" not in chosen:

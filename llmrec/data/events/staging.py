@@ -17,7 +17,7 @@ from llmrec.data.connection import PLACE, carried
 from llmrec.data.events.columns import EVENT_NAMES, NO_COLUMN, chosen_columns, is_misspelt, known_columns, told_columns
 from llmrec.data.events.forms import EARLIEST, NO_TIME, Form, form_of, form_of_type, latest
 from llmrec.data.events.job import EventsJob
-from llmrec.data.events.tables import ShopTable, open_table, reading
+from llmrec.data.events.tables import ShopTable, as_text, open_table, reading
 from llmrec.data.events.times import microseconds
 from llmrec.data.findings import Finding
 from llmrec.data.lists import excerpt, is_usual, stripped
@@ -192,10 +192,10 @@ def _rows(con: Backend, part: _Part, weighing: Weighing) -> ir.Table:
     """Columns of the table of events of a file, with ``odd`` (a time of another form) and ``control``."""
     path, raw = part.path, part.rows
     for role, column in part.chosen.items():
-        if raw[column].type().is_nested():
+        if raw[column].type().is_nested() or (raw[column].type().is_boolean() and role in _IDS):
             raise DataError(f"{path.name}: column '{column}' holds {raw[column].type()}, which is no {role}")
     ids = [role for role in _IDS if role in part.chosen]
-    texts = {role: raw[part.chosen[role]].cast("string") for role in ids}
+    texts = {role: as_text(raw[part.chosen[role]]) for role in ids}
     when = raw[part.chosen["time"]]
     if part.form.pattern:
         text = when.cast("string").strip()

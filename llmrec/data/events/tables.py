@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import duckdb
+import ibis
 import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
 from ibis.util import gen_name
@@ -21,11 +22,12 @@ from llmrec.data.lists import excerpt
 from llmrec.data.raw import explained, from_parquet, is_parquet, literal, parquet_file, read_csv
 from llmrec.errors import DataError
 
-__all__ = ["ShopTable", "open_table", "reading"]
+__all__ = ["ShopTable", "as_text", "open_table", "reading"]
 
 _JSON: Final = (".jsonl", ".ndjson", ".json")
 _DELIMITERS: Final = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 _OTHERS: Final = (",", "\t", ";", "|")
+_WHOLE: Final = float(1 << 53)  # below it, a whole number is what was written
 _LINES: Final = 1_000  # of JSON whose keys are columns
 _LINE_BYTES: Final = 1 << 20
 
@@ -152,6 +154,15 @@ def _json_object(line: bytes, where: str) -> dict[str, Any]:
     if not isinstance(made, dict):
         raise DataError(f'{where}: no object with names, as {{"item": "B0A"}} is: {excerpt(str(made))}')
     return made
+
+
+def as_text(column: ir.Value) -> ir.StringValue:
+    """A column as text; whole numbers without ``.0``, which pandas makes of them where one is missing."""
+    if not column.type().is_floating():
+        return column.cast("string")
+    number: ir.FloatingValue = column
+    whole = (number == number.floor()) & (number.abs() < _WHOLE)
+    return ibis.cases((whole, ibis.cases((whole, number)).cast("int64").cast("string")), else_=number.cast("string"))
 
 
 @contextmanager

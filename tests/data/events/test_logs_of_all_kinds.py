@@ -212,3 +212,17 @@ def test_a_setting_that_is_wrong_is_one_line(flags, message, tmp_path, capsys):
     (tmp_path / "log.csv").write_bytes(csv_of(pd.DataFrame(ROWS)))
     assert status_of(["data", "events", str(tmp_path / "log.csv"), str(tmp_path / "store"), *flags]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_ids_that_pandas_made_floats_are_whole_numbers_again_and_true_is_no_id(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"user_id": [1.0, 1.0, 1.0, None], "product_id": [7, 8, 2**40, 9], "timestamp": TIMES})
+    frame["product_id"] = frame["product_id"].astype(float)
+    frame.to_parquet(tmp_path / "log.parquet")
+    pd.DataFrame({"product_id": [7.0, 8.0, None], "title": ["tea", "cup", "pot"]}).to_parquet(tmp_path / "shop.parquet")
+    import_events(tmp_path / "log.parquet", tmp_path / "store", products=tmp_path / "shop.parquet")
+    assert sessions(tmp_path / "store") == [(["7"], "8")]
+    assert pq.read_table(Store.load(tmp_path / "store").products)["id"].to_pylist() == ["7", "8"]
+    frame["product_id"] = frame["product_id"] > 7
+    frame.to_parquet(tmp_path / "log.parquet")
+    with pytest.raises(DataError, match="column 'product_id' holds boolean, which is no item"):
+        import_events(tmp_path / "log.parquet", tmp_path / "store")
