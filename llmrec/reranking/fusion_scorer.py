@@ -177,8 +177,8 @@ class TitleScorer:
             number = int(checked(arrays, "num_items", "int64", (1,))[0])
             if record.locales != catalogue.locales or number != len(catalogue.vocabulary):
                 raise ValueError("of another catalogue")
-            lengths = checked(arrays, "lengths", "int64", (None,))
-            places = checked(arrays, "places", "int64", (len(lengths),))
+            lengths = checked(arrays, "lengths", "int64", (None,), least=0)
+            places = checked(arrays, "places", "int64", (len(lengths),), least=0, rising="strictly")
             text = checked(arrays, "text", "uint8", (int(lengths.sum()),)).tobytes()
             ends = offsets_of(lengths).tolist()
             titles = [text[start:end].decode() for start, end in itertools.pairwise(ends)]
@@ -192,7 +192,7 @@ class TitleScorer:
 
     def _products(self, sessions: CodedSessions, row: int, k: int) -> list[dict[str, str]]:
         items = sessions.items[sessions.offsets[row] : sessions.offsets[row + 1]]
-        lines = self._lines(int(sessions.locales[row]) * self.num_items + items)
+        lines = self._lines(int(sessions.locales[row]) * self.num_items + items[items != UNKNOWN])
         return [{"title": self.titles[at]} for at in lines[lines != UNKNOWN][-k:].tolist()]
 
     def _reader(self) -> tuple[Any, int]:
