@@ -14,6 +14,7 @@ from ibis.backends.duckdb import Backend
 from llmrec.console import Group, Table, table
 from llmrec.data.connection import stored
 from llmrec.data.raw import ends_whole
+from llmrec.files import uri_of
 from llmrec.schema import LOCALES
 
 __all__ = [
@@ -81,7 +82,8 @@ def render_summary(summary: ImportSummary) -> Group:
         (one.name, f"{one.rows:,}", ", ".join(f"{locale} {num:,}" for locale, num in one.locales.items()))
         for one in summary.tables
     )
-    parts: list[Table | str] = [table(f"{summary.store}: rows", ["table", "rows", "by locale"], rows)]
+    title = f"{uri_of(summary.store) or summary.store}: rows"
+    parts: list[Table | str] = [table(title, ["table", "rows", "by locale"], rows)]
     if summary.findings:
         found = ((one.what, one.kind, one.file, f"{one.count:,}") for one in summary.findings)
         parts.append(table("found in the raw files", ["what", "", "file", "count"], found))

@@ -102,7 +102,7 @@ def render_numbers(job: StatisticsJob, numbers: Numbers) -> Group:
         if row["locale"] == ALL or row["split"] in numbers.counted
     ]
     header = ["split", *(["products"] if known else []), "sessions", "items", "length (most)", "repeats"]
-    parts: list[RenderableType] = [table(f"{job.data}: Table 2", header, rows)]
+    parts: list[RenderableType] = [table(f"{uri_of(job.data) or job.data}: Table 2", header, rows)]
     parts.append(table("Figures", ("what", "all", "largest", "smallest"), _figure_rows(numbers)))
     return Group(*parts)
 
@@ -167,11 +167,11 @@ def _ends(values: dict[Any, float], form: str) -> list[str]:
 
 def next_command(job: StatisticsJob, numbers: Numbers) -> str:
     """What to type after this."""
-    if job.out is None:
-        return f"next: llmrec stats {job.data} --out runs/stats"
     store = job.data
     if (uri := uri_of(store)) is not None:
         return f"next: llmrec data holdout {uri}/sessions_development.parquet URI --engine spark"
+    if job.out is None:
+        return f"next: llmrec stats {job.data} --out runs/stats"
     if store.is_file():
         return f"next: llmrec data holdout {store} runs/holdout"
     if not is_store(store):
