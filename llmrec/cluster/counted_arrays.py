@@ -33,6 +33,8 @@ __all__ = ["COUNTED", "counted_parts"]
 Counted = tuple[list[Part], dict[str, NDArray[Any]]]  # arrays on the cluster, and those of few numbers
 Popular = tuple[NDArray[np.int32], NDArray[np.int32]]  # codes (L + 1, P), -1 beyond; how often each is held
 
+_FEW: Final = 64  # items of a session, or that follow one
+
 
 def counted_parts(ranker: type[Ranker[Any]], settings: Any, training: TrainingEvents) -> Counted:
     """The arrays of a ranker, as its ``save`` writes them.
@@ -78,7 +80,7 @@ def _popularity(training: TrainingEvents, settings: Any, popular: Popular) -> Co
         most = [row.item for row in training.run(most_followed(events, settings.padding, least)).collect()]
         if most:
             break
-    return [ragged_part("followers", table, training.items)], {"padding": np.array(most, dtype=np.int64)}
+    return [ragged_part("followers", table, training.items, _FEW)], {"padding": np.array(most, dtype=np.int64)}
 
 
 def _neighbours(training: TrainingEvents, settings: CovisitSettings) -> Part:
@@ -98,6 +100,7 @@ def _neighbours(training: TrainingEvents, settings: CovisitSettings) -> Part:
         "neighbours",
         training.run(best.select(row="source", place="target", code="target", weight="weight")),
         training.items,
+        settings.neighbours,
     )
 
 
@@ -147,8 +150,8 @@ def _session_neighbours(training: TrainingEvents, settings: Any, placed: bool) -
     code = ibis.literal(last) - newest.session
     index = newest.select(row="item", place=code, code=code)
     return [
-        ragged_part("sessions", training.run(sets), training.sessions, weighted=placed),
-        ragged_part("index", training.run(index), training.items, weighted=False),
+        ragged_part("sessions", training.run(sets), training.sessions, _FEW, weighted=placed),
+        ragged_part("index", training.run(index), training.items, settings.sample, weighted=False),
     ], {}
 
 

@@ -22,6 +22,7 @@ from llmrec.data.spark.storage import put_only_part
 __all__ = ["ArraysFile", "Form", "Part", "dense_part", "id_part", "ragged_part", "write_arrays"]
 
 BLOCK: Final = 1 << 13  # rows, or items, of a piece
+_VALUES: Final = 1 << 19  # of a piece: an executor holds them a few times while it puts them in order
 _PIECES: Final = "array string, place bigint, data binary"
 _SCHEMA: Final = pa.schema([("array", pa.string()), ("place", pa.int64()), ("data", pa.binary())])
 _LINES: Final = 1 << 12  # of a batch
@@ -45,16 +46,17 @@ class Part:
     running: tuple[str, ...] = ()
 
 
-def ragged_part(name: str, table: Any, rows: int, *, weighted: bool = True) -> Part:
+def ragged_part(name: str, table: Any, rows: int, width: int, *, weighted: bool = True) -> Part:
     """Arrays of `llmrec.rankers.counting.rows.WeightedRows`.
 
     Args:
         name: Of the arrays.
         table: Data frame with ``row``, ``place`` that orders a row's values, ``code`` and ``weight``.
         rows: Their number; one that the table does not have is empty.
+        width: About how many values a long row has.
         weighted: Whether it has weights.
     """
-    block = BLOCK
+    block = max(1, min(BLOCK, _VALUES // width))
 
     def pieces(found: pa.Table) -> pa.Table:
         block_number = found["block"][0].as_py()

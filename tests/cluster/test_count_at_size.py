@@ -129,7 +129,7 @@ def test_the_driver_holds_no_more_of_ten_times_as_many_sessions(lone_cluster: Cl
 
 
 def test_one_item_in_half_of_all_sessions_is_counted_in_bounded_memory(lone_cluster: Cluster, tmp_path: Path) -> None:
-    training = walks(200_000, 20_000, hot=0.5)
+    training = walks(100_000, 10_000, hot=0.5)
     place = written(training, tmp_path / "train")
     peak_mib(started(lone_cluster, "covisit", place, tmp_path / "model"))
     here = fitted_here("covisit", training)
@@ -140,7 +140,7 @@ def test_one_item_in_half_of_all_sessions_is_counted_in_bounded_memory(lone_clus
 def test_a_worker_killed_while_pairs_are_counted_loses_none_and_doubles_none(
     lone_cluster: Cluster, tmp_path: Path
 ) -> None:
-    training = walks(100_000, 20_000)
+    training = walks(60_000, 12_000)
     place = written(training, tmp_path / "train")
     process = started(lone_cluster, "covisit", place, tmp_path / "model")
     while process.poll() is None and not list(tmp_path.glob(".model.*/_work/sums/_temporary/0/*/*")):

@@ -22,7 +22,8 @@ import pytest
 
 from llmrec.evaluation.runs import read_run
 from llmrec.rankers.counting.covisit import Covisit, CovisitSettings
-from llmrec.rankers.sessions import Sessions
+from llmrec.rankers.recipes import ranker_settings
+from llmrec.rankers.sessions import Sessions, read_training_files
 from llmrec.testing.ranker_contract import ITEMS, training_sessions
 from tests.cluster.standalone import cluster_of, free_port
 
@@ -79,6 +80,7 @@ def test_everything_on_object_storage_and_no_credentials_is_one_line(tmp_path: P
         bucket = boto3.client("s3", endpoint_url=endpoint, **keys)
         bucket.create_bucket(Bucket="shop")
         bucket.upload_file(str(tmp_path / "sessions.parquet"), "shop", "sessions/0.parquet")
+        bucket.upload_file(str(tmp_path / "sessions.parquet"), "shop", "train/0.parquet")
         for file in (tmp_path / "model").iterdir():
             bucket.upload_file(str(file), "shop", f"model/{file.name}")
         places = [
@@ -100,9 +102,27 @@ def test_everything_on_object_storage_and_no_credentials_is_one_line(tmp_path: P
         assert [one.returncode for one in told] == [2, 0], told[-1].stderr[-2000:]
         (line,) = [one for one in told[0].stderr.splitlines() if one.startswith("error:")]
         assert "s3a://shop/model: no right to it, or no credentials" in line
+        count = [sys.executable, "-m", "llmrec.cli", "rank", "covisit", "--engine", "spark", "--master", cluster.master]
+        count += ["--train", "s3a://shop/train", "--save", "s3a://shop/models/counted"]
+        for _ in range(2):  # the second time it takes the place of the first
+            done = subprocess.run(count, env=env, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr[-2000:]
+        held = {one["Key"] for one in bucket.list_objects_v2(Bucket="shop", Prefix="models/")["Contents"]}
+        assert {key for key in held if not key.endswith("/")} == {
+            f"models/counted/{name}" for name in ("arrays.safetensors", "ranker.json")
+        }
+        (tmp_path / "counted").mkdir()
+        for name in ("arrays.safetensors", "ranker.json"):
+            bucket.download_file("shop", f"models/counted/{name}", str(tmp_path / "counted" / name))
         (tmp_path / "lists").mkdir()
-        for held in bucket.list_objects_v2(Bucket="shop", Prefix="lists.parquet/part-")["Contents"]:
-            name = held["Key"].rpartition("/")[2]
-            bucket.download_file("shop", held["Key"], str(tmp_path / "lists" / name))
+        for part in bucket.list_objects_v2(Bucket="shop", Prefix="lists.parquet/part-")["Contents"]:
+            name = part["Key"].rpartition("/")[2]
+            bucket.download_file("shop", part["Key"], str(tmp_path / "lists" / name))
+    here = Covisit(ranker_settings("covisit")).fit(read_training_files([tmp_path / "sessions.parquet"]))
+    counted = Covisit.load(tmp_path / "counted")
+    assert (
+        counted.rank(Sessions.of(lists, ["DE"] * 200)).to_list()
+        == here.rank(Sessions.of(lists, ["DE"] * 200)).to_list()
+    )
     expected = ranker.rank(Sessions.of(lists, ["DE"] * 200)).to_list()
     assert read_run(tmp_path / "lists").predictions.to_pylist() == expected
