@@ -34,7 +34,7 @@ def lone_cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield found
 
 
-def started(cluster: Cluster, ranker: str, train: Path, save: Path, *more: str) -> subprocess.Popen[str]:
+def started(cluster: Cluster, ranker: str, train: Path, save: Path) -> subprocess.Popen[str]:
     """The command in a process of its own, with as little memory as Spark allows for the driver."""
     conf = save.parent / f"{save.name}_conf"
     conf.mkdir()
@@ -42,7 +42,7 @@ def started(cluster: Cluster, ranker: str, train: Path, save: Path, *more: str) 
     lines += ["spark.driver.extraJavaOptions -XX:+UseSerialGC -Xmn48m"]  # so that what is dead goes soon
     (conf / "spark-defaults.conf").write_text("\n".join(lines))
     command = [sys.executable, "-m", "llmrec.cli", "rank", ranker, "--engine", "spark", "--master", cluster.master]
-    command += ["--train", f"file://{train}", "--save", f"file://{save}", *more]
+    command += ["--train", f"file://{train}", "--save", f"file://{save}"]
     env = cluster.env | {"SPARK_CONF_DIR": str(conf)}
     return subprocess.Popen(command, env=env, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
@@ -52,7 +52,7 @@ def peak_mib(process: subprocess.Popen[str]) -> float:
     peaks: dict[int, int] = {}
     while process.poll() is None:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        with suppress(OSError):
+        with suppress(OSError, IndexError):  # one that has just ended tells nothing
             for pid in (process.pid, *map(int, children.read_text().split())):
                 status = Path(f"/proc/{pid}/status").read_text()
                 peaks[pid] = int(status.partition("VmHWM:")[2].split()[0])
@@ -122,14 +122,14 @@ def test_rankers_of_real_and_synthetic_shops_are_those_of_one_machine(
 
 def test_the_driver_holds_no_more_of_ten_times_as_many_sessions(lone_cluster: Cluster, tmp_path: Path) -> None:
     peaks = []
-    for number in (40_000, 400_000):
+    for number in (20_000, 200_000):
         place = written(walks(number, number // 10), tmp_path / str(number))
         peaks.append(peak_mib(started(lone_cluster, "covisit", place, tmp_path / f"model_{number}")))
-    assert peaks[1] < peaks[0] + 40, peaks  # MiB; the events are 40 MB more, their pairs 200
+    assert peaks[1] < peaks[0] + 40, peaks  # MiB; the events are 30 MB more, the sums of their pairs 80
 
 
 def test_one_item_in_half_of_all_sessions_is_counted_in_bounded_memory(lone_cluster: Cluster, tmp_path: Path) -> None:
-    training = walks(100_000, 10_000, hot=0.5)
+    training = walks(60_000, 6_000, hot=0.5)
     place = written(training, tmp_path / "train")
     peak_mib(started(lone_cluster, "covisit", place, tmp_path / "model"))
     here = fitted_here("covisit", training)
@@ -140,7 +140,7 @@ def test_one_item_in_half_of_all_sessions_is_counted_in_bounded_memory(lone_clus
 def test_a_worker_killed_while_pairs_are_counted_loses_none_and_doubles_none(
     lone_cluster: Cluster, tmp_path: Path
 ) -> None:
-    training = walks(60_000, 12_000)
+    training = walks(30_000, 6_000)
     place = written(training, tmp_path / "train")
     process = started(lone_cluster, "covisit", place, tmp_path / "model")
     while process.poll() is None and not list(tmp_path.glob(".model.*/_work/sums/_temporary/0/*/*")):
