@@ -34,7 +34,7 @@ def lone_cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield found
 
 
-def started(cluster: Cluster, ranker: str, train: Path, save: Path) -> subprocess.Popen[str]:
+def started(cluster: Cluster, ranker: str, train: Path, save: Path) -> subprocess.Popen[bytes]:
     """The command in a process of its own, with as little memory as Spark allows for the driver."""
     conf = save.parent / f"{save.name}_conf"
     conf.mkdir()
@@ -44,10 +44,11 @@ def started(cluster: Cluster, ranker: str, train: Path, save: Path) -> subproces
     command = [sys.executable, "-m", "llmrec.cli", "rank", ranker, "--engine", "spark", "--master", cluster.master]
     command += ["--train", f"file://{train}", "--save", f"file://{save}"]
     env = cluster.env | {"SPARK_CONF_DIR": str(conf)}
-    return subprocess.Popen(command, env=env, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    with (conf / "log").open("wb") as log:
+        return subprocess.Popen(command, env=env, stdout=log, stderr=log)
 
 
-def peak_mib(process: subprocess.Popen[str]) -> float:
+def peak_mib(process: subprocess.Popen[bytes]) -> float:
     """Most memory that a process and its children held, once it ends."""
     peaks: dict[int, int] = {}
     while process.poll() is None:
@@ -57,7 +58,7 @@ def peak_mib(process: subprocess.Popen[str]) -> float:
                 status = Path(f"/proc/{pid}/status").read_text()
                 peaks[pid] = int(status.partition("VmHWM:")[2].split()[0])
         time.sleep(0.05)
-    assert process.returncode == 0, process.stderr.read()[-3000:] if process.stderr else ""
+    assert process.returncode == 0
     return sum(peaks.values()) / 1024
 
 
