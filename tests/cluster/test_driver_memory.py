@@ -18,8 +18,8 @@ from tests.data.spark.spark_here import MARKS
 
 pytestmark = [*MARKS, pytest.mark.slow]
 MB = 1 << 20
-# what tasks give back in all of an action: Spark ends it beyond
-CONFIG = {"spark.driver.maxResultSize": "2m", "spark.driver.memory": "512m", "spark.executor.memory": "512m"}
+# what tasks give back in all of an action, beyond which Spark ends it: samples for an order are 12,000 rows at most
+CONFIG = {"spark.driver.maxResultSize": "8m", "spark.driver.memory": "512m", "spark.executor.memory": "512m"}
 WORK = """
 import json, resource, sys
 from pyspark.sql import SparkSession

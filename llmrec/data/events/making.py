@@ -247,7 +247,7 @@ def _all_cases(
     work.findings += found.findings(log_name(job.logs), job, log)
     steps.next("order")
     unordered = con.table(name)
-    ordered = numbered(con, "ordered", unordered.order_by("time", "row", "prev_items"), "session_id")
+    ordered = numbered(con, "ordered", unordered.order_by("time", "row"), "session_id")
     dropped(con, name)
     if not con.to_pyarrow((ordered.side != TEST).sum()).as_py():
         raise DataError(
