@@ -136,6 +136,7 @@ WRITTEN = {"out", "output_dir", "json", "plot", "save", "last_title", "atomic", 
 WRITTEN |= {"storage"}
 ELSEWHERE = {  # checked by what the verb runs: the place is not always written, or several processes may share it
     *(("GetJob", "out"), ("TuneJob", "out"), ("TuneJob", "storage"), ("GenerateConfig", "output_dir")),
+    ("PlanJob", "items"),  # a number
 }
 JOBS = [verb.job() for verbs in PANELS.values() for verb in verbs] + [GenerateConfig]
 OUTPUTS = [
