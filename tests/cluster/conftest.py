@@ -1,4 +1,7 @@
-"""One cluster and one driver in this process for all tests of this folder: starting them takes most of the time."""
+"""One cluster and one driver in this process for the tests of a module: starting them takes most of the time.
+
+No longer than that: other modules have sessions of their own, and a process has one that is active.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ import pytest
 from tests.cluster.standalone import BRIEF, Cluster, cluster_of
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with cluster_of(tmp_path_factory.mktemp("cluster")) as found:
         yield found
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def session(cluster: Cluster) -> Iterator[Any]:
     """A driver in this process, which every test's work then uses."""
     from pyspark.sql import SparkSession

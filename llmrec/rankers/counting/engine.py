@@ -11,6 +11,7 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
+from ibis.util import gen_name
 
 from llmrec.console import progress_bar
 from llmrec.data.connection import connected
@@ -52,5 +53,8 @@ def _on_duckdb(events: pa.Table, expression: Callable[[ir.Table], ir.Table]) -> 
 def _on_spark(events: pa.Table, expression: Callable[[ir.Table], ir.Table]) -> pa.Table:
     with spark_session() as session, tempfile.TemporaryDirectory() as folder:
         pq.write_table(events, Path(folder) / "events.parquet")
-        con = ibis.pyspark.connect(session)
-        return con.to_pyarrow(expression(con.read_parquet(str(Path(folder) / "events.parquet"), table_name="events")))
+        con, name = ibis.pyspark.connect(session), gen_name("events")
+        try:
+            return con.to_pyarrow(expression(con.read_parquet(str(Path(folder) / "events.parquet"), table_name=name)))
+        finally:
+            session.catalog.dropTempView(name)  # somebody's own session is left as it was
