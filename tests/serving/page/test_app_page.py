@@ -346,7 +346,7 @@ def test_a_request_is_made_from_the_documentation(shown: Client, visiting: Calla
     page.get_by_text("/health/ready", exact=True).click()
     route = page.locator("details[open]")
     route.get_by_role("button", name="Send").click()
-    page.wait_for_function("document.querySelector('details[open]').innerText.includes('true')")
+    page.wait_for_function("() => document.querySelector('details[open]').innerText.includes('true')")
 
 
 def test_a_service_without_the_page_has_none(client: Client) -> None:
