@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 import llmrec
-from llmrec.cluster.on_executor import same_version
+from llmrec.cluster.on_executor import said, same_version
 from llmrec.cluster.ordered_rows import ordered_rows
 from llmrec.cluster.parts_run import cluster_of, told_by
 from llmrec.console import notice, progress_bar, stderr
@@ -83,8 +83,8 @@ class _Encoding:
         """What the vectors' record says of the encoder."""
         for _ in batches:
             encoder = self._loaded()
-            said = {"encoder": encoder.name, "fingerprint": encoder.fingerprint(), "dim": encoder.dim}
-            yield pa.RecordBatch.from_arrays([pa.array([json.dumps(said)])], names=["told"])
+            told = {"encoder": encoder.name, "fingerprint": encoder.fingerprint(), "dim": encoder.dim}
+            yield said(told)
 
     def encoded(self, batches: Iterator[Any]) -> Iterator[Any]:
         """Vectors of batches of products, in their order; a text that several have is encoded once a batch."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -21,7 +21,7 @@ from llmrec.rankers.session_data import sessions
 from llmrec.rankers.sessions import Sessions
 from llmrec.rankers.settings import Seen
 
-__all__ = ["Work", "same_version", "sessions_of_batch"]
+__all__ = ["Work", "said", "same_version", "sessions_of_batch"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Work:
         for _ in batches:
             told = dict(_loaded(self).rank(Sessions.of([], []), self.k, self.seen).provenance)
             del told["sessions_fingerprint"]  # of none
-            yield pa.RecordBatch.from_arrays([pa.array([json.dumps(told)])], names=["told"])
+            yield said(told)
 
     def ranked(self, batches: Iterator[Any]) -> Iterator[Any]:
         """Ranked lists of batches with ``prev_items``, ``locale``, ``file`` and ``row``, in their order.
@@ -80,6 +80,11 @@ def sessions_of_batch(table: Any, columns: Sequence[str] = ("prev_items", "local
             except DataError as error:
                 raise DataError(f"{where}: {str(error).removeprefix('sessions, row 1: ')}") from error
         raise
+
+
+def said(what: Mapping[str, Any]) -> Any:
+    """What `llmrec.cluster.parts_run.told_by` hears: a batch of one JSON text."""
+    return pa.RecordBatch.from_arrays([pa.array([json.dumps(what)])], names=["told"])
 
 
 def same_version(version: str) -> None:

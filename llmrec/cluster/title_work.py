@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import llmrec
-from llmrec.cluster.on_executor import same_version, sessions_of_batch
+from llmrec.cluster.on_executor import said, same_version, sessions_of_batch
 from llmrec.console import stderr
 from llmrec.data.spark.storage import shared_folder
 from llmrec.evaluation.runs import PREDICTION
@@ -51,7 +51,7 @@ class Writing:
             writer = self._writer()
             written = writer.write([], [], num_beams=self.num_beams, batch_size=self.batch_size)
             read = {"k": writer.history, "fields": list(writer.prompt.fields)}
-            yield _said({"provenance": dict(written.provenance), **read})
+            yield said({"provenance": dict(written.provenance), **read})
 
     def written(self, batches: Iterator[Any]) -> Iterator[Any]:
         """Titles for batches with ``locale`` and ``products``, lists of structs of texts, in their order."""
@@ -80,7 +80,7 @@ class Choosing:
         for _ in batches:
             selector = self._opened()[0]
             settings = {**vars(selector.settings)}
-            yield _said({"settings": settings, "tokenizers": selector.tokenizers, "estimate": selector.estimate})
+            yield said({"settings": settings, "tokenizers": selector.tokenizers, "estimate": selector.estimate})
 
     def written(self, batches: Iterator[Any]) -> Iterator[Any]:
         """Titles for batches with ``prev_items``, ``locale``, ``file`` and ``row``, in their order.
@@ -98,10 +98,6 @@ class Choosing:
     def _opened(self) -> tuple[Selector, TitleTable]:
         same_version(self.version)
         return _opened(self.selector, self.products)
-
-
-def _said(what: Mapping[str, Any]) -> Any:
-    return pa.RecordBatch.from_arrays([pa.array([json.dumps(what)])], names=["told"])
 
 
 def _titles(locales: Any, titles: list[str]) -> Any:

@@ -104,11 +104,18 @@ def _refuse_others(job: Any, allowed: Collection[str], what: str) -> None:
 
 
 def _shipped(session: Any, model: str) -> str:
-    """A model's folder on every node; a hub's name as it is, which each node then fetches."""
+    """A model's folder, or its GGUF file, on every node; a hub's name as it is, which each node then fetches."""
     if uri_of(model) and not model.startswith("hf:/"):
         return ship(session, Path(model))
     folder = local_folder(model)
+    if folder.is_file():
+        return _shipped_file(session, folder)
     return ship(session, folder) if folder.is_dir() else model
+
+
+def _shipped_file(session: Any, file: Path) -> str:
+    session.sparkContext.addFile(str(file))
+    return f"shipped:{file.name}"
 
 
 def _shipped_prompt(session: Any, prompt: str | None) -> str | None:
@@ -116,8 +123,7 @@ def _shipped_prompt(session: Any, prompt: str | None) -> str | None:
     if prompt is None or not prompt.endswith((".yaml", ".yml")):
         return prompt
     load_prompt(prompt)  # refuses what is none, here and now
-    session.sparkContext.addFile(prompt)
-    return f"shipped:{Path(prompt).name}"
+    return _shipped_file(session, Path(prompt))
 
 
 def _recent(rows: Any, products: Any, fields: Sequence[str], k: int) -> Any:
