@@ -131,3 +131,17 @@ def test_what_executors_cannot_do_is_one_line(spark: Any, title_model: Path, tin
             function(job)
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "out.parquet").exists()
+
+
+@pytest.mark.slow
+def test_a_gguf_file_is_sent_to_the_nodes(spark: Any, tiny_store: Store, tmp_path: Path) -> None:
+    from tests.titles.models.test_gguf import model_of
+    from tests.titles.tiny_gguf import write_gguf
+    from tests.titles.tiny_llm import bpe_tokenizer
+
+    tokenizer = bpe_tokenizer([title for titles in TITLES.values() for title in titles])
+    file = write_gguf(tmp_path / "tiny.gguf", model_of("llama", tokenizer), tokenizer)
+    asked = {"data": uri(tiny_store.path), "split": "validation", "out": uri(tmp_path / "t.parquet")}
+    write_on_executors(GenerateConfig(engine="spark", model=str(file), max_target_tokens=8, **asked))
+    here = TitleWriter.load(file, max_target_tokens=8).write(*histories(tiny_store, "validation"))
+    assert read_run(tmp_path / "t.parquet").predictions.to_pylist() == list(here)
