@@ -82,8 +82,8 @@ class Cost:
 
 def _tasks(folder: Path) -> Iterator[Any]:
     for file in sorted(one for one in folder.rglob("*") if one.is_file() and not one.name.startswith(".")):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            found = json.loads(line)
+        for line in file.read_bytes().split(b"\n"):  # a plan of Spark may hold what else breaks lines
+            found = json.loads(line) if line else {}
             if found.get("Event") == "SparkListenerTaskEnd":
                 yield found.get("Task Metrics") or {}
 

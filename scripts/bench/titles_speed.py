@@ -127,6 +127,8 @@ def _compare(
         "plain, 8 at once": plain_titles(trained, tokenizer, prompts, batch=8, **asked),
         "llmrec": own_titles(trained, tokenizer, prompts, batch=64, **asked),
     }
+    halved = copy.deepcopy(trained).to(torch.bfloat16)
+    ways["llmrec, bf16"] = own_titles(halved, tokenizer, prompts, batch=64, **asked)
     if not causal:
         ways["llmrec, CTranslate2 fp32"] = own_titles(trained, tokenizer, prompts, batch=64, fast=True, **asked)
     return found | {"writing": ways}
