@@ -23,6 +23,7 @@ __all__ = [
     "library_threads_off",
     "local_processes",
     "local_rank",
+    "machine_code",
     "map_in_threads",
     "num_processes",
     "thread_count",
@@ -43,6 +44,7 @@ _WITH_THREADS: Final = {"faiss", "numpy", "scipy.linalg", "torch"}  # each bring
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def is_first_process() -> bool:
@@ -126,6 +128,22 @@ def map_in_threads(function: Callable[[Part], Result], parts: Sequence[Part], th
 
         with ThreadPoolExecutor(threads, initializer=_torch_alone) as pool:
             return list(pool.map(function, parts))
+
+
+def machine_code(function: Function) -> Function:
+    """``function`` as numba compiles it when it is first called, beside which other threads run.
+
+    What is compiled is kept on the disk, beside the module or in the user's cache, where one of them can be written.
+    Who imports a module of such functions waits half a second for numba.
+    """
+    import numba
+
+    options = {"nogil": True, "error_model": "numpy"}
+    try:
+        compiled: Function = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no place to keep it in
+        compiled = numba.njit(**options)(function)
+    return compiled
 
 
 @contextmanager

@@ -137,6 +137,7 @@ def test_library_never_prints_asserts_or_evaluates() -> None:
         ("recbole", "rankers/neural/recbole.py"),
         ("pyspark", "data/spark"),
         ("lightgbm", "rankers/fusion/trees.py"),
+        ("numba", "processes.py"),
         ("faiss", "text/search/index.py"),
         ("sentence_transformers", "text/encoders/sentence.py"),
         ("model2vec", "text/encoders/pretrained_static.py"),

@@ -267,7 +267,7 @@ def _sampled(found: Candidates, features: Floats, targets: Ints, negatives: int,
     weights[shuffled] = np.maximum(number[own] / max(1, negatives - best), 1)
     kept = np.sort(np.concatenate([order[~rest], shuffled[taken]]))
     sizes = np.bincount(found.rows[kept], minlength=len(targets))
-    return Examples(features[kept], label[kept].astype(np.int8), sizes[sizes > 0], weights[kept])
+    return Examples(np.ascontiguousarray(features[kept]), label[kept].astype(np.int8), sizes[sizes > 0], weights[kept])
 
 
 def _joined(parts: list[ValidationExamples]) -> ValidationExamples:

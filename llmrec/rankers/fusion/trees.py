@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from llmrec.arrays import Floats, Ints, checked
 from llmrec.console import progress_bar
-from llmrec.errors import require
+from llmrec.errors import needing, require
 from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.fusion.tree_text import check_model
 from llmrec.within import highest_within, order_within
@@ -73,8 +73,11 @@ class Trees:
 
     def __init__(self, texts: Sequence[str]) -> None:
         lightgbm = require("lightgbm", "rank")
+        with needing("rank"):
+            from llmrec.rankers.fusion.tree_masks import TreeMasks  # which waits for numba
         self.texts = list(texts)
         self._models = [lightgbm.Booster(model_str=text) for text in self.texts]
+        self._masks = [TreeMasks.of(text) for text in self.texts]
         self._first: dict[int, Any] = {}  # the first trees of the first model, by their number
 
     def __len__(self) -> int:
@@ -83,9 +86,18 @@ class Trees:
     def scores(self, features: Floats, threads: int = 0) -> Doubles:
         """Mean score of each candidate, shape ``(C,)``, higher first."""
         sums = np.zeros(len(features))
-        for model in self._models:
-            sums += model.predict(features, raw_score=True, num_threads=threads)
-        return sums / len(self._models)
+        for place in range(len(self)):
+            sums += self._values(place, features, threads)
+        return sums / len(self)
+
+    def _values(self, place: int, features: Floats, threads: int, first_trees: int = 0) -> Doubles:
+        """What the trees of a model, or its first ones, give each candidate, ``(C,)``."""
+        masks = self._masks[place]
+        if masks is not None and features.dtype == np.float32:
+            return masks.scores(np.ascontiguousarray(features.T), first_trees or len(masks))
+        model = self._first_trees(first_trees) if first_trees else self._models[place]
+        values: Doubles = model.predict(features, raw_score=True, num_threads=threads)
+        return values
 
     def staged_scores(
         self, rows: Ints, features: Floats, first_trees: int, finalists: int, threads: int = 0
@@ -104,12 +116,12 @@ class Trees:
         sizes = np.bincount(rows)
         if not first_trees or sizes.max(initial=0) <= finalists:
             return self.scores(features, threads)
-        first: Doubles = self._first_trees(first_trees).predict(features, raw_score=True, num_threads=threads)
+        first = self._values(0, features, threads, first_trees)
         first = np.round(first * FIRST_STEPS) / FIRST_STEPS  # a batch and a session alone cut alike
         order, place = order_within(rows, first)
         best = np.sort(order[place < finalists])
         scores = np.empty(len(features))
-        scores[best] = self.scores(features.take(best, axis=0), threads)
+        scores[best] = self.scores(features.T.take(best, axis=1).T, threads)
         lowest = -highest_within(rows[best], -scores[best], len(sizes))
         rest = order[place >= finalists]
         scores[rest] = lowest[rows[rest]] - place[place >= finalists]

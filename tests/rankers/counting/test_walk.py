@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from llmrec.rankers import TrainingSessions
-from llmrec.rankers.counting import walk
 from llmrec.rankers.counting.walk import CovisitWalk, CovisitWalkSettings
+from llmrec.rankers.counting.walking import nth_largest
 from llmrec.testing.ranker_contract import ITEMS, RankerContract, training_sessions
 
 PLAIN: dict[str, Any] = {"forward": (1.0,), "backward": (), "source_power": 0.0, "hop_weight": 0.5}
@@ -51,12 +52,21 @@ def test_a_locale_is_offered_what_its_sessions_hold() -> None:
     assert ranker.rank_session(["a"], "UK", 1)[0] == ["c"]  # an unknown locale: all of them
 
 
-def test_few_sessions_and_many_have_the_same_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_alone_and_among_others_has_the_same_list() -> None:
     ranker = CovisitWalk(CovisitWalkSettings(hop_items=3, steps=3)).fit(training_sessions())
     sessions = [[*ITEMS[start : start + 4], ITEMS[start]] for start in range(0, 12, 2)] + [[], [ITEMS[0]]]
-    lists = []
-    for cleared in (0, 1 << 30):  # none is ranked with others, then all are
-        monkeypatch.setattr(walk, "_CLEARED", cleared)
-        ids, scores = ranker.rank(sessions, k=8, locale="DE")
-        lists.append((ids.to_pylist(), scores.to_pylist()))
-    assert lists[0] == lists[1]
+    ids, scores = ranker.rank(sessions, k=8, locale="DE")
+    for items, own, values in zip(sessions, ids.to_pylist(), scores.to_pylist(), strict=True):
+        assert ranker.rank_session(items, "DE", 8) == (own, values)
+
+
+def test_what_ties_at_the_end_of_a_list_goes_by_code() -> None:
+    ranker = fitted([["a", name] for name in "fbdec"], steps=1)
+    for k in range(1, 6):
+        assert ranker.rank_session(["a"], "DE", k)[0] == list("bcdef")[:k]
+
+
+@pytest.mark.parametrize("values", [[3.0], [2.0, 1.0], [1.0, 1.0, 1.0, 0.5], [0.0, 5.0, 2.0, 5.0, -1.0, 7.0, 2.0]])
+def test_the_nth_largest_is_found(values: list[float]) -> None:
+    for nth, wanted in enumerate(sorted(values, reverse=True), 1):
+        assert nth_largest(np.array(values, dtype=np.float32), nth) == wanted

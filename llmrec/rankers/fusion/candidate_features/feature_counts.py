@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.arrays import Floats, Ints, checked
-from llmrec.ragged import UNKNOWN, flat_ranges, row_numbers
+from llmrec.ragged import UNKNOWN
 from llmrec.rankers.sessions import CodedSessions, counts_by_locale
-from llmrec.within import places_among, starts_anew
+from llmrec.within import places_among
 
 __all__ = ["FeatureCounts", "ItemCount", "PairCount", "count_features"]
 
@@ -67,18 +67,10 @@ class FeatureCounts:
     labels_by_locale: Floats
 
     def lookup(self, sources: Ints, targets: Ints) -> Floats:
-        """Counts of some pairs, shape ``(C, len(PairCount))``; quickest where equal sources stand together."""
-        number = len(self.items)
-        starts = np.flatnonzero(starts_anew(sources))
-        asked, run = sources[starts], row_numbers(np.diff(starts, append=len(sources)))
-        # the pairs of these sources alone: to search among all of them would miss the caches at each step
-        first, last = np.searchsorted(self.keys, (asked * number, (asked + 1) * number))
-        places = flat_ranges(first, last - first)
-        held = self.keys[places] + np.repeat((np.arange(len(asked)) - asked) * number, last - first)
-        nth = places_among(held, run * number + targets)
-        found = nth != UNKNOWN
+        """Counts of some pairs, shape ``(C, len(PairCount))``."""
+        places = places_among(self.keys, sources * len(self.items) + targets)
         values = np.zeros((len(sources), len(PairCount)), dtype=np.float32)
-        values[found] = self.pairs[places[nth[found]]]
+        values[places != UNKNOWN] = self.pairs[places[places != UNKNOWN]]
         return values
 
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -9,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec.arrays import Floats, Ints
+from llmrec.arrays import Floats
+from llmrec.errors import needing
 from llmrec.rankers.base import Ranker
 from llmrec.rankers.fusion.candidate_features.feature_counts import FeatureCounts, ItemCount, PairCount
 from llmrec.rankers.fusion.candidate_features.id_features import id_columns
@@ -69,12 +70,10 @@ def build_features(
         for name, column in GROUPS[group](context, sessions, candidates).items():
             names.append(f"{group}.{name}")
             columns.append(column)
-    values = np.empty((len(candidates), len(names)), dtype=np.float32)
-    for start in range(0, len(candidates), PAIRS):
-        part = slice(start, start + PAIRS)
-        for place, column in enumerate(columns):
-            values[part, place] = column[part]
-    return names, values
+    values = np.empty((len(names), len(candidates)), dtype=np.float32)  # column after column, as trees read them
+    for place, column in enumerate(columns):
+        values[place] = column
+    return names, values.T
 
 
 def feature_names(context: FeatureContext, groups: Sequence[str]) -> list[str]:
@@ -99,43 +98,17 @@ def _source(context: FeatureContext, sessions: CodedSessions, found: Candidates)
 
 def _pair(context: FeatureContext, sessions: CodedSessions, found: Candidates) -> Columns:
     """Counts of the session's recent items with the candidate, added up; the last item's alone gained nothing more."""
+    with needing("rank"):
+        from llmrec.rankers.fusion.candidate_features.pairing import PARTS, add_up_pairs  # which waits for numba
     evidence, recent = context.evidence, sessions.distinct().last(context.history)
-    number = len(found)
-    sums = np.zeros((number, len(PairCount)), dtype=np.float32)
-    parts = {name: np.zeros(number, dtype=np.float32) for name in ("share", "lift", "best_share", "best_lift", "links")}
-    nearest = np.full(number, np.nan, dtype=np.float32)
-    for age in range(int(recent.lengths.max(initial=0))):
-        places, items = recent.from_end(found.rows, age)
-        codes = found.codes[places]
-        counts = evidence.lookup(items, codes)
-        linked = np.flatnonzero(counts.any(axis=1))  # most pairs never stood together
-        places, items, codes, counts = places[linked], items[linked], codes[linked], counts[linked]
-        share, lift = _strength(evidence, counts, items, codes)
-        weight = np.float32(RECENCY**age)
-        sums[places] += counts * weight
-        parts["share"][places] += share * weight
-        parts["lift"][places] += lift * weight
-        parts["best_share"][places] = np.maximum(parts["best_share"][places], share)
-        parts["best_lift"][places] = np.maximum(parts["best_lift"][places], lift)
-        parts["links"][places] += 1
-        nearest[places] = np.fmin(nearest[places], age)
-    columns: Columns = {f"sum.{kind.name.lower()}": sums[:, kind] for kind in PairCount}
-    columns |= {f"sum.{name}": column for name, column in parts.items()}
-    columns["nearest_link"] = nearest
-    columns["share_rank"] = rank_within(found.rows, parts["share"])
-    columns["lift_rank"] = rank_within(found.rows, parts["lift"])
-    return columns
-
-
-def _strength(evidence: FeatureCounts, counts: Floats, items: Ints, codes: Ints) -> tuple[Floats, Floats]:
-    """Pairs as shares of what the first item's pairs add up to, and the same in cosine form, both of any direction."""
     weights = np.array([PAIR_WEIGHTS.get(kind, 0) for kind in PairCount], dtype=np.float32)
-    together = counts @ weights
-    # of these pairs alone: adding up the whole table for each call took a tenth of a session's time
-    whole, other = (np.maximum((evidence.totals[some] * weights).sum(axis=1), 1) for some in (items, codes))
-    share = together / whole
-    lift = together / np.sqrt(whole * other)
-    return share, lift
+    counts = (evidence.keys, evidence.pairs, evidence.totals)
+    sums = add_up_pairs(counts, (weights, np.float32(RECENCY)), (recent.offsets, recent.items), found.rows, found.codes)
+    names = [*(f"sum.{kind.name.lower()}" for kind in PairCount), *(f"sum.{part}" for part in PARTS), "nearest_link"]
+    columns: Columns = dict(zip(names, sums, strict=True))
+    columns["share_rank"] = rank_within(found.rows, columns["sum.share"])
+    columns["lift_rank"] = rank_within(found.rows, columns["sum.lift"])
+    return columns
 
 
 def _vector(context: FeatureContext, sessions: CodedSessions, found: Candidates) -> Columns:
