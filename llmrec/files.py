@@ -28,6 +28,7 @@ __all__ = [
     "sha256_of",
     "sha256_of_all",
     "shipped_folder",
+    "table_files",
     "uri_of",
     "user_cache",
 ]
@@ -66,8 +67,21 @@ def shipped_folder(name: str) -> Path:
     return installed if installed.is_dir() else _PACKAGE.parent / name
 
 
+def table_files(path: Path) -> list[Path]:
+    """Files of a table: the file itself or, of a folder that Spark wrote, its Parquet parts in their names' order.
+
+    None where neither is there: a folder is a table where all that it holds are parts, but for what begins with ``_``
+    or ``.``, as Spark's own marks do.
+    """
+    if not path.is_dir():
+        return [path] if path.is_file() else []
+    held = sorted(one for one in path.iterdir() if not one.name.startswith(("_", ".")))
+    parts = path.suffix.lower() != ".csv" and all(one.match("part-*.parquet") for one in held)
+    return held if parts else []
+
+
 def given_file(path: Path | str, argument: str, instead: str) -> Path:
-    """A file that an argument of the Python API names.
+    """A table that an argument of the Python API names: a file, or a folder of parts (`table_files`).
 
     Args:
         path: Of the file.
@@ -78,7 +92,7 @@ def given_file(path: Path | str, argument: str, instead: str) -> Path:
         DataError: there is no such file.
     """
     with suppress(OSError, ValueError):  # too long a name, or one that no file can have
-        if Path(path).is_file():
+        if table_files(Path(path)):
             return Path(path)
         if Path(path).is_dir():
             raise DataError(f"{argument}: no file{held_in(Path(path)) or ' but a folder'} is at '{path}'; {instead}")
@@ -88,7 +102,7 @@ def given_file(path: Path | str, argument: str, instead: str) -> Path:
 def held_in(folder: Path) -> str:
     """What a folder holds instead, of the things that this package writes: `` but a ranker``; empty for others."""
     with suppress(OSError, ValueError):  # no name that a file can have
-        found = (what for name, what in _HELD.items() if (folder / name).is_file())
+        found = (what for name, what in _HELD.items() if (folder / name).exists())
         return next((f" but {what}" for what in found), "")
     return ""
 
@@ -174,8 +188,12 @@ def known_sha256(path: Path) -> str:
 
 
 def sha256_of_all(paths: Iterable[Path]) -> str:
-    """SHA-256 over the SHA-256 of some files, in their order, in hexadecimal; their names are no part of it."""
-    return hashlib.sha256("".join(map(sha256_of, paths)).encode()).hexdigest()
+    """SHA-256 over the SHA-256 of some files, in their order, in hexadecimal; their names are no part of it.
+
+    A folder of parts counts as its files.
+    """
+    files = [part for path in paths for part in table_files(path) or [path]]
+    return hashlib.sha256("".join(map(sha256_of, files)).encode()).hexdigest()
 
 
 def digest_of(value: Any) -> str:

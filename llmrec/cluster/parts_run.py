@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from llmrec.cluster.sessions_known import fingerprint_at
 from llmrec.console import notice
 from llmrec.data.spark.storage import explained, put_text, put_whole
 from llmrec.errors import ConfigError
@@ -42,13 +43,14 @@ def check_run(target: str) -> None:
         raise ConfigError(f"{target}: a run is Parquet and .json is its sidecar; name it .parquet")
 
 
-def write_run_parts(session: Any, target: str, kind: Kind, made: Any, record: Mapping[str, Any]) -> int:
+def write_run_parts(session: Any, target: str, kind: Kind, rows: Any, made: Any, record: Mapping[str, Any]) -> int:
     """Write a run as a folder of Parquet parts with its sidecar beside it, and say what to do next.
 
     Args:
         session: Spark's.
         target: URI of the run; what is there stays until the new one is complete.
         kind: ``ranking`` or ``titles``.
+        rows: Its sessions, from `llmrec.cluster.ordered_rows.ordered_rows`; a malformed one is found before the work.
         made: Function of a frame's ``mapInArrow``, as ``made(schema)``, which gives ``locale`` and predictions.
         record: What the sidecar tells of its making.
 
@@ -56,11 +58,12 @@ def write_run_parts(session: Any, target: str, kind: Kind, made: Any, record: Ma
         Number of its rows.
     """
     with put_whole(session, target) as folder:
+        known = {"sessions_fingerprint": fingerprint_at(rows)}
         made(f"locale string, {PREDICTION} {_TYPES[kind]}").write.option("compression", "zstd").parquet(folder)
         number = int(session.read.parquet(folder).count())
     head, _, name = target.rpartition("/")
     sidecar = f"{head}/{sidecar_of(Path(PurePosixPath(name)))}"
-    put_text(session, sidecar, record_text(run_record(kind, number, None, False, record)))
+    put_text(session, sidecar, record_text(run_record(kind, number, None, False, {**record, **known})))
     here = target.removeprefix("file://") if target.startswith("file:") else "RUN"
     what = "lists" if kind == "ranking" else "titles"
     notice(f"{number:,} {what} in {target}; score them: llmrec evaluate {here} --targets FILE")

@@ -55,7 +55,7 @@ def rank_on_executors(job: RankJob, stamp: Mapping[str, Any] | None = None) -> N
         rows, parts = ordered_rows(session, source, SESSIONS)
         record = told | collect_provenance(None, told["settings"].get("seed"), None, started)
         record |= {"sessions": source, "cluster": cluster_of(session, parts), **(stamp or {})}
-        write_run_parts(session, target, "ranking", partial(rows.mapInArrow, work.ranked), record)
+        write_run_parts(session, target, "ranking", rows, partial(rows.mapInArrow, work.ranked), record)
 
 
 def _checked(job: RankJob) -> Path:

@@ -63,7 +63,7 @@ def write_on_executors(job: GenerateConfig) -> None:
             histories = spread(_recent(rows, products, told["fields"], told["k"]), parts)
         record = told["provenance"] | collect_provenance(None, None, None, started) | {"sessions": source}
         record |= {"cluster": cluster_of(session, parts), "split": job.split}
-        write_run_parts(session, target, "titles", partial(histories.mapInArrow, work.written), record)
+        write_run_parts(session, target, "titles", rows, partial(histories.mapInArrow, work.written), record)
 
 
 def select_on_executors(job: SelectJob) -> None:
@@ -92,7 +92,7 @@ def select_on_executors(job: SelectJob) -> None:
         rows, parts = ordered_rows(session, source, SESSIONS)
         record = told | collect_provenance(None, told["settings"].get("seed"), None, started)
         record |= {"method": "title selector", "sessions": source, "cluster": cluster_of(session, parts)}
-        write_run_parts(session, target, "titles", partial(rows.mapInArrow, work.written), record)
+        write_run_parts(session, target, "titles", rows, partial(rows.mapInArrow, work.written), record)
 
 
 def _refuse_others(job: Any, allowed: Collection[str], what: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from ibis.backends.duckdb import Backend
 
 from llmrec.data.connection import connected
-from llmrec.data.raw import parquet_file
+from llmrec.data.raw import parquet_schema
 from llmrec.data.sessions import read_sessions_file
 from llmrec.errors import DataError
 from llmrec.records import parse_record, record_text
@@ -36,8 +36,10 @@ __all__ = [
     "marked",
     "marked_sessions",
     "rows_fingerprint",
+    "session_streams",
     "sessions_files_fingerprint",
     "sessions_fingerprint",
+    "streams_fingerprint",
 ]
 
 _FIELD, _ITEM, _NULL = "\x1f", "\x1e", "\x1d"  # control characters that no id or title holds
@@ -118,7 +120,7 @@ def sessions_fingerprint(prev_items: Any, locales: Any) -> str:
         prev_items: Arrow lists of ids, ``S`` of them, as they are read (`llmrec.data.sessions`).
         locales: Arrow strings, ``S`` of them; a null counts as an empty one.
     """
-    return rows_fingerprint(pc.fill_null(locales.cast(pa.string()), ""), prev_items)
+    return rows_fingerprint(*_of_sessions(prev_items, locales))
 
 
 class _Mark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -142,7 +144,7 @@ def marked_sessions(file: Path, targets: Any) -> str | None:
     Raises:
         DataError: the mark is damaged, or that of other rows.
     """
-    held = (parquet_file(file).schema_arrow.metadata or {}).get(MARK)
+    held = (parquet_schema(file).metadata or {}).get(MARK)
     if held is None:
         return None
     mark = parse_record(held, _Mark, file, "import or hold out the data again")
@@ -165,24 +167,47 @@ def rows_fingerprint(*columns: Any) -> str:
     Args:
         columns: Arrow columns of text or of lists of text, of one length; a null counts as an empty text.
     """
-    digests = [part for column in columns for part in _parts(column)]
-    return hashlib.sha256("".join(digests).encode()).hexdigest()
+    pieces = ((3 * place + kind, piece) for place, column in enumerate(columns) for kind, piece in _pieces(column))
+    return _digest(pieces, len(columns))
 
 
-def _parts(column: Any) -> list[str]:
-    """Digests of a column's list lengths, where it has lists, of its texts' lengths and of their bytes."""
-    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-    lists, sizes, texts = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
-    for chunk in chunks:
+def session_streams(prev_items: Any, locales: Any) -> list[bytes]:
+    """What `sessions_fingerprint` reads of some sessions, as streams that those of the next sessions go on."""
+    streams = [bytearray() for _ in range(6)]
+    for place, column in enumerate(_of_sessions(prev_items, locales)):
+        for kind, piece in _pieces(column):
+            streams[3 * place + kind] += piece
+    return [bytes(one) for one in streams]
+
+
+def streams_fingerprint(streams: Iterable[Sequence[bytes]]) -> str:
+    """`sessions_fingerprint` of all sessions whose `session_streams` are given, in their order."""
+    return _digest((numbered for some in streams for numbered in enumerate(some)), 2)
+
+
+def _of_sessions(prev_items: Any, locales: Any) -> tuple[Any, Any]:
+    return pc.fill_null(locales.cast(pa.string()), ""), prev_items
+
+
+def _digest(pieces: Iterable[tuple[int, Any]], columns: int) -> str:
+    """SHA-256 over those of the streams of some columns, three each; a piece goes on the stream of its number."""
+    streams = [hashlib.sha256() for _ in range(3 * columns)]
+    for number, piece in pieces:
+        streams[number].update(piece)
+    return hashlib.sha256("".join(one.hexdigest() for one in streams).encode()).hexdigest()
+
+
+def _pieces(column: Any) -> Iterator[tuple[int, Any]]:
+    """Bytes of a column's list lengths (0), where it has lists, of its texts' lengths (1) and of their content (2)."""
+    for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
         if is_list := pa.types.is_list(chunk.type) or pa.types.is_large_list(chunk.type):
-            lists.update(pc.list_value_length(chunk).to_numpy(zero_copy_only=False).astype("<i4").data)
+            yield 0, pc.list_value_length(chunk).to_numpy(zero_copy_only=False).astype("<i4").data
         values = pc.fill_null((chunk.flatten() if is_list else chunk).cast(pa.large_string()), "")
         _, offsets, content = values.buffers()
         if len(values) == 0 or offsets is None:
             continue
         places = np.frombuffer(offsets, dtype=np.int64)[values.offset : values.offset + len(values) + 1]
         for start in range(0, len(values), _BATCH):
-            sizes.update(np.diff(places[start : start + _BATCH + 1]).astype("<i4").data)
+            yield 1, np.diff(places[start : start + _BATCH + 1]).astype("<i4").data
         if content is not None:
-            texts.update(memoryview(content)[places[0] : places[-1]])
-    return [one.hexdigest() for one in (lists, sizes, texts)]
+            yield 2, memoryview(content)[places[0] : places[-1]]

@@ -18,7 +18,7 @@ from ibis.util import gen_name
 from llmrec.data.csv_form import header_of, names_in, refuse_loose_rows
 from llmrec.data.lists import excerpt
 from llmrec.errors import ConfigError, DataError, DiskError, LlmrecError, nearest
-from llmrec.files import uri_of
+from llmrec.files import table_files, uri_of
 from llmrec.memory import free_memory
 from llmrec.schema import PRODUCT_COLUMNS
 
@@ -34,6 +34,7 @@ __all__ = [
     "is_parquet",
     "literal",
     "parquet_file",
+    "parquet_schema",
     "parquet_table",
     "read_csv",
     "read_raw",
@@ -58,7 +59,7 @@ _OF_QUERY: Final = (
 
 
 def read_raw(con: Backend, path: Path, required: Sequence[str]) -> ir.Table:
-    """Name the columns of a CSV (all of them text) or Parquet file.
+    """Name the columns of a CSV (all of them text), a Parquet file, or a folder of Parquet parts.
 
     A CSV's empty field is null; ``NA``, ``nan`` and ``null`` are text. Blank lines are skipped and do not count as
     rows. The names of folders give no columns (Hive partitions). The file's content is read when the table is, so run
@@ -70,15 +71,15 @@ def read_raw(con: Backend, path: Path, required: Sequence[str]) -> ir.Table:
     """
     if con.name != "duckdb":
         return _read_on_cluster(con, path, required)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; give a CSV or Parquet file")
+    if not table_files(path):
+        raise DataError(f"{path}: no such file; give a CSV or Parquet file, or a folder of part-*.parquet")
     if path.suffix.lower() == ".csv":
         names = header_of(path)
         _check_columns(path, names, required)
         refuse_loose_rows(path, len(names), text=not {*names} <= _READ)
         return read_csv(con, path, names)
-    if path.suffix.lower() == ".parquet" or is_parquet(path):
-        _check_columns(path, parquet_file(path).schema_arrow.names, required)
+    if path.suffix.lower() == ".parquet" or path.is_dir() or is_parquet(path):
+        _check_columns(path, parquet_schema(path).names, required)
         with explained(path):
             return from_parquet(con, path)
     raise DataError(f"{path.name}: neither .csv nor .parquet; convert it to one of them")
@@ -101,10 +102,10 @@ def _read_on_cluster(con: Backend, path: Path, required: Sequence[str]) -> ir.Ta
 
 
 def from_parquet(con: Backend, *files: Path) -> ir.Table:
-    """Parquet files, one after the other, as a table; the names of their folders are no columns."""
+    """Parquet files, or folders of parts, one after the other as a table; the names of folders are no columns."""
     if con.name != "duckdb":
         return con.read(*(uri_of(file) for file in files))
-    paths = [literal(file) for file in files]
+    paths = [literal(part) for file in files for part in table_files(file) or [file]]
     return con.read_parquet(paths, table_name=gen_name("parquet"), hive_partitioning=False)
 
 
@@ -123,24 +124,40 @@ def parquet_file(path: Path) -> pq.ParquetFile:
     return file
 
 
+def parquet_schema(path: Path) -> pa.Schema:
+    """Columns and metadata of a Parquet file or, of a folder of parts, of the first, which the others are held to.
+
+    Raises:
+        DataError: one is no Parquet file or not whole, or has other columns than the first.
+    """
+    first, *others = table_files(path) or [path]
+    found = parquet_file(first).schema_arrow
+    for part in others:
+        if not parquet_file(part).schema_arrow.equals(found):
+            raise DataError(f"{part}: other columns than {first.name} has; write them all again")
+    return found
+
+
 def parquet_table(path: Path, columns: Sequence[str] | None = None) -> Any:
-    """Columns of a Parquet file as an Arrow table; all if none are named. The names of its folders are no columns.
+    """Columns of a Parquet file, or of a folder of parts, as an Arrow table; all if none are named. The names of its
+    folders are no columns.
 
     Raises:
         DataError: it is no Parquet file, or not whole.
     """
     with arrow_explained(path):
-        file, parts, size = parquet_file(path), [], 0
-        schema = file.schema_arrow if columns is None else pa.schema([file.schema_arrow.field(one) for one in columns])
+        found, parts, size = parquet_schema(path), [], 0
+        schema = found if columns is None else pa.schema([found.field(one) for one in columns])
         most = free_memory().size // 3  # it is cast and copied later
-        for batch in file.iter_batches(_BATCH, columns=columns):  # a small file may say that it holds a billion rows
-            parts.append(batch)
-            size += batch.nbytes
-            if size > most:
-                raise MemoryError
+        for part in table_files(path):
+            for batch in parquet_file(part).iter_batches(_BATCH, columns=columns):  # it may say it holds a billion rows
+                parts.append(batch)
+                size += batch.nbytes
+                if size > most:
+                    raise MemoryError
         table = pa.Table.from_batches([one.replace_schema_metadata(None) for one in parts], schema.remove_metadata())
         table.validate(full=True)  # offsets within their buffers, text that is UTF-8
-    return table.replace_schema_metadata(file.schema_arrow.metadata)
+    return table.replace_schema_metadata(found.metadata)
 
 
 def read_csv(con: Backend, path: Path, names: Sequence[str], delimiter: str = ",") -> ir.Table:
@@ -283,7 +300,7 @@ def _explain(error: duckdb.Error, path: Path) -> LlmrecError | None:
     if line := re.search(r"CSV Error on Line: (\d+)", text):
         row = int(line.group(1)) - 1
         return DataError(f"{path.name}, {f'row {row}' if row else 'header'}: {_csv_reason(text)}")
-    if not path.is_file() or isinstance(error, _OF_QUERY):
+    if not path.exists() or isinstance(error, _OF_QUERY):
         return None
     if kind not in (".csv", ".tsv", ".tab"):
         return DataError(f"{path.name}: not a whole Parquet file; copy it again")

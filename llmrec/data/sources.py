@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmrec.errors import ConfigError, DataError
+from llmrec.files import table_files
 
 __all__ = ["SYNTHETIC", "Source", "TestSource", "find_source", "is_store", "none_found", "source_of", "test_split"]
 
@@ -53,7 +54,7 @@ class Source:
 
 def is_store(folder: Path) -> bool:
     """Whether a folder is a store of whatever version, as other artefacts' folders are not."""
-    return (folder / "manifest.json").is_file() and (folder / "products.parquet").is_file()
+    return (folder / "manifest.json").is_file() and (folder / "products.parquet").exists()
 
 
 def find_source(folder: Path) -> Source:
@@ -176,7 +177,7 @@ def _first(*files: Path) -> Path | None:
 
 
 def _is_table(file: Path) -> bool:
-    return file.is_file() and _has_rows(file.name)
+    return _has_rows(file.name) and bool(table_files(file))
 
 
 def _has_rows(name: str) -> bool:

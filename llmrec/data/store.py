@@ -10,6 +10,8 @@
       sessions_SPLIT.parquet          session_id, prev_items, locale; SPLIT as test, test_task1, test_task3_phase2 …
       targets_SPLIT.parquet           session_id, locale, next_item and/or next_title, where a test file had them
 
+Where Spark wrote it, each table is a folder of Parquet parts, whose rows are in order by the parts' names.
+
 ``session_id`` is the row of the source file from 0, so a run can be put back in the test file's order; in a store of a
 log of events it is the place of the target by time.
 """
@@ -25,8 +27,8 @@ from typing import Annotated, Any
 import msgspec
 
 from llmrec.api.public import public
-from llmrec.errors import StoreError
-from llmrec.files import held_in, known_sha256
+from llmrec.errors import DataError, StoreError
+from llmrec.files import held_in, known_sha256, table_files
 from llmrec.records import Count, Digest, FileName, read_record
 from llmrec.schema import STORE_VERSION
 
@@ -45,7 +47,7 @@ TRAINING_SPLITS = ("development", "validation")
 
 
 class TableRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A table of the store: its rows, and the size and checksum of its file; Spark's is a folder of files."""
+    """A table of the store: its rows, and the size and checksum of its file; a folder of Spark's parts has neither."""
 
     rows: Count
     bytes: Count = 0
@@ -181,14 +183,15 @@ class Store:
         path = Path(path)
         file = path / "manifest.json"
         other = held_in(path)
-        if (path / "products.parquet").is_dir():
-            raise StoreError(f"{path}: Spark wrote this store, its tables are folders; give its URI and --engine spark")
         if not file.is_file() or not other.endswith("a store"):
             raise StoreError(f"{path}: no store here{other}; make one: llmrec data import SRC {path}")
         again = f"import again: llmrec data import SRC {path}"
         manifest = read_record(file, Manifest, again, version=STORE_VERSION, error=StoreError)
         for name, table in manifest.tables.items():
             held = path / f"{name}.parquet"
+            if table.sha256 is None:
+                _check_parts(held, table.rows, again)
+                continue
             size = held.stat().st_size if held.is_file() else 0
             if size != table.bytes:
                 raise StoreError(f"{held}: {size:,} of {table.bytes:,} bytes are there; {again}")
@@ -226,7 +229,7 @@ class Store:
             raise StoreError(f"'{split}' is no training split; known: {', '.join((*TRAINING_SPLITS, 'train'))}")
         names = TRAINING_SPLITS if split == "train" else (split,)
         files = tuple(self.path / f"sessions_{name}.parquet" for name in names)
-        missing = [file for file in files if not file.is_file()]
+        missing = [file for file in files if not file.exists()]
         if missing and missing[0].stem in self.manifest.tables:
             raise StoreError(f"{missing[0]}: gone since the store was opened; import again and open it again")
         if missing:
@@ -324,14 +327,26 @@ class Store:
         if split in TRAINING_SPLITS:
             return TestTargets(self.labelled(split).files[0])
         file = self.path / f"targets_{self.resolve_test(split)}.parquet"
-        return TestTargets(file) if file.is_file() else None
+        return TestTargets(file) if file.exists() else None
+
+
+def _check_parts(table: Path, rows: int, again: str) -> None:
+    """Refuse a table of Spark's of which parts are missing or damaged: their footers tell their rows."""
+    from llmrec.data.raw import parquet_file  # here: a store of one machine opens without DuckDB
+
+    try:
+        there = sum(parquet_file(part).metadata.num_rows for part in table_files(table))
+    except DataError as error:
+        raise StoreError(str(error)) from error
+    if there != rows:
+        raise StoreError(f"{table}: {there:,} of {rows:,} rows are there; copy the folder again, or {again}")
 
 
 def time_split_of(*files: Path | None) -> TimeSplit | None:
     """How time cut the store that the first of these files which is one's lies in; None where none was cut by time."""
     for file in files:
         manifest = file.parent / "manifest.json" if file is not None else None
-        if manifest is not None and (manifest.parent / "products.parquet").is_file() and manifest.is_file():
+        if manifest is not None and (manifest.parent / "products.parquet").exists() and manifest.is_file():
             with suppress(StoreError):
                 return read_record(manifest, Manifest, "", version=STORE_VERSION, error=StoreError).time_split
     return None
@@ -339,7 +354,7 @@ def time_split_of(*files: Path | None) -> TimeSplit | None:
 
 @public
 def open_store(path: Path | str) -> Store:
-    """Open a store that ``llmrec data import`` wrote.
+    """Open a store that ``llmrec data import`` or ``data events`` wrote, here or on a cluster.
 
     Args:
         path: Its folder.

@@ -166,7 +166,7 @@ def _sessions_beside(path: Path) -> Path:
     if "prev_items" in columns_of(path):
         return path
     beside = path.with_name(path.name.replace("targets", "sessions", 1))
-    if beside != path and beside.is_file():
+    if beside != path and beside.exists():
         return beside
     raise ConfigError(f"{path}: holds no prev_items to sort sessions by; add --sessions FILE")
 

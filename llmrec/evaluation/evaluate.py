@@ -250,4 +250,4 @@ def _wanted_titles(run: Run, targets: Targets, products: Path | None) -> pa.Chun
 
 def _products_beside(targets: Targets) -> Path | None:
     beside = targets.path.parent / "products.parquet"
-    return beside if beside.is_file() else None
+    return beside if beside.exists() else None

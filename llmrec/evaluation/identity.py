@@ -26,7 +26,7 @@ def check_sessions(run: Run, fingerprint: str | None, of: Path) -> None:
     own = run.sessions_fingerprint
     if own is None or fingerprint is None:
         silent, other = (run.path, of) if own is None else (of, run.path)
-        if silent.is_file():  # what is in memory comes in the order that it was made in
+        if silent.exists():  # what is in memory comes in the order that it was made in
             notice_once(f"{silent}: does not say which sessions it is of; its rows are taken for those of {other}")
     elif own != fingerprint:
         raise DataError(

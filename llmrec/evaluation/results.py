@@ -177,7 +177,7 @@ def write_result(path: Path, result: Result) -> None:
         ConfigError: ``path`` is the sidecar of a run, which a result must not replace.
         DiskError: the place cannot be written.
     """
-    if path.with_suffix(".parquet").is_file():
+    if path.with_suffix(".parquet").exists():
         raise ConfigError(f"{path}: is the sidecar's name of a run; name the result {path.stem}.result.json")
     write_record(path, result)
 

@@ -26,6 +26,7 @@ from llmrec.data.digests import MARK, rows_fingerprint
 from llmrec.data.lists import stripped_array
 from llmrec.data.raw import parquet_table
 from llmrec.errors import DataError, shown
+from llmrec.files import table_files
 from llmrec.output import atomic_file, check, claimed
 from llmrec.ragged import list_array, list_lengths, offsets_of, row_numbers
 from llmrec.records import Count, parse_record, record_text
@@ -190,23 +191,10 @@ def _refuse_no_ids(path: Path, lists: Any, ids: Any) -> None:
 
 
 def _read_table(path: Path) -> Any:
-    if path.is_dir():
-        return _joined(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such run; `llmrec rank` and `llmrec generate` write them")
+    if not table_files(path):
+        but = " but a folder; a cluster writes part-*.parquet there" if path.is_dir() else ""
+        raise DataError(f"{path}: no such run{but or '; `llmrec rank` and `llmrec generate` write them'}")
     return parquet_table(path)
-
-
-def _joined(folder: Path) -> Any:
-    """A run that a cluster wrote: Parquet parts, in the order of their names."""
-    parts = sorted(folder.glob("part-*.parquet"))
-    if not parts:
-        raise DataError(f"{folder}: no such run but a folder; a cluster writes part-*.parquet there")
-    tables = [parquet_table(part) for part in parts]
-    odd = next((part for part, table in zip(parts, tables, strict=True) if table.schema != tables[0].schema), None)
-    if odd is not None:
-        raise DataError(f"{odd}: other columns than {parts[0].name} has; write the run again")
-    return pa.concat_tables(tables)
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -15,10 +15,11 @@ from llmrec.console import notice_once
 from llmrec.data.connection import connected
 from llmrec.data.csv_form import header_of
 from llmrec.data.digests import marked_sessions, sessions_files_fingerprint, sessions_fingerprint
-from llmrec.data.raw import parquet_file, read_raw
+from llmrec.data.raw import parquet_schema, read_raw
 from llmrec.data.sessions import read_sessions_file
 from llmrec.data.staged_targets import stage_columns
 from llmrec.errors import DataError
+from llmrec.files import table_files
 
 __all__ = ["Targets", "columns_of", "join_titles", "read_targets"]
 
@@ -74,15 +75,20 @@ def read_targets(path: Path) -> Targets:
 
 
 def _known_sessions(path: Path, table: Any) -> str | None:
-    """What the sessions of some targets are known by: by themselves, where they are in the file, or by its mark."""
+    """What the sessions of some targets are known by: by themselves, where they are in the file, or by its mark.
+
+    Spark puts no mark into its parts: what a holdout of a cluster knows of them lies beside, in ``sessions.parquet``.
+    """
     if "prev_items" in columns_of(path) and "locale" in table.column_names:
         return sessions_files_fingerprint(path)
+    if path.is_dir() and path.stem == "targets" and table_files(beside := path.with_stem("sessions")):
+        return sessions_files_fingerprint(beside)
     return None if path.suffix.lower() == ".csv" else marked_sessions(path, table)
 
 
 def _in_session_order(path: Path, table: Any, known: str | None) -> tuple[Any, str | None]:
     sessions = path.with_name(path.name.replace("targets_", "sessions_", 1))
-    if not path.name.startswith("targets_") or not sessions.is_file():
+    if not path.name.startswith("targets_") or not table_files(sessions):
         return table, known
     if not {"session_id", "locale"} <= {*table.column_names, *columns_of(sessions)}:
         return table, known
@@ -130,8 +136,8 @@ def join_titles(locales: pa.ChunkedArray, items: pa.ChunkedArray, products: Path
 
 def _read_columns(path: Path, wanted: Sequence[str], what: str) -> Any:
     """Those of ``wanted`` that a Parquet or CSV file has, as strings; ids by the rule."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such {what} file; give a Parquet or CSV file")
+    if not table_files(path):
+        raise DataError(f"{path}: no such {what} file; give a Parquet or CSV file, or a folder of part-*.parquet")
     with connected() as con:
         raw = read_raw(con, path, ())
         present = {name: name for name in wanted if name in raw.columns}
@@ -147,4 +153,4 @@ def _read_columns(path: Path, wanted: Sequence[str], what: str) -> Any:
 
 def columns_of(path: Path) -> list[str]:
     """Names of the columns of a Parquet or CSV file that `read_targets` has read."""
-    return header_of(path) if path.suffix.lower() == ".csv" else list(parquet_file(path).schema_arrow.names)
+    return header_of(path) if path.suffix.lower() == ".csv" else list(parquet_schema(path).names)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import pyarrow.parquet as pq
 
 import llmrec
+from llmrec.data.raw import parquet_schema, parquet_table
 from llmrec.evaluation.results import Result
 from llmrec.evaluation.runs import read_run
 from llmrec.hub.cards import card_text, language_codes, portable, section, size_category
@@ -39,7 +39,8 @@ def store_card(form: Form, folder: Path, repo: Repo, licence: str | None) -> str
     configs: dict[str, list[dict[str, str]]] = {}
     for name, columns, _ in ((name, *table) for name, table in tables.items()):
         config, split = _config(name, columns)
-        configs.setdefault(config, []).append({"split": split, "path": f"{name}.parquet"})
+        parts = "/*" if (folder / f"{name}.parquet").is_dir() else ""  # Spark's
+        configs.setdefault(config, []).append({"split": split, "path": f"{name}.parquet{parts}"})
     first = "sessions" if "sessions" in configs else "products"
     locales = sorted({locale for _, rows in tables.values() for locale in rows})
     total = sum(sum(rows.values()) for _, rows in tables.values())
@@ -123,12 +124,10 @@ def _known(provenance: Mapping[str, Any]) -> dict[str, Any]:
 def _table(file: Path, manifest: Mapping[str, Any]) -> tuple[list[str], dict[str, int]]:
     """Columns of a table, and its rows by locale."""
     known = manifest.get("locales", {}).get(file.stem)
-    with pq.ParquetFile(file) as held:
-        names = held.schema_arrow.names
-        if known is None:
-            counted = held.read(columns=["locale"]).column("locale").value_counts().to_pylist()
-            known = {row["values"]: row["counts"] for row in counted}
-    return names, known
+    if known is None:
+        counted = parquet_table(file, ["locale"]).column("locale").value_counts().to_pylist()
+        known = {row["values"]: row["counts"] for row in counted}
+    return parquet_schema(file).names, known
 
 
 def _config(name: str, columns: Sequence[str]) -> tuple[str, str]:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from llmrec.cluster.rank_on_executors import rank_on_executors
+from llmrec.data.digests import sessions_files_fingerprint
 from llmrec.errors import ConfigError, DataError
 from llmrec.evaluation.runs import read_run
 from llmrec.rankers.counting.covisit import Covisit, CovisitSettings
@@ -53,11 +54,13 @@ def test_lists_are_those_of_one_process_in_the_order_of_files_and_rows(
     for number, rows in enumerate((70, 1, 50)):
         write_sessions(tmp_path / "sessions" / f"{number}.parquet", some(rows, number))
     out = tmp_path / "runs" / "lists.parquet"
+    session.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", 9)  # so that there are several pieces of each part
     rank_on_executors(job(Path(f"file://{model}") if shipped == "as a URI" else model, tmp_path / "sessions", out, k=7))
     expected = Covisit.load(model).rank(read_session_files(*sorted((tmp_path / "sessions").iterdir())), 7)
     run = read_run(out)
     assert run.predictions.to_pylist() == expected.to_list()
     assert run.locales.to_pylist() == ["DE"] * 121
+    assert run.sessions_fingerprint == sessions_files_fingerprint(*sorted((tmp_path / "sessions").iterdir()))
     assert run.provenance["cluster"]["master"] == session.sparkContext.master
     assert run.provenance["settings"]["neighbours"] == CovisitSettings().neighbours
     assert sorted(one.name for one in out.parent.iterdir()) == ["lists.json", "lists.parquet"]

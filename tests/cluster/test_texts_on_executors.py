@@ -79,7 +79,9 @@ def test_a_prompts_other_fields_are_read_too(spark: Any, title_model: Path, tiny
     words = ["--model", str(title_model), "--prompt", str(prompt), "--k", "3", "--split", "validation"]
     places = ["--data", str(tiny_store.path), "--output-dir", str(tmp_path / "run"), "--out", str(here)]
     assert status_of(["generate", *places, *words]) == 0
-    assert read_run(tmp_path / "t.parquet").predictions.to_pylist() == read_run(here).predictions.to_pylist()
+    there, alone = read_run(tmp_path / "t.parquet"), read_run(here)
+    assert there.predictions.to_pylist() == alone.predictions.to_pylist()
+    assert there.sessions_fingerprint == alone.sessions_fingerprint is not None
 
 
 def test_a_selector_chooses_what_it_chooses_here(spark: Any, tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+from llmrec.console import notice_once
 from llmrec.data.lists import excerpt
+from llmrec.data.spark.owners import MARK, has_ended, own_mark
 from llmrec.errors import ConfigError, DataError, DiskError, LlmrecError
 from llmrec.files import uri_of
 
@@ -197,7 +199,8 @@ def put_whole(
 ) -> Iterator[str]:
     """Give the URI of a folder to write, and put it in the place of ``uri`` when the block ends without an error.
 
-    What was there stays until the new one is complete, and comes back where it cannot take its place.
+    What was there stays until the new one is complete, and comes back where it cannot take its place. What a killed
+    command of this machine left beside it goes.
 
     Args:
         session: Of Spark.
@@ -213,6 +216,8 @@ def put_whole(
         system, path = _place(session, uri)
         if system.exists(path) and not are_ours(_names(system, path)):
             raise DataError(f"{uri}: holds something else than {what}; name another place")
+        with suppress(Exception):  # what cannot be looked at or deleted stays
+            _sweep(session, system, path)
         new, old = _beside(session, path, "tmp"), _beside(session, path, "old")
         try:
             yield str(new.toString())
@@ -248,7 +253,28 @@ def scratch_of(session: Any, uri: str) -> Iterator[str]:
 
 def _beside(session: Any, path: Any, kind: str) -> Any:
     """A path beside another that nobody else uses."""
-    return session._jvm.org.apache.hadoop.fs.Path(path.getParent(), f".{path.getName()}.{uuid.uuid4().hex[:8]}.{kind}")
+    return session._jvm.org.apache.hadoop.fs.Path(path.getParent(), f".{path.getName()}.{own_mark()}.{kind}")
+
+
+def _sweep(session: Any, system: Any, path: Any) -> None:
+    """Delete what commands left beside a place whose processes have ended; say what others left or are writing.
+
+    Where one ended between the two steps of `put_whole`, what was there before comes back.
+    """
+    name, new = path.getName(), session._jvm.org.apache.hadoop.fs.Path
+    above, begun = (re.sub(r"([*?\[\]{}\\])", r"\\\1", str(one)) for one in (path.getParent().toString(), name))
+    for status in system.globStatus(new(new(above), f".{begun}.*")) or ():
+        left = status.getPath()
+        found = re.fullmatch(rf"\.{re.escape(name)}\.({MARK})\.(tmp|old|scratch)", left.getName())
+        if found is None:
+            continue
+        ended = has_ended(found[1])
+        if ended is None:
+            notice_once(f"{left.toString()}: of a command of another machine; delete it if that has ended")
+        elif ended and found[2] == "old" and not system.exists(path):
+            system.rename(left, path)
+        elif ended:
+            system.delete(left, True)
 
 
 def names_in(session: Any, uri: str) -> list[str]:

@@ -20,7 +20,7 @@ from llmrec.data.sources import Source, find_source, is_store, source_of, test_s
 from llmrec.data.spark.open_cluster import Engine, check_places, spread_tables
 from llmrec.data.store import TRAINING_SPLITS, Store
 from llmrec.errors import ConfigError, DataError, nearest
-from llmrec.files import uri_of
+from llmrec.files import table_files, uri_of
 from llmrec.schema import LOCALES
 
 __all__ = ["ALL", "TRAIN", "Corpus", "by_locale", "open_corpus"]
@@ -113,7 +113,7 @@ def _corpus(
 
 
 def _read(con: Backend, path: Path) -> tuple[dict[str, ir.Table], ir.Table | None, ir.Table | None]:
-    if path.is_file():
+    if table_files(path):
         sessions = read_sessions_file(con, path)
         return {test_split(path.stem) or path.stem: _bare(sessions)}, _targets(sessions), None
     if not is_store(path):

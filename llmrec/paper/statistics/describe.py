@@ -14,7 +14,7 @@ from llmrec.data.sources import is_store
 from llmrec.data.store import Store, time_split_of
 from llmrec.errors import DataError
 from llmrec.evaluation.provenance import collect_provenance
-from llmrec.files import uri_of
+from llmrec.files import table_files, uri_of
 from llmrec.output import check
 from llmrec.paper.statistics import figures
 from llmrec.paper.statistics.corpus import ALL, TRAIN, Corpus, open_corpus
@@ -172,7 +172,7 @@ def next_command(job: StatisticsJob, numbers: Numbers) -> str:
         return f"next: llmrec data holdout {uri}/sessions_development.parquet URI --engine spark"
     if job.out is None:
         return f"next: llmrec stats {job.data} --out runs/stats"
-    if store.is_file():
+    if table_files(store):
         return f"next: llmrec data holdout {store} runs/holdout"
     if not is_store(store):
         return f"next: llmrec data import {store} STORE"

@@ -7,7 +7,10 @@ import gzip
 import json
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from llmrec.data.digests import sessions_files_fingerprint
 from llmrec.data.events.making import import_events
+from llmrec.data.spark.owners import own_mark
+from llmrec.data.spark.storage import put_whole
 from llmrec.data.store import Store
-from llmrec.errors import ConfigError, DataError, LlmrecError, StoreError
+from llmrec.errors import ConfigError, DataError, DiskError, LlmrecError
+from llmrec.evaluation.targets import read_targets
 from tests.data.spark.spark_here import MARKS, assert_same_tables, spark_here
 
 pytestmark = MARKS
@@ -66,8 +73,11 @@ def test_the_store_is_that_of_duckdb(session: Any, tmp_path: Path) -> None:
     assert_same_tables(tmp_path / "here", tmp_path / "there")
     assert (there.fingerprint, there.findings) == (here.fingerprint, here.findings)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["here", "log.csv", "there"]
-    with pytest.raises(StoreError, match="Spark wrote this store"):
-        Store.load(tmp_path / "there")
+    opened, expected = (Store.load(tmp_path / place) for place in ("there", "here"))
+    assert opened.fingerprint == expected.fingerprint == here.fingerprint
+    known = [sessions_files_fingerprint(*store.sessions_files("train")) for store in (opened, expected)]
+    assert known[0] == known[1]
+    assert read_targets(opened.labelled("validation").files[0]).sessions_fingerprint is not None
 
 
 @pytest.mark.slow
@@ -163,6 +173,33 @@ def test_a_log_that_cannot_be_read_is_one_line_and_leaves_the_old_store(session:
         assert "\n" not in str(caught.value), name
     assert (old / "manifest.json").read_text() == "old"
     assert [one.name for one in shops.iterdir()] == ["shop"]
+
+
+def test_what_a_killed_command_left_beside_goes_and_what_others_write_stays(
+    session: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = "from llmrec.data.spark.owners import own_mark; print(own_mark())"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    ended, living, foreign = told.stdout.strip(), own_mark(), "0123456789ab-7-9-0123abcd"
+    for name in ("[it's] a", "other"):
+        for mark in (ended, living, foreign):
+            for kind in ("tmp", "scratch", "old"):
+                (tmp_path / f".{name}.{mark}.{kind}").mkdir()
+    (tmp_path / f".[it's] a.{ended}.old" / "part-0").write_text("the only copy")
+    with suppress(DiskError), put_whole(session, uri(tmp_path / "[it's] a")):
+        raise DiskError("what cannot be written changes nothing")
+    assert (tmp_path / "[it's] a" / "part-0").read_text() == "the only copy"
+    left = {one.name for one in tmp_path.iterdir()}
+    assert left == {
+        "[it's] a",
+        *(f".[it's] a.{mark}.{kind}" for mark in (living, foreign) for kind in ("tmp", "scratch", "old")),
+        *(f".other.{mark}.{kind}" for mark in (ended, living, foreign) for kind in ("tmp", "scratch", "old")),
+    }
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("of a command of another machine; delete it if that has ended") == 3
+    with put_whole(session, uri(tmp_path / "other")) as folder:
+        Path(folder.removeprefix("file:")).mkdir()
+    assert not [one for one in tmp_path.iterdir() if ended in one.name]
 
 
 def test_something_else_than_a_store_is_never_replaced(session: Any, tmp_path: Path) -> None:
