@@ -130,20 +130,28 @@ def map_in_threads(function: Callable[[Part], Result], parts: Sequence[Part], th
             return list(pool.map(function, parts))
 
 
-def machine_code(function: Function) -> Function:
-    """``function`` as numba compiles it when it is first called, beside which other threads run.
+def machine_code(*, any_order: bool = False) -> Callable[[Function], Function]:
+    """A function as numba compiles it when it is first called, beside which other threads run.
 
     What is compiled is kept on the disk, beside the module or in the user's cache, where one of them can be written.
-    Who imports a module of such functions waits half a second for numba.
+    Who imports a module of such functions waits a quarter of a second for numba.
+
+    Args:
+        any_order: Whether sums of floats may be added up in another order, many side by side.
     """
     import numba
 
-    options = {"nogil": True, "error_model": "numpy"}
-    try:
-        compiled: Function = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no place to keep it in
-        compiled = numba.njit(**options)(function)
-    return compiled
+    order = {"reassoc", "contract", "nsz"} if any_order else False
+    options = {"nogil": True, "error_model": "numpy", "fastmath": order}
+
+    def made(function: Function) -> Function:
+        try:
+            compiled: Function = numba.njit(cache=True, **options)(function)
+        except RuntimeError:  # no place to keep it in
+            compiled = numba.njit(**options)(function)
+        return compiled
+
+    return made
 
 
 @contextmanager

@@ -70,7 +70,7 @@ class CovisitWalk(PairRanker[CovisitWalkSettings]):
             (settings.steps, settings.hop_items, np.float32(settings.hop_weight), float(settings.locale_weight)),
             (self._counts, self._totals, self._unseen, sold),
             min(k + spare, size),
-            (np.zeros(size, dtype=np.float32), np.zeros(size, dtype=np.float32), np.zeros(size, dtype=np.uint8)),
+            np.zeros((size, 4), dtype=np.float32),
         )
         rows, places = np.nonzero(ranked != UNKNOWN)
         return self._best_candidates(rows, ranked[rows, places], scores[rows, places], sessions, k, seen)

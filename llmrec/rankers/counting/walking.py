@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from llmrec.arrays import Floats
 from llmrec.processes import machine_code
 
-__all__ = ["nth_largest", "walk"]
+__all__ = ["nth_largest", "sort_keys", "walk"]
 
-_HERE: Final = np.uint8(1)
-_REACHED: Final = np.uint8(2)
+# of an item, side by side in a cache: what a step brings, what all of them have brought, and whether they have
+_HERE, _REACHED, _IS_HERE, _IS_REACHED = 0, 1, 2, 3
 _LOW_BITS: Final = np.uint64(32)
 _LOW: Final = np.uint64((1 << 32) - 1)
 
 
-@machine_code
+@machine_code()
 def nth_largest(values: Floats, nth: int) -> np.float32:
     """The ``nth`` largest, from 1, of values ``(C,)``, whose order changes (Hoare's selection)."""
     wanted, first, last = nth - 1, 0, len(values) - 1
@@ -44,7 +44,7 @@ def nth_largest(values: Floats, nth: int) -> np.float32:
     return found
 
 
-@machine_code
+@machine_code()
 def _heaviest(codes: NDArray[np.int32], weights: Floats, number: int) -> NDArray[np.uint64]:
     """Keys of the ``number`` largest weights, none below 0, falling, ties to the smaller code, which is a key's end."""
     bar = np.float32(0)
@@ -57,12 +57,12 @@ def _heaviest(codes: NDArray[np.int32], weights: Floats, number: int) -> NDArray
         if weights[place] >= bar:
             keys[count] = (np.uint64(~bits[place] & np.uint32(_LOW)) << _LOW_BITS) | np.uint64(codes[place])
             count += 1
-    _sort(keys[:count])
+    sort_keys(keys[:count])
     return keys[: min(count, number)]
 
 
-@machine_code
-def _sort(keys: NDArray[np.uint64]) -> None:
+@machine_code()
+def sort_keys(keys: NDArray[np.uint64]) -> None:
     """Sort some hundreds of numbers in place (Shell's sort): what compiles in a fraction of `numpy.sort`'s time."""
     gap = len(keys) >> 1
     while gap:
@@ -75,41 +75,41 @@ def _sort(keys: NDArray[np.uint64]) -> None:
         gap = (gap * 5 - 1) // 11 if gap > 2 else gap - 1
 
 
-@machine_code
-def _step(graph: Any, items: Any, weights: Floats, here: Floats, marks: Any, touched: NDArray[np.int32]) -> int:
-    """Add what a step from some items brings to ``here``; ``touched`` begins with what is there, of a number told."""
+@machine_code()
+def _step(graph: Any, items: Any, weights: Floats, cells: Floats, touched: NDArray[np.int32]) -> int:
+    """Add what a step from some items brings to the cells; ``touched`` begins with what is there, of a number told."""
     offsets, values, shares = graph
     count = 0
     for place in range(len(items)):
         weight = weights[place]
         for edge in range(offsets[items[place]], offsets[items[place] + 1]):
             code = values[edge]
-            if not marks[code] & _HERE:
-                marks[code] |= _HERE
+            if cells[code, _IS_HERE] == 0:
+                cells[code, _IS_HERE] = 1
                 touched[count] = code
                 count += 1
-            here[code] += weight * shares[edge]
+            cells[code, _HERE] += weight * shares[edge]
     return count
 
 
-@machine_code
+@machine_code()
 def _reach(graph: Any, items: Any, weights: Floats, rules: Any, scratch: Any) -> int:
     """Walk from one session's items; ``every`` in the scratch begins with what is reached, of a number told."""
     steps, hop_items, hop_weight, _ = rules
-    here, reached, marks, touched, every = scratch
+    cells, touched, every = scratch
     number, weight = 0, np.float32(1)
     for step in range(steps):
-        count = _step(graph, items, weights, here, marks, touched)
+        count = _step(graph, items, weights, cells, touched)
         values = np.empty(count, dtype=np.float32)
         for place in range(count):
-            code = touched[place]
-            values[place] = here[code]
-            here[code] = 0
-            if not marks[code] & _REACHED:
-                every[number] = code
+            cell = cells[touched[place]]
+            values[place] = cell[_HERE]
+            if cell[_IS_REACHED] == 0:
+                every[number] = touched[place]
                 number += 1
-            marks[code] = _REACHED
-            reached[code] += weight * values[place]
+            cell[_IS_REACHED] = 1
+            cell[_REACHED] += weight * cell[_HERE]
+            cell[_HERE], cell[_IS_HERE] = 0, 0
         weight *= hop_weight
         if step + 1 < steps:
             keys = _heaviest(touched[:count], values, hop_items)
@@ -118,9 +118,9 @@ def _reach(graph: Any, items: Any, weights: Floats, rules: Any, scratch: Any) ->
     return number
 
 
-@machine_code
+@machine_code()
 def walk(
-    graph: Any, sessions: Any, rules: Any, offered: Any, most: int, scratch: Any
+    graph: Any, sessions: Any, rules: Any, offered: Any, most: int, cells: Floats
 ) -> tuple[NDArray[np.int64], Floats]:
     """The best items that some sessions' walks reach, in no order.
 
@@ -132,25 +132,24 @@ def walk(
         offered: How often each locale's sessions hold an item, ``(L + 1, N)``, how often all do, ``(N,)``, whether a
             locale is offered what it never held, ``(L + 1,)``, and what it sells, ``(L + 1, N)``, or ``(0, 0)``.
         most: Items of a session at most; ties to the smaller code.
-        scratch: Zeros, and again zeros at the end: three times ``(N,)``, float32, float32 and uint8.
+        cells: Zeros ``(N, 4)``, and zeros again at the end.
 
     Returns:
         Codes ``(S, most)``, -1 where there are no more, and scores.
     """
     offsets, items, weights, locales = sessions
     counts, totals, unseen, sold = offered
-    here, reached, marks = scratch
-    touched, every = np.empty(len(here), dtype=np.int32), np.empty(len(here), dtype=np.int32)
+    touched, every = np.empty(len(cells), dtype=np.int32), np.empty(len(cells), dtype=np.int32)
     ranked = np.full((len(locales), most), -1)
     scores = np.empty((len(locales), most), dtype=np.float32)
     for row in range(len(locales)):
         own, locale = slice(offsets[row], offsets[row + 1]), locales[row]
-        number = _reach(graph, items[own], weights[own], rules, (here, reached, marks, touched, every))
+        number = _reach(graph, items[own], weights[own], rules, (cells, touched, every))
         values, usable = np.empty(number, dtype=np.float32), 0
         for place in range(number):
             code = every[place]
-            value, held = reached[code], counts[locale, code]
-            reached[code], marks[code] = 0, 0
+            value, held = cells[code, _REACHED], counts[locale, code]
+            cells[code, _REACHED], cells[code, _IS_REACHED] = 0, 0
             if (held > 0 or unseen[locale]) and (not len(sold) or sold[locale, code]):
                 every[usable] = code
                 values[usable] = value * (1 + rules[3] * held / totals[code])
@@ -159,7 +158,7 @@ def walk(
     return ranked, scores
 
 
-@machine_code
+@machine_code()
 def _keep(codes: NDArray[np.int32], values: Floats, ranked: NDArray[np.int64], scores: Floats) -> None:
     """Fill a row with the best, ties to the smaller code."""
     count, bar = 0, np.float32(-np.inf)

@@ -9,16 +9,14 @@ from typing import Any, Final
 import numpy as np
 
 from llmrec.arrays import Floats, Ints
+from llmrec.errors import needing
+from llmrec.ragged import places_within
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.sessions import CodedSessions
-from llmrec.within import order_within, starts_anew
 
 __all__ = ["Candidates", "find_candidates"]
 
 
-_COLUMN_BITS: Final = np.uint64(32)
-_COLUMN: Final = np.uint64((1 << 32) - 1)
-_UNKNOWN: Final = ~_COLUMN  # code -1 in the upper half
 _DAMPING: Final = 20.0  # a source's n-th candidate adds 1 / (this + n) to its prior (Cormack et al. 2009 take 60)
 
 
@@ -61,31 +59,13 @@ def find_candidates(
         most: Candidates kept of a session: those of the highest prior, ties to the smaller code.
         seen: Whether a session's own items are left out.
     """
+    with needing("rank"):
+        from llmrec.rankers.fusion.merging import merge  # which waits for numba
+    num_items = max(len(source.catalogue.vocabulary) for source in sources)
     proposed = [source.propose(sessions, depth, seen) for source in sources]
     table = np.concatenate([ranked for ranked, _ in proposed], axis=1)
-    columns = np.arange(table.shape[1])
-    # item and column in one number: short rows of these sort quickest, and unknown ones, -1, come last
-    keys = (table.astype(np.uint64) << _COLUMN_BITS) | columns.astype(np.uint64)
-    keys.sort(axis=1)
-    rows, places = np.nonzero(keys < _UNKNOWN)
-    ordered = keys[rows, places]
-    codes, column = (ordered >> _COLUMN_BITS).astype(np.int64), (ordered & _COLUMN).astype(np.int64)
-    fresh = starts_anew(codes, rows)
-    at = np.cumsum(fresh) - 1
-    rows, codes, proposals = rows[fresh], codes[fresh], (rows, column)
-    values = np.full((len(rows), len(sources)), np.nan, dtype=np.float32)
-    ranks = np.full((len(rows), len(sources)), np.nan, dtype=np.float32)
+    scores = np.concatenate([values for _, values in proposed], axis=1)
     widths = [ranked.shape[1] for ranked, _ in proposed]
-    source = np.repeat(np.arange(len(sources)), widths)[column]
-    position = np.concatenate([np.arange(1, width + 1) for width in widths])[column]
-    values[at, source] = np.concatenate([scores for _, scores in proposed], axis=1)[proposals]
-    ranks[at, source] = position
-    prior = np.bincount(at, 1 / (_DAMPING + position), len(rows)).astype(np.float32)
-    return _cut(Candidates(rows, codes, values, ranks, prior), len(sessions), most)
-
-
-def _cut(every: Candidates, num_sessions: int, most: int) -> Candidates:
-    if np.bincount(every.rows, minlength=num_sessions).max(initial=0) <= most:
-        return every
-    order, place = order_within(every.rows, every.prior)
-    return every.take(np.sort(order[place < most]))
+    columns = (np.repeat(np.arange(len(sources)), widths), places_within(np.array(widths)) + 1)
+    slots = np.zeros(num_items, dtype=np.int32)
+    return Candidates(*merge(table, scores, columns, most, slots, _DAMPING))

@@ -22,7 +22,9 @@ Doubles = NDArray[np.float64]
 Masks = NDArray[np.uint32]
 
 LEAVES: Final = 32  # of a tree at most: a bit each
-BLOCK: Final = 64  # candidates side by side: their features stay in a processor's first cache
+SPLITS: Final = 4  # at once; those of a tree are a multiple
+BLOCK: Final = 256  # candidates side by side: their features stay in a processor's second cache
+LARGEST: Final = np.finfo(np.float32).max  # infinity counts as it, and as a threshold parts it from what is missing
 ALL: Final = np.uint32((1 << 32) - 1)
 TURNED: Final = np.uint32(0x077CB531)  # times a lone bit, the upper five bits of the product tell which one it is
 DOWN: Final = np.uint32(27)
@@ -33,20 +35,22 @@ MISSING_NAN: Final = 8
 
 @dataclass(frozen=True, eq=False)
 class TreeMasks:
-    """``T`` trees of one model with ``M`` splits.
+    """``T`` trees of one model with ``M`` splits, those that do nothing among them.
 
     Attributes:
-        starts: Shape ``(T + 1,)``; where the splits of each tree start. Those that send NaN right come first,
-        turns: Shape ``(T,)``; and those that send it left start here.
-        features: Shape ``(M,)``; column that a split reads.
+        starts: Shape ``(T + 1,)``; where the splits of each tree start.
+        reads: Shape ``(K,)``; features that splits read, once for each way that NaN goes.
+        fills: Shape ``(K,)``; what NaN counts as there.
+        columns: Shape ``(M,)``; which of these a split reads.
         thresholds: Shape ``(M,)``; what is not larger goes left.
         masks: Shape ``(M,)``; leaves that are left to what goes right.
         leaves: Shape ``(T, LEAVES)``; values, each where the kernel looks for its bit.
     """
 
     starts: Ints
-    turns: Ints
-    features: Ints
+    reads: Ints
+    fills: Floats
+    columns: Ints
     thresholds: Floats
     masks: Masks
     leaves: Doubles
@@ -55,22 +59,23 @@ class TreeMasks:
     def of(cls, text: str) -> Self | None:
         """Masks of LightGBM's text form; None where a tree has more leaves, or treats zeros as missing."""
         trees = [_lines(tree) for tree in text.split("\nend of trees")[0].split("\nTree=")[1:]]
-        if any(int(tree["num_leaves"]) > LEAVES or _missing_zeros(tree) for tree in trees):
+        if any(int(tree["num_leaves"]) > LEAVES or _is_other(tree) for tree in trees):
             return None
-        splits, turns, leaves = zip(*map(_masked, trees), strict=True)
-        lengths = [len(features) for features, _, _ in splits]
-        starts = offsets_of(lengths)
-        features, thresholds, masks = (np.concatenate(column) for column in zip(*splits, strict=True))
-        return cls(starts, starts[:-1] + turns, features, thresholds, masks, np.stack(leaves))
+        splits, leaves = zip(*map(_masked, trees), strict=True)
+        features, goes_left, thresholds, masks = (np.concatenate(column) for column in zip(*splits, strict=True))
+        held, columns = np.unique(2 * features + goes_left, return_inverse=True)
+        fills = np.where(held % 2, -np.inf, np.inf).astype(np.float32)
+        starts = offsets_of([len(own) for own, *_ in splits])
+        return cls(starts, held // 2, fills, columns, thresholds, masks, np.stack(leaves))
 
     def __len__(self) -> int:
-        return len(self.turns)
+        return len(self.leaves)
 
-    def scores(self, columns: Floats, number: int) -> Doubles:
-        """Sum of the first ``number`` trees' values for candidates whose features are ``columns``, ``(F, C)``."""
-        sums = np.zeros(columns.shape[1])
-        parts = (self.starts, self.turns[:number], self.features, self.thresholds, self.masks, self.leaves)
-        _add_up(columns, *parts, sums)
+    def scores(self, features: Floats, number: int) -> Doubles:
+        """Sum of the first ``number`` trees' values for candidates whose features are the rows ``(F, C)``."""
+        sums = np.zeros(features.shape[1])
+        splits = (self.columns, self.thresholds, self.masks)
+        _add_up(features, (self.reads, self.fills), self.starts, splits, self.leaves[:number], sums)
         return sums
 
 
@@ -79,28 +84,28 @@ def _lines(tree: str) -> dict[str, str]:
 
 
 def _numbers(tree: dict[str, str], name: str, kind: Any = np.int64) -> NDArray[Any]:
-    return np.array(tree[name].split(), dtype=kind)
+    return np.array(tree.get(name, "").split(), dtype=kind)
 
 
-def _missing_zeros(tree: dict[str, str]) -> bool:
+def _is_other(tree: dict[str, str]) -> bool:
+    """Whether zeros are missing in some split."""
     return bool((_numbers(tree, "decision_type") & MISSING_ZERO).any())
 
 
-def _masked(tree: dict[str, str]) -> tuple[tuple[Ints, Floats, Masks], int, Doubles]:
-    """A tree's splits, those that send NaN right first; how many these are; and its leaves."""
-    number = int(tree["num_leaves"])
-    left, right = ([] if number == 1 else _numbers(tree, name).tolist() for name in ("left_child", "right_child"))
-    places, masks = _leaves_from_the_left(left, right)
+def _masked(tree: dict[str, str]) -> tuple[tuple[Ints, Ints, Floats, Masks], Doubles]:
+    """A tree's splits: features, whether NaN goes left, thresholds and masks; and its leaves."""
+    names = ("split_feature", "left_child", "right_child", "decision_type")
+    features, left, right, kinds = (_numbers(tree, name) for name in names)
+    thresholds = _numbers(tree, "threshold", np.float64)
+    places, masks = _leaves_from_the_left(left.tolist(), right.tolist())
     values = np.zeros(LEAVES)
     bits = np.left_shift(np.uint64(1), places.astype(np.uint64)).astype(np.uint32)
     values[(bits * TURNED) >> DOWN] = _numbers(tree, "leaf_value", np.float64)
-    if number == 1:
-        return (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32), masks), 0, values
-    thresholds, kinds = _numbers(tree, "threshold", np.float64), _numbers(tree, "decision_type")
     goes_left = np.where(kinds & MISSING_NAN, (kinds & MISSING_LEFT) > 0, thresholds >= 0)  # else NaN counts as 0
-    order = np.argsort(goes_left, kind="stable")
-    splits = (_numbers(tree, "split_feature")[order], _largest_within(thresholds)[order], masks[order])
-    return splits, int((~goes_left).sum()), values
+    idle = -len(features) % SPLITS
+    splits = (np.pad(one, (0, idle)) for one in (features, goes_left.astype(np.int64), _largest_within(thresholds)))
+    features, ways, bars = splits
+    return (features, ways, bars, np.pad(masks, (0, idle), constant_values=ALL)), values
 
 
 def _leaves_from_the_left(left: list[int], right: list[int]) -> tuple[Ints, Masks]:
@@ -125,39 +130,40 @@ def _largest_within(thresholds: Doubles) -> Floats:
     """The largest float32 that is no larger: a float32 is above the one where it is above the other."""
     with np.errstate(over="ignore"):
         near = thresholds.astype(np.float32)
-    return np.where(near > thresholds, np.nextafter(near, np.float32(-np.inf)), near)
+    return np.minimum(np.where(near > thresholds, np.nextafter(near, np.float32(-np.inf)), near), LARGEST)
 
 
-@machine_code
-def _add_up(
-    columns: Floats,
-    starts: Ints,
-    turns: Ints,
-    features: Ints,
-    thresholds: Floats,
-    masks: Masks,
-    leaves: Doubles,
-    sums: Doubles,
-) -> None:
+@machine_code()
+def _add_up(features: Floats, read: Any, starts: Ints, splits: Any, leaves: Doubles, sums: Doubles) -> None:
     """Add the trees' values to ``sums``, ``(C,)``; loops over a block are what a compiler makes vectors of."""
-    block = np.empty((columns.shape[0], BLOCK), dtype=np.float32)
+    reads, fills = read
+    columns, thresholds, masks = splits
+    block = np.empty((len(reads), BLOCK), dtype=np.float32)
     left = np.empty(BLOCK, dtype=np.uint32)
-    for first in range(0, columns.shape[1], BLOCK):
-        size = min(BLOCK, columns.shape[1] - first)
-        for feature in range(len(columns)):
+    for first in range(0, features.shape[1], BLOCK):
+        size = min(BLOCK, features.shape[1] - first)
+        for column in range(len(reads)):
             for place in range(size):
-                block[feature, place] = columns[feature, first + place]
-        for tree in range(len(turns)):
-            for place in range(BLOCK):
+                value = features[reads[column], first + place]
+                block[column, place] = min(value, LARGEST) if value == value else fills[column]
+        for tree in range(len(leaves)):
+            for place in range(size):
                 left[place] = ALL
-            for split in range(starts[tree], turns[tree]):
-                own, threshold, mask = block[features[split]], thresholds[split], masks[split]
-                for place in range(BLOCK):
-                    left[place] &= ALL if own[place] <= threshold else mask
-            for split in range(turns[tree], starts[tree + 1]):
-                own, threshold, mask = block[features[split]], thresholds[split], masks[split]
-                for place in range(BLOCK):
-                    left[place] &= mask if own[place] > threshold else ALL
+            for split in range(starts[tree], starts[tree + 1], SPLITS):
+                one, two, three, four = (columns[split], columns[split + 1], columns[split + 2], columns[split + 3])
+                bar, bar2, bar3, bar4 = (
+                    thresholds[split],
+                    thresholds[split + 1],
+                    thresholds[split + 2],
+                    thresholds[split + 3],
+                )
+                mask, mask2, mask3, mask4 = masks[split], masks[split + 1], masks[split + 2], masks[split + 3]
+                for place in range(size):
+                    here = ALL if block[one, place] <= bar else mask
+                    here &= ALL if block[two, place] <= bar2 else mask2
+                    here &= ALL if block[three, place] <= bar3 else mask3
+                    here &= ALL if block[four, place] <= bar4 else mask4
+                    left[place] &= here
             for place in range(size):
                 rest = left[place]
                 lowest = np.uint32(rest ^ (rest & (rest - np.uint32(1))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, Self
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from llmrec.arrays import Floats, Ints, checked
 from llmrec.console import progress_bar
-from llmrec.errors import needing, require
+from llmrec.errors import ModelError, needing, require
 from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.fusion.tree_text import check_model
 from llmrec.within import highest_within, order_within
@@ -72,16 +73,23 @@ class Trees:
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
-        lightgbm = require("lightgbm", "rank")
         with needing("rank"):
             from llmrec.rankers.fusion.tree_masks import TreeMasks  # which waits for numba
         self.texts = list(texts)
-        self._models = [lightgbm.Booster(model_str=text) for text in self.texts]
         self._masks = [TreeMasks.of(text) for text in self.texts]
         self._first: dict[int, Any] = {}  # the first trees of the first model, by their number
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    @functools.cached_property
+    def _models(self) -> list[Any]:
+        """LightGBM's own, made when asked for: to rank takes the masks alone, and its import a second."""
+        lightgbm = require("lightgbm", "rank")
+        try:
+            return [lightgbm.Booster(model_str=text) for text in self.texts]
+        except lightgbm.basic.LightGBMError as error:
+            raise ModelError(f"fusion: its trees are not LightGBM's ({error}); fit it again with --save") from error
 
     def scores(self, features: Floats, threads: int = 0) -> Doubles:
         """Mean score of each candidate, shape ``(C,)``, higher first."""
@@ -142,12 +150,12 @@ class Trees:
 
     def feature_names(self) -> list[str]:
         """Names of the features that the models read, in order."""
-        return list(self._models[0].feature_name())
+        return self.texts[0].split("\nfeature_names=", 1)[1].split("\n", 1)[0].split(" ")
 
     def importances(self) -> dict[str, float]:
         """Share of each feature in the gain of all splits, highest first."""
         gains = np.sum([model.feature_importance("gain") for model in self._models], axis=0)
-        names = self._models[0].feature_name()
+        names = self.feature_names()
         shares = gains / max(gains.sum(), np.finfo(np.float64).tiny)
         order = np.argsort(-shares, kind="stable")
         return {names[place]: round(float(shares[place]), 6) for place in order}
@@ -167,10 +175,7 @@ class Trees:
         while f"trees.{len(texts)}" in arrays:
             texts.append(checked(arrays, f"trees.{len(texts)}", "uint8", (None,)).tobytes())
             check_model(texts[-1])
-        try:
-            return cls([text.decode() for text in texts]) if texts else None
-        except require("lightgbm", "rank").basic.LightGBMError as error:
-            raise ValueError(f"not a LightGBM model: {error}") from error
+        return cls([text.decode() for text in texts]) if texts else None
 
 
 def grow_trees(examples: Examples, names: Sequence[str], settings: FusionSettings, seed: int) -> str:

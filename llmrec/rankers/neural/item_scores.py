@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from llmrec.arrays import Floats, Ints
+from llmrec.errors import needing
 from llmrec.rankers.base import Seen
 from llmrec.rankers.catalogue import Catalogue
 from llmrec.rankers.neural.prefixes import padded_rows
@@ -72,9 +73,13 @@ def pair_products(scorer: Scorer, items: Tensor, sessions: CodedSessions, rows: 
         rows: Shape ``(C,)``; session of each pair.
         codes: Shape ``(C,)``; row of its item.
     """
-    products = np.zeros(len(rows), dtype=np.float32)
     with torch.inference_mode():
         vectors = _session_vectors(scorer, items, sessions)
+        if items.device.type == "cpu":
+            with needing("rank"):
+                from llmrec.rankers.neural.products import pair_products_of  # which waits for numba
+            return pair_products_of(vectors.numpy(), items.numpy(), rows, codes)
+        products = np.zeros(len(rows), dtype=np.float32)
         for start in range(0, len(rows), PAIRS):
             part = slice(start, start + PAIRS)
             left, right = (torch.from_numpy(one[part]).to(items.device) for one in (rows, codes))

@@ -14,7 +14,7 @@ __all__ = ["PARTS", "add_up_pairs"]
 PARTS: Final = ("share", "lift", "best_share", "best_lift", "links")  # rows of a table below those of the counts
 
 
-@machine_code
+@machine_code()
 def add_up_pairs(evidence: Any, weights: Any, recent: Any, rows: Ints, codes: Ints) -> Floats:
     """Counts of pairs of recent items with candidates, and how strong these are, added up.
 
@@ -50,7 +50,7 @@ def add_up_pairs(evidence: Any, weights: Any, recent: Any, rows: Ints, codes: In
     return found
 
 
-@machine_code
+@machine_code()
 def _add_up_item(item: int, age: Any, weight: Any, evidence: Any, codes: Ints, found: Floats) -> None:
     """What one item says of its session's candidates."""
     keys, pairs, totals, of_kinds = evidence
@@ -79,7 +79,7 @@ def _add_up_item(item: int, age: Any, weight: Any, evidence: Any, codes: Ints, f
         found[kinds + 5, candidate] = np.fmin(found[kinds + 5, candidate], age)
 
 
-@machine_code
+@machine_code()
 def _weighed(counts: Floats, weights: Floats) -> Any:
     total = np.float32(0)
     for kind in range(len(weights)):
