@@ -44,6 +44,7 @@ _HEAVY: Final = (
     "torch",
     "faiss",
     "lightgbm",
+    "numba",
     "optuna",
     "tokenizers",
     "accelerate",
