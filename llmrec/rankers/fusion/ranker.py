@@ -115,7 +115,7 @@ class Fusion(Ranker[FusionSettings]):
         return super().made_by(k, seen) | ({"scorer_weights": weights} if weights else {})
 
     def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:  # noqa: ARG002
-        self._fit_folds(training, products)
+        self._fit_folds(training, products, keep=False)
 
     def _take_in(self, earlier: Self, training: CodedSessions, start: int, places: Ints, products: Any) -> None:
         """Fit sources and counts on all sessions, and keep the trees; errors as `fit_context`.
@@ -138,13 +138,15 @@ class Fusion(Ranker[FusionSettings]):
         the ``i``-th of these.
         """
         self.catalogue, coded = catalogue_and_codes(training, products, cold=True)
-        return self._fit_folds(coded, products)
+        return self._fit_folds(coded, products, keep=True)
 
-    def _fit_folds(self, training: CodedSessions, products: Any) -> list[Fold]:
+    def _fit_folds(self, training: CodedSessions, products: Any, *, keep: bool) -> list[Fold]:
         training = self._decided_first(training, products)
         learn = self._learner(training, products)
         folds = self._folds(training, learn)
         self._learn_order(folds, training)
+        if not keep:
+            folds = []  # their memory goes before the last counts take theirs
         self.context = learn(training)
         return folds
 

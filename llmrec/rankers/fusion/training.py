@@ -271,12 +271,18 @@ def _sampled(found: Candidates, features: Floats, targets: Ints, negatives: int,
 
 
 def _joined(parts: list[ValidationExamples]) -> ValidationExamples:
+    """All in one; the list is emptied, and features, which are most of it, go as they are copied."""
     starts = offsets_of([len(part.targets) for part in parts])[:-1]
-    found = [part.candidates for part in parts]
+    found, targets = [part.candidates for part in parts], np.concatenate([part.targets for part in parts])
     rows = np.concatenate([one.rows + start for one, start in zip(found, starts, strict=True)])
     others = (np.concatenate([getattr(one, name) for one in found]) for name in ("codes", "scores", "ranks", "prior"))
-    features = np.concatenate([part.features for part in parts])
-    return ValidationExamples(features, Candidates(rows, *others), np.concatenate([part.targets for part in parts]))
+    features = np.empty((parts[0].features.shape[1], len(rows)), dtype=np.float32)
+    start = 0
+    while parts:
+        own = parts.pop(0).features.T
+        features[:, start : start + own.shape[1]] = own
+        start += own.shape[1]
+    return ValidationExamples(features.T, Candidates(rows, *others), targets)
 
 
 def order_scores(trees: Trees, found: Candidates, features: Floats, settings: FusionSettings) -> NDArray[np.float64]:

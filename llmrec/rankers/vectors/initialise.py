@@ -69,12 +69,14 @@ def svd_vectors(
     degree = counts.sum(axis=1)
     root = sparse.diags_array(1 / np.sqrt(np.maximum(degree, 1e-12)))
     scaled, own = root @ counts @ root, sparse.diags_array((degree > 0) * 1.0)
+    del counts  # as large as the matrices made of it; so is the other below
     near = round(local * size)
     parts = [
         unit_rows(_eigenvectors((scaled + weight * own).astype(np.float32).tocsr(), columns, rng), rng)
         for weight, columns in ((GLOBAL_OWN, size - near), (LOCAL_OWN, near))
         if columns
     ]
+    del scaled
     return unit_rows(np.concatenate(parts, axis=1), rng)
 
 

@@ -30,6 +30,7 @@ __all__ = [
 
 
 _PART: Final = 16_384  # texts encoded between two steps of the progress bar
+_ROWS: Final = 1 << 16  # scaled at once
 _NO_LENGTH: Final = 1e-6  # of a row that is the rest of rounding
 
 
@@ -75,13 +76,16 @@ class Encoder(Protocol):
 
 def unit_rows(vectors: Floats, rng: np.random.Generator | None = None) -> Floats:
     """Rows scaled to length 1; a row of zeros stays, or with ``rng`` gets a random direction."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: Floats = (vectors / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32, copy=False)
-    if rng is None:
-        return scaled
-    noise = rng.standard_normal(vectors.shape, dtype=np.float32)
-    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
-    return np.where(lengths > _NO_LENGTH, scaled, noise)
+    scaled = np.empty(vectors.shape, dtype=np.float32)
+    for start in range(0, len(vectors), _ROWS):
+        part, own = vectors[start : start + _ROWS], scaled[start : start + _ROWS]
+        lengths = np.linalg.norm(part, axis=1, keepdims=True)
+        own[:] = part / np.maximum(lengths, np.finfo(np.float32).tiny)
+        if rng is not None:
+            noise = rng.standard_normal(part.shape, dtype=np.float32)
+            short = ~(lengths[:, 0] > _NO_LENGTH)
+            own[short] = (noise / np.linalg.norm(noise, axis=1, keepdims=True))[short]
+    return scaled
 
 
 def encode_texts(texts: Sequence[str], dim: int, encode: Callable[[list[str]], Floats]) -> Floats:

@@ -18,7 +18,7 @@ from llmrec.within import places_among
 
 __all__ = ["FeatureCounts", "ItemCount", "PairCount", "count_features"]
 
-PART: Final = 1 << 20  # places in sessions whose pairs are counted at once
+PART: Final = 1 << 17  # places in sessions whose pairs are counted at once
 
 
 class PairCount(IntEnum):
@@ -93,7 +93,7 @@ class FeatureCounts:
             "labels_by_locale": (num_locales + 1, num_items),
         }
         pairs, *held = (checked(arrays, f"evidence.{name}", "float32", shape) for name, shape in shapes.items())
-        return cls(keys, pairs, _totals(keys, pairs, num_items), *held)
+        return cls(keys, pairs, _totals(keys, pairs, num_items)[0], *held)
 
 
 def count_features(
@@ -117,13 +117,15 @@ def count_features(
         ItemCount.LABEL: sessions.ends[taught],
         ItemCount.END: prefixes.ends[prefixes.lengths > 0],
         ItemCount.FIRST: sessions.items[sessions.offsets[:-1][filled]],
-        ItemCount.FOLLOWERS: keys[pairs[:, PairCount.AFTER] > 0] // num_items,
     }
+    totals, followers = _totals(keys, pairs, num_items)
+    counted = {one: np.bincount(items, minlength=num_items) for one, items in parts.items()}
+    counted[ItemCount.FOLLOWERS] = followers
     return FeatureCounts(
         keys,
         pairs,
-        _totals(keys, pairs, num_items),
-        np.stack([np.bincount(parts[one], minlength=num_items) for one in ItemCount], axis=1).astype(np.float32),
+        totals,
+        np.stack([counted[one] for one in ItemCount], axis=1).astype(np.float32),
         sessions.counts(num_locales, num_items).astype(np.float32),
         counts_by_locale(sessions.locales[taught], parts[ItemCount.LABEL], num_locales, num_items).astype(np.float32),
     )
@@ -137,7 +139,7 @@ def _count_pairs(sessions: CodedSessions, num_items: int, window: int, decay: fl
     order = np.argsort(sessions.items, kind="stable")
     ends = np.cumsum(np.bincount(sessions.items, minlength=num_items))
     cuts = np.unique(np.searchsorted(ends, np.arange(0, len(order), PART), side="right"))
-    keys, pairs = [np.zeros(0, dtype=np.int64)], [np.zeros((0, len(PairCount)), dtype=np.float32)]
+    keys, pairs = np.zeros(0, dtype=np.int64), np.zeros((0, len(PairCount)), dtype=np.float32)
     for first, last in pairwise([0, *ends[cuts[:-1]].tolist(), len(order)] if len(order) else []):
         own = order[first:last]
         found: list[tuple[Ints, Ints, Ints, float]] = []
@@ -150,9 +152,11 @@ def _count_pairs(sessions: CodedSessions, num_items: int, window: int, decay: fl
             if distance == 1:
                 found.append((left, left + 1, PairCount.NEXT + 2 * is_label[left + 1], weight))
         distinct, sums = _sums(sessions.items, found, num_items)
-        keys.append(distinct)
-        pairs.append(sums)
-    return _joined(keys), _joined(pairs)
+        for whole, part in ((keys, distinct), (pairs, sums)):
+            number = len(whole)
+            whole.resize((number + len(part), *part.shape[1:]), refcheck=False)  # moves pages, copies nothing
+            whole[number:] = part
+    return keys, pairs
 
 
 def _sums(items: Ints, found: list[tuple[Ints, Ints, Ints, float]], num_items: int) -> tuple[Ints, Floats]:
@@ -171,23 +175,13 @@ def _sums(items: Ints, found: list[tuple[Ints, Ints, Ints, float]], num_items: i
     return distinct, sums.reshape(-1, width).astype(np.float32)
 
 
-def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
-    """Arrays in one; each is let go once it is copied."""
-    whole = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), dtype=parts[0].dtype)
-    start = 0
-    while parts:
-        part = parts.pop(0)
-        whole[start : start + len(part)] = part
-        start += len(part)
-    return whole
-
-
-def _totals(keys: Ints, pairs: Floats, num_items: int) -> Floats:
-    totals = np.zeros((num_items, len(PairCount)))
+def _totals(keys: Ints, pairs: Floats, num_items: int) -> tuple[Floats, Floats]:
+    """`FeatureCounts.totals`, and how many items ever come after each, ``(N,)``; some pairs at a time."""
+    totals = np.zeros((num_items, len(PairCount) + 1))
     for start in range(0, len(keys), PART):
-        sources = keys[start : start + PART] // num_items
+        sources, part = keys[start : start + PART] // num_items, pairs[start : start + PART]
         least = sources[0]
-        for kind, column in enumerate(pairs[start : start + PART].T):
+        for place, column in enumerate([*part.T, part[:, PairCount.AFTER] > 0]):
             sums = np.bincount(sources - least, weights=column)
-            totals[least : least + len(sums), kind] += sums
-    return totals.astype(np.float32)
+            totals[least : least + len(sums), place] += sums
+    return totals[:, :-1].astype(np.float32), totals[:, -1].astype(np.float32)
