@@ -119,13 +119,13 @@ def count_features(
         ItemCount.FIRST: sessions.items[sessions.offsets[:-1][filled]],
     }
     totals, followers = _totals(keys, pairs, num_items)
-    counted = {one: np.bincount(items, minlength=num_items) for one, items in parts.items()}
+    counted = {one: np.bincount(items, minlength=num_items).astype(np.float32) for one, items in parts.items()}
     counted[ItemCount.FOLLOWERS] = followers
     return FeatureCounts(
         keys,
         pairs,
         totals,
-        np.stack([counted[one] for one in ItemCount], axis=1).astype(np.float32),
+        np.stack([counted[one] for one in ItemCount], axis=1),
         sessions.counts(num_locales, num_items).astype(np.float32),
         counts_by_locale(sessions.locales[taught], parts[ItemCount.LABEL], num_locales, num_items).astype(np.float32),
     )
