@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec.arrays import Floats, Ints, checked
-from llmrec.errors import needing
 from llmrec.rankers.base import Seen
 from llmrec.rankers.counting.covisit import CovisitSettings, PairRanker
 from llmrec.rankers.counting.rows import WeightedRows
+from llmrec.rankers.counting.walking import walk
 from llmrec.rankers.sessions import CodedSessions
 from llmrec.settings import option
 from llmrec.vocabulary import UNKNOWN
@@ -58,8 +58,6 @@ class CovisitWalk(PairRanker[CovisitWalkSettings]):
         self._totals = np.maximum(counts.sum(axis=0), 1)
 
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
-        with needing("rank"):
-            from llmrec.rankers.counting.walking import walk  # which waits for numba
         settings, recent, size = self.settings, sessions.last(self.settings.history), len(self._neighbours)
         weights = np.power(settings.recency, recent.ages).astype(np.float32)
         sold = np.zeros((0, 0), dtype=np.bool_) if self.catalogue.sold is None else self.catalogue.sold
