@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from llmrec.cluster.sessions_known import fingerprint_at
+from llmrec.cluster.sessions_known import MOST_KNOWN, fingerprint_at
 from llmrec.console import notice
 from llmrec.data.spark.storage import explained, put_text, put_whole
 from llmrec.errors import ConfigError
@@ -50,7 +50,7 @@ def write_run_parts(session: Any, target: str, kind: Kind, rows: Any, made: Any,
         session: Spark's.
         target: URI of the run; what is there stays until the new one is complete.
         kind: ``ranking`` or ``titles``.
-        rows: Its sessions, from `llmrec.cluster.ordered_rows.ordered_rows`; a malformed one is found before the work.
+        rows: Its sessions, from `llmrec.cluster.ordered_rows.ordered_rows`.
         made: Function of a frame's ``mapInArrow``, as ``made(schema)``, which gives ``locale`` and predictions.
         record: What the sidecar tells of its making.
 
@@ -58,9 +58,11 @@ def write_run_parts(session: Any, target: str, kind: Kind, rows: Any, made: Any,
         Number of its rows.
     """
     with put_whole(session, target) as folder:
-        known = {"sessions_fingerprint": fingerprint_at(rows)}
         made(f"locale string, {PREDICTION} {_TYPES[kind]}").write.option("compression", "zstd").parquet(folder)
         number = int(session.read.parquet(folder).count())
+        known = {"sessions_fingerprint": fingerprint_at(rows)} if number <= MOST_KNOWN else {}
+    if not known:
+        notice(f"{number:,} sessions, more than {MOST_KNOWN:,}: the run does not say which ones; evaluate cannot check it")
     head, _, name = target.rpartition("/")
     sidecar = f"{head}/{sidecar_of(Path(PurePosixPath(name)))}"
     put_text(session, sidecar, record_text(run_record(kind, number, None, False, {**record, **known})))

@@ -12,8 +12,9 @@ from llmrec.cluster.on_executor import same_version, sessions_of_batch
 from llmrec.console import stderr
 from llmrec.data.digests import session_streams, streams_fingerprint
 
-__all__ = ["fingerprint_at"]
+__all__ = ["MOST_KNOWN", "fingerprint_at"]
 
+MOST_KNOWN: Final = 100_000_000  # sessions that a run is known by: 7 GB on the disk of the node whose task reads them
 _STREAMS: Final = "file string, row bigint, streams array<binary>"
 
 
