@@ -62,7 +62,9 @@ def write_run_parts(session: Any, target: str, kind: Kind, rows: Any, made: Any,
         number = int(session.read.parquet(folder).count())
         known = {"sessions_fingerprint": fingerprint_at(rows)} if number <= MOST_KNOWN else {}
     if not known:
-        notice(f"{number:,} sessions, more than {MOST_KNOWN:,}: the run does not say which ones; evaluate cannot check it")
+        notice(
+            f"{number:,} sessions, more than {MOST_KNOWN:,}: the run does not say which ones; evaluate cannot check it"
+        )
     head, _, name = target.rpartition("/")
     sidecar = f"{head}/{sidecar_of(Path(PurePosixPath(name)))}"
     put_text(session, sidecar, record_text(run_record(kind, number, None, False, {**record, **known})))
