@@ -150,9 +150,11 @@ def walk(
             code = every[place]
             value, held = cells[code, _REACHED], counts[locale, code]
             cells[code, _REACHED], cells[code, _IS_REACHED] = 0, 0
-            if (held > 0 or unseen[locale]) and (not len(sold) or sold[locale, code]):
+            score = np.float32(value * (1 + rules[3] * held / totals[code]))
+            offered_here = (held > 0 or unseen[locale]) and (not len(sold) or sold[locale, code])
+            if offered_here and score == score:  # what is no number has no place in an order
                 every[usable] = code
-                values[usable] = value * (1 + rules[3] * held / totals[code])
+                values[usable] = score
                 usable += 1
         _keep(every[:usable], values[:usable], ranked[row], scores[row])
     return ranked, scores
@@ -160,7 +162,7 @@ def walk(
 
 @machine_code()
 def _keep(codes: NDArray[np.int32], values: Floats, ranked: NDArray[np.int64], scores: Floats) -> None:
-    """Fill a row with the best, ties to the smaller code."""
+    """Fill a row with the best, ties to the smaller code; values are numbers."""
     count, bar = 0, np.float32(-np.inf)
     if len(codes) > len(ranked):
         bar = nth_largest(values.copy(), len(ranked))

@@ -9,7 +9,7 @@ import pytest
 
 from llmrec.rankers import TrainingSessions
 from llmrec.rankers.counting.walk import CovisitWalk, CovisitWalkSettings
-from llmrec.rankers.counting.walking import nth_largest
+from llmrec.rankers.counting.walking import nth_largest, walk
 from llmrec.testing.ranker_contract import ITEMS, RankerContract, training_sessions
 
 PLAIN: dict[str, Any] = {"forward": (1.0,), "backward": (), "source_power": 0.0, "hop_weight": 0.5}
@@ -70,3 +70,25 @@ def test_what_ties_at_the_end_of_a_list_goes_by_code() -> None:
 def test_the_nth_largest_is_found(values: list[float]) -> None:
     for nth, wanted in enumerate(sorted(values, reverse=True), 1):
         assert nth_largest(np.array(values, dtype=np.float32), nth) == wanted
+
+
+def test_what_grows_beyond_all_numbers_is_left_out_and_written_nowhere() -> None:
+    """A step may weigh more than a float32 holds, and times a share of 0 that is no number; others' lists stay."""
+    drawn, size = np.random.default_rng(0), 40
+    offsets = np.concatenate([[0, size], size + 2 * np.arange(1, size)])  # item 0 leads everywhere, others lead on
+    shares = np.concatenate([drawn.random(size), np.zeros(2 * (size - 1))]).astype(np.float32)
+    for _ in range(300):
+        most = int(drawn.integers(1, 30))
+        codes = np.concatenate([drawn.permutation(size), drawn.integers(0, size, 2 * (size - 1))]).astype(np.int32)
+        graph = (offsets, codes, shares)
+        one_and_none = (np.array([0, 1, 1]), np.array([0]), np.ones(1, np.float32), np.zeros(2, np.int64))
+        rules = (2, 8, np.float32(np.inf), 0.0)
+        offered = (
+            np.ones((1, size), np.int32),
+            np.ones(size, np.int64),
+            np.zeros(1, np.bool_),
+            np.zeros((0, 0), np.bool_),
+        )
+        ranked, scores = walk(graph, one_and_none, rules, offered, most, np.zeros((size, 4), np.float32))
+        assert (ranked[1] == -1).all()
+        assert not np.isnan(scores[0][ranked[0] != -1]).any()
