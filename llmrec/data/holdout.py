@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -92,18 +92,13 @@ def hold_out(
     check_places(engine, {"FILE": [file], "OUT": [out], "--products": [products]})
     if engine == "spark":
         _check_settings(share, seed, cold, None)
-        given = {"--grouped": grouped, "--last": last, "--cold": cold, "--products": products}
-        if flag := next((flag for flag, value in given.items() if value), None):
-            raise ConfigError(f"--engine spark draws sessions by their hash; leave {flag} out, or --engine spark")
+        _refuse_on_cluster({"--grouped": grouped, "--last": last, "--cold": cold, "--products": products})
         num = hold_out_on_cluster(file, out, share=share, seed=seed, locales=locales, master=master)
-        train, sessions, goals = (out / name for name in FILES)
-        return Holdout(train, sessions, goals, num["train"], num["sessions"])
+        return Holdout(out / FILES[0], out / FILES[1], out / FILES[2], num["train"], num["sessions"])
     _check_settings(share, seed, cold, products)
     if last and grouped:
         raise ConfigError("--last and --grouped exclude each other: earlier prefixes of a history belong to the past")
-    if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} <= {*FILES, *_PRODUCTS}):
-        raise ConfigError(f"{out}: exists and holds something else; choose another folder")
-    check(out, "folder")
+    _check_place(out)
     table = _read(file, locales)
     groups = continued_groups(table) if grouped else np.arange(len(table))
     held = _draw(table, share, None if last else seed, groups)
@@ -114,15 +109,29 @@ def hold_out(
     kept = kept[~_holds(table.take(pa.array(kept)), _drawn_items(targets["next_item"], cold, seed))]
     if not len(kept):
         raise DataError(f"{file.name}: no session without a cold target is left to learn from; give a smaller --cold")
+    _write(out, table.take(pa.array(kept)), prefixes, targets, products)
+    return Holdout(out / FILES[0], out / FILES[1], out / FILES[2], len(kept), len(held))
+
+
+def _refuse_on_cluster(given: Mapping[str, object]) -> None:
+    if flag := next((flag for flag, value in given.items() if value), None):
+        raise ConfigError(f"--engine spark draws sessions by their hash; leave {flag} out, or --engine spark")
+
+
+def _check_place(out: Path) -> None:
+    if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} <= {*FILES, *_PRODUCTS}):
+        raise ConfigError(f"{out}: exists and holds something else; choose another folder")
+    check(out, "folder")
+
+
+def _write(out: Path, train: Any, prefixes: Any, targets: Any, products: Path | None) -> None:
     with atomic_folder(out) as folder:
-        pq.write_table(table.take(pa.array(kept)), folder / FILES[0], compression="zstd")
+        pq.write_table(train, folder / FILES[0], compression="zstd")
         pq.write_table(prefixes, folder / FILES[1], compression="zstd")
         fingerprint = sessions_fingerprint(prefixes["prev_items"], prefixes["locale"])
         pq.write_table(marked(targets, fingerprint), folder / FILES[2], compression="zstd")
         if products is not None:
             shutil.copyfile(products, folder / f"products_train{products.suffix.lower()}")
-    train, sessions, goals = (out / name for name in FILES)
-    return Holdout(train, sessions, goals, len(kept), len(held))
 
 
 def _check_settings(share: float, seed: int, cold: float, products: Path | None) -> None:
