@@ -46,7 +46,7 @@ def _here() -> str:
     """This machine since it was started, and the processes that it counts; another one each time where none tells."""
     try:
         boot = (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii")
-        told = f"{boot}{(_PROC / 'self/ns/pid').stat().st_ino}"
+        told = f"{boot}{(_PROC / 'self/ns/pid').stat().st_ino}{os.uname().nodename}"  # copies of a machine share the rest
     except OSError:
         told = uuid.uuid4().hex
     return hashlib.sha256(told.encode()).hexdigest()[:12]
