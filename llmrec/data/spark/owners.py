@@ -46,7 +46,8 @@ def _here() -> str:
     """This machine since it was started, and the processes that it counts; another one each time where none tells."""
     try:
         boot = (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii")
-        told = f"{boot}{(_PROC / 'self/ns/pid').stat().st_ino}{os.uname().nodename}"  # copies of a machine share the rest
+        processes = (_PROC / "self/ns/pid").stat().st_ino
+        told = f"{boot}{processes}{os.uname().nodename}"  # copies of a running machine share all but its name
     except OSError:
         told = uuid.uuid4().hex
     return hashlib.sha256(told.encode()).hexdigest()[:12]
