@@ -77,7 +77,7 @@ def pair_products(scorer: Scorer, items: Tensor, sessions: CodedSessions, rows: 
         vectors = _session_vectors(scorer, items, sessions)
         if items.device.type == "cpu":
             with needing("rank"):
-                from llmrec.rankers.neural.products import pair_products_of  # which waits for numba
+                from llmrec.rankers.neural.pair_products import pair_products_of  # which waits for numba
             return pair_products_of(vectors.numpy(), items.numpy(), rows, codes)
         products = np.zeros(len(rows), dtype=np.float32)
         for start in range(0, len(rows), PAIRS):
