@@ -95,7 +95,7 @@ class Gate:
             keys: Keys by name; everybody comes in where there is none.
             most_bytes: Of a request's body; `_BODIES` times as many of all that are at work.
             patience_s: Seconds that a body may take to arrive.
-            answered: Told the route, status and seconds of each request.
+            answered: Told the route, status and seconds of each request, before its answer is sent.
             log: Writes a line of the log; None for no log.
             is_open: Whether a path needs no key.
         """
@@ -108,16 +108,21 @@ class Gate:
             await self._app(scope, receive, send)
         if scope["type"] != "http":  # nothing here speaks by WebSocket
             return
-        start, told = time.perf_counter(), {"status": _CLIENT_GONE}
+        start, told = time.perf_counter(), {"status": _CLIENT_GONE, "counted": False}
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"").decode("latin-1")
         request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
         scope.setdefault("state", {})["request_id"] = request_id
 
+        def count() -> None:
+            told["counted"] = True
+            self._answered(_route(scope), told["status"], time.perf_counter() - start)
+
         async def told_send(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 told["status"] = message["status"]
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode("latin-1"))]
+                count()  # who has read an answer finds it counted, also where this process is killed right after it
             await send(message)
 
         who, body = self._who(headers), bytearray()
@@ -138,12 +143,12 @@ class Gate:
             raise
         finally:
             self._bytes -= len(body)
-            seconds = time.perf_counter() - start
-            route = getattr(scope.get("route"), "path", "") or "other"
-            self._answered(route, told["status"], seconds)
+            if not told["counted"]:
+                count()
             if self._log is not None:
-                line = {"method": scope["method"], "route": route, "status": told["status"]}
-                self._log({**line, "ms": round(1000 * seconds, 3), "key": who or "", "request_id": request_id})
+                line = {"method": scope["method"], "route": _route(scope), "status": told["status"]}
+                ms = round(1000 * (time.perf_counter() - start), 3)
+                self._log({**line, "ms": ms, "key": who or "", "request_id": request_id})
 
     def _who(self, headers: Mapping[bytes, bytes]) -> str | None:
         """Name of who has the key that was given; empty where none is wanted, None for a wrong one."""
@@ -197,6 +202,11 @@ class Gate:
                     left -= len(message.get("body", b""))
                     if not message.get("more_body"):
                         return
+
+
+def _route(scope: Scope) -> str:
+    """The pattern that a request's path met."""
+    return getattr(scope.get("route"), "path", "") or "other"
 
 
 class _Refused(Exception):  # noqa: N818 - an answer, not a fault
