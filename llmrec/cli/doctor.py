@@ -150,6 +150,7 @@ def _machine() -> dict[str, Any]:
         "memory_free": f"{readable(free.size)} ({free.source})",
         "disk_free": readable(disk.free),
         "gpu": _gpus() or "none",
+        "bf16_on_cpu": _bf16(),
         "faiss": _faiss(),
         "java": _java(),
         "caches": ", ".join(f"{folder} {readable(_size(folder))}" for folder in _caches()) or "none yet",
@@ -166,6 +167,15 @@ def _gpus() -> str:
         return ""
     sizes = ((cuda.get_device_name(one), cuda.mem_get_info(one)) for one in range(cuda.device_count()))
     return ", ".join(f"{name} ({readable(free)} of {readable(total)} free)" for name, (free, total) in sizes)
+
+
+def _bf16() -> str:
+    if not _version("torch"):
+        return "not measured, for torch is missing"
+    from llmrec.titles.models.precision import bf16_speed
+
+    speed = bf16_speed()
+    return f"{speed:.2f} times as fast as fp32" + ("; compute in fp32" if speed < 1 else "")
 
 
 def _faiss() -> str:

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-import torch
-
 from llmrec.errors import ConfigError, DataError
 from llmrec.reranking.methods import LETTERS, Ask
 from llmrec.reranking.settings import RerankSettings
@@ -24,6 +22,7 @@ from llmrec.titles.decoding.likelihood import (
 from llmrec.titles.lab.answers import Answer
 from llmrec.titles.lab.cache import AnswerCache, cache_key
 from llmrec.titles.lab.local import LocalModel, load_local
+from llmrec.titles.models.precision import in_precision
 from llmrec.titles.prompting.prompt_tokens import encode_prompts
 from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
 
@@ -79,7 +78,7 @@ def open_reader(settings: RerankSettings, prompt: Prompt, max_source_tokens: int
     loaded = load_local(settings.model)
     shared = takes_shared_rows(loaded.model)
     if settings.precision == "bf16":
-        loaded = replace(loaded, model=loaded.model.to(torch.bfloat16), fingerprint=f"{loaded.fingerprint} in bf16")
+        loaded = replace(loaded, model=in_precision(loaded.model, "bf16"), fingerprint=f"{loaded.fingerprint} in bf16")
     encoder = TitleTokenizer(loaded.tokenizer, loaded.affixes)
     target = settings.max_target_tokens or loaded.max_target_tokens
     positions = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)

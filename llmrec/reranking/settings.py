@@ -45,7 +45,8 @@ class RerankSettings:
         None, "Longest title, in tokens. Default: the model's own, or 96.", minimum=2, maximum=65_536
     )
     precision: Literal["fp32", "bf16"] = option(
-        "fp32", "Numbers that a model on this machine computes with. bf16 is several times faster on many machines."
+        "fp32",
+        "Numbers that a model on this machine computes with. bf16 is quicker on some machines, slower on others.",
     )
     server: str | None = option(None, "OpenAI-compatible server, such as http://localhost:8000/v1.")
     concurrency: int = option(8, "Most requests at once.", minimum=1, maximum=10_000)

@@ -70,8 +70,9 @@ class ModelWriter:
     def _opened(self) -> _Opened:
         from llmrec.text.prompts import load_prompt
         from llmrec.titles.decoding.likelihood import takes_shared_rows
-        from llmrec.titles.lab.local import PRECISIONS, load_local
+        from llmrec.titles.lab.local import load_local
         from llmrec.titles.models.model import model_digest, read_model_card
+        from llmrec.titles.models.precision import in_precision
 
         if model_digest(self.name) != self.weights:
             raise ModelError(
@@ -83,7 +84,7 @@ class ModelWriter:
             raise ConfigError(f"select: {self.name} reads {', '.join(prompt.fields)}; a writer here reads titles alone")
         loaded = load_local(self.name)
         shared = takes_shared_rows(loaded.model)
-        loaded.model.to(PRECISIONS[self.settings.writer_precision])
+        in_precision(loaded.model, self.settings.writer_precision)
         return _Opened(loaded, prompt, card.k if card else _K, shared, card is not None)
 
     def open(self) -> None:

@@ -27,6 +27,7 @@ from llmrec.titles.editing.edit_writer import EDIT, opened_writer
 from llmrec.titles.models.card import DEFAULTS, ModelCard, decide_card
 from llmrec.titles.models.lora import open_model
 from llmrec.titles.models.model import check_length
+from llmrec.titles.models.precision import tell_slow_bf16
 from llmrec.titles.settings import GenerateConfig
 from llmrec.training.devices import launch_errors, name_processor
 from llmrec.training.nodes import join, require_same, require_shared
@@ -93,6 +94,8 @@ def prepare_job(config: GenerateConfig) -> Job:
     accelerator = _accelerator(folder)
     refuse_fp16(accelerator)
     if accelerator.is_main_process:
+        if accelerator.mixed_precision == "bf16":
+            tell_slow_bf16(accelerator.device)
         _announce(config, card.k, folder)
     with accelerator.main_process_first():
         store = given or _built_in_store(config.synthetic, config.seed)

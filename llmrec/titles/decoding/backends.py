@@ -12,6 +12,7 @@ from llmrec.errors import ConfigError, require
 from llmrec.titles.decoding.decode import decode_batch
 from llmrec.titles.models.causal import is_causal
 from llmrec.titles.models.model import read_model_card
+from llmrec.titles.models.precision import in_precision
 from llmrec.titles.settings import GenerateConfig
 from llmrec.titles.setup import Job
 
@@ -61,7 +62,7 @@ def build_decoder(job: Job, model: Any, tokenizer: Any, key: str) -> Decode:
         return _ctranslate(job, model, tokenizer, key, limits)
     model.eval().to(job.accelerator.device)
     if config.decode_precision == "bf16":
-        model.to(torch.bfloat16)
+        in_precision(model, "bf16")
     if config.constrain == "catalogue":
         from llmrec.titles.decoding.constrain import decode_constrained
         from llmrec.titles.decoding.trie import build_trie, catalogue_titles

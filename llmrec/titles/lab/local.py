@@ -22,6 +22,7 @@ from llmrec.titles.lab.settings import Cell
 from llmrec.titles.models.causal import continue_prompts, is_causal
 from llmrec.titles.models.lora import open_model
 from llmrec.titles.models.model import model_digest, read_model_card
+from llmrec.titles.models.precision import in_precision
 from llmrec.titles.prompting.affixes import PromptAffixes, build_affixes
 from llmrec.titles.prompting.prompt_tokens import encode_prompts, encode_titles
 from llmrec.titles.prompting.title_tokenizer import TitleTokenizer
@@ -30,7 +31,6 @@ from llmrec.training.devices import name_processor
 __all__ = ["LocalModel", "load_local", "write_all"]
 
 BATCH: Final = 16
-PRECISIONS: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SOURCE_TOKENS, TARGET_TOKENS = 256, 96  # as scripts/gen.py where a model does not say
 
 
@@ -74,7 +74,7 @@ def load_local(name: str, precision: str = "fp32") -> LocalModel:
     card = read_model_card(name)
     chat = card.chat if card else bool(getattr(tokenizer, "chat_template", None))
     return LocalModel(
-        model=model.eval().to("cuda" if torch.cuda.is_available() else "cpu", PRECISIONS[precision]),
+        model=in_precision(model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), precision),
         tokenizer=tokenizer,
         fingerprint=model_digest(name) + ("" if precision == "fp32" else f" {precision}"),
         max_source_tokens=card.max_source_tokens if card else SOURCE_TOKENS,

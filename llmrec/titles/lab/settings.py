@@ -58,7 +58,7 @@ class CompareSettings:
     temperature: float = option(0.0, "Sampling temperature of chat models. 0 is greedy.", minimum=0)
     max_tokens: int = option(96, "Longest answer of a chat model, in tokens.", minimum=2)
     decode_precision: Literal["fp32", "bf16"] = option(
-        "fp32", "Precision of models that run here. bf16 is several times as fast where the processor has it."
+        "fp32", "Precision of models that run here. bf16 is quicker on some machines, slower on others."
     )
     num_examples: int = option(6, "Sessions to show side by side on the page.", flag="--examples", minimum=0)
     cache: Path | None = option(None, "File of known answers. Default: answers.sqlite in --out.")
