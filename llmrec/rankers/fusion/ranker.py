@@ -29,8 +29,15 @@ from llmrec.rankers.fusion.deciding.facts import (
     decide_labels,
     decide_parts_by_facts,
     decide_seen_by_facts,
+    decide_teaching_cold,
 )
-from llmrec.rankers.fusion.deciding.judging import decide_parts, decide_seen, parts_are_open, ranks_without_seen
+from llmrec.rankers.fusion.deciding.judging import (
+    decide_cold_bonus,
+    decide_parts,
+    decide_seen,
+    parts_are_open,
+    ranks_without_seen,
+)
 from llmrec.rankers.fusion.deciding.parts import without_parts
 from llmrec.rankers.fusion.saved_models import (
     SCORERS,
@@ -44,6 +51,8 @@ from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.fusion.sources import active_groups, active_sources, fit_context, learn_shared, make_sources
 from llmrec.rankers.fusion.training import (
     Fold,
+    ValidationExamples,
+    cold_examples,
     draw_folds,
     families,
     fold_context,
@@ -55,7 +64,7 @@ from llmrec.rankers.fusion.training import (
     target_ranks,
     with_last_as_label,
 )
-from llmrec.rankers.fusion.trees import Examples, Trees, grow_trees
+from llmrec.rankers.fusion.trees import Examples, Trees, grow_trees, with_bonus
 from llmrec.rankers.sessions import CodedSessions, TrainingSessions
 from llmrec.records import record_text
 from llmrec.within import top_k_candidates
@@ -144,7 +153,7 @@ class Fusion(Ranker[FusionSettings]):
         training = self._decided_first(training, products)
         learn = self._learner(training, products)
         folds = self._folds(training, learn)
-        self._learn_order(folds, training)
+        self._learn_order(folds, self._taught_cold(folds, training, products, learn), training)
         if not keep:
             folds = []  # their memory goes before the last counts take theirs
         self.context = learn(training)
@@ -188,7 +197,7 @@ class Fusion(Ranker[FusionSettings]):
     def _folds(self, training: CodedSessions, learn: Callable[[CodedSessions], FeatureContext]) -> list[Fold]:
         seen: Seen = "keep" if repeats(training) else "drop"
         rng = np.random.default_rng(self.settings.seed)
-        family = families(training) if self.settings.grouped else None
+        family = self._family(training)
         rows = draw_folds(training, self.settings, family)
         at_once = left_out_at_once(training, rows)
         folds: list[Fold] = []
@@ -224,6 +233,27 @@ class Fusion(Ranker[FusionSettings]):
             self._decide_parts(folds)
         return folds
 
+    def _taught_cold(
+        self,
+        folds: list[Fold],
+        training: CodedSessions,
+        products: Any,
+        learn: Callable[[CodedSessions], FeatureContext],
+    ) -> list[Examples]:
+        """Examples of each fold as if nobody had seen some targets; of none where that is not asked."""
+        made = make_sources(self.settings, products)
+        self._decide(decide_teaching_cold(self.settings, [name for name, one in made.items() if one.needs_products]))
+        if not self.settings.teach_cold:
+            return []
+        seen: Seen = "keep" if repeats(training) else "drop"
+        groups, family = active_groups(self.settings), self._family(training)
+        again = cold_examples(training, folds, self.settings, learn, groups, seen, family)
+        notice(f"taught once more as if their targets were new: {sum(len(one.sizes) for one in again):,} sessions")
+        return again
+
+    def _family(self, training: CodedSessions) -> Ints | None:
+        return families(training) if self.settings.grouped else None
+
     def _decide_parts(self, folds: list[Fold]) -> FusionSettings:
         """Decide on sources and scorers; the settings of before are given back."""
         before, untexted = self.settings, make_sources(self.settings, None)
@@ -231,25 +261,33 @@ class Fusion(Ranker[FusionSettings]):
         self._decide(decide_parts(before, folds, texts))
         return before
 
-    def _learn_order(self, folds: list[Fold], training: CodedSessions) -> None:
+    def _learn_order(self, folds: Sequence[Fold], cold: Sequence[Examples], training: CodedSessions) -> None:
         self.trees, self.estimate = None, {}
         taught = [fold for fold in folds if fold.found]
         if not taught:
             notice("fusion: no labelled session's target is among its candidates; they stand by their ranks alone")
+            self._decide(decide_cold_bonus(self.settings, []))
             self._decide(decide_seen(self.settings, training, [], []))
             return
-        texts, ranks, without_seen = [], [], []
+        texts: list[str] = []
+        judged: list[tuple[str, Fold, ValidationExamples]] = []
         for place in range(self.settings.boosters):
             left_out = taught[place % len(taught)]
             others = [fold for fold in taught if fold is not left_out] or taught
-            examples = Examples.joined([fold.examples for fold in others])
+            again = [one for fold, one in zip(folds, cold, strict=False) if fold in others]
+            examples = Examples.joined([*(fold.examples for fold in others), *again])
             texts.append(grow_trees(examples, left_out.names, self.settings, self.settings.seed + place))
             if left_out.judged is not None and left_out not in others and place < len(taught):
-                judged = left_out.judged
-                scores = order_scores(Trees(texts[-1:]), judged.candidates, judged.features, self.settings)
-                ranks.append(target_ranks(judged, scores))
-                prefixes = training.take(left_out.sessions[: len(judged.targets)]).without_last()
-                without_seen.append(ranks_without_seen(judged, scores, prefixes, len(self.catalogue.vocabulary)))
+                judged.append((texts[-1], left_out, left_out.judged))
+        self._decide(decide_cold_bonus(self.settings, [(text, fold.names, whole) for text, fold, whole in judged]))
+        bonus = float(self.settings.cold_bonus)
+        texts = [with_bonus(text, bonus) for text in texts]
+        ranks, without_seen = [], []
+        for text, fold, whole in judged:
+            scores = order_scores(Trees([with_bonus(text, bonus)]), whole.candidates, whole.features, self.settings)
+            ranks.append(target_ranks(whole, scores))
+            prefixes = training.take(fold.sessions[: len(whole.targets)]).without_last()
+            without_seen.append(ranks_without_seen(whole, scores, prefixes, len(self.catalogue.vocabulary)))
         self.trees = Trees(texts)
         open_before = self.settings.seen == "auto"
         self._decide(decide_seen(self.settings, training, ranks, without_seen))

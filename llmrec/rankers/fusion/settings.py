@@ -97,6 +97,18 @@ class FusionSettings:
         minimum=0,
         maximum=1,
     )
+    teach_cold: bool | Auto = option(
+        False,
+        "Teach some sessions once more, with little weight, as if nobody had seen their target; auto: where texts can "
+        "propose such a product.",
+    )
+    cold_bonus: float | Auto = option(
+        0.0,
+        "Added to the trees' score of a product that no training session holds; auto: as much as costs nothing out of "
+        "fold.",
+        minimum=0,
+        maximum=100,
+    )
     max_sessions: int = option(200_000, "Most labelled sessions that the trees learn from.", minimum=1)
     negatives: int = option(
         60, "Candidates kept of a training session beside its target.", minimum=1, maximum=1_000_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final, Protocol, Self
 
 import numpy as np
@@ -12,17 +13,42 @@ from numpy.typing import NDArray
 
 from llmrec.arrays import Floats, Ints, checked
 from llmrec.console import progress_bar
-from llmrec.errors import ModelError, needing, require
+from llmrec.errors import ConfigError, ModelError, needing, require
+from llmrec.ragged import offsets_of
 from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.fusion.tree_text import check_model
 from llmrec.within import highest_within, order_within
 
-__all__ = ["Examples", "TreeShape", "Trees", "grow_trees", "grow_values"]
+__all__ = ["COUNT", "Examples", "TreeShape", "Trees", "grow_trees", "grow_values", "with_bonus"]
 
 Doubles = NDArray[np.float64]
 
 FIRST_STEPS: Final = 1 << 16
 BINS: Final = 127  # distinct values of a feature; twice as many cost time and gained nothing
+
+
+COUNT: Final = "item.count"  # the feature that is 0 for a product that no session holds
+# as LightGBM would write it; the counts are what TreeSHAP takes for the shares of the leaves
+_BONUS: Final = """Tree=0
+num_leaves=2
+num_cat=0
+split_feature={feature}
+split_gain=0
+threshold=0.5
+decision_type=2
+left_child=-1
+right_child=-2
+leaf_value={bonus!r} 0
+leaf_weight=0 0
+leaf_count=1 99
+internal_value=0
+internal_weight=0
+internal_count=100
+is_linear=0
+shrinkage=1
+
+
+"""
 
 
 class TreeShape(Protocol):
@@ -221,6 +247,30 @@ def _trained(parameters: dict[str, Any], data: Any, rounds: int) -> str:
         callbacks = [lambda _: bar.advance(task)]
         trained = require("lightgbm", "rank").train(parameters, data, num_boost_round=rounds, callbacks=callbacks)
     return str(trained.model_to_string())
+
+
+def with_bonus(text: str, bonus: float) -> str:
+    """A model with a first tree that adds a bonus to products which no session holds; the others stay as they are.
+
+    Args:
+        text: Text form of the model.
+        bonus: What is added; with 0 the model is left as it is.
+
+    Raises:
+        ConfigError: the model does not read how often an item was seen.
+    """
+    if not bonus:
+        return text
+    head, _, rest = text.partition("\n\n")
+    head, _, sizes = head.partition("\ntree_sizes=")
+    names = head.split("\nfeature_names=", 1)[1].split("\n", 1)[0].split(" ")
+    if COUNT not in names:
+        raise ConfigError(f"fusion: cold_bonus reads the feature {COUNT}; take 'item' out of 'without'")
+    cuts = offsets_of([int(size) for size in sizes.split(" ")]).tolist()
+    first = _BONUS.format(feature=names.index(COUNT), bonus=float(bonus))
+    trees = [first, *(rest[start:end] for start, end in pairwise(cuts))]
+    trees = [f"Tree={place}\n" + tree.split("\n", 1)[1] for place, tree in enumerate(trees)]
+    return f"{head}\ntree_sizes={' '.join(str(len(one)) for one in trees)}\n\n{''.join(trees)}{rest[cuts[-1] :]}"
 
 
 def grow_values(

@@ -27,7 +27,7 @@ class Decision(msgspec.Struct, frozen=True):
     """
 
     setting: str
-    value: bool | str | list[str]
+    value: bool | float | str | list[str]
     why: str
 
     def told(self) -> str:
