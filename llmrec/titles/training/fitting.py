@@ -31,7 +31,7 @@ from llmrec.titles.training.losses import PACKED_ON_CPU, PACKED_TOKENS, unchecke
 __all__ = ["Cut", "fit_training", "micro_batches", "packed_tokens"]
 
 Lengths = NDArray[np.int64]
-SLACK: Final = 1.1  # of activations, for blocks that an allocator cannot use again
+SLACK: Final = 1.1  # of activations, for blocks that an allocator keeps and cannot use again
 RESERVED: Final = {"cuda": 1 << 29, "cpu": 1 << 28}  # libraries' workspaces, threads' stacks
 CPU_TOKENS: Final = 2048  # packed at once on a CPU: more take memory and no less time, and the first loss waits for all
 CPU_WORK: Final = 150 * 10**9  # the same: weights times tokens, some ten seconds of a core
@@ -122,6 +122,8 @@ def fit_training(
     Raises:
         ConfigError: it does not fit, or not with the micro-batch size asked for; names settings that do.
     """
+    if accelerator.device.type == "cpu":
+        _read_weights(model)
     prompts, titles = (np.sort(one)[::-1] for one in lengths)
     training = _Training(accelerator, model, config, prompts, titles, validation)
     with busy("memory of a training step"):
@@ -138,6 +140,13 @@ def fit_training(
     if accelerator.device.type == "cpu" and training.needed(agreed.accumulation, agreed.in_pieces).step > LARGE:
         give_back_at_once()
     return agreed
+
+
+def _read_weights(model: Any) -> None:
+    """Bring weights that are mapped from a file into memory: else they come in the first step, uncounted."""
+    for one in model.parameters():
+        if one.is_floating_point():
+            one.data = one.data.clone()
 
 
 def _free(accelerator: Any) -> Free:
@@ -202,7 +211,8 @@ def _needed(training: _Training, accumulation: int, in_pieces: bool, config: Gen
         gradients if kind == "cuda" else 8 * min(weights.trained, weights.largest_layer)
     )
     states = _states(training, weights) - (gradients if kept else 0)
-    return _Needed(states + RESERVED[kind], max(round(SLACK * step), updating))
+    slack = 1.0 if kind == "cpu" and step > LARGE else SLACK  # a large training's blocks are given back at once
+    return _Needed(states + RESERVED[kind], max(round(slack * step), updating))
 
 
 def _states(training: _Training, weights: Weights) -> int:

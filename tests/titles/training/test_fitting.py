@@ -85,6 +85,25 @@ def test_with_less_there_are_more_parts_and_a_word(
     assert line.endswith("that are free (a test), and the same losses")
 
 
+def mapped(model: Any) -> set[str]:
+    """Parameters whose numbers lie in a file that is mapped."""
+    lines = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if "safetensors" in line]
+    parts = [[int(end, 16) for end in one[0].split("-")] for one in lines]
+    return {name for name, one in model.named_parameters() if any(a <= one.data_ptr() < b for a, b in parts)}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what is mapped is Linux's to tell")
+def test_weights_are_in_memory_before_memory_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small("llama").save_pretrained(tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert mapped(model), "it is no longer read lazily: nothing to mend"
+    before = {name: one.detach().clone() for name, one in model.named_parameters()}
+    training = replace(training_of("llama", CONFIG), model=model)
+    fitted(training, 8 * GIB, monkeypatch)
+    assert not mapped(model)
+    assert all((one == before[name]).all() for name, one in model.named_parameters())
+
+
 def test_on_a_cpu_few_packed_tokens_are_computed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitting, "CPU_TOKENS", 320)  # 16 sessions of 60 and 20 tokens are 1,280
     training = training_of("llama", PACKED)
