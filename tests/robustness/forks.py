@@ -218,6 +218,7 @@ def _mapped() -> int:
 
 def finish(running: Child, seconds: float = SECONDS) -> Outcome:
     """Wait for a child's end, and kill what it leaves."""
+    seconds *= max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # what others take of the processor is no hang
     until, parts = time.monotonic() + seconds, []
     hung = False
     while True:
