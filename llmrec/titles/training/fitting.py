@@ -21,6 +21,7 @@ from llmrec.console import busy, notice
 from llmrec.memory import Free, free_memory, give_back_at_once, readable, require_memory
 from llmrec.processes import local_processes
 from llmrec.titles.models.architectures import Architecture, build_hollow, runnable
+from llmrec.titles.models.causal import is_causal
 from llmrec.titles.models.lora import add_adapters
 from llmrec.titles.models.memory import Weights, count_weights, peak_bytes
 from llmrec.titles.models.model import checkpoint_activations
@@ -124,7 +125,7 @@ def fit_training(
     """
     if accelerator.device.type == "cpu":
         _read_weights(model)
-    prompts, titles = (np.sort(one)[::-1] for one in lengths)
+    prompts, titles = _longest(model, lengths)
     training = _Training(accelerator, model, config, prompts, titles, validation)
     with busy("memory of a training step"):
         free = _free(accelerator)
@@ -140,6 +141,19 @@ def fit_training(
     if accelerator.device.type == "cpu" and training.needed(agreed.accumulation, agreed.in_pieces).step > LARGE:
         give_back_at_once()
     return agreed
+
+
+def _longest(model: Any, lengths: tuple[Lengths, Lengths]) -> tuple[Lengths, Lengths]:
+    """Tokens of prompts and of titles, the most first: no sessions of the data hold more, and hardly less.
+
+    A causal model reads both in one, so that the sessions with most tokens are as long as they are, and the longest
+    titles are among these tokens. Where an encoder reads the prompts, both are padded to the longest of its own.
+    """
+    if not is_causal(model):
+        prompts, titles = (np.sort(one)[::-1] for one in lengths)
+        return prompts, titles
+    wholes, titles = np.sort(lengths[0] + lengths[1])[::-1], np.sort(lengths[1])[::-1]
+    return wholes - titles, titles
 
 
 def _read_weights(model: Any) -> None:
@@ -291,7 +305,7 @@ def _hollow(training: _Training, config: GenerateConfig, layers: int) -> Any:
 
 def _validated(training: _Training, free: int) -> int:
     """Sessions to validate at once: those that are decoded at once, if they fit."""
-    size, (prompts, titles) = training.config.generate_batch_size, (np.sort(one)[::-1] for one in training.validation)
+    size, (prompts, titles) = training.config.generate_batch_size, _longest(training.model, training.validation)
     rows = {"input_ids": [[5] * int(n) for n in prompts[:size]], "labels": [[5] * int(n) for n in titles[:size]]}
     weights, step = _measured(training, training.config, rows, in_pieces=True, keep_gradients=False, learning=False)
     room = free - _states(training, weights) + 4 * weights.trained

@@ -112,6 +112,22 @@ def test_on_a_cpu_few_packed_tokens_are_computed_at_once(monkeypatch: pytest.Mon
     assert fitted(asked, 8 * GIB, monkeypatch).accumulation == 1
 
 
+@pytest.mark.parametrize(("kind", "config"), [("mt5", CONFIG), ("llama", PACKED)])
+def test_long_prompts_with_short_titles_are_not_counted_as_long_sessions(
+    kind: str, config: GenerateConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = training_of(kind, config)
+    lengths = np.array([40, 70] * 16), np.array([50, 20] * 16)
+    seen: list[Any] = []
+    measured = fitting._measured
+    monkeypatch.setattr(fitting, "free_memory", lambda _: Free(8 * GIB, "a test"))
+    monkeypatch.setattr(fitting, "_measured", lambda *all, **kw: seen.append(all[2]) or measured(*all, **kw))
+    fit_training(training.accelerator, training.model, config, lengths, lengths)
+    together = {len(p) + len(t) for p, t in zip(seen[0]["input_ids"], seen[0]["labels"], strict=True)}
+    assert together == ({90} if kind == "llama" else {120}), "an encoder's prompts and the titles are padded apart"
+    assert {len(title) for title in seen[0]["labels"]} == {50}
+
+
 def test_a_micro_batch_that_was_asked_for_is_refused_with_one_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     training = training_of("mt5", replace(CONFIG, micro_batch_size=16))
     free = training.needed(2, False).total
