@@ -85,10 +85,10 @@ def _fusion(store: Path, name: str) -> Mapping[str, float]:
     watch, original = _Watch(), ranker._ask_for_memory
     found: dict[str, float] = {}
 
-    def asked(first: Any, again: float, settings: Any, sessions: int) -> None:
-        found.update(estimate=learning_bytes(first, settings, again, sessions), held=first.examples.features.nbytes)
+    def asked(first: Any, settings: Any, sessions: int) -> None:
+        found.update(estimate=learning_bytes(first, settings, sessions), held=first.examples.features.nbytes)
         watch.start()
-        original(first, again, settings, sessions)
+        original(first, settings, sessions)
 
     ranker._ask_for_memory = asked
     changes = {"max_sessions": FUSION[name], "scorers": (), "sources": ("covisit_near", "item_vectors"), "rounds": 20}

@@ -62,7 +62,6 @@ from llmrec.rankers.fusion.training import (
     order_scores,
     repeats,
     target_ranks,
-    taught_again,
     with_last_as_label,
 )
 from llmrec.rankers.fusion.trees import Examples, Trees, grow_trees, with_bonus
@@ -79,9 +78,9 @@ PART: Final = 256  # sessions ranked at once: what is made of more would leave a
 _STEPS: Final = 1 << 12  # scores are whole multiples of 1/4,096, so that what differs in the last bit ties
 
 
-def _ask_for_memory(first: Fold, again: float, settings: FusionSettings, sessions: int) -> None:
+def _ask_for_memory(first: Fold, settings: FusionSettings, sessions: int) -> None:
     """Refuse to learn from more labelled sessions than memory holds; the first fold has shown what they take."""
-    needed, free = partial(learning_bytes, first, settings, again), free_memory()
+    needed, free = partial(learning_bytes, first, settings), free_memory()
     if needed(sessions) > free.size:
         fitting = largest_fitting(sessions, needed, free)
         hint = f"what fits: --set max_sessions={fitting}" if fitting else "give fewer --set candidates"
@@ -218,8 +217,7 @@ class Fusion(Ranker[FusionSettings]):
             groups = active_groups(self.settings)
             made = fold_examples(training, one, context, self.settings, groups, seen, judge, rng)
             if not folds:
-                again = taught_again(training, made, context) if self._may_teach_cold(context) else 0.0
-                _ask_for_memory(made, again, self.settings, sum(map(len, rows)))
+                _ask_for_memory(made, self.settings, sum(map(len, rows)))
             folds.append(made)
             notice(f"fold {place + 1} of {len(rows)}: {made.found:,} of {made.num_sessions:,} targets proposed")
             if parts_are_open(self.settings) and sum(one.found > 0 for one in folds) > 1:
@@ -234,11 +232,6 @@ class Fusion(Ranker[FusionSettings]):
         if parts_are_open(self.settings):
             self._decide_parts(folds)
         return folds
-
-    def _may_teach_cold(self, context: FeatureContext) -> bool:
-        """Whether sessions may be taught as if their targets were cold: told, or still to be decided."""
-        told, reads_texts = self.settings.teach_cold, any(one.needs_products for one in context.sources.values())
-        return reads_texts and not self.settings.cold_share if told == "auto" else bool(told)
 
     def _taught_cold(
         self,

@@ -38,7 +38,6 @@ __all__ = [
     "order_scores",
     "repeats",
     "target_ranks",
-    "taught_again",
     "with_last_as_label",
 ]
 
@@ -253,20 +252,12 @@ def cold_examples(
     return made
 
 
-def taught_again(training: CodedSessions, first: Fold, context: FeatureContext) -> float:
-    """Share of the sessions that `cold_examples` teaches once more, by a fold: whose target is cold or may turn so."""
-    counts = context.evidence.items[training.take(first.sessions).ends, ItemCount.COUNT]
-    return float(COLD_SHARE + (1 - COLD_SHARE) * (counts == 0).mean())
-
-
-def learning_bytes(first: Fold, settings: FusionSettings, again: float, sessions: int) -> int:
+def learning_bytes(first: Fold, settings: FusionSettings, sessions: int) -> int:
     """What learning from so many labelled sessions takes, by its first fold: examples of all folds, those of one model
     in one piece beside them and in LightGBM's bins of a byte, and each thread's candidates with those judged on.
-
-    A share of them, ``again``, teaches once more.
     """
     features = first.examples.features
-    examples = features.nbytes / max(1, first.num_sessions) * sessions * (1 + again)
+    examples = features.nbytes / max(1, first.num_sessions) * sessions
     candidate = features.itemsize * features.shape[1] * settings.candidates
     return int(
         2.25 * examples

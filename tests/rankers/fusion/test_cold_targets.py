@@ -13,7 +13,6 @@ import llmrec
 from llmrec.errors import ConfigError
 from llmrec.rankers import TrainingSessions
 from llmrec.rankers.catalogue import catalogue_and_codes
-from llmrec.rankers.fusion import ranker as fusion
 from llmrec.rankers.fusion.candidates import Candidates
 from llmrec.rankers.fusion.deciding.judging import decide_cold_bonus
 from llmrec.rankers.fusion.explain import explain_session
@@ -105,25 +104,6 @@ def test_the_bonus_is_the_largest_that_costs_nothing_out_of_fold() -> None:
     ranker = fitted(training, table, **TEXTS | OPEN)
     assert values(ranker) == {"teach_cold": True, "cold_bonus": 1.0}
     assert "1 for products that no session holds gives +" in str(ranker.decisions)
-
-
-@pytest.mark.parametrize("table", [True, False])
-def test_memory_is_asked_for_what_is_taught_again(table: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[Any, float]] = []
-    taught: list[Any] = []
-    learn, again = fusion.learning_bytes, Fusion._taught_cold
-    monkeypatch.setattr(
-        fusion, "learning_bytes", lambda first, *rest: asked.append((first, rest[1])) or learn(first, *rest)
-    )
-    monkeypatch.setattr(Fusion, "_taught_cold", lambda *rest: taught.extend(made := again(*rest)) or made)
-    training, products_ = shop_with_new_products()
-    fitted(training, products_ if table else None, **TEXTS | OPEN)
-    assert bool(taught) == table
-    first, share = asked[0]
-    assert share == 0 if not table else 0 < share <= 1
-    if table:
-        a_session = first.examples.features.nbytes / first.num_sessions
-        assert sum(one.features.nbytes for one in taught) <= share * a_session * len(training)
 
 
 @pytest.mark.parametrize(("new", "bonus"), [("others", 0.0), ("targets", 1.0), ("none", 0.0)])

@@ -214,7 +214,7 @@ def test_it_learns_what_the_sources_do_not_know() -> None:
 
 def test_learning_that_does_not_fit_is_refused_with_sessions_that_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fusion, "free_memory", lambda: Free(3_000, "a test"))
-    monkeypatch.setattr(fusion, "learning_bytes", lambda first, settings, again, sessions: 100 * sessions)
+    monkeypatch.setattr(fusion, "learning_bytes", lambda first, settings, sessions: 100 * sessions)
     fits = r"^fusion's learning from \d+ sessions needs .*; what fits: max_sessions=30$"
     with pytest.raises(ConfigError, match=fits):
         fitted()
