@@ -73,7 +73,7 @@ def _shelf_words(rng: np.random.Generator, item: int) -> str:
 
 _SEEN: Final = {"seen items kept": {"seen": "keep"}, "dropped": {}}
 _READ: Final[Mapping[str, Any]] = {"sources": (*WALKS, "title_vectors")}
-_TEXTS: Final = {"with texts": _READ, "no cold target taught": {**_READ, "teach_cold": False}, "without texts": {}}
+_TEXTS: Final = {"with texts": _READ, "without texts": {}}
 SHOPS: Final[Mapping[str, Shop]] = {
     "repeat-heavy": Shop(_shelf(0.6), _SEEN),
     "repeat-heavy, no label": Shop(

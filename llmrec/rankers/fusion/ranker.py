@@ -29,7 +29,6 @@ from llmrec.rankers.fusion.deciding.facts import (
     decide_labels,
     decide_parts_by_facts,
     decide_seen_by_facts,
-    decide_teaching_cold,
 )
 from llmrec.rankers.fusion.deciding.judging import (
     decide_cold_bonus,
@@ -52,7 +51,6 @@ from llmrec.rankers.fusion.sources import active_groups, active_sources, fit_con
 from llmrec.rankers.fusion.training import (
     Fold,
     ValidationExamples,
-    cold_examples,
     draw_folds,
     families,
     fold_context,
@@ -153,7 +151,7 @@ class Fusion(Ranker[FusionSettings]):
         training = self._decided_first(training, products)
         learn = self._learner(training, products)
         folds = self._folds(training, learn)
-        self._learn_order(folds, self._taught_cold(folds, training, products, learn), training)
+        self._learn_order(folds, training)
         if not keep:
             folds = []  # their memory goes before the last counts take theirs
         self.context = learn(training)
@@ -197,7 +195,7 @@ class Fusion(Ranker[FusionSettings]):
     def _folds(self, training: CodedSessions, learn: Callable[[CodedSessions], FeatureContext]) -> list[Fold]:
         seen: Seen = "keep" if repeats(training) else "drop"
         rng = np.random.default_rng(self.settings.seed)
-        family = self._family(training)
+        family = families(training) if self.settings.grouped else None
         rows = draw_folds(training, self.settings, family)
         at_once = left_out_at_once(training, rows)
         folds: list[Fold] = []
@@ -233,27 +231,6 @@ class Fusion(Ranker[FusionSettings]):
             self._decide_parts(folds)
         return folds
 
-    def _taught_cold(
-        self,
-        folds: list[Fold],
-        training: CodedSessions,
-        products: Any,
-        learn: Callable[[CodedSessions], FeatureContext],
-    ) -> list[Examples]:
-        """Examples of each fold as if nobody had seen some targets; of none where that is not asked."""
-        made = make_sources(self.settings, products)
-        self._decide(decide_teaching_cold(self.settings, [name for name, one in made.items() if one.needs_products]))
-        if not self.settings.teach_cold:
-            return []
-        seen: Seen = "keep" if repeats(training) else "drop"
-        groups, family = active_groups(self.settings), self._family(training)
-        again = cold_examples(training, folds, self.settings, learn, groups, seen, family)
-        notice(f"taught once more as if their targets were new: {sum(len(one.sizes) for one in again):,} sessions")
-        return again
-
-    def _family(self, training: CodedSessions) -> Ints | None:
-        return families(training) if self.settings.grouped else None
-
     def _decide_parts(self, folds: list[Fold]) -> FusionSettings:
         """Decide on sources and scorers; the settings of before are given back."""
         before, untexted = self.settings, make_sources(self.settings, None)
@@ -261,7 +238,7 @@ class Fusion(Ranker[FusionSettings]):
         self._decide(decide_parts(before, folds, texts))
         return before
 
-    def _learn_order(self, folds: Sequence[Fold], cold: Sequence[Examples], training: CodedSessions) -> None:
+    def _learn_order(self, folds: Sequence[Fold], training: CodedSessions) -> None:
         self.trees, self.estimate = None, {}
         taught = [fold for fold in folds if fold.found]
         if not taught:
@@ -274,8 +251,7 @@ class Fusion(Ranker[FusionSettings]):
         for place in range(self.settings.boosters):
             left_out = taught[place % len(taught)]
             others = [fold for fold in taught if fold is not left_out] or taught
-            again = [one for fold, one in zip(folds, cold, strict=False) if fold in others]
-            examples = Examples.joined([*(fold.examples for fold in others), *again])
+            examples = Examples.joined([fold.examples for fold in others])
             texts.append(grow_trees(examples, left_out.names, self.settings, self.settings.seed + place))
             if left_out.judged is not None and left_out not in others and place < len(taught):
                 judged.append((texts[-1], left_out, left_out.judged))

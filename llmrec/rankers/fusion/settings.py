@@ -27,6 +27,7 @@ class FusionSettings:
     """Settings of `llmrec.rankers.fusion.ranker.Fusion`."""
 
     DECIDES: ClassVar[Decides] = "lists"
+    GONE: ClassVar[tuple[str, ...]] = ("teach_cold",)
 
     sources: tuple[str, ...] | Auto = option(
         USUAL_SOURCES,
@@ -97,15 +98,10 @@ class FusionSettings:
         minimum=0,
         maximum=1,
     )
-    teach_cold: bool | Auto = option(
-        False,
-        "Teach some sessions once more, with little weight, as if nobody had seen their target; auto: where texts can "
-        "propose such a product.",
-    )
     cold_bonus: float | Auto = option(
         0.0,
-        "Added to the trees' score of a product that no training session holds; auto: as much as costs nothing out of "
-        "fold.",
+        "Added to the trees' score of a product that no training session holds; auto: the most that costs no more "
+        "than 3 % of MRR out of fold.",
         minimum=0,
         maximum=100,
     )

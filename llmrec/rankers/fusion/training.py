@@ -16,7 +16,6 @@ from llmrec.data.holdout import groups_of_sequences
 from llmrec.processes import map_in_threads, thread_count
 from llmrec.ragged import offsets_of
 from llmrec.rankers.base import CHUNK, Seen
-from llmrec.rankers.fusion.candidate_features.feature_counts import ItemCount
 from llmrec.rankers.fusion.candidate_features.features import FeatureContext, build_features, feature_names
 from llmrec.rankers.fusion.candidates import Candidates, find_candidates
 from llmrec.rankers.fusion.settings import FusionSettings
@@ -25,10 +24,8 @@ from llmrec.rankers.sessions import CodedSessions
 from llmrec.within import order_within
 
 __all__ = [
-    "COLD_SHARE",
     "Fold",
     "ValidationExamples",
-    "cold_examples",
     "draw_folds",
     "families",
     "fold_context",
@@ -42,8 +39,6 @@ __all__ = [
 ]
 
 
-COLD_SHARE: Final = 0.25  # of a fold's targets, made cold where sessions are taught as if theirs were
-COLD_WEIGHT: Final = 0.25  # of such a session beside one that is taught as it is
 NUM_VALIDATION: Final = 4_000  # sessions of a fold that keep every candidate, to judge on
 
 
@@ -219,37 +214,6 @@ def fold_examples(
     examples = Examples.joined(parts)
     judged = _joined(whole) if whole else None
     return Fold(names, examples, judged, len(fold), int(examples.labels.sum()), fold)
-
-
-def cold_examples(
-    training: CodedSessions,
-    folds: Sequence[Fold],
-    settings: FusionSettings,
-    learn: Callable[[CodedSessions], FeatureContext],
-    groups: Sequence[str],
-    seen: Seen,
-    family: Ints | None = None,
-) -> list[Examples]:
-    """Of each fold, examples of little weight of sessions whose target a share of the fold's targets turned cold with.
-
-    Their features are made from counts that know neither the fold's labels nor these targets. None where hardly
-    anything is left to learn from; arguments as of `fold_context` and `fold_examples`.
-    """
-    rng, settings = np.random.default_rng([settings.seed, 1]), replace(settings, cold_share=COLD_SHARE)
-    at_once = left_out_at_once(training, [fold.sessions for fold in folds])
-    context: FeatureContext | None = None
-    made = []
-    for fold in folds:
-        if not at_once or context is None:
-            context = None  # its memory goes before the next one's is taken
-            left_out = np.concatenate([one.sessions for one in folds]) if at_once else fold.sessions
-            context = fold_context(training, left_out, settings, learn, rng, family)
-        if context is None or feature_names(context, groups) != fold.names:
-            return []
-        cold = context.evidence.items[training.take(fold.sessions).ends, ItemCount.COUNT] == 0
-        again = fold_examples(training, fold.sessions[cold], context, settings, groups, seen, judge=False, rng=rng)
-        made.append(replace(again.examples, weights=again.examples.weights * np.float32(COLD_WEIGHT)))
-    return made
 
 
 def learning_bytes(first: Fold, settings: FusionSettings, sessions: int) -> int:

@@ -12,20 +12,19 @@ import pytest
 import llmrec
 from llmrec.errors import ConfigError
 from llmrec.rankers import TrainingSessions
-from llmrec.rankers.catalogue import catalogue_and_codes
 from llmrec.rankers.fusion.candidates import Candidates
 from llmrec.rankers.fusion.deciding.judging import decide_cold_bonus
 from llmrec.rankers.fusion.explain import explain_session
 from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.fusion.settings import FusionSettings
-from llmrec.rankers.fusion.training import COLD_WEIGHT, ValidationExamples, cold_examples
+from llmrec.rankers.fusion.training import ValidationExamples
 from llmrec.rankers.fusion.tree_text import check_model
 from llmrec.rankers.fusion.trees import COUNT, Examples, Trees, grow_trees, with_bonus
 from llmrec.testing.ranker_contract import products, training_sessions
 
 QUICK: dict[str, Any] = {"rounds": 20, "min_leaf": 5, "threads": 1, "folds": 3, "sources": ("covisit_walk",)}
 TEXTS: dict[str, Any] = {"sources": ("covisit_walk", "title_vectors")}
-OPEN: dict[str, Any] = {"teach_cold": "auto", "cold_bonus": "auto"}
+OPEN: dict[str, Any] = {"cold_bonus": "auto"}
 NAMES = ["item.age", COUNT]
 
 
@@ -98,59 +97,43 @@ def test_a_new_product_stands_higher_with_a_bonus_and_after_it_is_saved(tmp_path
     assert scores[1] == pytest.approx(scores[0] + 2, abs=1e-3)
 
 
-def test_the_bonus_is_the_largest_that_costs_nothing_out_of_fold() -> None:
+def test_the_bonus_is_the_largest_that_costs_little_out_of_fold() -> None:
     """All targets of a shelf that was looked at once are new out of fold, so every bonus gains or costs nothing."""
     training, table = shop_with_new_products()
     ranker = fitted(training, table, **TEXTS | OPEN)
-    assert values(ranker) == {"teach_cold": True, "cold_bonus": 1.0}
+    assert values(ranker) == {"cold_bonus": 1.0}
     assert "1 for products that no session holds gives +" in str(ranker.decisions)
 
 
-@pytest.mark.parametrize(("new", "bonus"), [("others", 0.0), ("targets", 1.0), ("none", 0.0)])
-def test_a_bonus_is_given_where_it_does_not_cost(new: str, bonus: float) -> None:
+@pytest.mark.parametrize(
+    ("new", "sessions", "bonus"),
+    [("others", 60, 0.0), ("others", 4, 0.0), ("others", 3, 1.0), ("targets", 60, 1.0), ("others", 0, 0.0)],
+)
+def test_a_bonus_is_given_where_it_costs_little(new: str, sessions: int, bonus: float) -> None:
     """Two candidates a session that the model cannot tell apart; the target stands first, for its code is smaller."""
-    codes = np.tile([0, 1], 30)
-    found = Candidates(np.repeat(np.arange(30), 2), codes, *(np.zeros((60, 1), np.float32) for _ in range(3)))
-    counts = codes == {"others": 0, "targets": 1}[new] if new != "none" else np.ones(60)
-    features = np.stack([np.ones(60), counts], axis=1).astype(np.float32)
-    judged = ValidationExamples(features, found, np.zeros(30, dtype=np.int64))
+    codes, rows = np.tile([0, 1], 60), np.repeat(np.arange(60), 2)
+    found = Candidates(rows, codes, *(np.zeros((120, 1), np.float32) for _ in range(3)))
+    unseen = (codes == {"others": 1, "targets": 0}[new]) & (rows < sessions)
+    features = np.stack([np.ones(120), ~unseen], axis=1).astype(np.float32)
+    judged = ValidationExamples(features, found, np.zeros(60, dtype=np.int64))
     (one,) = decide_cold_bonus(FusionSettings(**QUICK, cold_bonus="auto"), [(model(), NAMES, judged)])
     assert one.value == bonus
-    if new == "others":
+    if new == "others" and sessions == 60:
         assert one.why.startswith("0.25 for products that no session holds gives -0.5000")
 
 
 @pytest.mark.parametrize(
     ("table", "changes", "why"),
     [
-        (None, {}, "no source can propose a product that no session holds"),
+        (None, {}, "no candidate out of fold is a product that no session holds"),
         (products(24), TEXTS | {"cold_share": 0.5}, "cold_share is given"),
-        (products(24), TEXTS | {"scorers": ("stamp_scorer",), "transductive": True}, "stamp_scorer would be"),
     ],
 )
-def test_what_cannot_be_cold_is_not_taught_so(table: Any, changes: dict[str, Any], why: str) -> None:
+def test_what_cannot_be_cold_or_is_taught_by_hand_gets_no_bonus(table: Any, changes: dict[str, Any], why: str) -> None:
     ranker = fitted(None, table, **QUICK | OPEN | changes)
     plain = fitted(None, table, **QUICK | changes)
-    assert values(ranker) == {"teach_cold": False, "cold_bonus": 0.0}
+    assert values(ranker) == {"cold_bonus": 0.0}
     assert why in ranker.decisions[0].why
     assert ranker.trees is not None
     assert plain.trees is not None
     assert ranker.trees.texts == plain.trees.texts
-
-
-@pytest.mark.parametrize("most", [200_000, 12])
-def test_what_is_taught_as_cold_is_in_no_count_and_weighs_little(most: int) -> None:
-    training, table = training_sessions(), products(24)
-    ranker = Fusion(FusionSettings(**QUICK | TEXTS, negatives=500, max_sessions=most))
-    folds = ranker.folds_of(training, table)
-    _, coded = catalogue_and_codes(training, table, cold=True)
-    learn = ranker._learner(coded, table)
-    cold = cold_examples(coded, folds, ranker.settings, learn, ("source", "item"), "drop")
-    assert cold == []  # which has other features than the folds
-    groups = tuple(dict.fromkeys(name.split(".")[0] for name in folds[0].names))
-    cold = cold_examples(coded, folds, ranker.settings, learn, groups, "drop")
-    assert len(cold) == len(folds)
-    assert 0 < sum(len(one.sizes) for one in cold) < sum(fold.num_sessions for fold in folds)
-    for one in cold:
-        assert (one.features[one.labels == 1][:, folds[0].names.index(COUNT)] == 0).all()
-        assert (one.weights[one.labels == 1] == COLD_WEIGHT).all()

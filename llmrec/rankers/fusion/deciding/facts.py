@@ -14,14 +14,7 @@ from llmrec.rankers.fusion.settings import FusionSettings
 from llmrec.rankers.fusion.training import repeats
 from llmrec.rankers.sessions import CodedSessions
 
-__all__ = [
-    "continued",
-    "decide_grouping",
-    "decide_labels",
-    "decide_parts_by_facts",
-    "decide_seen_by_facts",
-    "decide_teaching_cold",
-]
+__all__ = ["continued", "decide_grouping", "decide_labels", "decide_parts_by_facts", "decide_seen_by_facts"]
 
 GROUPED: Final = 0.2  # of long sessions that go on from another: 0.59 of `industrial`, whose rows are prefixes; chance
 # makes 0.02 of Amazon-M2's
@@ -81,24 +74,6 @@ def decide_parts_by_facts(
     if settings.scorers == "auto" and (why := _no_scorer(settings, training)):
         decisions.append(Decision("scorers", [], why))
     return decisions
-
-
-def decide_teaching_cold(settings: FusionSettings, texts: Collection[str]) -> list[Decision]:
-    """Whether sessions are taught as if their targets were cold: where a source reads texts, and no scorer is fitted.
-
-    Args:
-        settings: Settings, sources and scorers decided.
-        texts: Those of the sources that read texts.
-    """
-    if settings.teach_cold != "auto":
-        return []
-    if settings.cold_share:
-        return [Decision("teach_cold", False, "cold_share is given")]
-    if not texts:
-        return [Decision("teach_cold", False, "no source can propose a product that no session holds")]
-    if settings.scorers:
-        return [Decision("teach_cold", False, f"{', '.join(settings.scorer_names)} would be asked or fitted once more")]
-    return [Decision("teach_cold", True, f"{', '.join(texts)} can propose a product that no session holds")]
 
 
 def _no_scorer(settings: FusionSettings, training: CodedSessions) -> str:
