@@ -170,10 +170,11 @@ def describe_estimate(estimate: Mapping[str, Any]) -> str:
     if not estimate:
         return "select: nothing to learn from, so the last title stays everywhere"
     difference, low, high = estimate["gain"]
+    kept = "" if low > 0 else " (not sure, so the last title stays)"
     others = [f"; by {way}, {describe_estimate(one)}" for way, one in estimate.get("others", {}).items()]
     return (
         f"out of fold, {estimate['sessions']:,} sessions: BLEU {estimate['bleu']:.2f}, last title "
-        f"{estimate['last_title']:.2f}, gain {difference:+.2f} [{low:+.2f}, {high:+.2f}]; by risk alone "
+        f"{estimate['last_title']:.2f}, gain {difference:+.2f} [{low:+.2f}, {high:+.2f}]{kept}; by risk alone "
         f"{estimate['by_risk_alone']:.2f}, oracle {estimate['oracle']:.2f}; {estimate['changed']:.0%} changed"
     ) + "".join(others)
 

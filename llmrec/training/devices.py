@@ -17,7 +17,7 @@ __all__ = ["launch_errors", "name_processor", "new_accelerator"]
 def name_processor() -> None:
     """Tell DeepSpeed, where it is installed, to use the processor if there is nothing else; it warns otherwise.
 
-    Call it before the first `accelerate.Accelerator` of a process.
+    Call it before the first `accelerate.Accelerator` or model of a process.
     """
     if not torch.accelerator.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")

@@ -18,7 +18,7 @@ from llmrec.rankers.fusion.ranker import Fusion
 from llmrec.rankers.fusion.trees import Trees
 from llmrec.selection.ablation import ablate_selector
 from llmrec.selection.learning import learn_folds
-from llmrec.selection.select_titles import SelectJob, run_select_job
+from llmrec.selection.select_titles import SelectJob, describe_estimate, run_select_job
 from llmrec.selection.selector import Selector, ranker_settings_of
 from llmrec.selection.settings import SelectSettings
 from llmrec.selection.table import TitleTable
@@ -235,3 +235,10 @@ def test_what_a_writer_learns_from_for_a_session_does_not_change_with_its_target
                 taught.append([part.taught[0].values.tolist(), part.taught[1].tolist()])
     assert taught[0] == taught[1]
     assert len(taught[0][1]) > 10
+
+
+@pytest.mark.parametrize(("low", "said"), [(-2.9, True), (0.0, True), (2.9, False)])
+def test_a_gain_that_is_not_sure_is_said_to_change_nothing(low: float, said: bool) -> None:
+    estimate = {"sessions": 16, "bleu": 23.7, "last_title": 23.7, "by_risk_alone": 23.7, "oracle": 34.2, "changed": 0.0}
+    line = describe_estimate(estimate | {"gain": [3.5, low, 8.3]})
+    assert ("(not sure, so the last title stays)" in line) == said

@@ -209,10 +209,11 @@ def render_plan(plan: Sequence[Estimate]) -> str:
     ]
     known = [one.seconds for one in plan if one.seconds is not None]
     most = max((one.gib for one in plan if one.gib is not None), default=0.0)
+    peak = f"{most:.1f} GiB at the peak" if most else "memory not recorded"
     blocks: list[Block] = [Table(("row", "protocol", "learnt from", "ranked", "time", "memory", "by"), rows)]
     free = free_memory()
     notes = [
-        f"{len(known)} of {len(plan)} rows: {_time(sum(known))} one after the other, {most:.1f} GiB at the peak; "
+        f"{len(known)} of {len(plan)} rows: {_time(sum(known))} one after the other, {peak}; "
         f"{readable(free.size)} are free ({free.source}).",
         "Times are of two cores of a server's processor; a training that validation stops may take half or twice.",
         "The same command without --plan runs them; with --resume it keeps what has finished.",

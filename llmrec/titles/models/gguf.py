@@ -108,7 +108,7 @@ def _unpack(header: Header, dtype: torch.dtype, folder: Path) -> None:
     require_memory(f"unpacking {header.path.name}", needed, free_memory().shared(local_processes()), way_out)
     tokenizer, content = tokenizer_of(header), np.memmap(header.path, mode="r", dtype=np.uint8)
     shown_names = track(list(wanted), f"unpack {header.path.name}", total=len(wanted))
-    weights = {name: weight_of(header, names[name], content).to(dtype).contiguous() for name in shown_names}
+    weights = {name: _weight(header, names[name], content, dtype) for name in shown_names}
     config.dtype, config.architectures = dtype, [type(hollow).__name__]
     config.save_pretrained(folder)
     decoding_of(header).save_pretrained(folder)
@@ -117,6 +117,20 @@ def _unpack(header: Header, dtype: torch.dtype, folder: Path) -> None:
     for file in folder.iterdir():
         file.chmod(0o600)
     folder.chmod(0o700)
+
+
+def _weight(header: Header, name: str, content: Any, dtype: torch.dtype) -> torch.Tensor:
+    """A tensor's numbers; a downloader may give a file its size first, and leave holes of zeros when it is stopped.
+
+    Raises:
+        ModelError: they are none, or a matrix of zeros.
+    """
+    weight = weight_of(header, name, content).to(dtype).contiguous()
+    hole = weight.ndim > 1 and not weight.any()
+    if hole or not weight.isfinite().all():
+        held = "nothing but zeros, as a download that was stopped" if hole else "numbers that are not finite"
+        raise ModelError(f"{header.path}: {name} holds {held}; download it again")
+    return weight
 
 
 def _tell_terms(header: Header) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from llmrec.titles.models.causal import is_causal
 from llmrec.titles.models.gguf_header import is_gguf
 from llmrec.titles.models.model import (
     BASE,
+    check_weights,
     checkpoint_activations,
     fingerprint,
     load_model,
@@ -97,9 +99,16 @@ def add_adapters(model: Any, config: GenerateConfig) -> Any:
         lora_dropout=config.lora_dropout,
         target_modules=ALL if ALL in targets else targets,
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 asks transformers 5 by an older name
+    with _older_names():
         return peft.get_peft_model(model, settings)
+
+
+@contextmanager
+def _older_names() -> Iterator[None]:
+    """Say nothing where peft 0.21 asks transformers 5 by names that will go."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 def _keep_differentiable(model: Any) -> None:
@@ -158,11 +167,13 @@ def open_model(name: str, *, base: str | None = None, four_bit: bool = False) ->
         raise ModelError(f"{name}: its base model: {error}; or name where it is now with --base-model") from error
     _check_base(Path(name), wanted, plain)
     try:
-        model = peft.PeftModel.from_pretrained(plain, name)
+        with _older_names():
+            model = peft.PeftModel.from_pretrained(plain, name)
         tokenizer = load_tokenizer(name)
     except Exception as error:  # safetensors and peft raise a dozen kinds for a bad file
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{name}: cannot be loaded as an adapter ({reason}); train it again") from error
+    check_weights(name, model)
     return (model if four_bit else model.merge_and_unload()), tokenizer
 
 

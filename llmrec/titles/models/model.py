@@ -34,6 +34,7 @@ from llmrec.titles.models.architectures import Architecture, build_hollow
 from llmrec.titles.models.generation_config import generation_of
 from llmrec.titles.models.gguf import unpacked
 from llmrec.titles.models.gguf_header import is_gguf
+from llmrec.training.devices import name_processor
 
 __all__ = [
     "BASE",
@@ -41,6 +42,7 @@ __all__ = [
     "ask_for_weights",
     "build_tiny_mt5",
     "check_length",
+    "check_weights",
     "checkpoint_activations",
     "fingerprint",
     "load_model",
@@ -120,15 +122,20 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32, four_bit: bool 
         The model and the tokenizer; a causal model's tokenizer without a padding token pads with its end token.
 
     Raises:
-        ModelError: it is not there, not readable, or writes no text.
+        ModelError: it is not there, not readable, has weights that are no numbers, or writes no text.
         MissingExtraError: ``four_bit`` and `bitsandbytes` is not installed.
     """
+    name_processor()
     if is_gguf(name):
         file = Path(name).resolve()
         folder = unpacked(file, dtype)
-        with busy(f"load {name}"):
-            model, tokenizer = _loaded(str(folder), folder, dtype, four_bit, PreTrainedTokenizerFast)
+        try:
+            with busy(f"load {name}"):
+                model, tokenizer = _loaded(str(folder), folder, dtype, four_bit, PreTrainedTokenizerFast)
+        except ModelError as error:
+            raise ModelError(f"{name}: what was unpacked of it is damaged; delete {folder}, and try again") from error
         model.name_or_path = model.config.name_or_path = str(file)  # an adapter remembers the file, not the cache
+        tokenizer.name_or_path = str(file)
         return model, tokenizer
     name = shared_model(name)
     folder = Path(name)
@@ -167,7 +174,19 @@ def _loaded(
         reason = " ".join(str(error).split())[:200]
         hint = "the folder may be cut short; train it again" if folder.exists() else "check the name and the network"
         raise ModelError(f"{name}: cannot be loaded as a {kind} model ({reason}); {hint}") from error
+    check_weights(name, model)
     return model, tokenizer
+
+
+def check_weights(name: str, model: Any) -> None:
+    """Refuse weights that are not finite: whatever is computed with them is nothing, and nobody would tell.
+
+    Raises:
+        ModelError: some are; the line names the first.
+    """
+    for part, weight in model.named_parameters():
+        if weight.is_floating_point() and not weight.detach().sum(dtype=torch.float32).isfinite():
+            raise ModelError(f"{name}: {part} holds numbers that are not finite; download it again, or train it again")
 
 
 def ask_for_weights(name: str, config: Any, dtype: torch.dtype) -> None:

@@ -47,15 +47,15 @@ def build_affixes(tokenizer: Any, *, chat: bool, told: Sequence[Mapping[str, str
             tuple(_ids(tokenizer, "\n") or _ids(tokenizer, " ") or [tokenizer.eos_token_id]),
         )
     if not getattr(tokenizer, "chat_template", None):
-        raise ConfigError("--chat: this model's tokenizer has no chat template; leave --chat out, or name a chat model")
+        raise ConfigError("--chat: this model's tokenizer has no chat template; say --no-chat, or name a chat model")
     try:
         rendered = _in_chat(tokenizer, told)
     except Exception as error:  # a template is a model's own, and whatever it does is its error
         reason = " ".join(f"{error or type(error).__name__}".split())
-        raise ConfigError(f"--chat: this model's chat template fails ({reason}); leave --chat out") from error
+        raise ConfigError(f"--chat: this model's chat template fails ({reason}); say --no-chat") from error
     before, mark, after = rendered.partition(MARK)
     if not mark or MARK in after:
-        raise ConfigError("--chat: this model's chat template does not hold the prompt once; leave --chat out")
+        raise ConfigError("--chat: this model's chat template does not hold the prompt once; say --no-chat")
     return PromptAffixes(tuple(_ids(tokenizer, before)), tuple(_ids(tokenizer, after)))
 
 

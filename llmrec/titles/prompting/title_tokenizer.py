@@ -32,7 +32,11 @@ class TitleTokenizer:
 
     def __init__(self, tokenizer: Any, affixes: PromptAffixes | None = None) -> None:
         if not getattr(tokenizer, "is_fast", False) or tokenizer.eos_token_id is None:
-            raise ConfigError(f"{type(tokenizer).__name__} is no fast tokenizer with an end token; prompts need one")
+            name = getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
+            raise ConfigError(
+                f"{name}: no fast tokenizer with an end token, which ends prompts and titles; take another model, or "
+                "give its tokenizer an eos_token"
+            )
         self._backend = tokenizer.backend_tokenizer
         self.affixes = affixes
         self.end: int = tokenizer.eos_token_id

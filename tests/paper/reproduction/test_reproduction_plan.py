@@ -59,6 +59,8 @@ def test_what_is_finished_or_cannot_be_told_is_said(shop: Path) -> None:
     assert (done.seconds, done.source) == (0.0, "finished; it is kept")
     assert (titles.seconds, titles.source) == (None, "scripts/gen.py: llmrec plan demo tells what it needs")
     assert "1 of 2 rows" in render_plan([done, titles])
+    known = Estimate("llm", "select", "p", None, None, 61.0, None, "its record")
+    assert "one after the other, memory not recorded" in render_plan([known])
 
 
 def test_long_times_and_large_memory_are_readable() -> None:

@@ -174,7 +174,7 @@ def test_a_text_that_is_enough_is_not_gone_on_with(llm: tuple[Any, Any]) -> None
 
 
 def test_chat_without_a_template_is_one_line() -> None:
-    with pytest.raises(ConfigError, match="no chat template; leave --chat out"):
+    with pytest.raises(ConfigError, match="no chat template; say --no-chat"):
         build_affixes(bpe_tokenizer(TEXTS, chat=False), chat=True)
 
 

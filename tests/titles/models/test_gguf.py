@@ -274,8 +274,28 @@ def test_no_file_and_no_end_token(tokenizer: Any, tmp_path: Path) -> None:
     assert "no such file" in refused(tmp_path / "absent.gguf")
     endless = ("tokenizer.ggml.eos_token_id",)
     file = write_gguf(tmp_path / "m.gguf", model_of("llama", tokenizer), tokenizer, leave_out=endless)
-    with pytest.raises(ConfigError, match="no fast tokenizer with an end token"):
+    with pytest.raises(ConfigError, match=f"{file}: no fast tokenizer with an end token"):
         TitleWriter.load(file)
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(0.0, "holds nothing but zeros"), (float("nan"), "not finite"), (float("inf"), "not finite")]
+)
+def test_holes_of_a_stopped_download_are_found(number: float, told: str, tokenizer: Any, tmp_path: Path) -> None:
+    model = model_of("llama", tokenizer)
+    model.model.layers[1].mlp.up_proj.weight.data.fill_(number)
+    file = write_gguf(tmp_path / "m.gguf", model, tokenizer)
+    line = refused(file)
+    assert line.startswith(f"{file}: blk.1.ffn_up.weight holds ")
+    assert told in line
+    assert line.endswith("; download it again")
+
+
+def test_a_damaged_copy_says_which_folder_to_delete(llama: Path) -> None:
+    folder = unpacked(llama, torch.float32)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    assert refused(llama) == f"{llama}: what was unpacked of it is damaged; delete {folder}, and try again"
 
 
 def test_a_file_of_ollama_has_no_ending(llama: Path, tmp_path: Path) -> None:

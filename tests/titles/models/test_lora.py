@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from llmrec.data.store import Store
 from llmrec.errors import ConfigError, ModelError
@@ -182,6 +182,10 @@ def test_an_adapter_for_another_base_is_refused(tmp_path: Path, tiny_store: Stor
         open_model(adapter)
     assert "\n" not in str(caught.value)
     open_model(adapter, base=str(tmp_path / "elsewhere"))
+    weights = tmp_path / "lora" / "model" / "adapter_model.safetensors"
+    save_file({name: one * float("nan") for name, one in load_file(weights).items()}, weights)
+    with pytest.raises(ModelError, match="holds numbers that are not finite"):
+        open_model(adapter, base=str(tmp_path / "elsewhere"))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -47,6 +48,21 @@ def test_a_model_from_elsewhere_has_no_card(tmp_path: Path) -> None:
 def test_a_folder_without_a_model_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no config\.json in this folder"):
         load_model(str(tmp_path))
+
+
+def test_deepspeed_has_nothing_to_warn_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DS_ACCELERATOR", raising=False)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    load_model(str(folder))
+    assert os.environ["DS_ACCELERATOR"] == "cpu"
+
+
+def test_weights_that_are_no_numbers_are_one_line(folder: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_model(str(folder))
+    model.encoder.final_layer_norm.weight.data[3] = float("nan")
+    save_model(tmp_path / "broken", model, tokenizer, CARD)
+    with pytest.raises(ModelError, match=r"encoder\.final_layer_norm\.weight holds numbers that are not finite"):
+        load_model(str(tmp_path / "broken"))
 
 
 def test_cut_weights_are_one_line(folder: Path, tmp_path: Path) -> None:

@@ -63,6 +63,6 @@ def test_a_template_that_takes_too_much_is_one_line(template: str) -> None:
     tokenizer = bpe_tokenizer(["a title"])
     tokenizer.chat_template = template
     started = time.thread_time()
-    with pytest.raises(ConfigError, match=r"--chat: this model's chat template fails \(.*\); leave --chat out"):
+    with pytest.raises(ConfigError, match=r"--chat: this model's chat template fails \(.*\); say --no-chat"):
         build_affixes(tokenizer, chat=True)
     assert time.thread_time() - started < 3
