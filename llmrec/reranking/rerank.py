@@ -31,7 +31,7 @@ from llmrec.reranking.settings import DEFAULT_PROMPTS, RerankJob, RerankSettings
 from llmrec.settings import resolve
 from llmrec.text.prompts import Prompt, load_prompt
 from llmrec.titles.lab.answers import Answer
-from llmrec.titles.lab.cache import AnswerCache, open_cache
+from llmrec.titles.lab.cache import AnswerCache, open_cache, remove_cache
 from llmrec.titles.models.gguf_header import is_gguf
 
 __all__ = ["Plan", "kept_answers", "plan_of", "rerank", "run_rerank_job"]
@@ -118,20 +118,15 @@ def run_rerank_job(job: RerankJob) -> dict[str, Any]:
     plan = plan_of(job)
     place = job.cache or job.out.with_name(f"{job.out.name}.answers.sqlite")
     if not job.resume and job.cache is None:
-        _remove(place)
+        remove_cache(place)
     with open_cache(place) as answers:
         lists = _reranked(job, plan, run, sessions, job.products, answers)
     record = collect_provenance(None, job.seed, None, started, run.sessions_fingerprint)
     replace(lists, provenance={**record, **lists.provenance}).save(job.out, partial=run.partial)
     if job.cache is None:
-        _remove(place)
+        remove_cache(place)
     notice(f"{len(lists):,} lists in {job.out}; score them: llmrec evaluate {job.out} --targets FILE")
     return {name: lists.provenance[name] for name in ("sessions", "reordered", "tokens", "model_seconds")}
-
-
-def _remove(cache: Path) -> None:
-    for end in ("", "-wal", "-shm"):
-        cache.with_name(f"{cache.name}{end}").unlink(missing_ok=True)
 
 
 @contextmanager

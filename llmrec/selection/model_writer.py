@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,17 +15,20 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from llmrec.console import notice, track
-from llmrec.errors import ConfigError, ModelError, nearest, require
+from llmrec.errors import ConfigError, DataError, ModelError, nearest, require
 from llmrec.ragged import Ragged
 from llmrec.selection.offers import GivenTitles, Offers
 from llmrec.selection.settings import WRITERS, SelectSettings
 from llmrec.text.ngrams import NO_TITLE, TitleBook
+from llmrec.titles.lab.answers import Answer
+from llmrec.titles.lab.cache import AnswerCache, cache_key
 from llmrec.within import best_within
 
 __all__ = ["ModelWriter", "model_writer"]
 
 Floats = NDArray[np.float64]
 _DECIMALS: Final = 3  # of a log-probability: a batch adds up in another order than a text alone
+_WRITTEN_AT_ONCE: Final = 32  # sessions after which what was written is kept
 _TRIED: Final = 4  # sessions that are timed before the others are asked
 _K: Final = 3  # most recent titles that a model without a card is shown
 
@@ -60,11 +64,13 @@ class ModelWriter:
         name: Folder, GGUF file or hub name.
         settings: How much it is asked.
         weights: Names its weights.
+        answers: Keeps what it said, so that a killed process loses little; None keeps nothing.
     """
 
     name: str
     settings: SelectSettings
     weights: str
+    answers: AnswerCache | None = None
 
     @cached_property
     def _opened(self) -> _Opened:
@@ -108,11 +114,11 @@ class ModelWriter:
                 "them out of fold is too good"
             )
         started = time.perf_counter()
-        self.sampled(book, some)
+        self.sampled(book, some, kept=False)
         rows = np.repeat(np.arange(len(some)), self.settings.scored)
         titles = np.random.default_rng(0).integers(0, len(book), len(rows))
         none = np.zeros(len(rows))
-        self.log_probs(book, some, Offers(rows, titles, none, none, none, none), none)
+        self.log_probs(book, some, Offers(rows, titles, none, none, none, none), none, kept=False)
         each = (time.perf_counter() - started) / len(some)
         notice(
             f"select: {Path(self.name).name} writes {self.settings.samples} titles and reads {self.settings.scored} "
@@ -120,12 +126,13 @@ class ModelWriter:
             "fewer by samples, scored and max_sessions"
         )
 
-    def sampled(self, book: TitleBook, own: Ragged) -> tuple[TitleBook, list[GivenTitles]]:
+    def sampled(self, book: TitleBook, own: Ragged, *, kept: bool = True) -> tuple[TitleBook, list[GivenTitles]]:
         """A book with what it writes for sessions behind its titles, and these as what may come next.
 
         Args:
             book: Titles.
             own: Titles of ``S`` sessions, oldest first; those of one without a title are not asked for.
+            kept: Whether answers of before are taken.
         """
         from llmrec.titles.decoding.sampling import sample_titles
 
@@ -133,14 +140,19 @@ class ModelWriter:
             return book, []
         opened, rows, prompts = self._prompts(book, own)
         loaded = opened.loaded
-        written = sample_titles(
-            loaded.model,
-            loaded.tokenizer,
-            prompts,
-            self.settings.samples,
-            answers=loaded.affixes is not None and not opened.trained,
-            max_tokens=loaded.max_target_tokens,
-        )
+
+        def write(some: Sequence[int]) -> list[list[Any]]:
+            return sample_titles(
+                loaded.model,
+                loaded.tokenizer,
+                [prompts[place] for place in some],
+                self.settings.samples,
+                answers=loaded.affixes is not None and not opened.trained,
+                max_tokens=loaded.max_target_tokens,
+            )
+
+        told = [{"samples": self.settings.samples, "prompt": [*prompt]} for prompt in prompts]
+        written = self._said(told, write, _WRITTEN_AT_ONCE, str, kept)
         said = [(row, text) for row, texts in zip(rows.tolist(), written, strict=True) for text in texts if text]
         owners = np.array([row for row, _ in said], dtype=np.int64)
         shops = book.locales.take(pa.array(own.ends[owners]))
@@ -149,7 +161,7 @@ class ModelWriter:
         titles = np.arange(len(said)) + len(book)
         return book.joined(new), [GivenTitles(owners, titles, weights, np.ones(len(said)))]
 
-    def log_probs(self, book: TitleBook, own: Ragged, offers: Offers, value: Floats) -> Floats:
+    def log_probs(self, book: TitleBook, own: Ragged, offers: Offers, value: Floats, *, kept: bool = True) -> Floats:
         """Mean log-probability of the tokens of each session's best offers and last title, ``(C,)``; NaN elsewhere.
 
         Args:
@@ -157,6 +169,7 @@ class ModelWriter:
             own: Titles of ``S`` sessions, oldest first.
             offers: Titles that can be chosen, ``C``.
             value: Shape ``(C,)``; what makes them the best.
+            kept: Whether answers of before are taken.
         """
         from llmrec.titles.decoding.likelihood import log_probs, title_questions
 
@@ -174,9 +187,44 @@ class ModelWriter:
                 continue
             titles = book.texts.take(pa.array(offers.titles[places])).to_pylist()
             asked = title_questions(encoder, prompt, titles, opened.loaded.max_target_tokens)
-            reads = log_probs(model, [asked], shared=opened.shared)[0]
-            found[places] = [round(sum(one) / len(one), _DECIMALS) for one in reads]
+
+            def read(_: Sequence[int], asked: Any = asked) -> list[list[Any]]:
+                reads = log_probs(model, [asked], shared=opened.shared)[0]
+                return [[round(sum(one) / len(one), _DECIMALS) for one in reads]]
+
+            told = {"prompt": [*prompt], "titles": [[*one.given] for one in asked]}
+            (found[places],) = self._said([told], read, 1, float, kept)
         return found
+
+    def _said(
+        self,
+        asked: Sequence[dict[str, Any]],
+        answer: Callable[[Sequence[int]], list[list[Any]]],
+        at_once: int,
+        kind: type,
+        kept: bool,
+    ) -> list[list[Any]]:
+        """What the model says to each question: what is kept of it, or what ``answer`` gives for their places.
+
+        Raises:
+            DataError: what is kept is damaged.
+        """
+        if self.answers is None or not kept:
+            return answer(range(len(asked)))
+        told = {
+            "weights": self.weights,
+            "precision": self.settings.writer_precision,
+            "tokens": self._opened.loaded.max_target_tokens,
+        }
+        keys = [cache_key(told | one) for one in asked]
+        said = {key: _parsed(one.text, kind) for key, one in self.answers.read(keys).items()}
+        missing = [place for place, key in enumerate(keys) if key not in said]
+        for start in range(0, len(missing), at_once):
+            some = missing[start : start + at_once]
+            new = {keys[place]: one for place, one in zip(some, answer(some), strict=True)}
+            self.answers.add({key: Answer(json.dumps(one), None, None, 0.0) for key, one in new.items()})
+            said |= new
+        return [said[key] for key in keys]
 
     def _prompts(self, book: TitleBook, own: Ragged) -> tuple[_Opened, NDArray[np.int64], list[list[int]]]:
         """The model, the sessions that have a title, and their prompts."""
@@ -190,6 +238,16 @@ class ModelWriter:
         locales = book.locales.take(pa.array(kept.ends)).to_pylist()
         sessions = list(zip(locales, shown, strict=True))
         return opened, rows, encode_prompts(opened.prompt, opened.encoder, sessions, opened.loaded.max_source_tokens)[1]
+
+
+def _parsed(text: str, kind: type) -> list[Any]:
+    try:
+        values = json.loads(text)
+    except ValueError:
+        values = None
+    if not isinstance(values, list) or not all(isinstance(one, kind) for one in values):
+        raise DataError("the answers beside --out are damaged; give the command again with --overwrite")
+    return values
 
 
 @dataclass(frozen=True)

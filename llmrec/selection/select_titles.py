@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +34,7 @@ from llmrec.selection.settings import SelectJob, SelectSettings
 from llmrec.selection.table import TitleTable
 from llmrec.settings import claiming, deciding, load_recipe, resolve
 from llmrec.text.ngrams import NO_TITLE
+from llmrec.titles.lab.cache import open_cache, remove_cache
 
 __all__ = ["SelectJob", "run_ablation_job", "run_select_job", "select_settings"]
 
@@ -70,19 +71,22 @@ def run_select_job(job: SelectJob) -> Selector:
     chosen = sessions if job.limit is None else sessions.slice(0, job.limit)
     given = read_given(job.candidates, sessions, files.sessions, table, job.limit)
     fingerprint = sessions.fingerprint
-    selector, overlap = (kept, None) if kept is not None else _learn(job, files, sessions, products, table)
-    if job.save is not None:
-        selector.save(job.save)
-        notice(
-            f"saved; choose for other sessions: llmrec select --load {job.save} --data STORE --split SPLIT --out RUN"
-        )
-    sessions = chosen
-    if job.out is not None:
-        provenance = _provenance(job, files, selector, started, fingerprint) | stamped(overlap)
-        titles = _titles(job, selector, sessions, table, given, _key(job, files, selector))
-        write_run(job.out, sessions.locales, titles, provenance, partial=job.limit is not None)
-        notice(f"{len(sessions):,} titles in {job.out}; score them: llmrec evaluate {job.out} --targets FILE")
-        _clear(_parts(job.out))
+    selector = kept or Selector(_settings(job))
+    with _answered(job, selector):
+        overlap = None if kept is not None else _learn(job, selector, files, sessions, products, table)
+        if job.save is not None:
+            selector.save(job.save)
+            notice(
+                f"saved; choose for other sessions: llmrec select --load {job.save} --data STORE --split SPLIT "
+                "--out RUN"
+            )
+        sessions = chosen
+        if job.out is not None:
+            provenance = _provenance(job, files, selector, started, fingerprint) | stamped(overlap)
+            titles = _titles(job, selector, sessions, table, given, _key(job, files, selector))
+            write_run(job.out, sessions.locales, titles, provenance, partial=job.limit is not None)
+            notice(f"{len(sessions):,} titles in {job.out}; score them: llmrec evaluate {job.out} --targets FILE")
+            _clear(_parts(job.out))
     if job.last_title is not None:
         provenance = _provenance(job, files, selector, started, fingerprint) | {"method": "Last Product Title"}
         write_run(job.last_title, sessions.locales, _last_titles(sessions, table), provenance, job.limit is not None)
@@ -143,12 +147,29 @@ def _files(job: SelectJob) -> _Files:
 
 
 def _learn(
-    job: SelectJob, files: _Files, sessions: Sessions, products: Any, table: TitleTable
-) -> tuple[Selector, Overlap | None]:
+    job: SelectJob, selector: Selector, files: _Files, sessions: Sessions, products: Any, table: TitleTable
+) -> Overlap | None:
     training, overlap = _training(job, files, sessions)
-    selector = Selector(_settings(job)).fit(training, products, table)
+    selector.fit(training, products, table)
     notice(describe_estimate(selector.estimate))
-    return selector, overlap
+    return overlap
+
+
+@contextlib.contextmanager
+def _answered(job: SelectJob, selector: Selector) -> Iterator[None]:
+    """Keep what a model says beside the output until that is written: a killed command loses little of it."""
+    out = job.out or job.save
+    if selector.writer is None or out is None:
+        yield
+        return
+    file = out.with_name(f"{out.name}.answers.sqlite")
+    if not job.resume:
+        remove_cache(file)
+    with open_cache(file) as answers:
+        selector.writer = replace(selector.writer, answers=answers)
+        yield
+        selector.writer = replace(selector.writer, answers=None)
+    remove_cache(file)
 
 
 def _settings(job: SelectJob) -> SelectSettings:

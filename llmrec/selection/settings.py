@@ -112,7 +112,7 @@ class SelectJob:
         "folder, GGUF file or hub name. Can be repeated.",
     )
     without: Sequence[str] = option((), "Leave out a kind of title (own, likely, given) or a ranker. Can be repeated.")
-    resume: bool = option(False, "Continue an interrupted selection beside --out.")
+    resume: bool = option(True, "Continue an interrupted selection, or start over.", flag="--resume/--overwrite")
     limit: int | None = option(None, "Use only the first sessions. The run is marked partial.", minimum=1)
     seed: int | None = option(None, "Random seed. Default: the recipe's, or 0.", minimum=0)
     allow_overlap: bool = option(

@@ -78,7 +78,9 @@ class GenerateConfig:
         None, "Trained model, by folder or hub name. It writes at once, without training.", decides=None
     )
     resume: bool = option(False, "Continue an interrupted training in the output folder.", decides=None)
-    overwrite: bool = option(False, "Discard an unfinished training in the output folder and start over.", decides=None)
+    overwrite: bool = option(
+        False, "Discard an unfinished training, or titles of a killed run, in the output folder.", decides=None
+    )
     allow_overlap: bool = option(
         False,
         "Allow training sessions that repeat a session to predict with its target. The run says so.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from llmrec.selection.offers import GivenTitles, make_offers
 from llmrec.selection.selector import Selector
 from llmrec.selection.settings import SelectSettings
 from llmrec.selection.table import TitleTable
+from llmrec.titles.lab.cache import open_cache
 from tests.selection.shop import QUICK, product_table, training
 from tests.titles.tiny_llm import write_tiny_llm
 
@@ -101,3 +103,38 @@ def test_two_models_or_nothing_to_ask() -> None:
         Selector(SelectSettings(writers=("missing.gguf",)))
     assert model_writer(SelectSettings(writers=("a/b",), samples=0, scored=0)) is None
     assert model_writer(SelectSettings(writers=("edit",))) is None
+
+
+def test_what_it_said_is_kept_and_asked_for_no_more(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = TABLE.own_titles(SESSIONS)
+    nothing, no_weights = np.empty(0, dtype=np.int64), np.empty(0)
+    offers = make_offers(
+        len(TABLE.book), own, GivenTitles(nothing, nothing, no_weights, no_weights), SelectSettings(**QUICK)
+    )
+    value = np.where(offers.age == 0, -1.0, offers.age)
+
+    def said(one: ModelWriter) -> tuple[list[str], list[float]]:
+        book, _ = one.sampled(TABLE.book, own)
+        return book.texts.to_pylist(), one.log_probs(TABLE.book, own, offers, value).tolist()
+
+    plain = writer(model, samples=2, scored=2)
+    with open_cache(tmp_path / "answers.sqlite") as answers:
+        first = said(replace(plain, answers=answers))
+    assert first[0] == said(plain)[0]
+    assert first[1] == pytest.approx(said(plain)[1], nan_ok=True)
+
+    def asked(*_: object, **__: object) -> None:
+        raise AssertionError("asked again")
+
+    with open_cache(tmp_path / "answers.sqlite") as answers:
+        later = replace(plain, answers=answers)
+        later.open()
+        monkeypatch.setattr("llmrec.titles.decoding.sampling.sample_titles", asked)
+        monkeypatch.setattr("llmrec.titles.decoding.likelihood.log_probs", asked)
+        again = said(later)
+        with pytest.raises(AssertionError, match="asked again"):
+            later.sampled(TABLE.book, own, kept=False)
+    assert again[0] == first[0]
+    assert again[1] == pytest.approx(first[1], nan_ok=True)

@@ -175,13 +175,13 @@ def test_the_command_learns_writes_and_goes_on(
     assert (run.kind, len(run), len(last)) == ("titles", 30, 30)
     assert run.provenance["estimate"]["sessions"] > 0
     assert not list(tmp_path.glob("*.parts"))
-    # a killed run leaves its chunks; the same command with --resume takes them as they are
+    # a killed run leaves its chunks; the same command takes them as they are
     chosen = run.predictions.to_pylist()
     calls = []
     plain = Selector.select
     monkeypatch.setattr(Selector, "select", lambda *given: calls.append(1) or plain(*given))
     monkeypatch.setattr("llmrec.selection.select_titles.write_run", _killed)
-    job = SelectJob(data=store.path, load=tmp_path / "kept", out=out, resume=True)
+    job = SelectJob(data=store.path, load=tmp_path / "kept", out=out)
     with pytest.raises(KeyboardInterrupt):
         run_select_job(job)
     monkeypatch.undo()

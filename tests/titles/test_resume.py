@@ -65,3 +65,24 @@ def test_a_record_of_an_earlier_version_is_gone_on_with_where_what_it_lacks_is_s
     for changes, message in (({"seed": 2}, "made with seed 1, now 2"), ({"tokenizers": {"JP": "char"}}, lacking)):
         with pytest.raises(ConfigError, match=message):
             is_finished(tmp_path, {"seed": 1, **changes})
+
+
+def test_titles_that_a_killed_command_wrote_are_kept_by_the_same_command(
+    config: GenerateConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate(config)
+    folder = config.output_dir
+    assert folder is not None
+    writing = dataclasses.replace(config, model=str(folder / "model"), output_dir=folder.with_name("written"))
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("llmrec.titles.generation.publish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            generate(writing)
+    monkeypatch.setattr("llmrec.titles.generation.build_decoder", lambda *_: stop)
+    generate(writing)
+    with pytest.raises(KeyboardInterrupt):
+        generate(writing, overwrite=True)

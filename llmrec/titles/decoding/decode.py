@@ -121,7 +121,7 @@ def write_titles(
         accelerator: `accelerate.Accelerator`; every process calls this and does its share of the batches.
         decode: From `llmrec.titles.decoding.backends.build_decoder`.
         sessions: Prompt sessions, in the order of the split.
-        config: Settings; ``config.resume`` keeps what ``parts`` holds of the same ``key``.
+        config: Settings; what ``parts`` holds of the same ``key`` is kept unless ``config.overwrite``.
         parts: Folder for the unfinished titles.
         key: Names model, prompt and decoding; parts of another key are thrown away.
         takes: Bytes of a session, from `session_bytes`.
@@ -130,7 +130,7 @@ def write_titles(
         On the main process the titles of each session, the best first, in their order; None on the others.
     """
     if accelerator.is_main_process:
-        if not config.resume:
+        if config.overwrite:
             shutil.rmtree(parts, ignore_errors=True)
         with disk_errors(parts):
             parts.mkdir(parents=True, exist_ok=True)

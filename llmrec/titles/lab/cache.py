@@ -21,7 +21,7 @@ from llmrec.output import check, disk_errors
 from llmrec.records import parse_record, record_text
 from llmrec.titles.lab.answers import Answer
 
-__all__ = ["AnswerCache", "cache_key", "open_cache"]
+__all__ = ["AnswerCache", "cache_key", "open_cache", "remove_cache"]
 
 _WAIT_S: Final = 60.0  # for another process to finish its row
 _READ_AT_ONCE: Final = 500  # SQLite's limit on variables is far above
@@ -108,6 +108,12 @@ def open_cache(path: Path) -> Iterator[AnswerCache]:
         yield AnswerCache(path, connection)
     finally:
         connection.close()
+
+
+def remove_cache(path: Path) -> None:
+    """Delete a file of answers, and SQLite's own beside it."""
+    for end in ("", "-wal", "-shm"):
+        path.with_name(f"{path.name}{end}").unlink(missing_ok=True)
 
 
 @contextmanager
