@@ -303,7 +303,7 @@ def _step(run: _Run, batch: Any, tell: Callable[[str], Any]) -> float:
     mean = float(accelerator.reduce(summed, reduction="sum")) / size
     step = before.step + 1
     if not math.isfinite(mean) or not math.isfinite(0.0 if norm is None else float(norm)):
-        raise ConfigError(_diverged(run, step, "loss" if not math.isfinite(mean) else "gradient"))
+        raise ConfigError(_diverged(run, step, "the loss" if not math.isfinite(mean) else "the gradient"))
     run.progress = replace(before, step=step, loss_sum=before.loss_sum + mean, loss_steps=before.loss_steps + 1)
     if step % LOG_EVERY == 0:
         accelerator.log({"train/loss": mean, "train/learning_rate": rate}, step=step)
@@ -319,7 +319,7 @@ def _diverged(run: _Run, step: int, what: str) -> str:
         kept += [f"the checkpoint {saved[-1].name}"] if saved else []
         left = f"; {run.folder} keeps {' and '.join(kept)}" if kept else ""
     return (
-        f"step {step}: the {what} is not a finite number, so the training stops{left}; try a lower learning rate, more "
+        f"step {step}: {what} is not a finite number, so the training stops{left}; try a lower learning rate, more "
         "warmup steps, a smaller max_grad_norm, or bf16 or no mixed precision"
     )
 
@@ -343,6 +343,7 @@ def _dense(model: Any) -> list[Tensor]:
 def _validate(run: _Run) -> None:
     """Score the model, keep it if it is the best so far, and note how it went."""
     task, before, shown = run.task, run.progress, ""
+    _check_weights(run)
     train_loss = before.loss_sum / max(1, before.loss_steps)
     entry = {"step": before.step, "epoch": round(before.step / task.steps_per_epoch, 4), "train_loss": train_loss}
     run.progress = replace(before, loss_sum=0.0, loss_steps=0)
@@ -364,8 +365,16 @@ def _validate(run: _Run) -> None:
             write_history(run.folder, run.history)
 
 
+def _check_weights(run: _Run) -> None:
+    """Stop before weights that a step has broken replace good ones: the loss tells only a step later."""
+    for one in run.task.model.parameters():
+        if one.is_floating_point() and not one.detach().sum(dtype=torch.float32).isfinite():
+            raise ConfigError(_diverged(run, run.progress.step, "a weight"))
+
+
 def _save(run: _Run) -> None:
     if run.folder is not None and run.progress.step < run.task.total_steps:  # then it is complete
+        _check_weights(run)
         run.progress = replace(run.progress, seconds=run.seconds)
         checkpoint.save_checkpoint(run.task.accelerator, run.folder / "checkpoints", run.progress, run.decides)
 

@@ -35,6 +35,12 @@ class Diverging(Task):
 
     breaks_at: int = 99
     in_gradient: bool = False
+    in_weight: bool = False
+
+    def after_step(self) -> None:
+        self.stepped = getattr(self, "stepped", 0) + 1
+        if self.in_weight and self.stepped == self.breaks_at:
+            self.model.weight.data.fill_(float("inf"))
 
     def epoch(self, _number: int, first: int) -> range:
         return range(first, 8)
@@ -44,7 +50,7 @@ class Diverging(Task):
 
     def loss(self, _part: int, step: int) -> Tensor:
         loss: Tensor = self.model.weight.sum()
-        if step + 1 != self.breaks_at:
+        if step + 1 != self.breaks_at or self.in_weight:
             return loss
         if self.in_gradient:  # sqrt has none at 0
             return loss + (0 * loss).sqrt()
@@ -79,6 +85,14 @@ def test_it_stops_in_one_line_and_keeps_what_was_good(tmp_path: Path, in_gradien
     (kept,) = (tmp_path / "checkpoints").glob("step-*")
     assert f"{tmp_path} keeps the best state so far (step 4) and the checkpoint {kept.name}" in str(caught.value)
     assert "lower learning rate" in str(caught.value)
+    for file in (tmp_path / "weights.safetensors", kept / "model.safetensors"):
+        assert load_file(file)["weight"].item() == pytest.approx(1 - 4 * 0.1)
+
+
+def test_weights_that_a_step_broke_replace_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^step 6: a weight is not a finite number.* keeps the best state .*step 4"):
+        train(tmp_path, breaks_at=6, in_weight=True)
+    (kept,) = (tmp_path / "checkpoints").glob("step-*")
     for file in (tmp_path / "weights.safetensors", kept / "model.safetensors"):
         assert load_file(file)["weight"].item() == pytest.approx(1 - 4 * 0.1)
 
