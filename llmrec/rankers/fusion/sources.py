@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llmrec.console import notice
+from llmrec.console import busy, notice
 from llmrec.errors import ConfigError, DataError, nearest
 from llmrec.rankers.base import Ranker
 from llmrec.rankers.catalogue import Catalogue, recounted
@@ -149,7 +149,8 @@ def fit_context(
     if not fitted:
         raise DataError("fusion: no source could learn from these sessions; see the lines above")
     num_items, num_locales = len(catalogue.vocabulary), len(catalogue.locales)
-    evidence = count_features(training, num_items, num_locales, settings.window, settings.pair_decay)
+    with busy("count pairs"):
+        evidence = count_features(training, num_items, num_locales, settings.window, settings.pair_decay)
     scorers = learn_scorers(settings, catalogue, training) if shared.scorers is None else shared.scorers
     asked = {name: one for name, one in {**scorers, **shared.frozen}.items() if name in settings.scorer_names}
     return FeatureContext(fitted, evidence, facts, catalogue.vocabulary.numbers, settings.history, asked)
@@ -167,7 +168,8 @@ def _fitted(
         if hasattr(ranker, "texts"):
             ranker.texts = texts
         try:
-            fitted[name] = ranker.fit_coded(catalogue, training, products)
+            with busy(f"learn {name}"):
+                fitted[name] = ranker.fit_coded(catalogue, training, products)
         except DataError as error:
             notice(f"fusion: '{name}' proposes nothing: {error}")
     return fitted
