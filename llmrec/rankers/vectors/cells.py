@@ -15,7 +15,7 @@ from llmrec.ragged import offsets_of
 from llmrec.text.encoders.base import unit_rows
 from llmrec.within import near_best
 
-__all__ = ["Cells", "Shelf", "nearest_centres"]
+__all__ = ["WHOLE", "Cells", "Shelf", "nearest_centres"]
 
 WHOLE: Final = 1 << 18  # items that are one cell: to look at all of them is quick, and exact
 PROBED: Final = 64  # cells that a session is compared with
@@ -102,13 +102,13 @@ class Shelf:
         offsets = offsets_of(np.bincount(own, minlength=len(cells.centres)))
         return cls(codes[order], vectors[codes[order]], prior[order], offsets)
 
-    def near_best(self, wanted: Floats, probed: Ints, k: int, slack: float) -> tuple[Ints, Ints, Floats]:
-        """For some vectors ``(S, D)`` the k best of their cells ``(S, P)``, and what is worse by less than ``slack``.
+    def near_best(self, wanted: Floats, probed: Ints, k: int) -> tuple[Ints, Ints, Floats]:
+        """For some vectors ``(S, D)`` the k best of their cells ``(S, P)``, and what ties with them once it is rounded.
 
         Vectors that share a cell are multiplied with it at once.
 
         Returns:
-            Row of the vector, code of the item, and product plus prior; session after session.
+            Row of the vector, code of the item, and product plus prior, rounded; session after session.
         """
         sizes = np.diff(self.offsets)[probed]
         starts = offsets_of(sizes.ravel())
@@ -125,7 +125,8 @@ class Shelf:
             found += self.prior[here]
             for place, row in zip(into[first:last], found, strict=True):
                 values[place : place + len(row)] = row
-        near = near_best(values, sizes.sum(axis=1), k, slack)
+        near = near_best(values, sizes.sum(axis=1), k, 1 / _STEPS)
         pair = np.searchsorted(starts, near, side="right") - 1
         places = self.offsets[probed.ravel()[pair]] + near - starts[pair]
-        return pair // probed.shape[1], self.codes[places], values[near]
+        rounded = np.divide(np.round(values[near] * _STEPS), _STEPS, dtype=np.float32)
+        return pair // probed.shape[1], self.codes[places], rounded

@@ -24,7 +24,6 @@ __all__ = ["ItemVectors", "ItemVectorsSettings"]
 
 
 STALE: Final = 0.01  # of all sessions, new since the vectors were factorised; with more of them they are so anew
-_STEPS: Final = 1 << 14  # scores are whole multiples of 1/16,384: a batch adds up in another order than a session alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,11 +138,10 @@ class ItemVectors(Ranker[ItemVectorsSettings]):
         known = wanted.any(axis=1)
         for locale in np.unique(sessions.locales[known]):
             own = np.flatnonzero(known & (sessions.locales == locale))
-            # one step lower, so that what ties once it is rounded is all here
-            rows, codes, values = self._shelf(int(locale)).near_best(wanted[own], probed[own], k + spare, 1 / _STEPS)
+            rows, codes, values = self._shelf(int(locale)).near_best(wanted[own], probed[own], k + spare)
             found.append((own[rows], codes, values))
         rows, codes, values = (np.concatenate(column) for column in zip(*found, strict=True))
-        return self._best_candidates(rows, codes, np.round(values * _STEPS) / np.float32(_STEPS), sessions, k, seen)
+        return self._best_candidates(rows, codes, values, sessions, k, seen)
 
     def _state(self) -> Mapping[str, NDArray[Any]]:
         cells = {"centres": self._cells.centres, "cells": self._cells.of_item}

@@ -17,16 +17,16 @@ from llmrec.errors import ConfigError
 from llmrec.rankers.base import Ranker, Seen
 from llmrec.rankers.ranker_record import RankerRecord
 from llmrec.rankers.sessions import CodedSessions
+from llmrec.rankers.vectors.cells import WHOLE, Cells, Shelf
 from llmrec.rankers.vectors.item_text import text_features, with_cold_items
 from llmrec.settings import Decides, option
 from llmrec.text.search.choose import EXACT_ROWS, choose_kind
 from llmrec.text.search.vectors import Vectors, best, exact_candidates
 from llmrec.text.session_vectors import session_vectors
-from llmrec.vocabulary import UNKNOWN
 
 __all__ = ["TextKnn", "TextKnnSettings"]
 
-Search = Callable[[Floats, int], tuple[Floats, Ints]]  # queries and k → scores and rows, both (Q, k)
+Finder = Callable[[Floats, int], tuple[Ints, Ints, Floats]]  # queries and k → of each find: query, code and score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,10 @@ class TextKnnSettings:
         formerly=("decay",),
         maximum=2,
     )
-    index: Literal["auto", "exact", "hnsw", "ivf", "pq"] = option(
-        "auto", "How neighbours are found: all but exact by FAISS, built anew when a saved ranker first ranks."
+    index: Literal["auto", "exact", "cells", "hnsw", "ivf", "pq"] = option(
+        "auto",
+        "How neighbours are found, from what is built anew when a saved ranker first ranks: all but exact and cells by "
+        "FAISS. cells are exact for up to 262,144 products of a locale.",
     )
     history: int = option(
         10, "Most recent items of a session that are compared.", minimum=1, formerly=("last",), maximum=10_000
@@ -73,7 +75,7 @@ class TextKnn(Ranker[TextKnnSettings]):
     needs_products = True
     texts = staticmethod(text_features)  # or what several rankers share
     vectors: Floats
-    _finders: dict[int, tuple[Search, Ints]]
+    _finders: dict[int, Finder]
 
     def _fit(self, training: CodedSessions, products: Any, folder: Path | None, resume: bool) -> None:  # noqa: ARG002
         settings, known = self.settings, self.catalogue
@@ -88,24 +90,22 @@ class TextKnn(Ranker[TextKnnSettings]):
     def _rank_coded(self, sessions: CodedSessions, k: int, seen: Seen) -> tuple[Ints, Floats]:
         wanted = session_vectors(sessions, self.vectors, self.settings.recency, self.settings.history)
         width = k + (int(sessions.lengths.max(initial=0)) if seen == "drop" else 0)
-        codes = np.full((len(sessions), width), UNKNOWN)
-        scores = np.full((len(sessions), width), -np.inf, dtype=np.float32)
         locales = sessions.locales if self.catalogue.sold is not None else np.zeros_like(sessions.locales)
         asked = wanted.any(axis=1)
+        found = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))]
         for locale in np.unique(locales[asked]):
-            rows = np.flatnonzero(asked & (locales == locale))
-            search, items = self._finder(int(locale))
-            scores[rows], found = search(wanted[rows], width)
-            codes[rows] = np.append(items, UNKNOWN)[found]  # -1 is the last
-        rows, places = np.nonzero(codes != UNKNOWN)
-        return self._best_candidates(rows, codes[rows, places], scores[rows, places], sessions, k, seen)
+            own = np.flatnonzero(asked & (locales == locale))
+            rows, codes, scores = self._finder(int(locale))(wanted[own], width)
+            found.append((own[rows], codes, scores))
+        rows, codes, scores = (np.concatenate(column) for column in zip(*found, strict=True))
+        return self._best_candidates(rows, codes, scores, sessions, k, seen)
 
-    def _finder(self, locale: int) -> tuple[Search, Ints]:
-        """What searches the items that a locale sells, and the code of each of its rows; made when asked for."""
+    def _finder(self, locale: int) -> Finder:
+        """What finds items that a locale sells; made when asked for."""
         if locale not in self._finders:
             usable = self.vectors.any(axis=1)
             items = np.flatnonzero(usable if self.catalogue.sold is None else usable & self.catalogue.sold[locale])
-            self._finders[locale] = _search(self.vectors[items], self.settings.index), items
+            self._finders[locale] = _finder_of(self.vectors[items], items, self.settings.index)
         return self._finders[locale]
 
     @classmethod
@@ -125,13 +125,31 @@ class TextKnn(Ranker[TextKnnSettings]):
         self._set(checked(arrays, "vectors", "float32", (len(self.catalogue.vocabulary), None)))
 
 
-def _search(vectors: Floats, kind: str) -> Search:
-    """Search of vectors ``(N, D)``; exact, without FAISS, where asked for or where they are few."""
-    if len(vectors) <= EXACT_ROWS or choose_kind(kind, *vectors.shape) == "exact":
-        return partial(_exact, Vectors.of(vectors))
+def _finder_of(vectors: Floats, items: Ints, kind: str) -> Finder:
+    """What finds items by their vectors ``(N, D)``; without FAISS where asked for or where they are few."""
+    if kind == "cells" and len(vectors) > WHOLE:
+        cells = Cells.of(vectors, seed=0)
+        shelf = Shelf.of(cells, np.arange(len(items)), vectors, np.zeros(len(items), dtype=np.float32))
+        return partial(_in_cells, cells, shelf, items)
+    if kind == "cells" or len(vectors) <= EXACT_ROWS or choose_kind(kind, *vectors.shape) == "exact":
+        return partial(_listed, partial(_exact, Vectors.of(vectors)), items)
     from llmrec.text.search.index import build_index
 
-    return build_index(vectors, None, kind).search
+    return partial(_listed, build_index(vectors, None, kind).search, items)
+
+
+def _in_cells(cells: Cells, shelf: Shelf, items: Ints, queries: Floats, k: int) -> tuple[Ints, Ints, Floats]:
+    rows, places, scores = shelf.near_best(queries, cells.nearest(queries), k)
+    return rows, items[places], scores
+
+
+def _listed(
+    search: Callable[[Floats, int], tuple[Floats, Ints]], items: Ints, queries: Floats, k: int
+) -> tuple[Ints, Ints, Floats]:
+    """What a search gives as lists ``(Q, k)``, find by find."""
+    scores, found = search(queries, k)
+    rows, places = np.nonzero(found >= 0)
+    return rows, items[found[rows, places]], scores[rows, places]
 
 
 def _exact(vectors: Vectors, queries: Floats, k: int) -> tuple[Floats, Ints]:

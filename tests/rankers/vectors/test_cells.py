@@ -21,7 +21,7 @@ def in_groups(number: int, groups: int) -> Floats:
 def best(held: Cells, vectors: Floats, codes: list[int], wanted: Floats, k: int) -> list[set[int]]:
     prior = np.zeros(len(codes), dtype=np.float32)
     shelf = Shelf.of(held, np.array(codes), vectors, prior)
-    rows, found, _ = shelf.near_best(wanted, held.nearest(wanted), k, 0.0)
+    rows, found, _ = shelf.near_best(wanted, held.nearest(wanted), k)
     return [set(found[rows == row].tolist()) for row in range(len(wanted))]
 
 

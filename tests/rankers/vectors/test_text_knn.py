@@ -17,6 +17,7 @@ from llmrec.errors import DataError, ModelError
 from llmrec.rankers import Sessions, TrainingSessions, load_ranker
 from llmrec.rankers.ranker_record import RANKER
 from llmrec.rankers.recipes import ranker_settings
+from llmrec.rankers.vectors import cells, text_knn
 from llmrec.rankers.vectors.text_knn import TextKnn, TextKnnSettings
 from llmrec.testing.ranker_contract import RankerContract, products, training_sessions
 from tests.places import ROOT
@@ -133,7 +134,7 @@ def test_the_ranker_that_was_called_title_vectors_is_read_and_searches_exactly(t
 
 def test_settings_by_the_old_ranker_and_its_old_names_are_read() -> None:
     settings = ranker_settings("title_vectors", changes={"size": "16", "prior_weight": "0"})
-    assert settings == TextKnnSettings(text_dim=16, recency=0.6, index="exact")
+    assert settings == TextKnnSettings(text_dim=16, recency=0.6, index="cells")
 
 
 def test_few_products_or_an_exact_search_need_no_faiss() -> None:
@@ -150,7 +151,10 @@ def test_without_products_or_folder_it_says_what_to_give() -> None:
         TextKnn(TextKnnSettings()).fit(training_sessions())
 
 
-def test_a_graph_finds_nearly_what_an_exact_search_finds() -> None:
+@pytest.mark.parametrize("kind", ["hnsw", "cells"])
+def test_a_graph_and_cells_find_nearly_what_an_exact_search_finds(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in (cells, text_knn):
+        monkeypatch.setattr(place, "WHOLE", 10_000)
     rng = np.random.default_rng(1)
     words = [f"{a}{b}" for a in "bdfgklmnprst" for b in "aeiou"]
     rows = [
@@ -158,9 +162,21 @@ def test_a_graph_finds_nearly_what_an_exact_search_finds() -> None:
     ]
     table, training = pa.Table.from_pylist(rows), TrainingSessions.of([["P00001", "P00002"]], ["DE"])
     asked = Sessions.of([[f"P{number:05d}"] for number in range(40)], ["DE"] * 40)
-    exact, graph = (
-        TextKnn(TextKnnSettings(text_dim=16, index=kind)).fit(training, table).rank(asked, 10).ids.to_pylist()
-        for kind in ("exact", "hnsw")
-    )
-    found = [len(set(one) & set(other)) / 10 for one, other in zip(exact, graph, strict=True)]
+    ranker = TextKnn(TextKnnSettings(text_dim=16, index=kind)).fit(training, table)  # type: ignore[arg-type]
+    exact = TextKnn(TextKnnSettings(text_dim=16, index="exact")).fit(training, table).rank(asked, 10).ids.to_pylist()
+    listed = ranker.rank(asked, 10).ids.to_pylist()
+    found = [len(set(one) & set(other)) / 10 for one, other in zip(exact, listed, strict=True)]
     assert np.mean(found) > 0.9
+    assert ranker.rank_session(["P00007"], "DE", 10)[0] == listed[7]
+
+
+def test_cells_of_few_products_are_exact() -> None:
+    asked = Sessions.of([[f"B{number:02}"] for number in range(24)], ["DE"] * 24)
+    lists = [
+        TextKnn(TextKnnSettings(text_dim=16, index=kind))
+        .fit(training_sessions(), products(24))
+        .rank(asked, 10)
+        .to_list()
+        for kind in ("exact", "cells")
+    ]
+    assert lists[0] == lists[1]
