@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from threading import Lock
+from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 import numpy as np
@@ -26,6 +27,7 @@ from llmrec.text.session_vectors import session_vectors
 
 __all__ = ["TextKnn", "TextKnnSettings"]
 
+_MAKING: Final = Lock()  # threads that rank parts of a batch wait for what one of them makes
 Finder = Callable[[Floats, int], tuple[Ints, Ints, Floats]]  # queries and k → of each find: query, code and score
 
 
@@ -102,11 +104,12 @@ class TextKnn(Ranker[TextKnnSettings]):
 
     def _finder(self, locale: int) -> Finder:
         """What finds items that a locale sells; made when asked for."""
-        if locale not in self._finders:
-            usable = self.vectors.any(axis=1)
-            items = np.flatnonzero(usable if self.catalogue.sold is None else usable & self.catalogue.sold[locale])
-            self._finders[locale] = _finder_of(self.vectors[items], items, self.settings.index)
-        return self._finders[locale]
+        with _MAKING:
+            if locale not in self._finders:
+                usable = self.vectors.any(axis=1)
+                items = np.flatnonzero(usable if self.catalogue.sold is None else usable & self.catalogue.sold[locale])
+                self._finders[locale] = _finder_of(self.vectors[items], items, self.settings.index)
+            return self._finders[locale]
 
     @classmethod
     def _settings_of(cls, record: RankerRecord, folder: Path) -> TextKnnSettings:

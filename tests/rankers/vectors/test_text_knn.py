@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pytest
 
 from llmrec.errors import DataError, ModelError
+from llmrec.processes import map_in_threads
 from llmrec.rankers import Sessions, TrainingSessions, load_ranker
 from llmrec.rankers.ranker_record import RANKER
 from llmrec.rankers.recipes import ranker_settings
@@ -168,6 +170,21 @@ def test_a_graph_and_cells_find_nearly_what_an_exact_search_finds(kind: str, mon
     found = [len(set(one) & set(other)) / 10 for one, other in zip(exact, listed, strict=True)]
     assert np.mean(found) > 0.9
     assert ranker.rank_session(["P00007"], "DE", 10)[0] == listed[7]
+
+
+def test_threads_that_ask_at_once_share_what_one_of_them_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, make = [], text_knn._finder_of
+
+    def slowly(*given: Any) -> Any:
+        made.append(given[2])
+        time.sleep(0.2)
+        return make(*given)
+
+    monkeypatch.setattr(text_knn, "_finder_of", slowly)
+    ranker = by_hand(PLANE)
+    lists = map_in_threads(lambda item: ranker.rank_session([item], "DE", 2)[0], ["a", "a", "a"], 3)
+    assert len(made) == 1
+    assert lists[0] == lists[1] == lists[2]
 
 
 def test_cells_of_few_products_are_exact() -> None:
